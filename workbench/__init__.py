@@ -1,0 +1,37 @@
+"""See why the spectrum of a deep network's Hessian has outliers, and break it.
+
+The names below are loaded when first used: ``import workbench`` is instant and does
+not import torch.
+"""
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "Checkpoint": "workbench.training.checkpoint",
+    "Dataset": "workbench.training.data",
+    "MeasureSettings": "workbench.measure",
+    "Study": "workbench.study",
+    "TrainConfig": "workbench.training.train",
+    "Workbench": "workbench.ui.app",
+    "WorkbenchError": "workbench.errors",
+    "build_model": "workbench.training.models",
+    "load_checkpoint": "workbench.training.checkpoint",
+    "load_data": "workbench.training.data",
+    "load_study": "workbench.study",
+    "measure": "workbench.measure",
+    "train": "workbench.training.train",
+}
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'workbench' has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,68 @@
+"""How long work is watched and steered: progress events out, pause and cancel in.
+
+Everything that takes longer than a second accepts ``progress`` and ``control``. It
+calls ``control.check()`` between batches (at least once a second), and ``report``s at
+least every two seconds. Only plain values cross, so that the same work can run in a
+thread of this process or on a worker elsewhere.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """One event of a running job."""
+
+    stage: str  # what is being done now, in words a student reads: "Training"
+    fraction: float  # of this whole call, 0 to 1, never falling
+    detail: str = ""  # "epoch 3 of 30"
+    values: Mapping[str, float] = field(default_factory=dict)  # loss, accuracy, epoch
+
+
+ProgressCallback = Callable[[Progress], None]
+
+
+class Cancelled(Exception):  # noqa: N818 - an order that was obeyed, not an error
+    """Raised by ``Control.check`` once ``cancel`` was called."""
+
+
+class Control:
+    """Pause, resume and cancel a job from another thread."""
+
+    def __init__(self) -> None:
+        self._running = threading.Event()
+        self._running.set()
+        self._cancelled = threading.Event()
+
+    def pause(self) -> None:
+        """Let ``check`` wait until ``resume`` or ``cancel``."""
+        self._running.clear()
+
+    def resume(self) -> None:
+        """End a pause."""
+        self._running.set()
+
+    def cancel(self) -> None:
+        """Let the next ``check`` raise `Cancelled`; ends a pause."""
+        self._cancelled.set()
+        self._running.set()
+
+    @property
+    def paused(self) -> bool:
+        """Whether a pause was asked for."""
+        return not self._running.is_set()
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether a cancel was asked for."""
+        return self._cancelled.is_set()
+
+    def check(self) -> None:
+        """Wait while paused, then return, or raise `Cancelled`."""
+        self._running.wait()
+        if self._cancelled.is_set():
+            raise Cancelled

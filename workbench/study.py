@@ -1,0 +1,252 @@
+"""A study: all that one measurement found, in one file. NumPy only, no torch.
+
+The file is a safetensors file: flat named arrays, and a JSON header in its metadata.
+Opening one never runs code.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from workbench.errors import WorkbenchError
+from workbench.spectrum import Spectrum
+
+SCHEMA = 1  # raised when a file of before can no longer be read as it stands
+WEIGHTINGS = ("slide", "icml", "jmlr")
+
+# Parts of G by weighting, in the order of the hierarchy; they sum to G exactly.
+PARTS: Mapping[str, tuple[str, ...]] = {
+    "slide": ("G_class", "G_cross", "G_within"),
+    "icml": ("G0", "G1", "G2", "G3"),
+    "jmlr": ("G_class", "G_cross", "G_within", "G_diag"),
+}
+CLASS_PART: Mapping[str, str] = {"slide": "G_class", "icml": "G1", "jmlr": "G_class"}
+# Sum of all the parts that the means delta_{c,c'} carry: what the first average keeps.
+MEANS_PART: Mapping[str, str] = {"slide": "G_means", "icml": "G12", "jmlr": "G_means"}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Levels:
+    """The three averages in one weighting: what each carries of G."""
+
+    weighting: str
+    parts: dict[
+        str, NDArray[np.float64]
+    ]  # part, and the means' sum -> eigenvalues, descending
+    trace: dict[str, float]  # part, the means' sum, and "G" -> trace
+    kept: NDArray[
+        np.float64
+    ]  # (4,) share of trace G: gradients, after i, after c', after c
+    overlap: NDArray[
+        np.float64
+    ]  # (m,) ||Q^T u_j||^2 of G's eigenvector u_j, Q = span{delta_c}
+    class_overlap: NDArray[np.float64]  # (m, C) (u_j . delta_c)^2 / ||delta_c||^2
+    subtracted: NDArray[np.float64]  # leading eigenvalues of G - class part
+    projected: NDArray[np.float64]  # leading eigenvalues of (I - QQ^T) G (I - QQ^T)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Embedding:
+    """The union of all levels in the plane, one row a drawn gradient."""
+
+    points: NDArray[np.float32]  # (n, 2)
+    level: NDArray[
+        np.int64
+    ]  # (n,) 0 delta_{i,c,c'}, 1 delta_{c,c'}, 2 delta_c, 3 delta_G
+    example: NDArray[np.int64]  # (n,) index i in the data; -1 where averaged
+    true_class: NDArray[np.int64]  # (n,) c; -1 for delta_G
+    potential_class: NDArray[np.int64]  # (n,) c'; -1 where averaged
+    method: str  # umap, tsne, pca
+    metric: str  # cosine, euclidean
+    weighting: str
+    num_total: int  # delta_{i,c,c'} that there are; those drawn are the rows of level 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Study:
+    """One measurement of one checkpoint."""
+
+    run: dict[
+        str, Any
+    ]  # data, per_class, model, num_params, ... as `show --json` prints
+    settings: dict[str, Any]  # MeasureSettings as plain values
+    class_names: tuple[str, ...]
+    history: dict[str, NDArray[np.float64]]  # epoch, loss, accuracy; (num_epochs,) each
+    spectra: dict[str, Spectrum]  # "G", "Hess", "H"
+    levels: dict[str, Levels]  # by weighting; settings["weighting"] is always there
+    num_outliers: int
+    outlier_rule: str  # in words, with its number
+    embedding: Embedding
+    versions: dict[str, str] = field(default_factory=dict)
+    created: str = ""  # ISO 8601, UTC
+
+    @property
+    def weighting(self) -> str:
+        """The weighting that was asked for: the embedding's."""
+        return str(self.settings["weighting"])
+
+    @property
+    def num_classes(self) -> int:
+        """C."""
+        return len(self.class_names)
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the study to one file; an old file stays until the new one is whole.
+
+        Raises:
+            WorkbenchError: If the folder does not exist or cannot be written.
+        """
+        header, arrays = _flatten(self)
+        target = Path(path)
+        if not target.parent.is_dir():
+            raise WorkbenchError(
+                f"save: the folder {target.parent} does not exist; make it, "
+                "or choose another."
+            )
+        try:
+            handle, part = tempfile.mkstemp(
+                dir=target.parent, prefix=f".{target.name}."
+            )
+            os.close(handle)
+            try:
+                save_file(
+                    arrays, part, metadata={"workbench.study": json.dumps(header)}
+                )
+                os.replace(part, target)
+            except BaseException:
+                Path(part).unlink(missing_ok=True)
+                raise
+        except OSError as error:
+            raise WorkbenchError(
+                f"save: cannot write {target}: {error.strerror}."
+            ) from error
+        return target
+
+
+def load_study(path: str | os.PathLike[str]) -> Study:
+    """Read a study written by `Study.save`. Runs no code from the file.
+
+    Raises:
+        WorkbenchError: If the file is missing, damaged, no study, or written by a
+            later version.
+    """
+    source = Path(path)
+    if not source.is_file():
+        raise WorkbenchError(f"load_study: there is no file {source}; check the path.")
+    try:
+        with safe_open(source, framework="np") as file:
+            text = (file.metadata() or {}).get("workbench.study")
+            if text is None:
+                raise WorkbenchError(
+                    f"load_study: {source} is a safetensors file but holds no study; "
+                    "a study is what `workbench measure` writes."
+                )
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        header = json.loads(text)
+        schema = int(header["schema"])
+    except WorkbenchError:
+        raise
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        raise _damaged(source, error) from error
+    if schema > SCHEMA:
+        raise WorkbenchError(
+            f"load_study: {source} has schema {schema} and this version reads up to "
+            f"{SCHEMA}; update hessian-workbench to open it."
+        )
+    try:
+        study = _unflatten(header, arrays)
+        _check(study)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise _damaged(source, error) from error
+    return study
+
+
+def _damaged(source: Path, error: Exception) -> WorkbenchError:
+    return WorkbenchError(
+        f"load_study: {source} is damaged or no study "
+        f"({type(error).__name__}: {error}); "
+        "measure again, or copy the file again."
+    )
+
+
+def _flatten(study: Study) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """Split a study into a JSON header and flat named arrays."""
+    arrays: dict[str, NDArray[Any]] = {}
+    header = {"schema": SCHEMA, "study": _pack(study, "", arrays)}
+    return header, arrays
+
+
+def _pack(value: Any, name: str, arrays: dict[str, NDArray[Any]]) -> Any:
+    """Replace each array below ``value`` by its name, and put it into ``arrays``."""
+    if isinstance(value, np.ndarray):
+        arrays[name] = np.ascontiguousarray(value)
+        return {"array": name}
+    if is_dataclass(value):
+        value = {f.name: getattr(value, f.name) for f in fields(value)}
+    if isinstance(value, Mapping):
+        return {
+            k: _pack(v, f"{name}/{k}" if name else k, arrays) for k, v in value.items()
+        }
+    if isinstance(value, (list, tuple)):
+        return [_pack(v, f"{name}/{n}", arrays) for n, v in enumerate(value)]
+    if isinstance(value, np.generic):
+        return value.item()
+    return value
+
+
+def _unpack(value: Any, arrays: Mapping[str, NDArray[Any]]) -> Any:
+    if isinstance(value, dict):
+        if set(value) == {"array"}:
+            return arrays[value["array"]]
+        return {k: _unpack(v, arrays) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_unpack(v, arrays) for v in value]
+    return value
+
+
+def _unflatten(header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Study:
+    found = _unpack(header["study"], arrays)
+    found["spectra"] = {k: Spectrum(**v) for k, v in found["spectra"].items()}
+    found["levels"] = {k: Levels(**v) for k, v in found["levels"].items()}
+    found["embedding"] = Embedding(**found["embedding"])
+    found["class_names"] = tuple(map(str, found["class_names"]))
+    return Study(**found)
+
+
+def _check(study: Study) -> None:
+    """Raise ValueError if the arrays of a study do not fit each other."""
+    if study.weighting not in WEIGHTINGS or study.weighting not in study.levels:
+        raise ValueError(f"weighting {study.weighting!r}")
+    if set(study.spectra) - {"G", "Hess", "H"} or "G" not in study.spectra:
+        raise ValueError(f"spectra {sorted(study.spectra)}")
+    for name, spectrum in study.spectra.items():
+        if spectrum.eigenvalues.shape != spectrum.residuals.shape:
+            raise ValueError(f"residuals of {name}")
+        if spectrum.nodes.shape != spectrum.weights.shape or spectrum.nodes.ndim != 2:
+            raise ValueError(f"density of {name}")
+    for levels in study.levels.values():
+        if set(PARTS[levels.weighting]) - set(levels.parts):
+            raise ValueError(f"parts of {levels.weighting}")
+        if levels.class_overlap.shape != (len(levels.overlap), study.num_classes):
+            raise ValueError("overlaps")
+    embedding = study.embedding
+    num_points = len(embedding.points)
+    if embedding.points.shape != (num_points, 2):
+        raise ValueError("embedding points")
+    for column in ("level", "example", "true_class", "potential_class"):
+        if getattr(embedding, column).shape != (num_points,):
+            raise ValueError(f"embedding {column}")
+    classes = (embedding.true_class, embedding.potential_class)
+    if num_points and max(c.max() for c in classes) >= study.num_classes:
+        raise ValueError("embedding classes")
