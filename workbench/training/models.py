@@ -1,0 +1,204 @@
+"""Networks by name, fitted to the images: as in the papers, for small pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from workbench.errors import WorkbenchError
+from workbench.training.data import Dataset
+
+MLP_WIDTHS = (32, 32)
+CNN_CHANNELS = (16, 32, 48)
+
+
+def build_model(
+    name: str, data: Dataset | tuple[int, int, int], *, seed: int = 0
+) -> nn.Module:
+    """Make a network with fresh weights, on the CPU.
+
+    Sizes are for C classes. Every network but ``linear`` has batch norm. Stems are for
+    small images: a 3x3 convolution of stride 1, without pooling. A 2x2 pooling is left
+    out where the image has become one pixel high or wide, so that each network takes
+    images of any size from 1x1.
+
+    | name | layers | parameters |
+    |---|---|---|
+    | ``linear`` | softmax regression | 650 on 8x8, C = 10 |
+    | ``mlp`` | two hidden layers of 32 | 3,530 on 8x8, C = 10 |
+    | ``cnn`` | three convolutions of 16, 32, 48 channels | 19,258 on 1x28x28, C = 10 |
+    | ``vgg11``, ``vgg16`` | torchvision's, one linear layer on top | 9.2 M, 14.7 M |
+    | ``resnet18``, ``resnet50`` | torchvision's | 11.2 M, 23.5 M |
+    | ``densenet40`` | growth rate 12, no bottleneck | 1.0 M |
+
+    Args:
+        name: One of `MODELS`.
+        data: What to fit: a data set, or (channels, size, number of classes).
+        seed: Of the weights: the same one gives the same weights. The caller's random
+            numbers are not disturbed.
+
+    Raises:
+        WorkbenchError: If there is no network of this name, or a size is not positive.
+
+    Example:
+        >>> model = build_model("linear", (1, 8, 10))
+        >>> sum(p.numel() for p in model.parameters())
+        650
+    """
+    if name not in MODELS:
+        raise WorkbenchError(
+            f"build_model: there is no network {name!r}; "
+            f"use one of {', '.join(MODELS)}, or your own nn.Module."
+        )
+    if isinstance(data, Dataset):
+        shape = (*data.image_shape, data.num_classes)
+    else:
+        channels, size, num_classes = data
+        shape = (channels, size, size, num_classes)
+    if min(shape) < 1 or shape[-1] < 2:
+        raise WorkbenchError(
+            f"build_model: channels, height, width and classes are {shape}; "
+            "give numbers from 1, and at least 2 classes."
+        )
+    # Not torch.manual_seed, which would reseed the caller's accelerators too.
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        return MODELS[name](*shape)
+
+
+def _linear(channels: int, height: int, width: int, num_classes: int) -> nn.Module:
+    """Softmax regression."""
+    return nn.Sequential(
+        nn.Flatten(), nn.Linear(channels * height * width, num_classes)
+    )
+
+
+def _mlp(channels: int, height: int, width: int, num_classes: int) -> nn.Module:
+    """Hidden layers without bias: batch norm has one."""
+    layers: list[nn.Module] = [nn.Flatten()]
+    fan_in = channels * height * width
+    for fan_out in MLP_WIDTHS:
+        layers += [nn.Linear(fan_in, fan_out, bias=False), nn.BatchNorm1d(fan_out)]
+        layers += [nn.ReLU()]
+        fan_in = fan_out
+    return nn.Sequential(*layers, nn.Linear(fan_in, num_classes))
+
+
+def _cnn(channels: int, height: int, width: int, num_classes: int) -> nn.Module:
+    """Three times convolution, batch norm, ReLU and pooling; then the mean pixel."""
+    layers: list[nn.Module] = []
+    for out in CNN_CHANNELS:
+        layers += [nn.Conv2d(channels, out, 3, padding=1, bias=False)]
+        layers += [nn.BatchNorm2d(out), nn.ReLU(), nn.MaxPool2d(2)]
+        channels = out
+    features = _fit_poolings(layers, height, width)
+    return nn.Sequential(*features, *_head(channels, num_classes))
+
+
+def _vgg(letter: str) -> Callable[[int, int, int, int], nn.Module]:
+    def build(channels: int, height: int, width: int, num_classes: int) -> nn.Module:
+        from torchvision.models import vgg
+
+        layers = list(vgg.make_layers(vgg.cfgs[letter], batch_norm=True))
+        layers[0] = nn.Conv2d(channels, 64, 3, padding=1)
+        model = nn.Sequential(
+            *_fit_poolings(layers, height, width), *_head(512, num_classes)
+        )
+        return _prepare(model)
+
+    return build
+
+
+def _resnet(name: str) -> Callable[[int, int, int, int], nn.Module]:
+    def build(channels: int, height: int, width: int, num_classes: int) -> nn.Module:
+        from torchvision.models import resnet
+
+        model = getattr(resnet, name)(weights=None, num_classes=num_classes)
+        model.conv1 = nn.Conv2d(channels, 64, 3, padding=1, bias=False)
+        model.maxpool = nn.Identity()
+        return _prepare(model)
+
+    return build
+
+
+class DenseLayer(nn.Module):
+    """Batch norm, ReLU and a 3x3 convolution, stacked onto what came in."""
+
+    def __init__(self, channels: int, growth: int) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(channels)
+        self.relu = nn.ReLU()
+        self.conv = nn.Conv2d(channels, growth, 3, padding=1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return ``growth`` channels more than came in."""
+        return torch.cat([x, self.conv(self.relu(self.norm(x)))], dim=1)
+
+
+def _densenet40(channels: int, height: int, width: int, num_classes: int) -> nn.Module:
+    """Three blocks of twelve layers; torchvision's have bottlenecks (Huang, 2017)."""
+    growth, width_now = 12, 16
+    layers: list[nn.Module] = [nn.Conv2d(channels, width_now, 3, padding=1, bias=False)]
+    for block in range(3):
+        if block:
+            layers += [nn.BatchNorm2d(width_now), nn.ReLU()]
+            layers += [nn.Conv2d(width_now, width_now, 1, bias=False), nn.AvgPool2d(2)]
+        for _ in range(12):
+            layers += [DenseLayer(width_now, growth)]
+            width_now += growth
+    layers += [nn.BatchNorm2d(width_now), nn.ReLU()]
+    features = _fit_poolings(layers, height, width)
+    return _prepare(nn.Sequential(*features, *_head(width_now, num_classes)))
+
+
+def _head(channels: int, num_classes: int) -> list[nn.Module]:
+    return [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, num_classes)]
+
+
+def _fit_poolings(layers: list[nn.Module], height: int, width: int) -> list[nn.Module]:
+    """Leave out the 2x2 poolings that would leave nothing of the image."""
+    kept = []
+    for layer in layers:
+        if isinstance(layer, (nn.MaxPool2d, nn.AvgPool2d)):
+            if min(height, width) < 2:
+                continue
+            height, width = height // 2, width // 2
+        kept.append(layer)
+    return kept
+
+
+def _prepare(model: nn.Module) -> nn.Module:
+    """Start as torchvision does (He, 2015), and keep each ReLU's input."""
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.ReLU):
+            module.inplace = False  # measurements look at the values of each layer
+    return model
+
+
+MODELS: Mapping[str, Callable[[int, int, int, int], nn.Module]] = {
+    "linear": _linear,
+    "mlp": _mlp,
+    "cnn": _cnn,
+    "vgg11": _vgg("A"),
+    "vgg16": _vgg("D"),
+    "resnet18": _resnet("resnet18"),
+    "resnet50": _resnet("resnet50"),
+    "densenet40": _densenet40,
+}
+
+
+def name_of(model: nn.Module, shape: tuple[int, int, int, int]) -> str | None:
+    """Return the name under which `build_model` makes such a network, else None."""
+    described = repr(model)
+    for name, builder in MODELS.items():
+        with torch.device("meta"):  # layers without memory
+            made = builder(*shape)
+        if type(made) is type(model) and repr(made) == described:
+            return name
+    return None
