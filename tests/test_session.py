@@ -1,0 +1,323 @@
+"""The session: one state, changed by clicks and by jobs, told to whoever watches."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import traitlets
+
+from tests.fake_work import FakeWork, wait_until
+from tests.studies import make_study
+from workbench.errors import WorkbenchError
+from workbench.jobs import JobEvent
+from workbench.runner import JobRunner
+from workbench.session import Problem, Session, describe_device
+
+
+class Bench:
+    """A session over fake work, and what it was seen to go through."""
+
+    def __init__(self, folder: Path, work: FakeWork) -> None:
+        self.work = work
+        self.runner = JobRunner(find=work.find, interval=0)
+        self.session = Session(folder=folder, runner=self.runner, warm_up=False)
+        self.states: list[str] = []
+        self.session.observe(lambda c: self.states.append(c["new"]), names=["state"])
+
+    def until(self, state: str) -> None:
+        wait_until(lambda: self.session.state == state)
+
+    def until_held(self) -> None:
+        assert self.work.held.wait(5)
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    made = Bench(tmp_path / "runs", FakeWork())
+    yield made
+    made.runner.cancel()
+    made.runner.join(5)
+
+
+def test_a_run_ends_with_its_own_study_shown_and_the_controls_free(
+    bench: Bench,
+) -> None:
+    session = bench.session
+    session.show(make_study(2, 30), is_example=True)
+    session.run()
+    bench.until("idle")
+    assert session.study is not None
+    assert session.study.num_classes == 3
+    assert not session.is_example
+    assert session.trained is not None
+    assert session.trained.finished
+    assert bench.states == ["running", "idle"]
+    assert session.problem is None
+    assert session.notice.startswith("Done. Getting ready")
+
+
+def test_loss_and_accuracy_are_there_for_every_epoch(bench: Bench) -> None:
+    bench.work.epochs = 50
+    bench.session.run()
+    bench.until("idle")
+    history = bench.session.history
+    assert history["epoch"] == tuple(range(1, 51))
+    assert history["loss"][-1] == pytest.approx(1 / 50)
+    assert len(history["accuracy"]) == 50
+
+
+def test_the_work_gets_the_settings_that_were_chosen(bench: Bench) -> None:
+    session = bench.session
+    session.change(epochs=3, model="cnn", metric="euclidean")
+    session.show_weighting("jmlr")
+    session.run()
+    bench.until("idle")
+    name, asked = bench.work.asked[0]
+    assert name == "train"
+    assert (asked["epochs"], asked["model"], asked["metric"]) == (3, "cnn", "euclidean")
+    assert asked["weighting"] == "jmlr"
+    assert session.study is not None
+    assert session.study.weighting == "jmlr"
+
+
+def test_stop_during_training_keeps_the_network_and_says_how_to_go_on(
+    bench: Bench,
+) -> None:
+    session, work = bench.session, bench.work
+    work.hold = "train"
+    session.run()
+    bench.until_held()
+    session.stop()
+    assert session.state == "stopping"
+    bench.until("idle")
+    assert session.trained is not None
+    assert not session.trained.finished
+    assert "after 2 of 4 epochs" in session.notice
+    assert session.problem is None
+    work.hold = ""
+    session.continue_training()
+    bench.until("idle")
+    assert work.asked[1][1]["resume"].endswith("run-1.ckpt")
+    assert session.study is not None
+
+
+def test_stop_during_measuring_keeps_the_network_and_it_can_be_measured_again(
+    bench: Bench,
+) -> None:
+    session, work = bench.session, bench.work
+    work.hold = "measure"
+    session.run()
+    bench.until_held()
+    session.stop()
+    bench.until("idle")
+    assert session.study is None
+    assert session.trained is not None
+    assert "Measure again" in session.notice
+    work.hold = ""
+    session.measure_again()
+    bench.until("idle")
+    assert work.asked[-1][0] == "measure"
+    assert work.asked[-1][1]["checkpoint"] == session.trained.path
+    assert session.study is not None
+
+
+def test_a_failure_shows_its_sentence_and_the_next_run_works(bench: Bench) -> None:
+    session, work = bench.session, bench.work
+    shown = make_study(2, 30)
+    session.show(shown, is_example=True)
+    work.raises["train"] = WorkbenchError("load_data: the folder /x is empty.")
+    session.run()
+    bench.until("idle")
+    assert session.problem == Problem("load_data: the folder /x is empty.")
+    assert session.study is shown
+    assert session.is_example
+    work.raises.clear()
+    session.run()
+    bench.until("idle")
+    assert session.problem is None
+    assert session.study is not shown
+
+
+def test_a_network_that_cannot_be_measured_is_kept(bench: Bench) -> None:
+    session, work = bench.session, bench.work
+    work.raises["measure"] = RuntimeError("broken")
+    session.run()
+    bench.until("idle")
+    assert session.trained is not None
+    assert session.problem is not None
+    assert "broken" in session.problem.details
+    assert "Measure again" in session.notice
+
+
+def test_a_study_that_cannot_be_read_frees_the_controls(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(path: str) -> None:
+        raise WorkbenchError(f"load_study: {path} is damaged.")
+
+    monkeypatch.setattr("workbench.session.load_study", broken)
+    bench.session.run()
+    bench.until("idle")
+    assert bench.session.problem is not None
+    assert "damaged" in bench.session.problem.sentence
+
+
+def test_pause_and_resume_show_in_the_state(bench: Bench) -> None:
+    session, work = bench.session, bench.work
+    work.hold = "train"
+    session.run()
+    bench.until_held()
+    session.pause()
+    session.resume()
+    session.pause()
+    assert session.state == "paused"
+    session.stop()
+    bench.until("idle")
+    assert bench.states == [
+        "running", "paused", "running", "paused", "stopping", "idle",
+    ]  # fmt: skip
+
+
+def test_buttons_pressed_at_the_wrong_time_do_nothing(bench: Bench) -> None:
+    session = bench.session
+    session.pause()
+    session.resume()
+    session.stop()
+    assert session.state == "idle"
+    with pytest.raises(WorkbenchError, match="press Train first"):
+        session.measure_again()
+    with pytest.raises(WorkbenchError, match="press Train first"):
+        session.continue_training()
+
+
+def test_only_one_job_runs_at_a_time(bench: Bench) -> None:
+    bench.work.hold = "train"
+    bench.session.run()
+    bench.until_held()
+    with pytest.raises(WorkbenchError, match="A job is running"):
+        bench.session.run()
+
+
+def test_what_an_older_job_still_says_is_dropped(bench: Bench) -> None:
+    """After Stop a new run may begin while the old work has not ended yet."""
+    session, work = bench.session, bench.work
+    work.hold = "measure"
+    session.run()
+    bench.until_held()
+    session.stop()
+    seen: list[JobEvent] = []
+    session.observe(lambda c: seen.append(c["new"]), names=["event"])
+    work.hold = ""
+    session.run()
+    bench.until("idle")
+    wait_until(lambda: not bench.runner.busy)
+    assert {e.number for e in seen if e is not None} == {2}
+    assert session.notice.startswith("Done.")
+
+
+def test_a_bad_value_changes_nothing(bench: Bench) -> None:
+    before = bench.session.settings
+    with pytest.raises(WorkbenchError, match="Epochs"):
+        bench.session.change(model="cnn", epochs=0)
+    assert bench.session.settings is before
+
+
+def test_a_study_without_the_chosen_convention_is_shown_in_its_own(
+    bench: Bench,
+) -> None:
+    bench.session.show_weighting("jmlr")
+    bench.session.show(make_study(2, 30, "slide", weightings=("slide",)))
+    assert bench.session.weighting == "slide"
+
+
+def test_an_unknown_convention_is_refused(bench: Bench) -> None:
+    with pytest.raises(WorkbenchError, match="icml"):
+        bench.session.show_weighting("best")
+
+
+def test_a_watcher_that_fails_fills_the_red_box_and_the_job_goes_on(
+    bench: Bench,
+) -> None:
+    def fail() -> None:
+        if bench.session.state == "running":
+            raise RuntimeError("a broken panel")
+
+    bench.session.watch(fail, "state")
+    bench.session.run()
+    bench.until("idle")
+    assert bench.session.problem is not None
+    assert "a broken panel" in bench.session.problem.details
+    assert bench.session.study is not None
+
+
+def test_watchers_are_told_one_thing_at_a_time(bench: Bench) -> None:
+    """A click and a job's event never overlap, or two patches would interleave."""
+    inside, overlaps = [0], [0]
+
+    def slow() -> None:
+        inside[0] += 1
+        overlaps[0] += inside[0] > 1
+        threading.Event().wait(0.002)
+        inside[0] -= 1
+
+    bench.work.epochs = 30
+    bench.session.watch(slow, "event", "history")
+    bench.session.watch(slow, "settings")
+    bench.session.run()
+    for seed in range(20):
+        bench.session.change(seed=seed + 1)
+    bench.until("idle")
+    assert overlaps == [0]
+
+
+def test_the_folder_for_files_is_made_when_the_first_job_needs_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "workbench.session.platformdirs.user_data_path", lambda name: tmp_path / name
+    )
+    runner = JobRunner(find=FakeWork().find, interval=0)
+    session = Session(runner=runner, warm_up=False)
+    assert not list(tmp_path.iterdir())
+    session.run()
+    wait_until(lambda: session.state == "idle")
+    assert session.trained is not None
+    assert Path(session.trained.path).is_file()
+    assert tmp_path in Path(session.trained.path).parents
+
+
+def test_a_folder_that_cannot_be_made_is_said_and_nothing_runs(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    session = Session(folder=tmp_path / "file" / "runs", warm_up=False)
+    with pytest.raises(WorkbenchError, match="cannot be made"):
+        session.run()
+    assert session.state == "idle"
+
+
+@pytest.mark.parametrize("warm_up", [True, False])
+def test_the_first_touch_of_a_control_warms_up_once_unless_told_not_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, warm_up: bool
+) -> None:
+    calls: list[int] = []
+    monkeypatch.setattr("workbench.session._warm_up", lambda: calls.append(1))
+    session = Session(folder=tmp_path, warm_up=warm_up)
+    assert calls == []
+    session.change(seed=1)
+    session.change(seed=2)
+    wait_until(lambda: len(calls) == warm_up)
+    assert len(calls) == warm_up
+
+
+def test_the_device_is_named_without_torch() -> None:
+    assert re.fullmatch(r"CPU, \d+ cores?( \(GPU found\))?", describe_device())
+    assert describe_device("cuda:0") == "GPU (cuda:0)"
+    assert "GPU" not in describe_device("cpu")
+
+
+def test_a_state_that_does_not_exist_is_refused(bench: Bench) -> None:
+    with pytest.raises(traitlets.TraitError):
+        bench.session.state = "asleep"

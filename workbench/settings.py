@@ -1,0 +1,150 @@
+"""What the page lets people choose, and how far. Plain values, no torch.
+
+The browser controls nothing: whatever arrives from it is checked here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from workbench.errors import WorkbenchError
+
+# Names as in workbench.training, which this file must not import; a test compares.
+DATA: Mapping[str, str] = {
+    "digits": "Digits (bundled)",
+    "mnist": "MNIST",
+    "fashion": "Fashion-MNIST",
+    "cifar10": "CIFAR-10",
+    "cifar100": "CIFAR-100",
+    "folder": "A folder of images",
+}
+DOWNLOADABLE = ("mnist", "fashion", "cifar10", "cifar100")
+MODELS: Mapping[str, str] = {
+    "linear": "Linear (softmax regression)",
+    "mlp": "MLP (fully connected)",
+    "cnn": "CNN (3 convolutions)",
+    "vgg11": "VGG-11",
+    "vgg16": "VGG-16",
+    "resnet18": "ResNet-18",
+    "resnet50": "ResNet-50",
+    "densenet40": "DenseNet-40",
+}
+CONVENTIONS: Mapping[str, str] = {
+    "icml": "icml: plain means, c' ≠ c",
+    "slide": "slide: plain means, all c'",
+    "jmlr": "jmlr: means weighted by p",
+}
+EMBEDDINGS: Mapping[str, str] = {"umap": "UMAP", "tsne": "t-SNE", "pca": "PCA"}
+METRICS: Mapping[str, str] = {"cosine": "Cosine", "euclidean": "Euclidean"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Largest and smallest values that one page accepts."""
+
+    epochs: tuple[int, int] = (1, 500)
+    per_class: tuple[int, int] = (2, 5000)
+    lr: tuple[float, float] = (1e-6, 10.0)
+    seed: tuple[int, int] = (0, 2**31 - 1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSettings:
+    """One training and its measurement, as the controls say it."""
+
+    data: str = "digits"
+    folder: str = ""  # path of the image folder; read when data is "folder"
+    download: bool = False  # whether missing data may be fetched
+    per_class: int = 100
+    model: str = "mlp"
+    epochs: int = 30
+    lr: float = 0.05
+    seed: int = 0
+    embedding: str = "umap"
+    metric: str = "cosine"
+
+    def changed(self, limits: Limits, **values: Any) -> RunSettings:
+        """Return a copy with these values, each checked.
+
+        Raises:
+            WorkbenchError: If a value is of the wrong kind or outside the limits.
+        """
+        unknown = set(values) - {f.name for f in fields(self)}
+        if unknown:
+            raise TypeError(f"RunSettings has no {sorted(unknown)}")
+        return replace(self, **{k: _check(k, v, limits) for k, v in values.items()})
+
+    def to_work(self, weighting: str) -> dict[str, Any]:
+        """Return what the jobs take: names of `workbench.train` and `measure`.
+
+        Raises:
+            WorkbenchError: If an image folder is asked for and no path is given.
+        """
+        data = self.data
+        if data == "folder":
+            if not self.folder.strip():
+                raise WorkbenchError(
+                    "Image folder: no path is given; type the path of a folder that "
+                    "holds one folder of images for each class."
+                )
+            data = f"folder:{self.folder.strip()}"
+        return {
+            "data": data,
+            "download": self.download and self.data in DOWNLOADABLE,
+            "per_class": self.per_class,
+            "model": self.model,
+            "epochs": self.epochs,
+            "lr": self.lr,
+            "seed": self.seed,
+            "weighting": weighting,
+            "embedding": self.embedding,
+            "metric": self.metric,
+        }
+
+
+_CHOICES: Mapping[str, tuple[str, Mapping[str, str]]] = {
+    "data": ("Dataset", DATA),
+    "model": ("Network", MODELS),
+    "embedding": ("Embedding", EMBEDDINGS),
+    "metric": ("Distance", METRICS),
+}
+_NUMBERS: Mapping[str, tuple[str, type]] = {
+    "epochs": ("Epochs", int),
+    "per_class": ("Examples a class", int),
+    "lr": ("Learning rate", float),
+    "seed": ("Seed", int),
+}
+
+
+def _check(name: str, value: Any, limits: Limits) -> Any:
+    """Return the value in its type, or raise the sentence that says what is wrong."""
+    if name in _CHOICES:
+        label, choices = _CHOICES[name]
+        if value not in choices:
+            raise WorkbenchError(
+                f"{label}: {value!r} is not known; choose one of {', '.join(choices)}."
+            )
+        return value
+    if name in _NUMBERS:
+        label, kind = _NUMBERS[name]
+        low, high = getattr(limits, name)
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            number = math.nan
+        if not low <= number <= high or (kind is int and number != int(number)):
+            what = "a whole number" if kind is int else "a number"
+            raise WorkbenchError(
+                f"{label}: {value} does not do here; "
+                f"choose {what} from {low:,} to {high:,}."
+            )
+        return kind(number)
+    if name == "download":
+        return bool(value)
+    text = str(value)
+    if "\0" in text or len(text) > 4096:
+        raise WorkbenchError("Image folder: this is not a path; type one.")
+    return text
