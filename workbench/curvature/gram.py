@@ -1,0 +1,278 @@
+"""The dual of G: the Gram matrix of the gradients, and G in its coordinates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from workbench.curvature.deltas import CrossClassMeans
+from workbench.curvature.jacobian import (
+    LayerGradients,
+    gradient_rows,
+    layer_gradients,
+    layer_groups,
+)
+from workbench.curvature.risk import EmpiricalRisk, evaluating
+from workbench.curvature.softmax import (
+    delta_cotangents,
+    hessian_root,
+    probabilities,
+)
+from workbench.linalg.operator import Dense
+
+CACHE_BYTES = 2**31  # what the factors of one group of layers may take
+TILE = 2**25  # entries of a temporary
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Gram:
+    r"""Inner products of all the gradients delta, and what turns them into G.
+
+    ``matrix[(i, k), (j, l)] = <delta_{i,k}, delta_{j,l}>``; ``matrix / N`` has the
+    nonzero eigenvalues of G, and N zeros more than it needs: the C gradients of an
+    example are dependent, ``sum_k sqrt(p_k) delta_{i,k} = 0``.
+    """
+
+    matrix: Tensor  # (N C, N C) float64
+    probs: Tensor  # (N, C) float64
+    labels: Tensor  # (N,)
+
+    def reduced(self) -> Tensor:
+        """The same for an orthonormal combination of C - 1 gradients an example.
+
+        A reflection of the C gradients takes the dependent combination to the last
+        place, where it is dropped. Shape (N (C - 1), N (C - 1)).
+        """
+        num_examples, num_classes = self.probs.shape
+        blocks = self.matrix.view(num_examples, num_classes, -1)
+        half = reflection(self.probs).transpose(1, 2) @ blocks  # (N, C - 1, N C)
+        half = half.flatten(0, 1).T.reshape(num_examples, num_classes, -1)
+        return (reflection(self.probs).transpose(1, 2) @ half).flatten(0, 1)
+
+
+def reflection(probs: Tensor) -> Tensor:
+    """First C - 1 columns of the Householder reflection of each sqrt(p) to the last axis.
+
+    (N, C) to (N, C, C - 1). ``delta_{i,k} = sum_j reflection[i, k, j] r_{i,j}`` for the
+    reduced gradients ``r_{i,j} = sum_k reflection[i, k, j] delta_{i,k}``.
+    """
+    unit = probs.sqrt()
+    normal = unit / unit.norm(dim=-1, keepdim=True)
+    normal[:, -1] += 1.0  # nonnegative entries: no cancellation
+    normal = normal / normal.norm(dim=-1, keepdim=True)
+    eye = torch.eye(probs.shape[1], dtype=probs.dtype, device=probs.device)
+    return (eye - 2 * normal[:, :, None] * normal[:, None, :])[..., :-1]
+
+
+def gram(risk: EmpiricalRisk, report: Callable[[float], None] | None = None) -> Gram:
+    r"""Inner products of all gradients, layer by layer.
+
+    A layer's share is had from explicit rows, ``n^2 p`` products for its p parameters,
+    or without them from its factors (``<sum_l d_l a_l^T, sum_m d'_m a'_m^T> =
+    sum_{l,m} <d_l, d'_m> <a_l, a'_m>``), whichever counts fewer. Forward and
+    backward in the model's dtype, sums in float64. Stores n^2 numbers, n = N C.
+
+    Args:
+        risk: Network and data.
+        report: Called with the share done.
+    """
+    batches = list(risk.batches())
+    probs, labels = _predictions(risk, batches)
+    sizes = [len(inputs) for inputs, _ in batches]
+    cotangents = delta_cotangents(probs).transpose(1, 2).split(sizes)
+    n = risk.num_examples * risk.num_classes
+    matrix = torch.zeros(n, n, dtype=torch.float64, device=risk.device)
+    done = 0
+    for names in _groups(risk, batches[0][0]):
+        pieces: dict[tuple[str, ...], list[LayerGradients]] = {}
+        for (inputs, _), columns in zip(batches, cotangents, strict=True):
+            risk.control.check()
+            for layer in layer_gradients(risk, inputs, columns, names):
+                pieces.setdefault(layer.names, []).append(layer)
+        for layer_names in list(pieces):
+            layer = _join(pieces.pop(layer_names))
+            _add_layer(matrix, layer, risk)
+            done += layer.num_parameters
+            if report:
+                report(done / risk.dim)
+    return Gram(matrix, probs, labels)
+
+
+def dense_gauss_newton(
+    risk: EmpiricalRisk, report: Callable[[float], None] | None = None
+) -> Dense:
+    r"""``G = R^T R / N`` as a matrix, (P, P) float64, for networks of few parameters.
+
+    Costs ``N (C - 1) P^2`` products and one pass with C - 1 backwards.
+    """
+    matrix = torch.zeros(risk.dim, risk.dim, dtype=torch.float64, device=risk.device)
+    done = 0
+    with evaluating(risk.model):
+        for inputs, _ in risk.batches():
+            size = max(1, TILE // (risk.dim * risk.num_classes))
+            for piece in inputs.split(size):
+                risk.control.check()
+                with torch.no_grad():
+                    probs = probabilities(risk.model(piece))
+                rows = gradient_rows(risk, piece, hessian_root(probs)).flatten(0, 1)
+                rows = rows.double()
+                matrix.addmm_(rows.T, rows)
+                done += len(piece)
+                if report:
+                    report(done / risk.num_examples)
+    return Dense(matrix / risk.num_examples)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DualCoordinates:
+    """An isometric copy of the span of all gradients: R^n instead of R^P."""
+
+    operator: Dense  # G, (n, n), n = N (C - 1)
+    means: CrossClassMeans
+
+
+def dual_coordinates(dual: Gram) -> DualCoordinates:
+    r"""G and the class means in coordinates where inner products are those of R^P.
+
+    With K the reduced Gram matrix, ``K + s I = L L^T`` for an s at the level of rounding
+    that is taken off again; the reduced gradients become the columns of ``L^T``, and G
+    becomes ``(L^T L - s I) / N``. Costs about ``2 n^3`` products.
+    """
+    matrix = dual.reduced()
+    n = len(matrix)
+    shift = 1e-15 * float(matrix.abs().sum(1).max())  # relative to a bound of lambda_1
+    eye = torch.eye(n, dtype=matrix.dtype, device=matrix.device)
+    while True:
+        lower, info = torch.linalg.cholesky_ex(matrix + shift * eye)
+        if int(info) == 0:
+            break
+        shift *= 10
+    num_examples = len(dual.probs)
+    g = (lower.T @ lower - shift * eye) / num_examples
+    plain, weighted, mass = mean_coefficients(dual.probs, dual.labels)
+    turned = reflection(dual.probs)
+
+    def place(coefficients: Tensor) -> Tensor:
+        """Coefficients over the delta, (N, C, C, C), in the new coordinates."""
+        num_classes = coefficients.shape[1]
+        flat = torch.einsum("ikj,ikcl->ijcl", turned, coefficients)
+        found = lower.T @ flat.reshape(n, -1)
+        return found.T.reshape(num_classes, num_classes, n)
+
+    counts = dual.labels.bincount(minlength=dual.probs.shape[1]).double()
+    return DualCoordinates(
+        operator=Dense(g),
+        means=CrossClassMeans(place(plain), place(weighted), mass, counts / counts.sum()),
+    )
+
+
+def mean_coefficients(probs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The first averages as combinations of the delta, and their mass.
+
+    Returns:
+        ``plain`` and ``weighted``, (N, C, C, C): entry ``[i, k, c, l]`` is the factor of
+        delta_{i,k} in the mean of (c, l); and the mass, (C, C).
+    """
+    num_examples, num_classes = probs.shape
+    member = torch.nn.functional.one_hot(labels, num_classes).to(probs.dtype)
+    mass = member.T @ probs / num_examples
+    eye = torch.eye(num_classes, dtype=probs.dtype, device=probs.device)
+    plain = torch.einsum("ic,kl->ikcl", member / member.sum(0), eye)
+    share = torch.einsum("ic,ik,ck->ick", member, probs.sqrt(), 1 / mass) / num_examples
+    weighted = torch.einsum("ick,kl->ikcl", share, eye)
+    return plain, weighted, mass
+
+
+def _predictions(
+    risk: EmpiricalRisk, batches: list[tuple[Tensor, Tensor]]
+) -> tuple[Tensor, Tensor]:
+    with evaluating(risk.model), torch.no_grad():
+        probs = torch.cat([probabilities(risk.model(x)) for x, _ in batches])
+    return probs, torch.cat([y for _, y in batches])
+
+
+def _groups(risk: EmpiricalRisk, inputs: Tensor) -> list[set[str]]:
+    """Layers whose factors for the whole data fit the cache together."""
+    example = inputs[:1]
+    cotangents = torch.zeros(1, risk.num_classes, 1, device=risk.device)
+    size = {
+        layer.names: layer.outputs[0].numel() * risk.num_classes
+        + (0 if layer.inputs is None else layer.inputs[0].numel())
+        for layer in layer_gradients(risk, example, cotangents)
+    }
+    groups: list[set[str]] = []
+    room = 0.0
+    for names in layer_groups(risk):
+        need = size[names] * risk.num_examples * example.element_size()
+        if not groups or need > room:
+            groups.append(set())
+            room = CACHE_BYTES
+        groups[-1] |= set(names)
+        room -= need
+    return groups
+
+
+def _join(pieces: list[LayerGradients]) -> LayerGradients:
+    """The pieces of one layer over all batches as one."""
+    outputs = torch.cat([piece.outputs for piece in pieces])
+    if pieces[0].inputs is None:
+        return LayerGradients(pieces[0].names, None, outputs)
+    inputs = torch.cat([p.inputs for p in pieces if p.inputs is not None])
+    return LayerGradients(pieces[0].names, inputs, outputs)
+
+
+def _add_layer(matrix: Tensor, layer: LayerGradients, risk: EmpiricalRisk) -> None:
+    """Add one layer's share to the Gram matrix by the cheaper of two ways."""
+    num_examples, m, positions, r = layer.outputs.shape
+    n = num_examples * m
+    by_rows = float(n) * n * layer.num_parameters
+    if layer.inputs is not None:
+        q = layer.inputs.shape[-1]
+        pairs = float(num_examples * positions) ** 2
+        by_factors = pairs * (q + m * m * (r + 2.0))
+        if by_factors < by_rows:
+            _add_by_factors(matrix, layer, risk)
+            return
+    _add_by_rows(matrix, layer, risk)
+
+
+def _add_by_rows(matrix: Tensor, layer: LayerGradients, risk: EmpiricalRisk) -> None:
+    """Explicit rows, a few output channels at a time."""
+    num_examples, m, _, r = layer.outputs.shape
+    if layer.inputs is None:
+        rows = layer.rows().flatten(0, 1).double()
+        matrix.addmm_(rows, rows.T)
+        return
+    q = layer.inputs.shape[-1]
+    step = max(1, TILE // max(1, num_examples * m * q))
+    weight = layer.names[:1]
+    for start in range(0, r, step):
+        risk.control.check()
+        part = layer.outputs[..., start : start + step]
+        rows = LayerGradients(weight, layer.inputs, part).rows().flatten(0, 1).double()
+        matrix.addmm_(rows, rows.T)
+    if len(layer.names) > 1:
+        bias = layer.outputs.sum(2).flatten(0, 1).double()
+        matrix.addmm_(bias, bias.T)
+
+
+def _add_by_factors(matrix: Tensor, layer: LayerGradients, risk: EmpiricalRisk) -> None:
+    """Products of inner products of the factors, a few examples at a time."""
+    assert layer.inputs is not None
+    num_examples, m, positions, _ = layer.outputs.shape
+    inputs = layer.inputs.double().flatten(0, 1)  # (N L, q)
+    outputs = layer.outputs.double().flatten(0, 2)  # (N m L, r)
+    bias = float(len(layer.names) > 1)
+    step = max(1, TILE // (m * positions * len(outputs)))
+    for start in range(0, num_examples, step):
+        risk.control.check()
+        stop = min(start + step, num_examples)
+        inner = inputs[start * positions : stop * positions] @ inputs.T + bias
+        inner = inner.view(stop - start, 1, positions, num_examples, 1, positions)
+        block = outputs[start * m * positions : stop * m * positions] @ outputs.T
+        block = block.view(stop - start, m, positions, num_examples, m, positions)
+        product = block.mul_(inner).sum((2, 5))
+        matrix[start * m : stop * m] += product.reshape((stop - start) * m, -1)

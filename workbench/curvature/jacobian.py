@@ -1,0 +1,240 @@
+"""Per-example gradients of the logits, layer by layer, in factored form.
+
+For a linear or convolutional layer the gradient of one number in the weight is a sum
+over positions of outer products, ``sum_l outputs[l] inputs[l]^T``: keeping the factors
+costs far less than forming the rows, and Gram matrices can be had from either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, jacrev, vmap
+from torch.nn.functional import unfold
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from workbench.curvature.risk import EmpiricalRisk, evaluating
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LayerGradients:
+    """Gradients of m numbers an example in the parameters of one layer.
+
+    Factored: the weight's row of example b, number j is
+    ``sum_l outputs[b, j, l, :] inputs[b, l, :]^T``, the bias's ``sum_l outputs``.
+    Explicit (``inputs`` is None): ``outputs`` holds the rows, (B, m, 1, p).
+    """
+
+    names: tuple[str, ...]  # parameters: weight, then bias where there is one
+    inputs: Tensor | None  # (B, L, q)
+    outputs: Tensor  # (B, m, L, r)
+
+    @property
+    def num_parameters(self) -> int:
+        """Parameters of the layer, q r (+ r)."""
+        if self.inputs is None:
+            return self.outputs.shape[-1]
+        r = self.outputs.shape[-1]
+        return r * self.inputs.shape[-1] + r * (len(self.names) - 1)
+
+    def rows(self) -> Tensor:
+        """Explicit gradients, (B, m, p), in the order of ``names``."""
+        if self.inputs is None:
+            return self.outputs[:, :, 0]
+        num_examples, m, positions, r = self.outputs.shape
+        flat = self.outputs.permute(0, 1, 3, 2).reshape(num_examples, m * r, positions)
+        weight = (flat @ self.inputs).reshape(num_examples, m, -1)
+        if len(self.names) == 1:
+            return weight
+        return torch.cat([weight, self.outputs.sum(2)], dim=2)
+
+
+def layer_gradients(
+    risk: EmpiricalRisk,
+    inputs: Tensor,
+    cotangents: Tensor,
+    names: set[str] | None = None,
+) -> Iterator[LayerGradients]:
+    r"""Gradients ``J_b^T w_{b,j}`` of a batch for given cotangents, one layer at a time.
+
+    Linear, convolutional (ungrouped) and batch-norm layers are read off one forward and
+    m backward passes that stop at the layers; anything else takes the general path,
+    one example at a time under vmap.
+
+    Args:
+        risk: Network and parameters.
+        inputs: (B, ...).
+        cotangents: w, shape (B, C, m).
+        names: Parameters wanted; by default all.
+
+    Yields:
+        The gradients of each layer; together each wanted parameter once.
+    """
+    wanted = set(risk.parameters) if names is None else names
+    taps = _taps(risk, wanted)
+    tapped = {name for tap_names, _ in taps.values() for name in tap_names}
+    with evaluating(risk.model):
+        if taps:
+            yield from _read(risk, inputs, cotangents, taps)
+        if rest := [(name,) for name in risk.parameters if name in wanted - tapped]:
+            yield from _general(risk, inputs, cotangents, rest)
+
+
+def gradient_rows(risk: EmpiricalRisk, inputs: Tensor, cotangents: Tensor) -> Tensor:
+    """``J_b^T w_{b,j}`` as flat vectors, (B, m, P), in the parameters' order."""
+    found: dict[str, Tensor] = {}
+    for layer in layer_gradients(risk, inputs, cotangents):
+        sizes = [risk.parameters[name].numel() for name in layer.names]
+        pieces = layer.rows().split(sizes, dim=2)
+        found.update(zip(layer.names, pieces, strict=True))
+    return torch.cat([found[name] for name in risk.parameters], dim=2)
+
+
+def layer_groups(risk: EmpiricalRisk) -> list[tuple[str, ...]]:
+    """The parameters by layer, as `layer_gradients` yields them."""
+    taps = _taps(risk, set(risk.parameters))
+    groups = [names for names, _ in taps.values()]
+    tapped = {name for names in groups for name in names}
+    return groups + [(name,) for name in risk.parameters if name not in tapped]
+
+
+Reader = Callable[[nn.Module, tuple[str, ...], Tensor, Tensor], LayerGradients]
+Tap = tuple[tuple[str, ...], Reader]
+
+
+def _taps(risk: EmpiricalRisk, wanted: set[str]) -> dict[nn.Module, Tap]:
+    """Layers whose gradients can be read off their inputs and output cotangents."""
+    name_of: dict[int, str] = {id(p): name for name, p in risk.parameters.items()}
+    uses: dict[int, int] = {}
+    for module in risk.model.modules():
+        for parameter in module.parameters(recurse=False):
+            uses[id(parameter)] = uses.get(id(parameter), 0) + 1
+    taps: dict[nn.Module, Tap] = {}
+    for module in risk.model.modules():
+        own = list(module.parameters(recurse=False))
+        reader = _reader(module)
+        tied = any(uses[id(p)] > 1 for p in own)
+        if reader is None or tied or any(id(p) not in name_of for p in own):
+            continue
+        names = tuple(name_of[id(p)] for p in own)
+        if names and set(names) <= wanted:
+            taps[module] = names, reader
+    return taps
+
+
+def _reader(module: nn.Module) -> Reader | None:
+    """How the gradients of this type of layer are read; None: by the general path."""
+    if type(module) is nn.Linear:
+        return _read_linear
+    if type(module) is nn.Conv2d and module.groups == 1:
+        if module.padding_mode == "zeros" and not isinstance(module.padding, str):
+            return _read_convolution
+        return None
+    if isinstance(module, _BatchNorm) and module.affine and module.track_running_stats:
+        return _read_batch_norm
+    return None
+
+
+def _read(
+    risk: EmpiricalRisk,
+    inputs: Tensor,
+    cotangents: Tensor,
+    taps: dict[nn.Module, Tap],
+) -> Iterator[LayerGradients]:
+    seen: dict[nn.Module, list[tuple[Tensor, Tensor]]] = {m: [] for m in taps}
+
+    def remember(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        seen[module].append((args[0], output))
+        return output.clone()  # an in-place activation must not touch what we keep
+
+    handles = [module.register_forward_hook(remember) for module in taps]
+    try:
+        with torch.enable_grad():
+            logits = risk.model(inputs)
+    finally:
+        for handle in handles:
+            handle.remove()
+    called_once = {m: calls[0] for m, calls in seen.items() if len(calls) == 1}
+    tensors = [output for _, output in called_once.values()]
+    columns = []
+    for column in cotangents.to(logits.dtype).unbind(2):
+        columns.append(
+            torch.autograd.grad(
+                logits, tensors, column, retain_graph=True, materialize_grads=True
+            )
+        )
+    for index, (module, (value, _)) in enumerate(called_once.items()):
+        names, reader = taps[module]
+        outputs = torch.stack([grads[index] for grads in columns], dim=1)
+        yield reader(module, names, value.detach(), outputs)
+    shared = [names for m, (names, _) in taps.items() if m not in called_once]
+    if shared:  # a layer called several times in one forward pass
+        yield from _general(risk, inputs, cotangents, shared)
+
+
+def _read_linear(
+    module: nn.Module, names: tuple[str, ...], value: Tensor, outputs: Tensor
+) -> LayerGradients:
+    """(B, ..., q) inputs and (B, m, ..., r) cotangents."""
+    inputs = value.reshape(len(value), -1, value.shape[-1])
+    outputs = outputs.reshape(*outputs.shape[:2], -1, outputs.shape[-1])
+    return LayerGradients(names, inputs, outputs)
+
+
+def _read_convolution(
+    module: nn.Module, names: tuple[str, ...], value: Tensor, outputs: Tensor
+) -> LayerGradients:
+    """(B, channels, H, W) inputs as patches, (B, m, channels, H', W') cotangents."""
+    assert isinstance(module, nn.Conv2d)
+    patches = unfold(
+        value,
+        module.kernel_size,
+        dilation=module.dilation,
+        padding=module.padding,
+        stride=module.stride,
+    )
+    return LayerGradients(
+        names, patches.transpose(1, 2), outputs.flatten(3).transpose(2, 3)
+    )
+
+
+def _read_batch_norm(
+    module: nn.Module, names: tuple[str, ...], value: Tensor, outputs: Tensor
+) -> LayerGradients:
+    """Frozen statistics: the output is affine in the normalised input."""
+    assert isinstance(module, _BatchNorm)
+    assert module.running_mean is not None
+    assert module.running_var is not None
+    shape = (1, -1) + (1,) * (value.ndim - 2)
+    scale = (module.running_var + module.eps).rsqrt().view(shape)
+    normal = (value - module.running_mean.view(shape)) * scale
+    weight = (outputs * normal[:, None]).flatten(3).sum(3)
+    bias = outputs.flatten(3).sum(3)
+    return LayerGradients(names, None, torch.cat([weight, bias], dim=2)[:, :, None])
+
+
+def _general(
+    risk: EmpiricalRisk,
+    inputs: Tensor,
+    cotangents: Tensor,
+    groups: list[tuple[str, ...]],
+) -> Iterator[LayerGradients]:
+    """Any parameters of any network, by a Jacobian an example."""
+    values = {n: p.detach() for n, p in risk.parameters.items()}
+    chosen = {name: values[name] for names in groups for name in names}
+
+    def network(parameters: dict[str, Tensor], example: Tensor) -> Tensor:
+        logits: Tensor = functional_call(
+            risk.model, {**values, **parameters}, (example[None],)
+        )
+        return logits[0]
+
+    jacobian = vmap(jacrev(network), in_dims=(None, 0), chunk_size=32)(chosen, inputs)
+    columns = cotangents.to(inputs.dtype)
+    for names in groups:
+        whole = torch.cat([jacobian[name].flatten(2) for name in names], dim=2)
+        rows = torch.einsum("bcp,bcm->bmp", whole, columns)
+        yield LayerGradients(names, None, rows[:, :, None])

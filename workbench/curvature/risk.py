@@ -1,0 +1,234 @@
+"""The empirical risk of a network on data: the only loop over the data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from workbench.control import Control
+from workbench.errors import WorkbenchError
+
+Batch = tuple[Tensor, Tensor]
+
+
+@runtime_checkable
+class LabelledImages(Protocol):
+    """A `Dataset`, as far as the curvature needs one."""
+
+    images: Tensor
+    labels: Tensor
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EmpiricalRisk:
+    r"""Mean softmax cross-entropy of a network over a whole data set.
+
+    .. math:: L(\theta) = \frac1N \sum_{i=1}^N -\log p_{y_i}(x_i; \theta)
+
+    ``1/N`` is over the whole data set, never over a batch, so ragged last batches
+    need no care. Built by `empirical_risk`.
+    """
+
+    model: nn.Module
+    parameters: dict[str, nn.Parameter]  # those that require a gradient, in order
+    data: Iterable[Batch]  # re-iterable
+    num_examples: int  # N
+    num_classes: int  # C
+    class_counts: Tensor  # (C,) n_c, int64
+    dim: int  # P
+    dtype: torch.dtype
+    device: torch.device
+    control: Control
+
+    def batches(self) -> Iterator[Batch]:
+        """The data on the device, batch by batch, cancellable in between."""
+        for inputs, labels in self.data:
+            self.control.check()
+            inputs = inputs.to(self.device, self.dtype, non_blocking=True)
+            yield inputs, labels.to(self.device, non_blocking=True)
+
+    def class_batches(self) -> Iterator[tuple[int, Tensor]]:
+        """The data cut so that each piece holds one class c: ``(c, inputs)``."""
+        for inputs, labels in self.batches():
+            order = labels.argsort(stable=True)
+            classes, counts = labels[order].unique_consecutive(return_counts=True)
+            pieces = inputs[order].split(counts.tolist())
+            yield from zip(classes.tolist(), pieces, strict=True)
+
+    def logits(self, parameters: dict[str, Tensor], inputs: Tensor) -> Tensor:
+        """f(x; theta), shape (B, C)."""
+        logits: Tensor = functional_call(self.model, parameters, (inputs,))
+        return logits
+
+    def split(self, vector: Tensor) -> dict[str, Tensor]:
+        """A flat vector (P,) as named tensors of the parameters' shapes."""
+        sizes = [p.numel() for p in self.parameters.values()]
+        pieces = vector.split(sizes)
+        return {
+            name: piece.view_as(p)
+            for (name, p), piece in zip(self.parameters.items(), pieces, strict=True)
+        }
+
+    def flatten(self, tensors: Sequence[Tensor]) -> Tensor:
+        """Tensors of the parameters' shapes as one flat vector (P,)."""
+        return torch.cat([t.reshape(-1) for t in tensors])
+
+
+def empirical_risk(
+    model: nn.Module,
+    data: Any,
+    *,
+    batch_size: int | None = None,
+    device: str | torch.device | None = None,
+    control: Control | None = None,
+) -> EmpiricalRisk:
+    """Check a network and its data, and bind them.
+
+    The model is moved to the device, keeps its dtype, and is used in eval mode: wrap
+    each use in `evaluating`. Batch norm then uses its running statistics, and examples
+    do not see each other, which is checked on one batch.
+
+    Args:
+        model: The network; maps (B, ...) inputs to (B, C) logits.
+        data: A `Dataset`, a pair of tensors ``(inputs, labels)``, or a re-iterable of
+            such pairs.
+        batch_size: Examples a batch for the first two; by default what keeps the
+            inputs of a batch below 4 MB, at most 1,024.
+        device: Where to compute; by default where the model is.
+        control: Cancels between batches.
+
+    Raises:
+        WorkbenchError: If there is no parameter to differentiate, a weight or a logit is
+            not finite, a class has no example, labels do not fit the logits, or the
+            network is random or mixes the examples of a batch in eval mode.
+    """
+    parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}
+    if not parameters:
+        raise WorkbenchError(
+            "empirical_risk: the network has no parameter that requires a gradient, and "
+            "the curvature is taken in the parameters; set requires_grad=True on some."
+        )
+    dtypes = {p.dtype for p in parameters.values()}
+    if len(dtypes) > 1 or not next(iter(dtypes)).is_floating_point:
+        raise WorkbenchError(
+            f"empirical_risk: the parameters have dtypes {sorted(map(str, dtypes))}; "
+            "convert the model to one, for instance model.float()."
+        )
+    if bad := [n for n, p in parameters.items() if not p.isfinite().all()]:
+        raise WorkbenchError(
+            f"empirical_risk: {len(bad)} parameters hold NaN or infinite weights, the "
+            f"first is {bad[0]}; train again with a smaller rate."
+        )
+    target = torch.device(device or next(iter(parameters.values())).device)
+    model.to(target)
+    parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}
+    dtype = dtypes.pop()
+    batches = _batches(data, batch_size)
+    labels = [y.detach().cpu() for _, y in batches]
+    if not labels or not sum(map(len, labels)):
+        raise WorkbenchError(
+            "empirical_risk: the data hold no batch; pass at least one example a class, "
+            "and a list or a DataLoader rather than a generator that is used up."
+        )
+    all_labels = torch.cat(labels)
+    with evaluating(model), torch.no_grad():
+        first = next(iter(batches))[0].to(target, dtype)
+        num_classes = _probe(model, first)
+    if all_labels.dtype != torch.int64 or all_labels.min() < 0:
+        raise WorkbenchError(
+            f"empirical_risk: the labels have dtype {all_labels.dtype} and minimum "
+            f"{all_labels.min().item()}; expected int64 class numbers from 0."
+        )
+    if all_labels.max() >= num_classes:
+        raise WorkbenchError(
+            f"empirical_risk: a label is {all_labels.max().item()} but the network has "
+            f"{num_classes} logits; labels go from 0 to {num_classes - 1}."
+        )
+    counts = all_labels.bincount(minlength=num_classes)
+    if missing := (counts == 0).nonzero().flatten().tolist():
+        raise WorkbenchError(
+            f"empirical_risk: classes {missing} have no example among the "
+            f"{len(all_labels)} given, so they have no mean; pass a sample that holds "
+            "every class, for instance a balanced one."
+        )
+    return EmpiricalRisk(
+        model=model,
+        parameters=parameters,
+        data=batches,
+        num_examples=len(all_labels),
+        num_classes=num_classes,
+        class_counts=counts,
+        dim=sum(p.numel() for p in parameters.values()),
+        dtype=dtype,
+        device=target,
+        control=control or Control(),
+    )
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Eval mode inside, every module's own mode again outside."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+
+
+def _batches(data: Any, batch_size: int | None) -> Iterable[Batch]:
+    """What the caller gave, as a re-iterable of ``(inputs, labels)``."""
+    if isinstance(data, LabelledImages):
+        data = (data.images, data.labels)
+    pair = isinstance(data, (tuple, list)) and len(data) == 2
+    if not (pair and isinstance(data[0], Tensor)):
+        return data  # type: ignore[no-any-return]
+    inputs, labels = data
+    if len(inputs) != len(labels):
+        raise WorkbenchError(
+            f"empirical_risk: {len(inputs)} inputs and {len(labels)} labels; expected "
+            "one label an input."
+        )
+    if batch_size is None:
+        floats = max(inputs[0].numel(), 1) if len(inputs) else 1
+        batch_size = max(1, min(1024, 2**20 // floats))
+    return list(zip(inputs.split(batch_size), labels.split(batch_size), strict=True))
+
+
+def _probe(model: nn.Module, inputs: Tensor) -> int:
+    """Number of logits; an error where the network is random or mixes examples."""
+    inputs = inputs[:8]
+    logits = model(inputs)
+    if logits.ndim != 2 or len(logits) != len(inputs):
+        raise WorkbenchError(
+            f"empirical_risk: {len(inputs)} inputs give an output of shape "
+            f"{tuple(logits.shape)}; expected logits of shape (B, C)."
+        )
+    if not logits.isfinite().all():
+        raise WorkbenchError(
+            "empirical_risk: the network gives NaN or infinite logits; train again with "
+            "a smaller rate, or look at the inputs."
+        )
+    scale = logits.abs().max().clamp(min=1e-30)
+    tolerance = 1e3 * torch.finfo(logits.dtype).eps * scale
+    if (model(inputs) - logits).abs().max() > tolerance:
+        raise WorkbenchError(
+            "empirical_risk: two passes over the same inputs give different logits in "
+            "eval mode; the curvature of a random function is not defined: switch the "
+            "randomness (a functional dropout, say) off in eval mode."
+        )
+    alone = torch.cat([model(inputs[i : i + 1]) for i in range(len(inputs))])
+    if (alone - logits).abs().max() > tolerance:
+        raise WorkbenchError(
+            "empirical_risk: an example's logits depend on the others in its batch even "
+            "in eval mode (batch norm without running statistics, say), so the "
+            "per-example gradients are not defined; set track_running_stats=True."
+        )
+    return int(logits.shape[1])
