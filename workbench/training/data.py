@@ -48,6 +48,11 @@ class Dataset:
         return len(self.labels)
 
     @property
+    def reloadable(self) -> bool:
+        """Whether `load_data` makes it again from its name."""
+        return bool(self.mean)
+
+    @property
     def image_shape(self) -> tuple[int, int, int]:
         """Channels, height, width."""
         channels, height, width = self.images.shape[1:]

@@ -111,6 +111,8 @@ def _read(
     from PIL import Image
     from torchvision.transforms.functional import center_crop, pil_to_tensor, resize
 
+    if progress:
+        progress(Progress("Reading images", 0.0, f"{len(files):,} images"))
     told = time.monotonic()
     channels, height, width = shape or _common_shape(files, control)
     images = torch.empty(len(files), channels, height, width)

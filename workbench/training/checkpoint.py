@@ -1,0 +1,350 @@
+"""A checkpoint: a network's weights and all that is needed to go on, in one file.
+
+The file is a safetensors file: flat named tensors, and a JSON header in its metadata.
+Opening one never runs code.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from workbench.errors import WorkbenchError
+from workbench.training.data import Dataset, load_data
+from workbench.training.models import MODELS
+
+SCHEMA = 1  # raised when a file of before can no longer be read as it stands
+STATUSES = ("finished", "cancelled")
+_HEADER = "workbench.checkpoint"
+
+State = dict[str, Tensor]  # as nn.Module.state_dict() names them
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Checkpoint:
+    """One network after, before or in the middle of its training.
+
+    ``run`` says what was trained, in plain values: ``data, per_class, split, root,
+    data_seed, model, num_params, num_classes, num_examples, epochs`` (trained),
+    ``epochs_planned, seed, device``, and ``train_loss, train_accuracy`` of these
+    weights in eval mode, over ``num_evaluated`` of the examples.
+    """
+
+    weights: State
+    run: dict[str, Any]
+    settings: dict[str, Any]  # TrainConfig as plain values
+    class_names: tuple[str, ...]
+    image_shape: tuple[int, int, int]  # channels, height, width
+    history: dict[str, list[float]]  # epoch, loss, accuracy of the epochs trained
+    status: str  # "finished", or "cancelled" before the last planned epoch
+    momentum: State = field(default_factory=dict)  # by parameter
+    batch: dict[str, Any] = field(default_factory=dict)  # sums, if within an epoch
+    snapshots: dict[int, State] = field(default_factory=dict)  # epoch -> weights
+    snapshot_runs: dict[int, dict[str, Any]] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    created: str = ""  # ISO 8601, UTC
+    module: nn.Module | None = None  # of a network without a name; not in the file
+    data: Dataset | None = None  # what it was trained on, if still at hand; not in it
+
+    def load_model(self) -> nn.Module:
+        """Return the network with these weights, on the CPU, in eval mode.
+
+        Raises:
+            WorkbenchError: If it is a network of the user's and was not given to
+                `load_checkpoint`, or the weights are not this network's.
+        """
+        name = self.run["model"]
+        if self.module is not None:
+            model = copy.deepcopy(self.module)
+        elif name in MODELS:
+            with torch.device("meta"):  # layers without memory: the weights are here
+                model = MODELS[name](*self.image_shape, len(self.class_names))
+        else:
+            raise WorkbenchError(
+                f"load_model: the network {name} is your own and a checkpoint holds no "
+                "code; make it again and open with load_checkpoint(path, model=...)."
+            )
+        _check_weights(model, self.weights, name)
+        copies = {key: tensor.clone() for key, tensor in self.weights.items()}
+        # A network of the user's may share a weight between layers: fill it in place.
+        model.load_state_dict(copies, assign=self.module is None)
+        return model.to("cpu", torch.float32).eval()
+
+    def load_data(self) -> Dataset:
+        """Return the data it was trained on: those at hand, else loaded by name.
+
+        Raises:
+            WorkbenchError: If they were tensors given in Python, are not there any
+                more, or are no longer the same.
+        """
+        if self.data is not None:
+            return self.data
+        name = self.run["data"]
+        if not self.run["reloadable"]:
+            raise WorkbenchError(
+                f"load_data: this network was trained on {name!r}, tensors given in "
+                "Python, which no checkpoint holds; "
+                "give them again with load_checkpoint(path, data=...)."
+            )
+        data = load_data(
+            name,
+            per_class=self.run["per_class"],
+            split=self.run["split"],
+            root=self.run["root"],
+            seed=self.run["data_seed"],
+        )
+        check_data(self, data)
+        return data
+
+    def at_epoch(self, epoch: int) -> Checkpoint:
+        """Return the network as it was after an epoch whose weights were kept.
+
+        Raises:
+            WorkbenchError: If the weights of that epoch were not kept.
+        """
+        if epoch not in self.snapshots:
+            kept = ", ".join(map(str, sorted(self.snapshots))) or "none"
+            raise WorkbenchError(
+                f"at_epoch: the weights of epoch {epoch} were not kept (kept: {kept}); "
+                "name the epochs to keep in TrainConfig(snapshots=...)."
+            )
+        planned = self.run["epochs_planned"]
+        return replace(
+            self,
+            weights=self.snapshots[epoch],
+            run={**self.run, "epochs": epoch, **self.snapshot_runs[epoch]},
+            history={k: v[:epoch] for k, v in self.history.items()},
+            status="finished" if epoch == planned else "cancelled",
+            momentum={},
+            batch={},
+            snapshots={e: w for e, w in self.snapshots.items() if e <= epoch},
+            snapshot_runs={e: r for e, r in self.snapshot_runs.items() if e <= epoch},
+        )
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write it to one file; an old file stays until the new one is whole.
+
+        Raises:
+            WorkbenchError: If the folder does not exist or cannot be written.
+        """
+        target = Path(path)
+        if not target.parent.is_dir():
+            raise WorkbenchError(
+                f"save: the folder {target.parent} does not exist; make it, "
+                "or choose another."
+            )
+        if target.is_dir():
+            raise WorkbenchError(f"save: {target} is a folder; name a file in it.")
+        header = {"schema": SCHEMA, **{name: getattr(self, name) for name in _PLAIN}}
+        tensors = {f"weights/{k}": v for k, v in self.weights.items()}
+        tensors |= {f"momentum/{k}": v for k, v in self.momentum.items()}
+        for epoch, state in self.snapshots.items():
+            tensors |= {f"epoch/{epoch}/{k}": v for k, v in state.items()}
+        # One copy each: safetensors takes no tensors that share their memory.
+        tensors = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
+        part = target.with_name(f".{target.name}.{os.getpid()}.part")
+        try:
+            part.touch()
+            mode = part.stat().st_mode
+            save_file(tensors, part, metadata={_HEADER: json.dumps(header)})
+            part.chmod(mode)  # safetensors lets nobody else read its files
+            os.replace(part, target)
+        except (OSError, SafetensorError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise WorkbenchError(f"save: cannot write {target}: {reason}.") from error
+        finally:
+            part.unlink(missing_ok=True)
+        return target
+
+
+# Fields that are plain values, and go into the header.
+_PLAIN = (
+    "run",
+    "settings",
+    "class_names",
+    "image_shape",
+    "history",
+    "status",
+    "batch",
+    "snapshot_runs",
+    "versions",
+    "created",
+)
+
+
+def load_checkpoint(
+    path: str | os.PathLike[str],
+    model: nn.Module | None = None,
+    data: Dataset | None = None,
+) -> Checkpoint:
+    """Read a checkpoint written by `Checkpoint.save`. Runs no code from the file.
+
+    Args:
+        path: The file.
+        model: The network, where it is your own; its weights are not used.
+        data: What it was trained on, where that was your own tensors.
+
+    Raises:
+        WorkbenchError: If the file is missing, damaged, no checkpoint, written by a
+            later version, or not of this network or data.
+    """
+    source = Path(path)
+    if not source.is_file():
+        raise WorkbenchError(
+            f"load_checkpoint: there is no file {source}; check the path."
+        )
+    try:
+        with safe_open(source, framework="pt") as file:
+            text = (file.metadata() or {}).get(_HEADER)
+            if text is None:
+                raise WorkbenchError(
+                    f"load_checkpoint: {source} is a safetensors file but holds no "
+                    "checkpoint; a checkpoint is what `workbench train` writes."
+                )
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        header = json.loads(text)
+        schema = int(header["schema"])
+    except WorkbenchError:
+        raise
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        raise _damaged(source, error) from error
+    if schema > SCHEMA:
+        raise WorkbenchError(
+            f"load_checkpoint: {source} has schema {schema} and this version reads up "
+            f"to {SCHEMA}; update hessian-workbench to open it."
+        )
+    try:
+        found = _unflatten(header, tensors)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise _damaged(source, error) from error
+    if model is not None:
+        _check_weights(model, found.weights, found.run["model"])
+    if data is not None:
+        check_data(found, data)
+    return replace(found, module=copy.deepcopy(model), data=data)
+
+
+def _damaged(source: Path, error: Exception) -> WorkbenchError:
+    return WorkbenchError(
+        f"load_checkpoint: {source} is damaged or no checkpoint "
+        f"({type(error).__name__}: {error}); train again, or copy the file again."
+    )
+
+
+def _unflatten(header: Mapping[str, Any], tensors: State) -> Checkpoint:
+    """Put a checkpoint together; raise ValueError if its pieces do not fit."""
+    states: dict[str, State] = {"weights": {}, "momentum": {}}
+    snapshots: dict[int, State] = {}
+    for name, tensor in tensors.items():
+        kind, _, key = name.partition("/")
+        if kind == "epoch":
+            epoch, _, key = key.partition("/")
+            snapshots.setdefault(int(epoch), {})[key] = tensor
+        else:
+            states[kind][key] = tensor
+    plain: dict[str, Any] = {name: header[name] for name in _PLAIN}
+    run, history = dict(plain["run"]), dict(plain["history"])
+    for key, kind_of in _RUN.items():
+        if not isinstance(run[key], kind_of):
+            raise ValueError(f"{key} {run[key]!r}")
+    plain["class_names"] = tuple(map(str, plain["class_names"]))
+    plain["image_shape"] = tuple(map(int, plain["image_shape"]))
+    plain["snapshot_runs"] = {
+        int(k): dict(v) for k, v in plain["snapshot_runs"].items()
+    }
+    found = Checkpoint(
+        weights=states["weights"],
+        momentum=states["momentum"],
+        snapshots=snapshots,
+        **plain,
+    )
+    if found.status not in STATUSES:
+        raise ValueError(f"status {found.status!r}")
+    channels, height, width = found.image_shape
+    if min(found.image_shape) < 1 or channels * height * width > 2**30:
+        raise ValueError(f"image_shape {found.image_shape}")
+    if len(found.class_names) != run["num_classes"] or run["num_classes"] < 2:
+        raise ValueError(f"{len(found.class_names)} class names")
+    if not found.weights or set(snapshots) != set(found.snapshot_runs):
+        raise ValueError("weights are missing")
+    for state in snapshots.values():
+        if _shapes(state) != _shapes(found.weights):
+            raise ValueError("weights of a snapshot")
+    for key, tensor in found.momentum.items():
+        if tensor.shape != found.weights[key].shape:
+            raise ValueError(f"momentum of {key}")
+    if found.batch and set(found.batch) != _BATCH:
+        raise ValueError(f"batch {sorted(found.batch)}")
+    lengths = {len(history[key]) for key in ("epoch", "loss", "accuracy")}
+    if lengths != {run["epochs"]}:
+        raise ValueError(f"history of {sorted(lengths)} epochs")
+    if not all(math.isfinite(v) for values in history.values() for v in values):
+        raise ValueError("history is not finite")
+    return found
+
+
+_BATCH = {"num_batches", "num_examples", "loss", "correct"}
+_RUN: Mapping[str, Any] = {
+    "data": str,
+    "per_class": int | None,
+    "split": str,
+    "root": str | None,
+    "data_seed": int,
+    "reloadable": bool,
+    "model": str,
+    "num_params": int,
+    "num_classes": int,
+    "num_examples": int,
+    "epochs": int,
+    "epochs_planned": int,
+    "seed": int,
+    "device": str,
+    "train_loss": float,
+    "train_accuracy": float,
+    "num_evaluated": int,
+}
+
+
+def _shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    return {key: tuple(tensor.shape) for key, tensor in state.items()}
+
+
+def _check_weights(model: nn.Module, weights: State, name: str) -> None:
+    """Raise if these are not the weights of this network."""
+    wanted, found = _shapes(model.state_dict()), _shapes(weights)
+    if wanted == found:
+        return
+    key = sorted(k for k in wanted | found if wanted.get(k) != found.get(k))[0]
+    raise WorkbenchError(
+        f"load_checkpoint: the weights are not those of this network: {key} has shape "
+        f"{found.get(key, 'none')} in the checkpoint of {name!r} and "
+        f"{wanted.get(key, 'none')} in the network; give the network that was trained."
+    )
+
+
+def check_data(checkpoint: Checkpoint, data: Dataset) -> None:
+    """Raise if these are not the data that a checkpoint was trained on."""
+    was = (
+        checkpoint.run["num_examples"],
+        checkpoint.image_shape,
+        checkpoint.class_names,
+    )
+    now = (data.num_examples, data.image_shape, data.class_names)
+    if was != now:
+        raise WorkbenchError(
+            f"load_data: {data.name} has {now[0]} examples of shape {now[1]} in "
+            f"{len(now[2])} classes, and the checkpoint was trained on {was[0]} of "
+            f"shape {was[1]} in {len(was[2])} (or classes of other names); "
+            "bring back the data of then, or train again."
+        )

@@ -1,0 +1,45 @@
+"""How to train."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from workbench.errors import WorkbenchError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainConfig:
+    """How to train. Wrong values raise WorkbenchError."""
+
+    epochs: int = 30  # passes over the data; 0 keeps the fresh weights
+    lr: float = 0.05  # rate at the start; a tenth from 1/3, a hundredth from 2/3 on
+    momentum: float = 0.9
+    weight_decay: float = 5e-4  # of every parameter
+    batch_size: int = 128  # a last batch of one example joins the one before it
+    seed: int = 0  # of the order of the examples, and of dropout
+    device: str = "auto"  # cuda, else mps, else cpu; or one of them by name
+    mixed_precision: bool = True  # bfloat16 on CUDA devices that have it, nowhere else
+    snapshots: tuple[int, ...] = ()  # epochs whose weights are kept; 0: the fresh ones
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "snapshots", tuple(self.snapshots))
+        for name, low in (("epochs", 0), ("batch_size", 2), ("seed", 0)):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < low:
+                raise WorkbenchError(
+                    f"TrainConfig: {name} is {value!r}; give a whole number from {low}."
+                )
+        for name, most in (("lr", math.inf), ("momentum", 1.0), ("weight_decay", 1e3)):
+            value = getattr(self, name)
+            if not isinstance(value, (int, float)) or not 0 <= value < most:
+                raise WorkbenchError(
+                    f"TrainConfig: {name} is {value!r}; "
+                    f"give a number from 0, smaller than {most:g}."
+                )
+        for epoch in self.snapshots:
+            if not isinstance(epoch, int) or not 0 <= epoch <= self.epochs:
+                raise WorkbenchError(
+                    f"TrainConfig: snapshots names epoch {epoch!r}; "
+                    f"give whole numbers from 0 to epochs={self.epochs}."
+                )
