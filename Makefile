@@ -1,0 +1,77 @@
+# Each target sets up what it needs by itself, below .venv; `make help` lists them.
+# Written for GNU make 3.81 and later, and any POSIX shell.
+
+# The versions that this checkout is tested with. TORCH='torch torchvision' takes the
+# newest; whatever pip understands may stand here, another --index-url for instance.
+TORCH ?= torch==2.14.1 torchvision==0.29.1
+
+# The Python that .venv is made from, if not the first of python3, python3.13, ...
+PYTHON ?=
+
+BIN := .venv/bin
+.DEFAULT_GOAL := help
+.PHONY: help app lab test check clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' Makefile
+
+app: .venv/installed ## start the app, and open it in a browser where there is one
+	@exec $(BIN)/workbench app
+
+lab: .venv/installed-lab ## the same in JupyterLab
+	@exec $(BIN)/workbench app --lab
+
+test: check ## run check, then every test that needs no accelerator
+	$(BIN)/python tests/chromium.py
+	$(BIN)/python -m pytest -m "not gpu"
+
+check: .venv/installed-dev ## ruff, mypy and import-linter
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+clean: ## remove .venv and everything else that these targets made
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+
+# Below: what has been set up, as files; each is renewed when pyproject.toml changes.
+
+.venv/made:
+	@found=; for python in $(PYTHON) python3 python3.13 python3.12 python3.11 python; do \
+	  if "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; \
+	  then found=$$python; break; fi; \
+	done; \
+	if [ -z "$$found" ]; then \
+	  echo "make: no Python 3.11 or later is on the PATH; install one from python.org" \
+	    "or your system's packages, or name it: make app PYTHON=/path/to/python3" >&2; \
+	  exit 1; \
+	fi; \
+	echo "Making .venv with $$found"; \
+	"$$found" -m venv .venv || { \
+	  echo "make: $$found cannot make a virtual environment; on Debian and Ubuntu" \
+	    "'apt install python3-venv' adds what is missing" >&2; exit 1; \
+	}
+	@touch $@
+
+# Both torches and the rest in one go, so that pip settles on versions that fit.
+define install
+@echo "Installing hessian-workbench$(1) into .venv; the first time this takes minutes"
+@torch="$(TORCH)"; \
+$(BIN)/python -m pip install --quiet --dry-run --no-deps $$torch >/dev/null 2>&1 || { \
+  echo "$$torch is not to be had for this Python and system: taking the newest"; \
+  torch="torch torchvision"; \
+}; \
+$(BIN)/python -m pip install $$torch -e '.$(1)'
+@touch $@
+endef
+
+.venv/installed: .venv/made pyproject.toml
+	$(call install,)
+
+.venv/installed-lab: .venv/made pyproject.toml
+	$(call install,[lab])
+	@touch .venv/installed
+
+.venv/installed-dev: .venv/made pyproject.toml
+	$(call install,[dev])
+	@touch .venv/installed .venv/installed-lab

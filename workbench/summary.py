@@ -1,0 +1,98 @@
+"""A study in one plain object: what `workbench show` prints, and the page tells."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+from workbench.spectrum import Spectrum
+from workbench.study import Study
+
+SCHEMA = 1  # of the object below; raised when a reader of before would stumble
+NUM_LEADING = 20  # eigenvalues given of each operator and part
+
+_RUN = (
+    "data",
+    "per_class",
+    "model",
+    "num_params",
+    "num_classes",
+    "num_examples",
+    "epochs",
+    "seed",
+    "device",
+    "train_loss",
+    "train_accuracy",
+)
+
+
+def summary(study: Study) -> dict[str, Any]:
+    """Sum a study up in numbers, strings, lists and dicts, ready for JSON.
+
+    Args:
+        study: What was measured.
+
+    Returns:
+        ``schema``; ``run``, what was trained, on what and how well; ``spectra``, of
+        each operator the leading eigenvalues with their residuals, at the negative end
+        too where it has one (``bottom``, most negative first); ``levels``, the leading
+        eigenvalues and the trace of each part of G in the weighting that was asked
+        for; ``attribution``, what share of each leading eigenvector of G lies in
+        span{delta_c}, and how many outliers there are by which rule. Numbers that do
+        not exist, such as the loss of a network that was never trained, are None.
+    """
+    levels = study.levels[study.weighting]
+    return {
+        "schema": SCHEMA,
+        "run": {name: _plain(study.run.get(name)) for name in _RUN},
+        "spectra": {
+            name: _spectrum(name, study.spectra[name])
+            for name in ("G", "Hess", "H")
+            if name in study.spectra
+        },
+        "levels": {
+            "weighting": levels.weighting,
+            "parts": {
+                name: _numbers(values[:NUM_LEADING])
+                for name, values in levels.parts.items()
+            },
+            "trace": {name: _plain(value) for name, value in levels.trace.items()},
+        },
+        "attribution": {
+            "overlap": _numbers(levels.overlap),
+            "num_outliers": study.num_outliers,
+            "rule": study.outlier_rule,
+        },
+    }
+
+
+def _spectrum(name: str, spectrum: Spectrum) -> dict[str, Any]:
+    """Both ends of one spectrum; G is positive semidefinite and has but one."""
+    pairs = [
+        {"value": value, "residual": residual}
+        for value, residual in zip(
+            _numbers(spectrum.eigenvalues), _numbers(spectrum.residuals), strict=True
+        )
+    ]
+    ends = {"top": [p for p in pairs if (p["value"] or 0) > 0][:NUM_LEADING]}
+    if name != "G":
+        bottom = [p for p in pairs if (p["value"] or 0) < 0]
+        ends["bottom"] = bottom[::-1][:NUM_LEADING]
+    return {
+        **ends,
+        "method": spectrum.method,
+        "num_matvecs": spectrum.num_matvecs,
+        "trace": _plain(spectrum.trace),
+    }
+
+
+def _numbers(values: Iterable[Any]) -> list[float | None]:
+    return [_plain(float(value)) for value in values]
+
+
+def _plain(value: Any) -> Any:
+    """Return the value, or None for a number that JSON cannot say."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
