@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,7 @@ from tests.studies import make_study
 from workbench.errors import WorkbenchError
 from workbench.jobs import JobEvent
 from workbench.runner import JobRunner
-from workbench.session import Problem, Session, describe_device
+from workbench.session import Problem, Session, _extended, describe_device
 
 
 class Bench:
@@ -68,6 +68,20 @@ def test_loss_and_accuracy_are_there_for_every_epoch(bench: Bench) -> None:
     assert history["epoch"] == tuple(range(1, 51))
     assert history["loss"][-1] == pytest.approx(1 / 50)
     assert len(history["accuracy"]) == 50
+
+
+def test_a_part_of_an_epoch_stands_until_the_epoch_is_whole() -> None:
+    def told(*epochs: float) -> tuple[float, ...]:
+        history: Mapping[str, tuple[float, ...]] = {}
+        for epoch in epochs:
+            history = _extended(history, {"epoch": epoch, "loss": 1, "accuracy": 0})
+        assert len(history["loss"]) == len(history["accuracy"])
+        return history["epoch"]
+
+    assert told(0.25, 0.5) == (0.5,)
+    assert told(0.5, 1.0, 1.5, 1.75) == (1.0, 1.75)
+    assert told(0.5, 1.0, 1.0) == (1.0,)
+    assert told(1.0, 2.0, 3.0) == (1.0, 2.0, 3.0)
 
 
 def test_the_work_gets_the_settings_that_were_chosen(bench: Bench) -> None:

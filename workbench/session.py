@@ -232,10 +232,10 @@ class Session(traitlets.HasTraits):
         with self.guarded():
             if events[-1].number != self._number or self.state == "idle":
                 return  # stale: a newer job has begun, or this one has ended
-            history = dict(self.history)
+            history: Mapping[str, tuple[float, ...]] = self.history
             for event in events:
                 history = _extended(history, event.progress.values)
-            self.history = history
+            self.history = dict(history)
             self.event = events[-1]
 
     def _on_end(self, record: JobRecord) -> None:
@@ -293,15 +293,18 @@ def describe_device(used: str = "") -> str:
 
 def _extended(
     history: Mapping[str, tuple[float, ...]], values: Mapping[str, float]
-) -> dict[str, tuple[float, ...]]:
-    """Add the loss and accuracy of one more epoch; those known stay as they are."""
+) -> Mapping[str, tuple[float, ...]]:
+    """Add loss and accuracy at this epoch; a part of an epoch stands for the moment."""
     names = ("epoch", "loss", "accuracy")
-    known = history.get("epoch", ())
-    if any(name not in values for name in names) or values["epoch"] in known[-1:]:
-        return dict(history)
-    if known and values["epoch"] < known[-1]:
-        history = {}
-    return {name: (*history.get(name, ()), float(values[name])) for name in names}
+    if any(name not in values for name in names):
+        return history
+    before = history.get("epoch", ())
+    keep = sum(e == int(e) and e < values["epoch"] for e in before)
+    if before[keep:] == (values["epoch"],):
+        return history
+    return {
+        name: (*history.get(name, ())[:keep], float(values[name])) for name in names
+    }
 
 
 def _end_in_words(record: JobRecord, trained: Trained | None) -> str:

@@ -33,9 +33,9 @@ MODELS: Mapping[str, str] = {
     "densenet40": "DenseNet-40",
 }
 CONVENTIONS: Mapping[str, str] = {
-    "icml": "icml: plain means, c' ≠ c",
-    "slide": "slide: plain means, all c'",
-    "jmlr": "jmlr: means weighted by p",
+    "icml": "icml (c′ ≠ c)",
+    "slide": "slide (all c′)",
+    "jmlr": "jmlr (weighted)",
 }
 EMBEDDINGS: Mapping[str, str] = {"umap": "UMAP", "tsne": "t-SNE", "pca": "PCA"}
 METRICS: Mapping[str, str] = {"cosine": "Cosine", "euclidean": "Euclidean"}

@@ -1,0 +1,152 @@
+"""The page: `Workbench().show()` in a notebook, in Voila or in JupyterLab."""
+
+from __future__ import annotations
+
+import os
+from html import escape
+from importlib.resources import files
+
+import ipywidgets as w
+from IPython.display import display
+
+from workbench.session import Session
+from workbench.ui.bridge import widget
+from workbench.ui.panels import (
+    JobPanel,
+    MeasuringPanel,
+    ProblemPanel,
+    SettingsPanel,
+)
+from workbench.ui.theme import FONT, Theme, get_theme
+from workbench.ui.views.explain import explain
+from workbench.ui.views.linked import LinkedView
+
+LEAD = (
+    "Each dot is a gradient: how one image, under one possible label, pulls on the "
+    "network's weights. Press <b>Play</b> to average them over images, then labels: a "
+    "few directions remain, and the outliers of the spectrum point along them."
+)
+
+
+class Workbench:
+    """The whole page over one session.
+
+    Args:
+        session: The state to show; by default a new one with the shipped example.
+            ``WORKBENCH_WARM_UP=0`` keeps a new one from loading torch ahead of need.
+    """
+
+    def __init__(self, session: Session | None = None) -> None:
+        if session is None:
+            warm_up = os.environ.get("WORKBENCH_WARM_UP", "1") != "0"
+            session = Session(warm_up=warm_up)
+        self.session = session
+        if session.study is None:
+            session.open_example()
+        self.head = HeadPanel(session)
+        self.problem = ProblemPanel(session)
+        self.settings = SettingsPanel(session)
+        self.job = JobPanel(session, *self.settings.training)
+        self.measuring = MeasuringPanel(session)
+        self.study = StudyPanel(session)
+        controls = w.VBox(
+            [*self.settings.widgets, self.job.widget, self.measuring.widget]
+        )
+        controls.add_class("wb-controls")
+        self.study.widget.add_class("wb-main")
+        body = w.Box([controls, self.study.widget])
+        body.add_class("wb-body")
+        parts = [
+            _style(get_theme("light")),
+            self.head.widget,
+            self.problem.widget,
+            body,
+        ]
+        self.widget = w.VBox(parts)
+        self.widget.add_class("workbench")
+
+    def show(self) -> None:
+        """Display the page as the output of this cell."""
+        display(self.widget)
+
+
+class HeadPanel:
+    """Title, what is shown, and what computes."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self.widget = w.HTML()
+        session.watch(self._refresh, "study", "is_example", "device")
+
+    def _refresh(self) -> None:
+        session = self._session
+        badge, about = "", ""
+        if session.study is not None:
+            kind, words = ("own", "your run")
+            if session.is_example:
+                kind, words = ("example", "example")
+            badge = f'<span class="wb-badge wb-badge-{kind}">{words}</span>'
+            about = run_in_words(session.study.run)
+        self.widget.value = (
+            '<div class="wb-head"><h1>Three-level structure of the Hessian</h1>'
+            f'{badge}<span class="wb-badge" title="What this page computes on">'
+            f"{escape(session.device)}</span>"
+            f'<span class="wb-about">{escape(about)}</span></div>'
+            f'<p class="wb-lead">{LEAD}</p>'
+        )
+
+
+class StudyPanel:
+    """The linked pictures of the study, and what they show in words."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._view: LinkedView | None = None
+        self.seeing = w.HTML()
+        self.widget = w.VBox([self.seeing])
+        session.watch(self._refresh, "study", "weighting")
+
+    def _refresh(self) -> None:
+        study, weighting = self._session.study, self._session.weighting
+        if study is None:
+            self.seeing.value = "<p>Nothing is measured yet: press Train.</p>"
+            return
+        if self._view is None:
+            self._view = LinkedView(study)
+            self.widget.children = (widget(self._view.layout), self.seeing)
+        self._view.show(study, weighting=weighting)
+        self.seeing.value = (
+            '<section class="wb-seeing"><h2>What am I seeing?</h2>'
+            f"<p>{explain(study)}</p></section>"
+        )
+
+
+def _style(theme: Theme) -> w.HTML:
+    """Return the page's style sheet with the theme's colours."""
+    colors = {
+        "background": theme.background,
+        "surface": theme.surface,
+        "ink": theme.ink,
+        "muted": theme.muted,
+        "line": theme.line,
+        "accent": theme.accent,
+        "on-accent": theme.on_accent,
+        "class-part": theme.class_part,
+        "font": FONT,
+    }
+    variables = "".join(f"--wb-{name}:{value};" for name, value in colors.items())
+    sheet = (files("workbench.ui") / "page.css").read_text(encoding="utf-8")
+    return w.HTML(f"<style>.workbench{{{variables}}}\n{sheet}</style>")
+
+
+def run_in_words(run: dict[str, object]) -> str:
+    """Say in one line what was trained on what, as far as it is known."""
+    words = [str(run.get("data", "")), str(run.get("model", ""))]
+    if per_class := run.get("per_class"):
+        words.append(f"{per_class} a class")
+    if epochs := run.get("epochs"):
+        words.append(f"{epochs} epochs")
+    accuracy = run.get("train_accuracy")
+    if isinstance(accuracy, float):
+        words.append(f"accuracy {accuracy:.1%}")
+    return " · ".join(word for word in words if word)

@@ -1,0 +1,114 @@
+"""The steps of jobs: training and measuring on plain settings, files out.
+
+`workbench.jobs` looks these up by name in the thread where a job runs, so this is the
+one door between the tower of numbers and the page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from workbench import measure as measuring
+from workbench.control import Control, ProgressCallback
+from workbench.embedding import embed
+from workbench.jobs import Outcome
+from workbench.training.checkpoint import load_checkpoint
+from workbench.training.data import load_data
+from workbench.training.models import build_model
+from workbench.training.train import TrainConfig
+from workbench.training.train import train as train_network
+
+
+def train(
+    settings: Mapping[str, Any],
+    folder: Path,
+    progress: ProgressCallback,
+    control: Control,
+) -> Outcome:
+    """Train a network, or go on where ``settings["resume"]`` stopped.
+
+    Args:
+        settings: ``data``, ``per_class``, ``download``, ``model``, ``epochs``, ``lr``
+            and ``seed``; or ``resume``, the path of a checkpoint. ``device`` if wanted.
+        folder: Where the checkpoint is written.
+        progress: Told how far it has come.
+        control: Pauses and cancels; after a cancel what was learnt is written.
+
+    Returns:
+        The path of the checkpoint, and its run.
+    """
+    if resume := settings.get("resume"):
+        checkpoint = train_network(
+            load_checkpoint(resume), progress=progress, control=control
+        )
+    else:
+        data = load_data(
+            settings["data"],
+            per_class=settings["per_class"],
+            seed=settings["seed"],
+            download=settings.get("download", False),
+            progress=progress,
+            control=control,
+        )
+        config = TrainConfig(
+            epochs=settings["epochs"],
+            lr=settings["lr"],
+            seed=settings["seed"],
+            device=settings.get("device", "auto"),
+        )
+        model = build_model(settings["model"], data, seed=settings["seed"])
+        checkpoint = train_network(
+            model, data, config, progress=progress, control=control
+        )
+    path = checkpoint.save(_free(folder, ".ckpt"))
+    return Outcome({"checkpoint": str(path)}, checkpoint.status, checkpoint.run)
+
+
+def measure(
+    settings: Mapping[str, Any],
+    folder: Path,
+    progress: ProgressCallback,
+    control: Control,
+) -> Outcome:
+    """Measure the network at ``settings["checkpoint"]``.
+
+    Args:
+        settings: ``checkpoint``, ``weighting``, ``embedding``, ``metric`` and ``seed``;
+            ``device`` if wanted.
+        folder: Where the study is written.
+        progress: Told how far it has come.
+        control: Pauses and cancels.
+
+    Returns:
+        The path of the study.
+
+    Raises:
+        Cancelled: If ``control`` was cancelled; then nothing is written.
+    """
+    keys = ("weighting", "embedding", "metric", "seed", "device")
+    chosen = {key: settings[key] for key in keys if key in settings}
+    study = measuring.measure(
+        load_checkpoint(settings["checkpoint"]),
+        measuring.MeasureSettings(**chosen),
+        progress=progress,
+        control=control,
+    )
+    return Outcome({"study": str(study.save(_free(folder, ".study")))})
+
+
+def warm_up() -> None:
+    """Pay once, ahead of the first run, for compiling UMAP (about ten seconds)."""
+    points = np.random.default_rng(0).normal(size=(40, 8))
+    embed(points @ points.T, method="umap", metric="cosine")
+
+
+def _free(folder: Path, suffix: str) -> Path:
+    """Return the first path ``run-001``, ``run-002``, ... that is not taken."""
+    number = 1
+    while (path := folder / f"run-{number:03d}{suffix}").exists():
+        number += 1
+    return path
