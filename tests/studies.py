@@ -1,0 +1,278 @@
+"""Synthetic studies, made in milliseconds and true to the mathematics.
+
+The network is multinomial logistic regression on clustered features, where each
+gradient has a closed form: ``delta_{i,c,k} = sqrt(p_k) (e_k - p) (x) h_i``. So every
+identity that a measured study obeys holds here too (parts sum to G, the class part
+never exceeds G), and the residual H alone is made up.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from workbench.spectrum import Spectrum
+from workbench.study import CLASS_PART, MEANS_PART, WEIGHTINGS, Embedding, Levels, Study
+
+Array = NDArray[np.float64]
+
+CLOTHES = (
+    "T-shirt", "Trouser", "Pullover", "Dress", "Coat",
+    "Sandal", "Shirt", "Sneaker", "Bag", "Boot",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Gradients:
+    """All gradients of a small problem, and what they were made from."""
+
+    delta: Array  # (N, C, P)
+    prob: Array  # (N, C)
+    label: NDArray[np.int64]  # (N,)
+    accuracy: float
+    loss: float
+
+
+def make_study(
+    num_classes: int = 10,
+    num_gradients: int = 1500,
+    weighting: str = "icml",
+    *,
+    exact: bool = True,
+    with_hess: bool = True,
+    with_dots: bool = True,
+    weightings: tuple[str, ...] = WEIGHTINGS,
+    num_outliers: int | None = None,
+    class_names: tuple[str, ...] | None = None,
+    signal: float = 3.0,
+    seed: int = 0,
+) -> Study:
+    """Make a study of logistic regression on clustered features.
+
+    Args:
+        num_classes: C.
+        num_gradients: Individual gradients drawn in the embedding, at most.
+        weighting: The weighting that the embedding is made in.
+        exact: Whether all eigenvalues are there; else the leading ones and a density.
+        with_hess: Whether Hess and H were measured as well.
+        with_dots: Whether the embedding holds individual gradients at all.
+        weightings: The weightings that are there.
+        num_outliers: How many outliers there are said to be; by default C - 1.
+        class_names: One for each class; by default clothes, or numbers.
+        signal: How far apart the classes are; 0 for a network that learnt nothing.
+        seed: The same seed gives the same study.
+    """
+    rng = np.random.default_rng(seed)
+    per_class = max(2, min(24, 600 // num_classes))
+    grads = _gradients(rng, num_classes, per_class, signal)
+    num_examples, _, dim = grads.delta.shape
+    flat = grads.delta.reshape(-1, dim)
+    G = flat.T @ flat / num_examples
+    noise = rng.standard_normal((dim, dim))
+    H = (noise + noise.T) * 0.02 * np.trace(G) / dim
+    operators = {"G": G} | ({"Hess": G + H, "H": H} if with_hess else {})
+    if num_outliers is None:
+        num_outliers = num_classes - 1
+    num_measured = min(dim, max(2 * num_classes, num_outliers))
+    names = class_names or (
+        CLOTHES if num_classes == 10 else tuple(map(str, range(num_classes)))
+    )
+    return Study(
+        run={
+            "data": "synthetic",
+            "per_class": per_class,
+            "model": "linear",
+            "num_params": dim,
+            "num_classes": num_classes,
+            "num_examples": num_examples,
+            "epochs": 30,
+            "seed": seed,
+            "device": "cpu",
+            "train_loss": grads.loss,
+            "train_accuracy": grads.accuracy,
+        },
+        settings={"weighting": weighting, "embedding": "umap", "metric": "cosine"},
+        class_names=names,
+        history={
+            "epoch": np.arange(1.0, 31.0),
+            "loss": np.linspace(np.log(num_classes), grads.loss, 30),
+            "accuracy": np.linspace(1 / num_classes, grads.accuracy, 30),
+        },
+        spectra={
+            name: _spectrum(matrix, exact, num_measured, rng)
+            for name, matrix in operators.items()
+        },
+        levels={w: _levels(w, G, grads, num_measured) for w in weightings},
+        num_outliers=num_outliers,
+        outlier_rule=f"the widest gap in log10 of the first {num_measured} eigenvalues",
+        embedding=_embedding(
+            rng, num_classes, per_class, num_gradients if with_dots else 0, weighting
+        ),
+        versions={"workbench": "0.1.0"},
+        created="2025-01-01T00:00:00+00:00",
+    )
+
+
+def _gradients(
+    rng: np.random.Generator, num_classes: int, per_class: int, signal: float
+) -> _Gradients:
+    num_features = max(3, min(24, 240 // num_classes))
+    centre = rng.standard_normal((num_classes, num_features))
+    centre /= np.linalg.norm(centre, axis=1, keepdims=True)
+    label = np.repeat(np.arange(num_classes), per_class)
+    noise = rng.standard_normal((len(label), num_features)) / np.sqrt(num_features)
+    features = centre[label] + 0.5 * noise
+    logits = signal * features @ centre.T
+    prob = np.exp(logits - logits.max(axis=1, keepdims=True))
+    prob /= prob.sum(axis=1, keepdims=True)
+    residual = np.eye(num_classes)[None] - prob[:, None]  # (N, C, C): e_k - p
+    delta = np.sqrt(prob)[:, :, None, None] * (
+        residual[..., None] * features[:, None, None]
+    )
+    own = prob[np.arange(len(label)), label]
+    return _Gradients(
+        delta=delta.reshape(len(label), num_classes, -1),
+        prob=prob,
+        label=label,
+        accuracy=float((prob.argmax(axis=1) == label).mean()),
+        loss=float(-np.log(own).mean()),
+    )
+
+
+def _levels(weighting: str, G: Array, grads: _Gradients, num_leading: int) -> Levels:
+    """The three averages, by their definitions."""
+    num_examples, C, dim = grads.delta.shape
+    per_class = num_examples // C
+    off = ~np.eye(C, dtype=bool)
+    by_class = grads.delta.reshape(C, per_class, C, dim)
+    weight = np.full((C, C), 1 / C)  # of each delta_{c,k} in G
+    if weighting == "jmlr":
+        mass = grads.prob.reshape(C, per_class, C)  # delta = sqrt(p) g
+        mean = np.einsum("cik,cikp->ckp", np.sqrt(mass), by_class)
+        mean /= mass.sum(axis=1)[..., None]
+        weight = mass.sum(axis=1) / num_examples
+    else:
+        mean = by_class.mean(axis=1)
+    used = off if weighting != "slide" else np.ones_like(off)
+    share = weight * used
+    class_mean = np.einsum("ck,ckp->cp", share, mean) / share.sum(1)[:, None]
+    G_mean = class_mean.mean(axis=0)
+    means = _second_moment(mean.reshape(-1, dim), weight.ravel())
+    class_part = _second_moment(class_mean, share.sum(axis=1))
+    own = np.diagonal(mean, axis1=0, axis2=1).T
+    diagonal = _second_moment(own, np.diagonal(weight) * (weighting != "slide"))
+    parts = {
+        "slide": ("G_class", "G_cross", "G_within", ""),
+        "icml": ("G1", "G2", "G3", "G0"),
+        "jmlr": ("G_class", "G_cross", "G_within", "G_diag"),
+    }[weighting]
+    matrices = dict(
+        zip(
+            parts,
+            (class_part, means - class_part - diagonal, G - means, diagonal),
+            strict=True,
+        )
+    )
+    matrices.pop("", None)
+    matrices[MEANS_PART[weighting]] = means
+    basis, _ = np.linalg.qr(class_mean.T)
+    vectors = np.linalg.eigh(G)[1][:, ::-1][:, :num_leading]
+    rest = np.eye(dim) - basis @ basis.T
+    unit = class_mean / np.linalg.norm(class_mean, axis=1, keepdims=True)
+    trace = {name: float(np.trace(m)) for name, m in matrices.items()}
+    trace["G"] = float(np.trace(G))
+    last = float(share.sum() * G_mean @ G_mean)
+    carried = (trace["G"], trace[MEANS_PART[weighting]], trace[CLASS_PART[weighting]])
+    return Levels(
+        weighting=weighting,
+        parts={name: _descending(m)[:num_leading] for name, m in matrices.items()},
+        trace=trace,
+        kept=np.array([*carried, last]) / trace["G"],
+        overlap=((basis.T @ vectors) ** 2).sum(axis=0),
+        class_overlap=((unit @ vectors) ** 2).T,
+        subtracted=_descending(G - class_part)[:num_leading],
+        projected=_descending(rest @ G @ rest)[:num_leading],
+    )
+
+
+def _second_moment(vectors: Array, weights: Array) -> Array:
+    return (vectors * weights[:, None]).T @ vectors
+
+
+def _descending(matrix: Array) -> Array:
+    return np.linalg.eigvalsh(matrix)[::-1].copy()
+
+
+def _spectrum(
+    matrix: Array, exact: bool, num_measured: int, rng: np.random.Generator
+) -> Spectrum:
+    eigenvalues = _descending(matrix)
+    dim, trace = len(matrix), float(np.trace(matrix))
+    if exact:
+        return Spectrum(
+            eigenvalues=eigenvalues,
+            residuals=np.zeros(dim),
+            nodes=np.empty((0, 0)),
+            weights=np.empty((0, 0)),
+            dim=dim,
+            trace=trace,
+            trace_error=0.0,
+            complete=True,
+            method="dense, exact",
+            num_matvecs=0,
+        )
+    both_ends = np.r_[eigenvalues[:num_measured], eigenvalues[-3:]]
+    weights = rng.dirichlet(np.ones(dim), size=4)
+    return Spectrum(
+        eigenvalues=both_ends,
+        residuals=np.abs(both_ends) * rng.uniform(0.001, 0.03, len(both_ends)),
+        nodes=np.tile(eigenvalues, (4, 1)),
+        weights=weights,
+        dim=dim,
+        trace=trace,
+        trace_error=0.01 * abs(trace),
+        complete=False,
+        method="block Krylov",
+        num_matvecs=128,
+    )
+
+
+def _embedding(
+    rng: np.random.Generator,
+    num_classes: int,
+    per_class: int,
+    num_drawn: int,
+    weighting: str,
+) -> Embedding:
+    """Place clusters in the plane as UMAP would: classes apart, c' within them."""
+    C = num_classes
+    angle = 2 * np.pi * np.arange(C) / C
+    radius = 10 * (0.75 + 0.25 * rng.random(C))
+    centre = radius[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    spread = min(2.6, 22 / C)
+    mean = centre[:, None] + spread * rng.standard_normal((C, C, 2))
+    mean[np.arange(C), np.arange(C)] += 0.3 * centre
+    c, i, k = (
+        a.ravel()
+        for a in np.meshgrid(range(C), range(per_class), range(C), indexing="ij")
+    )
+    drawn = np.sort(rng.permutation(len(c))[:num_drawn])
+    c, i, k = c[drawn], i[drawn], k[drawn]
+    dots = mean[c, k] + 0.22 * spread * rng.standard_normal((len(c), 2))
+    row, column = (a.ravel() for a in np.indices((C, C)))
+    none = np.full(C, -1)
+    return Embedding(
+        points=np.concatenate(
+            [dots, mean.reshape(-1, 2), centre, centre.mean(axis=0)[None]]
+        ).astype(np.float32),
+        level=np.repeat([0, 1, 2, 3], [len(c), C * C, C, 1]),
+        example=np.concatenate([c * per_class + i, np.full(C * C + C + 1, -1)]),
+        true_class=np.concatenate([c, row, np.arange(C), [-1]]),
+        potential_class=np.concatenate([k, column, none, [-1]]),
+        method="umap",
+        metric="cosine",
+        weighting=weighting,
+        num_total=C * C * per_class,
+    )

@@ -1,0 +1,57 @@
+"""Bokeh layouts as ipywidgets: the only file that knows jupyter_bokeh.
+
+``BokehModel`` draws with the BokehJS of the page and brings none. So the first widget
+of a cell also puts BokehJS into the cell's output: inline, nothing is fetched, and only
+the two parts that the views need. A page that has it already keeps it.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+import bokeh
+from bokeh.models import LayoutDOM
+from bokeh.settings import settings
+from IPython.core.getipython import get_ipython
+from IPython.display import publish_display_data
+from ipywidgets import DOMWidget
+from jupyter_bokeh import BokehModel
+
+COMPONENTS = ("bokeh", "bokeh-widgets")
+
+_loaded_by: object = None  # the cell that BokehJS was last put into
+
+
+def widget(layout: LayoutDOM) -> DOMWidget:
+    """Wrap a layout as a widget, and let the page load BokehJS if it has none.
+
+    Call it while a cell runs. Changes of the layout go to the browser by themselves.
+    """
+    load_bokehjs()
+    return BokehModel(layout)
+
+
+def load_bokehjs() -> None:
+    """Put BokehJS into the output of the running cell, once a cell."""
+    global _loaded_by
+    shell = get_ipython()
+    cell = None if shell is None else (id(shell), shell.execution_count)
+    if cell is None or cell == _loaded_by:
+        return
+    publish_display_data({"application/javascript": bokehjs(), "text/plain": ""})
+    _loaded_by = cell
+
+
+@cache
+def bokehjs() -> str:
+    """Source of BokehJS, as a script that does nothing where it is loaded already."""
+    folder = Path(settings.bokehjs_path()) / "js"
+    parts = "\n".join(
+        (folder / f"{name}.min.js").read_text(encoding="utf-8") for name in COMPONENTS
+    )
+    version = bokeh.__version__
+    return (
+        f'if (window.Bokeh?.version !== "{version}") {{\n'
+        f"(function () {{\n{parts}\n}}).call(window)\n}}"
+    )

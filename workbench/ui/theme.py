@@ -1,0 +1,114 @@
+"""Colours, markers and type: how the page looks, in one place.
+
+Colour and marker together say the class, size says the level, so that nothing hangs on
+colour alone. The ten colours keep apart under the common colour blindnesses
+(`tests/ui/test_theme.py` simulates them), and no class wears the orange that belongs
+to the class part of G.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from workbench.errors import WorkbenchError
+
+FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", sans-serif'
+
+# Bokeh's filled markers, and the same outline for CSS (`clip-path`).
+MARKERS: Mapping[str, str] = {
+    "circle": "circle(50%)",
+    "square": "inset(8%)",
+    "triangle": "polygon(50% 0, 100% 92%, 0 92%)",
+    "diamond": "polygon(50% 0, 92% 50%, 50% 100%, 8% 50%)",
+    "inverted_triangle": "polygon(0 8%, 100% 8%, 50% 100%)",
+    "hex": "polygon(25% 5%, 75% 5%, 100% 50%, 75% 95%, 25% 95%, 0 50%)",
+    "star": "polygon(50% 0, 62% 35%, 98% 35%, 69% 57%, 79% 91%, 50% 70%, "
+    "21% 91%, 31% 57%, 2% 35%, 38% 35%)",
+    "plus": "polygon(33% 0, 67% 0, 67% 33%, 100% 33%, 100% 67%, 67% 67%, 67% 100%, "
+    "33% 100%, 33% 67%, 0 67%, 0 33%, 33% 33%)",
+    "square_pin": "polygon(0 0, 50% 18%, 100% 0, 82% 50%, 100% 100%, 50% 82%, "
+    "0 100%, 18% 50%)",
+    "triangle_pin": "polygon(50% 0, 64% 56%, 100% 92%, 50% 78%, 0 92%, 36% 56%)",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Theme:
+    """One set of colours."""
+
+    name: str
+    background: str
+    surface: str  # behind controls
+    ink: str  # text, and the sticks of the operator
+    muted: str  # secondary text; 4.5 : 1 on the background
+    line: str  # borders and grid
+    accent: str  # what is active now
+    on_accent: str  # text upon the accent
+    curve: str  # the density
+    class_part: str  # eigenvalues of the class part
+    classes: tuple[str, ...]  # ten
+
+
+LIGHT = Theme(
+    name="light",
+    background="#ffffff",
+    surface="#f5f6f8",
+    ink="#1f2937",
+    muted="#5b6472",
+    line="#e3e6ea",
+    accent="#1d4ed8",
+    on_accent="#ffffff",
+    curve="#7b8aa3",
+    class_part="#e8710a",
+    classes=(
+        "#3860ae", "#f88caa", "#174d03", "#11c9ff", "#952958",
+        "#c1c716", "#591483", "#1caf58", "#876c1c", "#ad74f4",
+    ),
+)  # fmt: skip
+DARK = Theme(
+    name="dark",
+    background="#14171c",
+    surface="#1f242c",
+    ink="#e8ebf0",
+    muted="#a3adbb",
+    line="#343b46",
+    accent="#8ab4ff",
+    on_accent="#10141a",
+    curve="#8796ad",
+    class_part="#ff9d42",
+    classes=(
+        "#429af3", "#f17f9e", "#819721", "#1bd1ec", "#b73412",
+        "#fee64a", "#575fd0", "#a5c957", "#826379", "#bbefe0",
+    ),
+)  # fmt: skip
+THEMES: Mapping[str, Theme] = {theme.name: theme for theme in (LIGHT, DARK)}
+
+
+def get_theme(name: str) -> Theme:
+    """Find a theme by its name.
+
+    Raises:
+        WorkbenchError: If there is none of that name.
+    """
+    if name not in THEMES:
+        raise WorkbenchError(f"theme: {name!r} is none of {', '.join(THEMES)}.")
+    return THEMES[name]
+
+
+def class_style(index: int, theme: Theme) -> tuple[str, str]:
+    """Colour and marker of a class; no two of the first hundred share both."""
+    markers = tuple(MARKERS)
+    lap = index // len(theme.classes)
+    return (
+        theme.classes[index % len(theme.classes)],
+        markers[(index + lap) % len(markers)],
+    )
+
+
+def plain(text: str, limit: int = 16) -> str:
+    """Shorten a name, and keep Bokeh from reading TeX into what a user typed."""
+    short = text if len(text) <= limit else text[: limit - 1] + "…"
+    for mark in ("$$", r"\(", r"\["):
+        short = short.replace(mark, f"{mark[0]}\u200b{mark[1]}")
+    return short

@@ -1,0 +1,202 @@
+"""The embedding: every gradient and every average of them as a mark in the plane."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from bokeh.models import (
+    ColumnDataSource,
+    CustomJSHover,
+    DataRange1d,
+    GlyphRenderer,
+    Scatter,
+    Text,
+)
+from bokeh.plotting import figure
+from numpy.typing import NDArray
+
+from workbench.study import Embedding, Study
+from workbench.ui.theme import Theme, class_style, plain
+from workbench.ui.views.frame import TYPE, style_figure, tooltip
+from workbench.ui.views.words import METHOD_WORDS, count
+
+# Tooltips by level; {c} and {k} become class names in the browser, as text.
+TOOLTIPS = (
+    "gradient of example @example, class <b>@c{custom}</b> (true), "
+    "as if it were <b>@k{custom}</b>",
+    "mean over the examples of class <b>@c{custom}</b> (true), "
+    "as if they were <b>@k{custom}</b>",
+    "mean of class <b>@c{custom}</b>, over examples and potential classes",
+    "mean over everything",
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EmbeddingView:
+    """The figure, and for each level its marks."""
+
+    figure: figure
+    sources: tuple[ColumnDataSource, ...]  # one a level
+    renderers: tuple[GlyphRenderer, ...]  # one a level
+
+
+def build_embedding(study: Study, theme: Theme) -> EmbeddingView:
+    """Draw all levels of the embedding; ``linked.js`` moves and fades them."""
+    embedding = study.embedding
+    corners = _corners(embedding.points)
+    plot = style_figure(
+        figure(
+            x_range=DataRange1d(range_padding=0.08),
+            y_range=DataRange1d(range_padding=0.08),
+            match_aspect=True,
+            tools="box_zoom,reset,save",
+            name="embedding",
+        ),
+        theme,
+    )
+    plot.axis.visible = False
+    plot.grid.visible = False
+    anchor = plot.scatter(*corners.T, size=1, alpha=0, name="corners")
+    plot.x_range.renderers = plot.y_range.renderers = [anchor]
+    sizes = mark_sizes(study.num_classes)
+    sources = tuple(_source(study, level, theme) for level in range(4))
+    renderers = tuple(
+        _marks(plot, source, level, sizes[level], theme)
+        for level, source in enumerate(sources)
+    )
+    names = [plain(name, 24) for name in study.class_names]
+    as_name = CustomJSHover(args={"names": names}, code="return names[value] ?? ''")
+    for level in (3, 2, 1, 0):
+        tooltip(
+            plot,
+            renderers[level],
+            TOOLTIPS[level],
+            formatters={"@c": as_name, "@k": as_name},
+        )
+    return EmbeddingView(plot, sources, renderers)
+
+
+def describe_embedding(study: Study) -> str:
+    """Say how the picture was made, and how much of all there is it shows."""
+    embedding = study.embedding
+    drawn = int((embedding.level == 0).sum())
+    method = METHOD_WORDS.get(embedding.method, embedding.method)
+    return (
+        f"{method} of {embedding.metric} distances, {embedding.weighting} averages. "
+        f"{drawn:,} of {count(embedding.num_total, 'gradient')} drawn. Only who is near "
+        "whom means something; the axes do not."
+    )
+
+
+def mark_sizes(num_classes: int) -> tuple[int, int, int, int]:
+    """Diameter of a mark of each level, in pixels."""
+    if num_classes <= 12:
+        return 5, 12, 26, 24
+    return (4, 8, 20, 24) if num_classes <= 30 else (3, 5, 14, 24)
+
+
+def _corners(points: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Two opposite corners of the picture; they hold the ranges while marks move."""
+    finite = points[np.isfinite(points).all(axis=1)].astype(float)
+    if not len(finite):
+        return np.array([[-1.0, -1.0], [1.0, 1.0]])
+    low, high = finite.min(axis=0), finite.max(axis=0)
+    return np.stack([low, np.where(high > low, high, low + 1.0)])
+
+
+def _source(study: Study, level: int, theme: Theme) -> ColumnDataSource:
+    """Marks of one level: where they are, and where their average is."""
+    embedding = study.embedding
+    rows = np.flatnonzero(embedding.level == level)
+    points = embedding.points[rows]
+    target = _targets(embedding, level, rows, study.num_classes)
+    classes = embedding.true_class[rows]
+    potential = embedding.potential_class[rows]
+    styles = [class_style(c, theme) for c in range(study.num_classes)]
+    styles.append((theme.ink, "x"))  # delta_G, whose class is -1
+    left_out = (classes == potential) & (embedding.weighting != "slide") & (level == 1)
+    solid = {0: 0.8, 1: 0.1, 2: 0.1, 3: 1.0}[level]
+    data = {
+        "x": points[:, 0].copy(),
+        "y": points[:, 1].copy(),
+        "home_x": points[:, 0],
+        "home_y": points[:, 1],
+        "target_x": target[:, 0],
+        "target_y": target[:, 1],
+        "c": classes.astype(np.int32),
+        "k": potential.astype(np.int32),
+        "example": embedding.example[rows].astype(np.int32),
+        "stays": left_out.astype(np.uint8),  # not part of the next average
+        "color": [styles[c][0] for c in classes],
+        "marker": [styles[c][1] for c in classes],
+        "fill_alpha": np.full(len(rows), solid, dtype=np.float32),
+        "line_alpha": np.full(len(rows), 0.9 if level else 0.0, dtype=np.float32),
+    }
+    if level == 2:
+        short = 12 if study.num_classes <= 12 else 4
+        data["label"] = [
+            plain(study.class_names[c], short) if study.num_classes <= 30 else ""
+            for c in classes
+        ]
+    return ColumnDataSource(data, name=f"marks {level}")
+
+
+def _targets(
+    embedding: Embedding, level: int, rows: NDArray[np.intp], num_classes: int
+) -> NDArray[np.float32]:
+    """Where the next average of each mark lies; its own place if that is not drawn."""
+    points = embedding.points
+    target = points[rows].copy()
+    if level == 3:
+        return target
+    above = np.flatnonzero(embedding.level == level + 1)
+    keys = {0: num_classes, 1: 0, 2: None}[level]
+
+    def key(some: NDArray[np.intp]) -> NDArray[np.int64]:
+        if keys is None:
+            return np.zeros(len(some), dtype=np.int64)
+        c, k = embedding.true_class[some], embedding.potential_class[some]
+        return c * keys + k if keys else c
+
+    place = dict(zip(key(above).tolist(), above.tolist(), strict=True))
+    for n, value in enumerate(key(rows).tolist()):
+        if value in place:
+            target[n] = points[place[value]]
+    return target
+
+
+def _marks(
+    plot: figure, source: ColumnDataSource, level: int, size: int, theme: Theme
+) -> GlyphRenderer:
+    glyph = Scatter(
+        x="x",
+        y="y",
+        size=size,
+        marker={"field": "marker"},
+        fill_color={"field": "color"},
+        fill_alpha={"field": "fill_alpha"},
+        line_color={"field": "color"},
+        line_alpha={"field": "line_alpha"},
+        line_width=(0.0, 1.2, 2.2, 4.0)[level],
+    )
+    renderer = plot.add_glyph(source, glyph, name=f"level {level}")
+    if level == 2:
+        for color, width in ((theme.background, 4), (theme.ink, 0)):  # a halo, the name
+            name = Text(
+                x="x",
+                y="y",
+                text={"field": "label"},
+                y_offset=-size * 0.62,
+                text_align="center",
+                text_baseline="bottom",
+                text_color=color,
+                text_alpha={"field": "line_alpha"},
+                text_font=TYPE,
+                text_font_size="12px",
+                text_font_style="bold",
+                text_outline_color=color if width else None,
+                text_outline_width=width,
+            )
+            plot.add_glyph(source, name, name="labels")
+    return renderer

@@ -1,0 +1,170 @@
+"""What am I seeing? A few sentences made from the numbers of one study."""
+
+from __future__ import annotations
+
+from html import escape
+
+import numpy as np
+
+from workbench.study import CLASS_PART, WEIGHTINGS, Levels, Study
+from workbench.ui.views.words import count, number, percent
+
+CLEAR_GAP = 1.5  # lam_k / lam_{k+1} from which on the eye sees a gap
+HIGH_LOSS = 0.5  # as a share of log C, the loss of one who guesses
+LOW_ACCURACY = 0.9
+
+
+def explain(study: Study) -> str:
+    """Say in words what this study shows, and where it is weak.
+
+    Returns:
+        Paragraphs of HTML. Whatever a user typed is escaped.
+    """
+    levels = study.levels[study.weighting]
+    parts = [
+        _outliers(study),
+        _directions(study, levels),
+        _sizes(study),
+        _knockout(study, levels),
+        _training(study),
+    ]
+    return "".join(f"<p>{part}</p>" for part in parts if part)
+
+
+def _leading(study: Study, levels: Levels) -> int:
+    """How many leading eigenvectors the sentences are about."""
+    wanted = study.num_outliers or min(study.num_classes, 10)
+    return min(wanted, len(levels.overlap), len(study.spectra["G"].eigenvalues))
+
+
+def _outliers(study: Study) -> str:
+    """How many outliers there are, whether that is C or C - 1, and how clear it is."""
+    C, found = study.num_classes, study.num_outliers
+    values = study.spectra["G"].eigenvalues
+    rule = escape(study.outlier_rule)
+    if found == 0:
+        return (
+            "<b>No outliers were found</b>: no eigenvalue of G stands apart from the "
+            f"bulk by the rule used ({rule}), though there are {C} classes."
+        )
+    if found == C:
+        beside = f"as many as the {C} classes"
+    elif found == C - 1:
+        beside = f"one fewer than the {C} classes"
+    else:
+        beside = f"neither the {C} classes nor one fewer"
+    text = f"G has <b>{count(found, 'outlier')}</b>, {beside} (rule: {rule})."
+    if found < len(values) and values[found] > 0:
+        gap = values[found - 1] / values[found]
+        text += f" The last is {gap:.2g} times the next eigenvalue: " + (
+            "a clear gap."
+            if gap >= CLEAR_GAP
+            else "<b>no clear gap</b>, so that another rule may count differently."
+        )
+    return text
+
+
+def _directions(study: Study, levels: Levels) -> str:
+    """What share of the leading eigenvectors lies in span{delta_c}."""
+    many = _leading(study, levels)
+    if many == 0:
+        return ""
+    share = levels.overlap[:many]
+    mean, least = float(share.mean()), float(share.min())
+    whose = "outliers'" if study.num_outliers else "leading"
+    verdict = (
+        "the class means explain where the outliers point"
+        if mean >= 0.9
+        else "the class means explain their directions in part"
+        if mean >= 0.5
+        else "<b>the class means do not explain their directions</b>"
+    )
+    return (
+        f"<b>Directions:</b> {percent(mean)} of the {whose} eigenvectors lies in the "
+        f"span of the class means δ<sub>c</sub> on average (the least: "
+        f"{percent(least)}); {verdict}."
+    )
+
+
+def _sizes(study: Study) -> str:
+    """How large the class part's eigenvalues are beside G's, in each convention."""
+    found = []
+    for weighting in WEIGHTINGS:
+        if weighting not in study.levels:
+            continue
+        ratio = _ratios(study, study.levels[weighting])
+        if len(ratio):
+            found.append((weighting, float(np.median(ratio))))
+    if not found:
+        return ""
+    told = ", ".join(
+        f"{percent(ratio)} (<i>{weighting}</i>)" for weighting, ratio in found
+    )
+    best = max(ratio for _, ratio in found)
+    verdict = (
+        "so it nearly carries the outliers by itself"
+        if best >= 0.8
+        else "so it gives the outliers much of their size"
+        if best >= 0.4
+        else "so <b>most of their size comes from elsewhere</b>"
+    )
+    return (
+        f"<b>Sizes:</b> the class part's eigenvalues are {told} of G's, "
+        f"in the median over the outliers; {verdict}."
+    )
+
+
+def _ratios(study: Study, levels: Levels) -> np.ndarray:
+    many = _leading(study, levels)
+    part = levels.parts[CLASS_PART[levels.weighting]][:many]
+    own = study.spectra["G"].eigenvalues[: len(part)]
+    return part[own > 0] / own[own > 0]
+
+
+def _knockout(study: Study, levels: Levels) -> str:
+    """Whether the outliers go once the class part, or its directions, are taken away."""
+    values = study.spectra["G"].eigenvalues
+    found = study.num_outliers
+    if found == 0 or found >= len(values):
+        return ""
+    bulk = float(values[found])  # an outlier has gone once it is no larger than this
+    threshold = float(np.sqrt(values[found - 1] * max(bulk, 0.0)))
+    left = [
+        int((knocked[:found] > threshold).sum())
+        for knocked in (levels.subtracted, levels.projected)
+    ]
+
+    def say(number_left: int) -> str:
+        if number_left not in (0, found):
+            return f"{found - number_left} of {found} outliers go"
+        verb = "stay" if number_left else "go"
+        if found == 1:
+            return f"<b>the outlier {verb}{'s' if number_left else 'es'}</b>"
+        return f"<b>all {found} outliers {verb}</b>"
+
+    return (
+        f"<b>Knock-out:</b> without the class part ({escape(levels.weighting)}) "
+        f"{say(left[0])}; with the directions of the class means removed, "
+        f"{say(left[1])} (gone: below {number(threshold)}, the middle of the gap)."
+    )
+
+
+def _training(study: Study) -> str:
+    """Warn where the network is not trained well enough for the theory."""
+    loss = study.run.get("train_loss")
+    accuracy = study.run.get("train_accuracy")
+    chance = float(np.log(max(study.num_classes, 2)))
+    high = loss is not None and not loss < HIGH_LOSS * chance
+    low = accuracy is not None and not accuracy >= LOW_ACCURACY
+    if not high and not low:
+        return ""
+    said = []
+    if loss is not None:
+        said.append(f"its training loss is {number(float(loss))}")
+    if accuracy is not None:
+        said.append(f"its training accuracy {percent(float(accuracy))}")
+    return (
+        f"<b>Mind:</b> this network has not fitted its data: {' and '.join(said)} "
+        f"(guessing gives a loss of {number(chance)}). The structure is described for "
+        "trained networks and may be weak here."
+    )

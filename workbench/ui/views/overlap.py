@@ -1,0 +1,156 @@
+"""The overlap table: how much of each class mean points along each outlier."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from html import escape
+
+import numpy as np
+from bokeh.models import ColumnDataSource, FixedTicker, Range1d
+from bokeh.plotting import figure
+from numpy.typing import NDArray
+
+from workbench.study import Levels, Study
+from workbench.ui.theme import Theme, plain
+from workbench.ui.views.frame import TYPE, style_figure, tooltip
+from workbench.ui.views.words import number, percent
+
+MAX_NUMBERS = 24  # up to so many columns a number fits into its cell
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OverlapView:
+    """The figure and its cells, row by row."""
+
+    figure: figure
+    cells: ColumnDataSource
+    num_rows: int
+
+
+def num_rows(study: Study, levels: Levels) -> int:
+    """Rows of the table: the outliers; without any, the leading eigenvalues."""
+    wanted = study.num_outliers or min(study.num_classes, 10)
+    return min(wanted, len(levels.overlap), len(study.spectra["G"].eigenvalues))
+
+
+def overlaps(study: Study, levels: Levels) -> NDArray[np.float64]:
+    """Share of each class mean along each row's eigenvector, (rows, C)."""
+    return np.nan_to_num(levels.class_overlap[: num_rows(study, levels)])
+
+
+def build_overlap(study: Study, levels: Levels, theme: Theme) -> OverlapView:
+    """Draw the table; a last column holds the share within span{delta_c}."""
+    share = overlaps(study, levels)
+    rows, num_classes = share.shape
+    total = np.nan_to_num(levels.overlap[:rows])
+    j, c = (a.ravel() for a in np.indices((rows, num_classes + 1)))
+    value = np.concatenate([share, total[:, None]], axis=1).ravel()
+    value = np.clip(value, 0.0, 1.0)
+    is_total = c == num_classes
+    numbers = num_classes <= MAX_NUMBERS
+    cells = ColumnDataSource(
+        {
+            "x": np.where(is_total, c + 0.35, c).astype(float),
+            "y": j.astype(float),
+            "c": np.where(is_total, -1, c).astype(np.int32),
+            "j": j.astype(np.int32),
+            "value": value,
+            "alpha": np.where(is_total, 0.55 * value, 0.9 * value),
+            "color": np.where(is_total, theme.muted, theme.accent).tolist(),
+            "line": [theme.line] * len(value),
+            "text": [f"{100 * v:.0f}" if numbers else "" for v in value],
+            "text_color": [
+                theme.on_accent if v > 0.55 and not t else theme.ink
+                for v, t in zip(value, is_total, strict=True)
+            ],
+            "text_alpha": np.where(value < 0.005, 0.35, 1.0),
+            "told": [_told(study, *cell) for cell in zip(j, c, value, strict=True)],
+        },
+        name="cells",
+    )
+    plot = style_figure(
+        figure(
+            x_range=Range1d(-0.5, num_classes + 0.85),
+            y_range=Range1d(max(rows, 1) - 0.5, -0.5),
+            tools="",
+            toolbar_location=None,
+            x_axis_location="above",
+            name="overlap",
+        ),
+        theme,
+        height=64 + max(rows, 1) * (28 if rows <= MAX_NUMBERS else 8),
+    )
+    plot.toolbar_location = None
+    plot.min_width = 300
+    plot.grid.visible = False
+    rects = plot.rect(
+        "x", "y", 0.94, 0.9, source=cells,
+        fill_color={"field": "color"}, fill_alpha={"field": "alpha"},
+        line_color={"field": "line"}, line_width=1.2,
+    )  # fmt: skip
+    plot.text(
+        "x", "y", text={"field": "text"}, source=cells,
+        text_align="center", text_baseline="middle", text_font=TYPE,
+        text_font_size="12px", text_color={"field": "text_color"},
+        text_alpha={"field": "text_alpha"},
+    )  # fmt: skip
+    tooltip(plot, rects, "@told")
+    _label(plot, study, rows)
+    return OverlapView(plot, cells, rows)
+
+
+def overlap_html(study: Study, weighting: str | None = None) -> str:
+    """The same numbers as an HTML table, for screen readers and for copying.
+
+    Args:
+        study: What was measured. Its class names are escaped.
+        weighting: Which convention; by default the study's own.
+    """
+    levels = study.levels[weighting or study.weighting]
+    share = overlaps(study, levels)
+    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in study.class_names)
+    kind = "Outlier" if study.num_outliers else "Eigenvector"
+    body = "".join(
+        f'<tr><th scope="row">{kind} {j + 1} '
+        f"(λ = {number(study.spectra['G'].eigenvalues[j])})</th>"
+        + "".join(f"<td>{percent(v)}</td>" for v in row)
+        + f"<td>{percent(levels.overlap[j])}</td></tr>"
+        for j, row in enumerate(share)
+    )
+    return (
+        '<table class="wb-overlap"><caption>Share of each class mean δ<sub>c</sub> that '
+        f"points along each {kind.lower()} of G ({escape(levels.weighting)} averages); "
+        "last, the share of the eigenvector that lies in the span of all class means."
+        f'</caption><thead><tr><td></td>{head}<th scope="col">in the span</th></tr>'
+        f"</thead><tbody>{body}</tbody></table>"
+    )
+
+
+def _told(study: Study, j: int, c: int, value: float) -> str:
+    kind = "outlier" if study.num_outliers else "eigenvector"
+    if c == study.num_classes:
+        return f"{percent(value)} of {kind} {j + 1} lies in the span of the class means"
+    name = plain(study.class_names[c], 24)
+    return f"{percent(value)} of the class mean of {name} points along {kind} {j + 1}"
+
+
+def _label(plot: figure, study: Study, rows: int) -> None:
+    """Name rows and columns, as many as there is room for."""
+    C = study.num_classes
+    every = max(1, -(-C // 20))
+    plot.xaxis.ticker = FixedTicker(ticks=[*range(0, C, every), C + 0.35])
+    short = 9 if C <= 12 else 4
+    plot.xaxis.major_label_overrides = {
+        c: plain(study.class_names[c] if C <= 30 else str(c), short)
+        for c in range(0, C, every)
+    } | {C + 0.35: "span"}
+    longest = max((len(name) for name in study.class_names), default=0)
+    if C > 4 and min(longest, short) > 2:
+        plot.xaxis.major_label_orientation = 0.7
+        plot.height += 24
+    every = max(1, -(-rows // 24))
+    plot.yaxis.ticker = FixedTicker(ticks=list(range(0, rows, every)))
+    plot.yaxis.major_label_overrides = {j: str(j + 1) for j in range(0, rows, every)}
+    plot.yaxis.axis_label = "outlier" if study.num_outliers else "eigenvector"
+    for axis in plot.axis:
+        axis.axis_line_color = axis.major_tick_line_color = None

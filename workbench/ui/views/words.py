@@ -1,0 +1,42 @@
+"""Symbols, numbers and sentences that several views share."""
+
+from __future__ import annotations
+
+DELTA_ICK = "δ<sub>i,c,c′</sub>"
+DELTA_CK = "δ<sub>c,c′</sub>"
+DELTA_C = "δ<sub>c</sub>"
+DELTA_G = "δ<sub>G</sub>"
+WEIGHTING_WORDS = {
+    "slide": "plain averages, as on the slides",
+    "icml": "average over c′ ≠ c, as in the authors' code",
+    "jmlr": "averages weighted by the predicted probabilities",
+}
+METHOD_WORDS = {"umap": "UMAP", "tsne": "t-SNE", "pca": "PCA"}
+
+
+def count(number: int, noun: str, plural: str | None = None) -> str:
+    """Write a number with its noun: 1 gradient, 1,500 gradients, 2 classes."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def percent(share: float) -> str:
+    """Write a share: 62 %, 3.1 %, below 0.1 %, and never 100 % for what is less."""
+    value = 100 * share
+    if value == 0 or 9.95 <= value < 99.5 or value >= 99.95:
+        return f"{value:.0f} %"
+    return "below 0.1 %" if value < 0.1 else f"{value:.1f} %"
+
+
+def number(value: float) -> str:
+    """Write a measured number with three digits, powers of ten in Unicode."""
+    if value == 0:
+        return "0"
+    if 0.001 <= abs(value) < 10_000:
+        return f"{value:.3g}".replace("-", "−")
+    mantissa, exponent = f"{value:.2e}".split("e")
+    return f"{mantissa} · 10{superscript(int(exponent))}".replace("-", "−")
+
+
+def superscript(exponent: int) -> str:
+    """Write an exponent in raised digits."""
+    return str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
