@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from workbench.spectrum import Spectrum
-from workbench.study import Study
+from workbench.study import MEANS_PART, PARTS, Study
 
 SCHEMA = 1  # of the object below; raised when a reader of before would stumble
 NUM_LEADING = 20  # eigenvalues given of each operator and part
@@ -43,6 +43,7 @@ def summary(study: Study) -> dict[str, Any]:
         not exist, such as the loss of a network that was never trained, are None.
     """
     levels = study.levels[study.weighting]
+    parts = (*PARTS[study.weighting], MEANS_PART[study.weighting])
     return {
         "schema": SCHEMA,
         "run": {name: _plain(study.run.get(name)) for name in _RUN},
@@ -54,10 +55,9 @@ def summary(study: Study) -> dict[str, Any]:
         "levels": {
             "weighting": levels.weighting,
             "parts": {
-                name: _numbers(values[:NUM_LEADING])
-                for name, values in levels.parts.items()
+                name: _numbers(levels.parts[name][:NUM_LEADING]) for name in parts
             },
-            "trace": {name: _plain(value) for name, value in levels.trace.items()},
+            "trace": {name: _plain(levels.trace[name]) for name in (*parts, "G")},
         },
         "attribution": {
             "overlap": _numbers(levels.overlap),

@@ -1,0 +1,170 @@
+"""What the command line shows: how far work has come, and a study as tables."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, TaskID, TaskProgressColumn, TextColumn
+from rich.progress import Progress as Bar
+from rich.table import Table
+from rich.text import Text
+
+from workbench.control import Progress
+from workbench.timing import TimeLeft
+
+_EVERY = 10.0  # seconds between two lines where no bar can be drawn
+
+
+class ProgressDisplay:
+    """Draws progress events: a bar on a terminal, else a line now and then.
+
+    A context manager; a call takes one event. It writes to stderr alone.
+    """
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or Console(stderr=True)
+        self._bar: Bar | None = None
+        self._task = TaskID(0)
+        self._stage, self._last = "", 0.0
+        self._began, self._left, self._fraction = 0.0, TimeLeft(), 0.0
+
+    def __enter__(self) -> ProgressDisplay:
+        if self._console.is_terminal:
+            self._bar = Bar(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                TaskProgressColumn(),
+                TextColumn("{task.fields[words]}"),
+                console=self._console,
+                transient=True,
+            )
+            self._task = self._bar.add_task("", total=1.0, words="")
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def __call__(self, progress: Progress) -> None:
+        """Show one event."""
+        now = time.monotonic()
+        if progress.fraction < self._fraction or not self._began:  # another work begins
+            self._began, self._left = now, TimeLeft()
+        self._fraction = progress.fraction
+        self._left.update(now - self._began, progress.fraction)
+        words = ", ".join(_words(progress, self._left.left(now - self._began)))
+        if self._bar is not None:
+            self._bar.update(
+                self._task,
+                completed=progress.fraction,
+                description=progress.stage,
+                words=words,
+            )
+        elif progress.stage != self._stage or now > self._last + _EVERY:
+            self._last = now
+            share = f"{progress.fraction:.0%}"
+            self.say(", ".join(filter(None, (f"{progress.stage} {share}", words))))
+        self._stage = progress.stage
+
+    def say(self, sentence: str) -> None:
+        """Write one line above the bar."""
+        self._console.print(Text(sentence), soft_wrap=True)
+
+
+def _words(progress: Progress, left: float | None) -> list[str]:
+    """Return the detail, the numbers, and the time left of one event."""
+    words = [progress.detail] if progress.detail else []
+    for name, value in progress.values.items():
+        if name in ("loss", "accuracy"):
+            words.append(f"{name} {value:.3g}")
+    if left is not None and progress.fraction < 1:
+        words.append(f"{_duration(left)} left")
+    return words
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+def print_summary(summary: Mapping[str, Any], console: Console | None = None) -> None:
+    """Print what `workbench.summary.summary` says, as tables on stdout."""
+    console = console or Console()
+    run = summary["run"]
+    console.print(
+        Text(
+            f"{run['model']} on {run['data']}, {_count(run['num_examples'])} examples "
+            f"of {_count(run['num_classes'])} classes, {_count(run['num_params'])} "
+            f"parameters, {_count(run['epochs'])} epochs, seed {run['seed']}: "
+            f"loss {_number(run['train_loss'])}, "
+            f"accuracy {_number(run['train_accuracy'])} on the training data"
+        )
+    )
+    console.print(_spectra(summary["spectra"]))
+    console.print(_parts(summary["levels"]))
+    console.print(_overlaps(summary["attribution"]))
+    console.print(Text(summary["attribution"]["rule"]))
+
+
+def _spectra(spectra: Mapping[str, Any]) -> Table:
+    """Leading eigenvalues of each operator, side by side."""
+    table = Table(title="Spectra: eigenvalue and residual", title_justify="left")
+    table.add_column("", justify="right")
+    for name, found in spectra.items():
+        table.add_column(f"{name}\n{found['method']}", justify="right")
+    ends = [("top", n) for n in range(10)] + [("bottom", n) for n in (2, 1, 0)]
+    for end, n in ends:
+        cells = [_pair(found.get(end, []), n) for found in spectra.values()]
+        if any(cells):
+            label = str(n + 1) if end == "top" else f"lowest {n + 1}"
+            table.add_row(label, *cells)
+    table.add_section()
+    table.add_row("trace", *(_number(found["trace"]) for found in spectra.values()))
+    table.add_row("matvecs", *(_count(f["num_matvecs"]) for f in spectra.values()))
+    return table
+
+
+def _pair(pairs: list[dict[str, Any]], n: int) -> str:
+    if n >= len(pairs):
+        return ""
+    return f"{_number(pairs[n]['value'])} ± {pairs[n]['residual'] or 0:.0e}"
+
+
+def _parts(levels: Mapping[str, Any]) -> Table:
+    """What each part of G weighs, and its leading eigenvalues."""
+    title = f"Parts of G, weighting {levels['weighting']}"
+    table = Table(title=title, title_justify="left")
+    for name in ("part", "trace", "share of G", "leading eigenvalues"):
+        table.add_column(name, justify="left" if name[0] in "pl" else "right")
+    whole = levels["trace"].get("G") or float("nan")
+    for name, trace in levels["trace"].items():
+        leading = levels["parts"].get(name, [])[:5]
+        share = "" if trace is None else f"{trace / whole:.1%}"
+        table.add_row(name, _number(trace), share, "  ".join(map(_number, leading)))
+    return table
+
+
+def _overlaps(attribution: Mapping[str, Any]) -> Table:
+    """How far each outlier lies in the span of the class means."""
+    count = attribution["num_outliers"]
+    title = f"{count} outliers of G: share of each in span{{delta_c}}"
+    table = Table(title=title, title_justify="left", show_header=False)
+    overlap = attribution["overlap"][: max(count, 10)]
+    table.add_row(*(str(n + 1) for n in range(len(overlap))))
+    table.add_row(*("" if share is None else f"{share:.2f}" for share in overlap))
+    return table
+
+
+def _number(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.4g}"
+
+
+def _count(value: int | None) -> str:
+    return "unknown" if value is None else f"{value:,}"
