@@ -16,7 +16,7 @@ class TrainConfig:
     lr: float = 0.05  # rate at the start; a tenth from 1/3, a hundredth from 2/3 on
     momentum: float = 0.9
     weight_decay: float = 5e-4  # of every parameter
-    batch_size: int = 128  # a last batch of one example joins the one before it
+    batch_size: int = 128  # at most: all batches of an epoch are of like size
     seed: int = 0  # of the order of the examples, and of dropout
     device: str = "auto"  # cuda, else mps, else cpu; or one of them by name
     mixed_precision: bool = True  # bfloat16 on CUDA devices that have it, nowhere else

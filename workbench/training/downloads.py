@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
@@ -198,45 +198,52 @@ def _fetch_file(
     """Fetch one file from the first address that has it whole."""
     from torchvision.datasets.utils import check_integrity
 
-    low, high = part
+    def tell(done: int, total: int) -> None:
+        if control:
+            control.check()
+        if progress:
+            low, high = part
+            share = min(done / total, 1.0) if total else 0.0
+            detail = f"{file.name}, {done / 1e6:.1f} MB"
+            detail += f" of {total / 1e6:.1f} MB" if total else ""
+            fraction = low + share * (high - low)
+            progress(Progress(f"Downloading {title}", fraction, detail))
+
     target = file.with_name(file.name + ".part")
     failures = []
-    for address in addresses:
-        try:
-            request = urllib.request.Request(
-                address, headers={"User-Agent": "hessian-workbench"}
-            )
-            with urllib.request.urlopen(request, timeout=_TIMEOUT) as answer:
-                total = int(answer.headers.get("Content-Length") or 0)
-                done = 0
-                with target.open("wb") as sink:
-                    while chunk := answer.read(_CHUNK):
-                        sink.write(chunk)
-                        done += len(chunk)
-                        if control:
-                            control.check()
-                        if progress:
-                            share = min(done / total, 1.0) if total else 0.0
-                            detail = f"{file.name}, {done / 1e6:.1f} MB"
-                            if total:
-                                detail += f" of {total / 1e6:.1f} MB"
-                            fraction = low + share * (high - low)
-                            stage = f"Downloading {title}"
-                            progress(Progress(stage, fraction, detail))
-        except (OSError, HTTPException) as error:  # no answer, or cut short
-            failures.append(f"{address}: {getattr(error, 'reason', error)}")
-            continue
-        finally:
-            if control and control.cancelled:
-                target.unlink(missing_ok=True)
-        if check_integrity(target, md5):
-            os.replace(target, file)
-            return
-        failures.append(f"{address}: {done:,} bytes came, not the file it should be")
-        target.unlink()
-    target.unlink(missing_ok=True)
+    try:
+        for address in addresses:
+            try:
+                done = _transfer(address, target, tell)
+            except (OSError, HTTPException) as error:  # no answer, or cut short
+                failures.append(f"{address}: {getattr(error, 'reason', error)}")
+                continue
+            if check_integrity(target, md5):
+                os.replace(target, file)
+                return
+            failures.append(f"{address}: {done:,} bytes, not the file it should be")
+    finally:
+        target.unlink(missing_ok=True)
     raise WorkbenchError(
         f"load_data: {title} could not be downloaded ({'; '.join(failures)}); "
         "check the connection and try again, or put the files there by hand and name "
         "their folder with root= (--root) or $WORKBENCH_DATA."
     )
+
+
+def _transfer(address: str, target: Path, tell: Callable[[int, int], None]) -> int:
+    """Copy what is at an address into a file; return how many bytes came."""
+    request = urllib.request.Request(
+        address, headers={"User-Agent": "hessian-workbench"}
+    )
+    done = 0
+    with (
+        urllib.request.urlopen(request, timeout=_TIMEOUT) as answer,
+        target.open("wb") as sink,
+    ):
+        total = int(answer.headers.get("Content-Length") or 0)
+        while chunk := answer.read(_CHUNK):
+            sink.write(chunk)
+            done += len(chunk)
+            tell(done, total)
+    return done

@@ -50,6 +50,7 @@ def run_epochs(
         - _TRAIN * tally.num_examples
         + (1 + len(to_keep)) * data.num_examples,
     )
+    teller.tell(0, f"epoch {epoch + 1} of {config.epochs}")
     first_loss: float | None = None
     status = "finished"
     try:
@@ -250,12 +251,11 @@ def _evaluate(
 
 
 def _batches(data: Dataset, config: TrainConfig, epoch: int) -> list[Tensor]:
-    """Shuffle the examples of one epoch and split them."""
+    """Shuffle the examples of one epoch and split them into batches of like size."""
     order = _shuffled(data.num_examples, _mix(config.seed, epoch))
-    batches = list(torch.split(order, config.batch_size))
-    if len(batches) > 1 and len(batches[-1]) == 1:  # batch norm needs two examples
-        batches[-2:] = [torch.cat(batches[-2:])]
-    return batches
+    count = math.ceil(data.num_examples / config.batch_size)
+    count = min(count, data.num_examples // 2)  # batch norm needs two examples
+    return list(torch.tensor_split(order, count))
 
 
 def _falling(epoch: int, num_epochs: int) -> float:

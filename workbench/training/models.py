@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from workbench.errors import WorkbenchError
 from workbench.training.data import Dataset
 
-MLP_WIDTHS = (32, 32)
+MLP_WIDTHS = (24, 24)
 CNN_CHANNELS = (16, 32, 48)
 
 
