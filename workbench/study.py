@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
+import secrets
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
@@ -17,12 +18,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save as serialize
 
 from workbench.errors import WorkbenchError
 from workbench.spectrum import Spectrum
 
 SCHEMA = 1  # raised when a file of before can no longer be read as it stands
+_HEADER, _CHECKSUM = "workbench.study", "workbench.crc32"
+# What reading a file that is not as it should be can raise.
+_BROKEN = (KeyError, TypeError, ValueError, AttributeError, RecursionError)
+
 WEIGHTINGS = ("slide", "icml", "jmlr")
 
 # Parts of G by weighting, in the order of the hierarchy; they sum to G exactly.
@@ -108,25 +113,21 @@ class Study:
             WorkbenchError: If the folder does not exist or cannot be written.
         """
         header, arrays = _flatten(self)
+        text = json.dumps(header)
+        metadata = {_HEADER: text, _CHECKSUM: _checksum(text, arrays)}
         target = Path(path)
         if not target.parent.is_dir():
             raise WorkbenchError(
                 f"save: the folder {target.parent} does not exist; make it, "
                 "or choose another."
             )
+        part = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
         try:
-            handle, part = tempfile.mkstemp(
-                dir=target.parent, prefix=f".{target.name}."
-            )
-            os.close(handle)
             try:
-                save_file(
-                    arrays, part, metadata={"workbench.study": json.dumps(header)}
-                )
+                part.write_bytes(serialize(arrays, metadata))
                 os.replace(part, target)
-            except BaseException:
-                Path(part).unlink(missing_ok=True)
-                raise
+            finally:
+                part.unlink(missing_ok=True)
         except OSError as error:
             raise WorkbenchError(
                 f"save: cannot write {target}: {error.strerror}."
@@ -146,7 +147,8 @@ def load_study(path: str | os.PathLike[str]) -> Study:
         raise WorkbenchError(f"load_study: there is no file {source}; check the path.")
     try:
         with safe_open(source, framework="np") as file:
-            text = (file.metadata() or {}).get("workbench.study")
+            metadata = file.metadata() or {}
+            text = metadata.get(_HEADER)
             if text is None:
                 raise WorkbenchError(
                     f"load_study: {source} is a safetensors file but holds no study; "
@@ -157,7 +159,7 @@ def load_study(path: str | os.PathLike[str]) -> Study:
         schema = int(header["schema"])
     except WorkbenchError:
         raise
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+    except (*_BROKEN, SafetensorError, OSError) as error:
         raise _damaged(source, error) from error
     if schema > SCHEMA:
         raise WorkbenchError(
@@ -165,11 +167,21 @@ def load_study(path: str | os.PathLike[str]) -> Study:
             f"{SCHEMA}; update hessian-workbench to open it."
         )
     try:
+        if metadata[_CHECKSUM] != _checksum(text, arrays):
+            raise ValueError("its checksum is another")
         study = _unflatten(header, arrays)
         _check(study)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except _BROKEN as error:
         raise _damaged(source, error) from error
     return study
+
+
+def _checksum(text: str, arrays: Mapping[str, NDArray[Any]]) -> str:
+    """CRC-32 of the header and, in the order of their names, of all arrays."""
+    crc = zlib.crc32(text.encode())
+    for name in sorted(arrays):
+        crc = zlib.crc32(arrays[name].tobytes(), crc)
+    return f"{crc:08x}"
 
 
 def _damaged(source: Path, error: Exception) -> WorkbenchError:
