@@ -91,8 +91,9 @@ def cross_class_means(
             if report:
                 report(done / risk.num_examples)
     counts = risk.class_counts.to(risk.device)
+    tiny = torch.finfo(risk.dtype).tiny  # a probability that underflowed
     plain /= counts[:, None, None]
-    weighted /= (mass * risk.num_examples).to(risk.dtype)[..., None]
+    weighted /= (mass * risk.num_examples).to(risk.dtype).clamp(min=tiny)[..., None]
     return CrossClassMeans(plain, weighted, mass, counts.double() / counts.sum())
 
 

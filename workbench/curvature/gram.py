@@ -8,23 +8,19 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from workbench.curvature.deltas import CrossClassMeans
 from workbench.curvature.jacobian import (
     LayerGradients,
-    gradient_rows,
     layer_gradients,
     layer_groups,
 )
-from workbench.curvature.risk import EmpiricalRisk, evaluating
+from workbench.curvature.risk import EmpiricalRisk
 from workbench.curvature.softmax import (
     delta_cotangents,
-    hessian_root,
-    probabilities,
 )
-from workbench.linalg.operator import Dense
 
 CACHE_BYTES = 2**31  # what the factors of one group of layers may take
 TILE = 2**25  # entries of a temporary
+TINY = 1e-300  # no division by a probability that underflowed
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,9 +50,9 @@ class Gram:
 
 
 def reflection(probs: Tensor) -> Tensor:
-    """First C - 1 columns of the Householder reflection of each sqrt(p) to the last axis.
+    """The reflection of each sqrt(p) to the last axis, without its last column.
 
-    (N, C) to (N, C, C - 1). ``delta_{i,k} = sum_j reflection[i, k, j] r_{i,j}`` for the
+    (N, C) to (N, C, C - 1), orthonormal columns. ``delta_{i,k} = sum_j reflection[i, k, j] r_{i,j}`` for the
     reduced gradients ``r_{i,j} = sum_k reflection[i, k, j] delta_{i,k}``.
     """
     unit = probs.sqrt()
@@ -64,7 +60,8 @@ def reflection(probs: Tensor) -> Tensor:
     normal[:, -1] += 1.0  # nonnegative entries: no cancellation
     normal = normal / normal.norm(dim=-1, keepdim=True)
     eye = torch.eye(probs.shape[1], dtype=probs.dtype, device=probs.device)
-    return (eye - 2 * normal[:, :, None] * normal[:, None, :])[..., :-1]
+    turned: Tensor = (eye - 2 * normal[:, :, None] * normal[:, None, :])[..., :-1]
+    return turned
 
 
 def gram(risk: EmpiricalRisk, report: Callable[[float], None] | None = None) -> Gram:
@@ -101,87 +98,22 @@ def gram(risk: EmpiricalRisk, report: Callable[[float], None] | None = None) -> 
     return Gram(matrix, probs, labels)
 
 
-def dense_gauss_newton(
-    risk: EmpiricalRisk, report: Callable[[float], None] | None = None
-) -> Dense:
-    r"""``G = R^T R / N`` as a matrix, (P, P) float64, for networks of few parameters.
-
-    Costs ``N (C - 1) P^2`` products and one pass with C - 1 backwards.
-    """
-    matrix = torch.zeros(risk.dim, risk.dim, dtype=torch.float64, device=risk.device)
-    done = 0
-    with evaluating(risk.model):
-        for inputs, _ in risk.batches():
-            size = max(1, TILE // (risk.dim * risk.num_classes))
-            for piece in inputs.split(size):
-                risk.control.check()
-                with torch.no_grad():
-                    probs = probabilities(risk.model(piece))
-                rows = gradient_rows(risk, piece, hessian_root(probs)).flatten(0, 1)
-                rows = rows.double()
-                matrix.addmm_(rows.T, rows)
-                done += len(piece)
-                if report:
-                    report(done / risk.num_examples)
-    return Dense(matrix / risk.num_examples)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class DualCoordinates:
-    """An isometric copy of the span of all gradients: R^n instead of R^P."""
-
-    operator: Dense  # G, (n, n), n = N (C - 1)
-    means: CrossClassMeans
-
-
-def dual_coordinates(dual: Gram) -> DualCoordinates:
-    r"""G and the class means in coordinates where inner products are those of R^P.
-
-    With K the reduced Gram matrix, ``K + s I = L L^T`` for an s at the level of rounding
-    that is taken off again; the reduced gradients become the columns of ``L^T``, and G
-    becomes ``(L^T L - s I) / N``. Costs about ``2 n^3`` products.
-    """
-    matrix = dual.reduced()
-    n = len(matrix)
-    shift = 1e-15 * float(matrix.abs().sum(1).max())  # relative to a bound of lambda_1
-    eye = torch.eye(n, dtype=matrix.dtype, device=matrix.device)
-    while True:
-        lower, info = torch.linalg.cholesky_ex(matrix + shift * eye)
-        if int(info) == 0:
-            break
-        shift *= 10
-    num_examples = len(dual.probs)
-    g = (lower.T @ lower - shift * eye) / num_examples
-    plain, weighted, mass = mean_coefficients(dual.probs, dual.labels)
-    turned = reflection(dual.probs)
-
-    def place(coefficients: Tensor) -> Tensor:
-        """Coefficients over the delta, (N, C, C, C), in the new coordinates."""
-        num_classes = coefficients.shape[1]
-        flat = torch.einsum("ikj,ikcl->ijcl", turned, coefficients)
-        found = lower.T @ flat.reshape(n, -1)
-        return found.T.reshape(num_classes, num_classes, n)
-
-    counts = dual.labels.bincount(minlength=dual.probs.shape[1]).double()
-    return DualCoordinates(
-        operator=Dense(g),
-        means=CrossClassMeans(place(plain), place(weighted), mass, counts / counts.sum()),
-    )
-
-
 def mean_coefficients(probs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The first averages as combinations of the delta, and their mass.
 
     Returns:
-        ``plain`` and ``weighted``, (N, C, C, C): entry ``[i, k, c, l]`` is the factor of
-        delta_{i,k} in the mean of (c, l); and the mass, (C, C).
+        ``plain`` and ``weighted``, (N, C, C, C): entry ``[i, k, c, l]`` is the factor
+        of delta_{i,k} in the mean of (c, l); and the mass, (C, C).
     """
     num_examples, num_classes = probs.shape
     member = torch.nn.functional.one_hot(labels, num_classes).to(probs.dtype)
     mass = member.T @ probs / num_examples
     eye = torch.eye(num_classes, dtype=probs.dtype, device=probs.device)
     plain = torch.einsum("ic,kl->ikcl", member / member.sum(0), eye)
-    share = torch.einsum("ic,ik,ck->ick", member, probs.sqrt(), 1 / mass) / num_examples
+    share = (
+        torch.einsum("ic,ik,ck->ick", member, probs.sqrt(), 1 / mass.clamp(min=TINY))
+        / num_examples
+    )
     weighted = torch.einsum("ick,kl->ikcl", share, eye)
     return plain, weighted, mass
 
@@ -189,8 +121,7 @@ def mean_coefficients(probs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Te
 def _predictions(
     risk: EmpiricalRisk, batches: list[tuple[Tensor, Tensor]]
 ) -> tuple[Tensor, Tensor]:
-    with evaluating(risk.model), torch.no_grad():
-        probs = torch.cat([probabilities(risk.model(x)) for x, _ in batches])
+    probs = torch.cat([risk.probabilities(inputs) for inputs, _ in batches])
     return probs, torch.cat([y for _, y in batches])
 
 

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from workbench.curvature.deltas import Averages
-from workbench.linalg.lanczos import EigenPairs, top_eigenpairs
 from workbench.linalg.operator import LinearOperator, LowRank, Projected
 
 
@@ -108,26 +107,19 @@ def class_overlap(parts: Hierarchy, vectors: Tensor) -> Tensor:
     return (vectors.T @ (parts.classes / norms)).double().square()
 
 
-def within_pairs(
-    g: LinearOperator, parts: Hierarchy, k: int, *, tol: float = 1e-3
-) -> EigenPairs:
-    """Leading eigenpairs of G minus all its means: the spread over examples."""
-    rest = g - LowRank(parts.factors[parts.means_part])
-    return top_eigenpairs(rest, k, tol=tol)
+def within(g: LinearOperator, parts: Hierarchy) -> LinearOperator:
+    """G minus all its means: the spread over examples, positive semidefinite."""
+    return g - LowRank(parts.factors[parts.means_part])
 
 
-def subtracted_pairs(
-    g: LinearOperator, parts: Hierarchy, k: int, *, tol: float = 1e-3
-) -> EigenPairs:
-    """Leading eigenpairs of G minus its class part (positive semidefinite still)."""
-    return top_eigenpairs(g - LowRank(parts.factors[parts.class_part]), k, tol=tol)
+def subtracted(g: LinearOperator, parts: Hierarchy) -> LinearOperator:
+    """G minus its class part, positive semidefinite still: knock-out by subtraction."""
+    return g - LowRank(parts.factors[parts.class_part])
 
 
-def projected_pairs(
-    g: LinearOperator, parts: Hierarchy, k: int, *, tol: float = 1e-3
-) -> EigenPairs:
-    """Leading eigenpairs of ``(I - Q Q^T) G (I - Q Q^T)``, Q = span{delta_c}."""
-    return top_eigenpairs(Projected(g, _basis(parts.classes)), k, tol=tol)
+def projected(g: LinearOperator, parts: Hierarchy) -> LinearOperator:
+    """``(I - Q Q^T) G (I - Q Q^T)``, Q = span{delta_c}: knock-out by projection."""
+    return Projected(g, _basis(parts.classes))
 
 
 def _basis(vectors: Tensor) -> Tensor:

@@ -51,6 +51,14 @@ class LayerGradients:
             return weight
         return torch.cat([weight, self.outputs.sum(2)], dim=2)
 
+    def squared_norms(self) -> Tensor:
+        """Squared length of each gradient, (B, m), in float64."""
+        if self.inputs is None or self.outputs.shape[2] > 1:
+            return self.rows().double().square().sum(2)
+        outputs = self.outputs.double().square().sum((2, 3))
+        inputs = self.inputs.double().square().sum((1, 2)) + (len(self.names) - 1)
+        return outputs * inputs[:, None]
+
 
 def layer_gradients(
     risk: EmpiricalRisk,
@@ -79,7 +87,9 @@ def layer_gradients(
     with evaluating(risk.model):
         if taps:
             yield from _read(risk, inputs, cotangents, taps)
-        if rest := [(name,) for name in risk.parameters if name in wanted - tapped]:
+        left = wanted - tapped
+        rest: list[tuple[str, ...]] = [(n,) for n in risk.parameters if n in left]
+        if rest:
             yield from _general(risk, inputs, cotangents, rest)
 
 
@@ -88,7 +98,7 @@ def gradient_rows(risk: EmpiricalRisk, inputs: Tensor, cotangents: Tensor) -> Te
     found: dict[str, Tensor] = {}
     for layer in layer_gradients(risk, inputs, cotangents):
         sizes = [risk.parameters[name].numel() for name in layer.names]
-        pieces = layer.rows().split(sizes, dim=2)
+        pieces = torch.split(layer.rows(), sizes, dim=2)
         found.update(zip(layer.names, pieces, strict=True))
     return torch.cat([found[name] for name in risk.parameters], dim=2)
 
@@ -189,6 +199,7 @@ def _read_convolution(
 ) -> LayerGradients:
     """(B, channels, H, W) inputs as patches, (B, m, channels, H', W') cotangents."""
     assert isinstance(module, nn.Conv2d)
+    assert not isinstance(module.padding, str)
     patches = unfold(
         value,
         module.kernel_size,
@@ -211,8 +222,9 @@ def _read_batch_norm(
     shape = (1, -1) + (1,) * (value.ndim - 2)
     scale = (module.running_var + module.eps).rsqrt().view(shape)
     normal = (value - module.running_mean.view(shape)) * scale
-    weight = (outputs * normal[:, None]).flatten(3).sum(3)
-    bias = outputs.flatten(3).sum(3)
+    outputs = outputs.reshape(*outputs.shape[:3], -1)  # positions last, if only one
+    weight = (outputs * normal.reshape(*normal.shape[:2], -1)[:, None]).sum(3)
+    bias = outputs.sum(3)
     return LayerGradients(names, None, torch.cat([weight, bias], dim=2)[:, :, None])
 
 

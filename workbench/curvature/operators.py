@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.func import grad, jvp, vjp
+from torch.func import grad, jvp, vjp, vmap
 from torch.nn.functional import cross_entropy
 from typing_extensions import override
 
@@ -17,6 +17,7 @@ from workbench.curvature.softmax import hessian_product, loss_gradient, probabil
 from workbench.linalg.operator import LinearOperator
 
 Kind = Literal["G", "Hess", "H"]
+BLOCK = 64  # vectors that share a forward pass
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,33 +46,46 @@ class Curvature(LinearOperator):
 
     @override
     def matmat(self, vectors: Tensor) -> Tensor:
-        total = torch.zeros(
-            vectors.shape, dtype=torch.promote_types(self.dtype, vectors.dtype)
-        ).to(self.device)
+        """``A V``, the vectors of a block sharing each forward pass."""
+        total = torch.zeros_like(vectors)
+        theta = {n: p.detach() for n, p in self.risk.parameters.items()}
+        width = min(vectors.shape[1], BLOCK)
         with evaluating(self.risk.model):
-            theta = {n: p.detach() for n, p in self.risk.parameters.items()}
-            for inputs, labels in self.risk.batches():
-                for column, vector in enumerate(vectors.to(self.dtype).T):
-                    tangent = self.risk.split(vector)
-                    pulled = self._batch_product(theta, tangent, inputs, labels)
-                    total[:, column] += self.risk.flatten(list(pulled.values()))
-        return total.to(vectors.dtype)
+            for inputs, labels in self.risk.pieces(width):
+                for start in range(0, vectors.shape[1], width):
+                    columns = slice(start, start + width)
+                    block = vectors[:, columns].to(self.dtype)
+                    total[:, columns] += self._share(theta, block, inputs, labels)
+        return total
 
-    def _batch_product(
+    def _share(
+        self, theta: dict[str, Tensor], block: Tensor, inputs: Tensor, labels: Tensor
+    ) -> Tensor:
+        """These examples' share of ``A V``, with the factor 1/N of the whole data."""
+
+        def product(vector: Tensor) -> Tensor:
+            tangent = self.risk.split(vector)
+            return self.risk.flatten(
+                list(self._product(theta, tangent, inputs, labels).values())
+            )
+
+        if block.shape[1] == 1:
+            return product(block[:, 0])[:, None]
+        return vmap(product, in_dims=1, out_dims=1)(block)
+
+    def _product(
         self,
         theta: dict[str, Tensor],
         tangent: dict[str, Tensor],
         inputs: Tensor,
         labels: Tensor,
     ) -> dict[str, Tensor]:
-        """This batch's share of ``A v``, with the factor 1/N of the whole data."""
-
         def network(parameters: dict[str, Tensor]) -> Tensor:
             return self.risk.logits(parameters, inputs)
 
         if self.kind == "G":
-            logits, pull_back = vjp(network, theta)
-            _, push = jvp(network, (theta,), (tangent,))
+            logits, pull_back, *_ = vjp(network, theta)
+            push: Tensor = jvp(network, (theta,), (tangent,))[1]
             probs = probabilities(logits)
             cotangent = hessian_product(probs, push.double()) / self.risk.num_examples
             pulled: dict[str, Tensor] = pull_back(cotangent.to(self.dtype))[0]

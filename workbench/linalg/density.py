@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -11,6 +12,8 @@ from torch import Tensor
 from workbench.errors import WorkbenchError
 from workbench.linalg.lanczos import tridiagonalise
 from workbench.linalg.operator import LinearOperator
+
+BASIS_BYTES = 2**31  # what the Lanczos bases of the probes run together may take
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,26 +67,29 @@ def spectral_density(
     shape = (operator.dim, num_probes)
     probes = torch.randn(shape, generator=generator, dtype=torch.float64)
     start = probes.to(operator.device, operator.dtype)
+    stored = max(1, min(num_steps, operator.dim)) * operator.dim * start.element_size()
+    together = max(1, min(num_probes, BASIS_BYTES // stored))
     rows = []
-    for column in range(num_probes):
-        rows.append(tridiagonalise(operator, start[:, column : column + 1], num_steps))
-        if report:
-            report((column + 1) / num_probes)
+    for first in range(0, num_probes, together):
+        block = start[:, first : first + together]
+        before, share = first / num_probes, block.shape[1] / num_probes
+
+        def step(done: float, before: float = before, share: float = share) -> None:
+            if report:
+                report(before + share * done)
+
+        rows.append(tridiagonalise(operator, block, num_steps, step))
     alpha, beta = (torch.cat(parts) for parts in zip(*rows, strict=True))
     matrix = torch.diag_embed(alpha)
     matrix = matrix + torch.diag_embed(beta, 1) + torch.diag_embed(beta, -1)
     nodes, vectors = torch.linalg.eigh(matrix)
     weights = vectors[:, 0, :] ** 2
     estimates = operator.dim * alpha[:, 0]
-    error = (
-        estimates.std() / num_probes**0.5
-        if num_probes > 1
-        else torch.tensor(float("nan"))
-    )
+    error = float(estimates.std()) / num_probes**0.5 if num_probes > 1 else math.nan
     return SpectralDensity(
         nodes=nodes,
         weights=weights / weights.sum(1, keepdim=True),
         trace=float(estimates.mean()),
-        trace_error=float(error),
+        trace_error=error,
         num_matvecs=num_probes * alpha.shape[1],
     )

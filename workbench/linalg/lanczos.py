@@ -24,7 +24,7 @@ class EigenPairs:
     vectors: Tensor  # (dim, m) orthonormal columns, in the operator's dtype
     residuals: Tensor  # (m,) ||A v - lam v||: some eigenvalue lies this near to lam
     num_matvecs: int
-    status: Status  # "breakdown": the subspace is invariant, so the pairs are exact
+    status: Status  # "breakdown": the subspace is invariant, the pairs are exact
 
 
 def top_eigenpairs(
@@ -43,8 +43,8 @@ def top_eigenpairs(
 
     Grows an orthonormal basis Q of span{V, A V, A^2 V, ...} with full
     reorthogonalisation (twice), keeps W = A Q, and takes Ritz pairs of ``Q^T A Q``. The
-    residuals are formed from W, not from a recurrence, so that they hold also where
-    orthogonality or symmetry is only as good as float32. Each costs no further matvec.
+    residuals of the returned pairs are formed from W, not from a recurrence, so that they
+    hold also where orthogonality is only as good as float32. They cost no further matvec.
 
     .. math:: \min_\mu |\mu - \theta| \le \|A v - \theta v\|, \quad \|v\| = 1
 
@@ -77,11 +77,12 @@ def top_eigenpairs(
         raise WorkbenchError(f"top_eigenpairs: k = {k}; expected at least 1.")
     dim = operator.dim
     k = min(k, dim)
-    start = _start(operator, start, block_size, generator)
-    limit = min(dim, max_matvecs or 20 * k + 100)
-    block = _orthonormal(start, None)
+    num_wanted = min(dim, 2 * k if which == "BE" else k)
+    limit = max(num_wanted, min(dim, max_matvecs or 20 * k + 100))
+    block, _ = _orthonormal(_start(operator, start, block_size, generator), None)
     basis = block.new_empty(dim, 0)
     images = block.new_empty(dim, 0)
+    projected = torch.empty(0, 0, dtype=torch.float64, device=block.device)
     while True:
         block = block[:, : limit - basis.shape[1]]
         image = operator.matmat(block)
@@ -92,27 +93,38 @@ def top_eigenpairs(
             )
         basis = torch.cat([basis, block], dim=1)
         images = torch.cat([images, image], dim=1)
-        pairs = _ritz(basis, images, k, which)
-        scale = pairs.values.abs().max().clamp(min=torch.finfo(torch.float64).tiny)
-        worst = float((pairs.residuals / scale).max())
+        projected = _bordered(projected, basis.T @ image)
+        following, rest = _orthonormal(image, basis)
+        values, small = _chosen(projected, k, which)
+        # the residual in exact arithmetic: what the last block's image adds
+        expected = (rest @ small[-block.shape[1] :]).norm(dim=0)
+        scale = values.abs().max().clamp(min=torch.finfo(torch.float64).tiny)
+        worst = float((expected / scale).max())
         if report:
             report(worst)
-        num_wanted = min(dim, 2 * k if which == "BE" else k)
-        enough = basis.shape[1] >= num_wanted
-        if enough and worst <= tol:
-            return _ended(pairs, basis, "converged")
-        if basis.shape[1] >= limit:
-            return _ended(pairs, basis, "breakdown" if limit == dim else "max_steps")
-        block = _orthonormal(image, basis)
-        if block.shape[1] == 0:  # invariant: go on from a random direction, or end
-            if enough:
-                return _ended(pairs, basis, "breakdown")
-            fresh = _random(operator, 1, generator)
-            block = _orthonormal(fresh, basis)
+        size = basis.shape[1]
+        ended = size >= limit or (following.shape[1] == 0 and size >= num_wanted)
+        if ended or (size >= num_wanted and worst <= tol):
+            vectors = basis @ small.to(basis.dtype)
+            errors = images @ small.to(basis.dtype) - vectors * values.to(basis.dtype)
+            residuals = errors.double().norm(dim=0)
+            converged = bool((residuals <= 1.1 * tol * scale).all())
+            if ended or converged:
+                whole = following.shape[1] == 0 or size == dim
+                status: Status = "converged" if converged else "max_steps"
+                if whole:
+                    status = "breakdown"
+                return EigenPairs(values, vectors, residuals, size, status)
+        block = following
+        if block.shape[1] == 0:  # an invariant subspace, too small: leave it
+            block, _ = _orthonormal(_random(operator, 1, generator), basis)
 
 
 def tridiagonalise(
-    operator: LinearOperator, start: Tensor, num_steps: int
+    operator: LinearOperator,
+    start: Tensor,
+    num_steps: int,
+    report: Callable[[float], None] | None = None,
 ) -> tuple[Tensor, Tensor]:
     r"""Lanczos from several unit vectors at once, each with its own basis.
 
@@ -125,6 +137,7 @@ def tridiagonalise(
         operator: The symmetric operator A.
         start: Columns, (dim, num_probes); normalised here.
         num_steps: m, matvecs a probe; at most dim.
+        report: Called with the share of the steps done.
 
     Returns:
         Diagonals (num_probes, m) and off-diagonals (num_probes, m - 1), float64.
@@ -151,6 +164,8 @@ def tridiagonalise(
         beta[:, m] = torch.where(alive, norm, 0.0)
         safe = torch.where(alive, norm, 1.0).to(rest.dtype)
         current = torch.where(alive[:, None], rest / safe[:, None], 0.0).T
+        if report:
+            report((m + 1) / num_steps)
     return alpha, beta[:, :-1]
 
 
@@ -179,25 +194,40 @@ def _random(
     return noise.to(operator.device, operator.dtype)
 
 
-def _orthonormal(block: Tensor, basis: Tensor | None) -> Tensor:
-    """Orthonormal columns spanning the block off the basis; drops what is null."""
-    norms = block.norm(dim=0)
-    for _ in range(3):
+def _orthonormal(block: Tensor, basis: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Orthonormal columns U spanning the block off the basis, and ``U^T block``.
+
+    Directions at the level of rounding are dropped, so U may have fewer columns.
+    """
+    reference = block.norm(dim=0).max()
+    given = block
+    for _ in range(2):
         if basis is not None:
             block = block - basis @ (basis.T @ block)
-        # an SVD of the small Gram matrix tells which directions are noise
-        left, size, _ = torch.linalg.svd(block, full_matrices=False)
-        reference = norms.max().clamp(min=torch.finfo(block.dtype).tiny)
-        keep = size > 100 * torch.finfo(block.dtype).eps * reference
-        block = left[:, keep]
-        norms = torch.ones_like(size)
-    return block
+    left, size, _ = torch.linalg.svd(block, full_matrices=False)
+    floor = 100 * torch.finfo(block.dtype).eps * reference
+    left = left[:, size > floor]
+    if basis is not None and left.shape[1]:  # small remainders were amplified
+        left = left - basis @ (basis.T @ left)
+        left, _ = torch.linalg.qr(left)
+    return left, (left.T @ given).double()
 
 
-def _ritz(basis: Tensor, images: Tensor, k: int, which: Which) -> EigenPairs:
-    """Ritz pairs of the subspace at the wanted end, with residuals."""
-    projected = (basis.T @ images).double()
-    values, small = torch.linalg.eigh((projected + projected.T) / 2)
+def _bordered(matrix: Tensor, columns: Tensor) -> Tensor:
+    """A symmetric matrix grown by the columns that a new block brings."""
+    old, size = len(matrix), len(columns)
+    grown = torch.zeros(size, size, dtype=torch.float64, device=matrix.device)
+    grown[:old, :old] = matrix
+    grown[:, old:] = columns.double()
+    grown[old:, :old] = grown[:old, old:].T
+    corner = grown[old:, old:]
+    grown[old:, old:] = (corner + corner.T) / 2
+    return grown
+
+
+def _chosen(matrix: Tensor, k: int, which: Which) -> tuple[Tensor, Tensor]:
+    """Eigenpairs of a small matrix at the wanted end, descending."""
+    values, vectors = torch.linalg.eigh(matrix)
     num = len(values)
     chosen = set()
     if which in ("LA", "BE"):
@@ -205,13 +235,4 @@ def _ritz(basis: Tensor, images: Tensor, k: int, which: Which) -> EigenPairs:
     if which in ("SA", "BE"):
         chosen |= set(range(min(k, num)))
     index = torch.tensor(sorted(chosen, reverse=True), device=values.device)
-    values, small = values[index], small[:, index].to(basis.dtype)
-    vectors = basis @ small
-    errors = images @ small - vectors * values.to(basis.dtype)
-    return EigenPairs(values, vectors, errors.double().norm(dim=0), 0, "max_steps")
-
-
-def _ended(pairs: EigenPairs, basis: Tensor, status: Status) -> EigenPairs:
-    return EigenPairs(
-        pairs.values, pairs.vectors, pairs.residuals, basis.shape[1], status
-    )
+    return values[index], vectors[:, index]

@@ -62,7 +62,9 @@ class LinearOperator(ABC):
                 f"{DENSE_LIMIT:,}; use top_eigenpairs or spectral_density."
             )
         eye = torch.eye(self.dim, dtype=self.dtype, device=self.device)
-        return torch.cat([self.matmat(block) for block in eye.split(256, dim=1)], dim=1)
+        return torch.cat(
+            [self.matmat(block) for block in torch.split(eye, 256, dim=1)], dim=1
+        )
 
     @final
     def to_scipy(self) -> ScipyOperator:

@@ -1,0 +1,131 @@
+"""G and the class means in the smallest space where both are exact."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from workbench.curvature.deltas import CrossClassMeans, cross_class_means
+from workbench.curvature.gram import TILE, Gram, gram, mean_coefficients, reflection
+from workbench.curvature.jacobian import gradient_rows, layer_gradients
+from workbench.curvature.risk import EmpiricalRisk
+from workbench.curvature.softmax import hessian_root
+from workbench.linalg.operator import Dense, LinearOperator
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Coordinates:
+    """G and the first averages in some R^d with the inner products of R^P."""
+
+    g: LinearOperator  # of order d; a `Dense` one where G is exact
+    means: CrossClassMeans
+    trace: float  # of G, exact
+    gram: Gram | None  # where d is the number of gradients
+    method: str  # in words
+
+
+def coordinates(
+    risk: EmpiricalRisk,
+    g: LinearOperator,
+    exact_limit: int,
+    report: Callable[[float], None],
+) -> Coordinates:
+    """Choose the smallest space in which G is a matrix; else R^P and its products.
+
+    G is a matrix where ``min(P, N (C - 1))`` is at most ``exact_limit``: itself, or in
+    coordinates of the span of all gradients (`dual_coordinates`), whichever is smaller.
+    """
+    n = risk.num_examples * (risk.num_classes - 1)
+    if n < risk.dim and n <= exact_limit:
+        return dual_coordinates(gram(risk, report))
+    if risk.dim <= exact_limit:
+        dense = dense_gauss_newton(risk, lambda share: report(0.7 * share))
+        means = cross_class_means(risk, lambda share: report(0.7 + 0.3 * share))
+        plain, weighted = means.plain.double(), means.weighted.double()
+        means = replace(means, plain=plain, weighted=weighted)
+        trace = float(dense.matrix.trace())
+        return Coordinates(dense, means, trace, None, "dense, exact")
+    means = cross_class_means(risk, lambda share: report(0.6 * share))
+    trace = trace_gauss_newton(risk, lambda share: report(0.6 + 0.4 * share))
+    return Coordinates(g, means, trace, None, "block Krylov")
+
+
+def dense_gauss_newton(
+    risk: EmpiricalRisk, report: Callable[[float], None] | None = None
+) -> Dense:
+    r"""``G = R^T R / N`` as a matrix, (P, P) float64, for networks of few parameters.
+
+    Costs ``N (C - 1) P^2`` products and one pass with C - 1 backwards.
+    """
+    matrix = torch.zeros(risk.dim, risk.dim, dtype=torch.float64, device=risk.device)
+    done = 0
+    size = max(1, TILE // (risk.dim * risk.num_classes))
+    for inputs, _ in risk.batches():
+        for piece in torch.split(inputs, size):
+            risk.control.check()
+            root = hessian_root(risk.probabilities(piece))
+            rows = gradient_rows(risk, piece, root).flatten(0, 1).double()
+            matrix.addmm_(rows.T, rows)
+            done += len(piece)
+            if report:
+                report(done / risk.num_examples)
+    return Dense(matrix / risk.num_examples)
+
+
+def trace_gauss_newton(
+    risk: EmpiricalRisk, report: Callable[[float], None] | None = None
+) -> float:
+    r"""``tr G = (1/N) sum_{i,k} ||delta_{i,k}||^2``, exactly. Costs C passes or so."""
+    total, done = 0.0, 0
+    for inputs, _ in risk.batches():
+        for piece in torch.split(inputs, 64):
+            risk.control.check()
+            root = hessian_root(risk.probabilities(piece))
+            for layer in layer_gradients(risk, piece, root):
+                total += float(layer.squared_norms().sum())
+            done += len(piece)
+            if report:
+                report(done / risk.num_examples)
+    return total / risk.num_examples
+
+
+def dual_coordinates(dual: Gram) -> Coordinates:
+    r"""G and the class means in coordinates where inner products are those of R^P.
+
+    With K the reduced Gram matrix, ``K + s I = L L^T`` for an s at the level of
+    rounding, taken off again; the reduced gradients become the columns of ``L^T``, and
+    G becomes ``(L^T L - s I) / N``. Costs about ``2 n^3`` products.
+    """
+    matrix = dual.reduced()
+    n = len(matrix)
+    shift = 1e-15 * float(matrix.abs().sum(1).max())  # relative to a bound of lambda_1
+    eye = torch.eye(n, dtype=matrix.dtype, device=matrix.device)
+    while True:
+        lower, info = torch.linalg.cholesky_ex(matrix + shift * eye)
+        if int(info) == 0:
+            break
+        shift *= 10
+    num_examples = len(dual.probs)
+    g = (lower.T @ lower - shift * eye) / num_examples
+    plain, weighted, mass = mean_coefficients(dual.probs, dual.labels)
+    turned = reflection(dual.probs)
+
+    def place(coefficients: Tensor) -> Tensor:
+        """Coefficients over the delta, (N, C, C, C), in the new coordinates."""
+        num_classes = coefficients.shape[1]
+        flat = torch.einsum("ikj,ikcl->ijcl", turned, coefficients)
+        found = lower.T @ flat.reshape(n, -1)
+        return found.T.reshape(num_classes, num_classes, n)
+
+    counts = dual.labels.bincount(minlength=dual.probs.shape[1]).double()
+    share = counts / counts.sum()
+    return Coordinates(
+        g=Dense(g),
+        means=CrossClassMeans(place(plain), place(weighted), mass, share),
+        trace=float(g.trace()),
+        gram=dual,
+        method="dual, exact",
+    )

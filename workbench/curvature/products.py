@@ -1,0 +1,64 @@
+"""Inner products of single gradients and of their means: what an embedding needs."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from workbench.curvature.deltas import Averages
+from workbench.curvature.gram import TILE, Gram, mean_coefficients
+from workbench.curvature.jacobian import layer_gradients
+from workbench.curvature.risk import EmpiricalRisk
+from workbench.curvature.softmax import delta_cotangents
+
+
+def union_gram(risk: EmpiricalRisk, inputs: Tensor, vectors: Tensor) -> Tensor:
+    """Inner products of all gradients delta of some examples and of given vectors.
+
+    Layer by layer, so that the gradients of a large network are never all in memory.
+
+    Args:
+        risk: Network.
+        inputs: b examples, (b, ...); their b C gradients come first.
+        vectors: Further vectors in the parameters' space, (m, P).
+
+    Returns:
+        (b C + m, b C + m), float64.
+    """
+    cotangents = delta_cotangents(risk.probabilities(inputs)).transpose(1, 2)
+    split = torch.split(vectors, risk.sizes, dim=1)
+    parts = dict(zip(risk.parameters, split, strict=True))
+    size = len(inputs) * risk.num_classes + len(vectors)
+    total = torch.zeros(size, size, dtype=torch.float64, device=risk.device)
+    for layer in layer_gradients(risk, inputs, cotangents):
+        risk.control.check()
+        below = torch.cat([parts[name] for name in layer.names], dim=1)
+        rows = torch.cat([layer.rows().flatten(0, 1), below])
+        for piece in torch.split(rows, max(1, TILE // size), dim=1):
+            piece = piece.double()
+            total.addmm_(piece, piece.T)
+    return total
+
+
+def dual_products(dual: Gram, chosen: Tensor, three: Averages) -> Tensor:
+    """The same for examples ``chosen`` and all means, from the Gram matrix alone."""
+    num_classes = dual.probs.shape[1]
+    plain, weighted, _ = mean_coefficients(dual.probs, dual.labels)
+    cross = weighted if three.weighting == "jmlr" else plain
+    cross = cross.reshape(len(dual.matrix), num_classes, num_classes)
+    inner = three.cross_weight.clone()
+    if three.off_diagonal:
+        inner.fill_diagonal_(0.0)
+    classes = torch.einsum("nck,ck->nc", cross, inner / three.class_weight[:, None])
+    everything = classes @ (three.class_weight / three.everything_weight)
+    means = torch.cat([cross.flatten(1), classes, everything[:, None]], dim=1)
+    rows = chosen.to(means.device)[:, None] * num_classes
+    index = (rows + torch.arange(num_classes, device=means.device)).flatten()
+    across = dual.matrix[index] @ means
+    inside = means.T @ (dual.matrix @ means)
+    return torch.cat(
+        [
+            torch.cat([dual.matrix[index][:, index], across], dim=1),
+            torch.cat([across.T, inside], dim=1),
+        ]
+    )
