@@ -1,4 +1,4 @@
-r"""The class means of the gradients delta_{i,c,c'}: averages over i, then c', then c."""
+r"""The means of the gradients delta_{i,c,c'}: over i, then over c', then over c."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from workbench.curvature.softmax import delta_cotangents, probabilities
 class CrossClassMeans:
     r"""First averages, over the examples i of each class, in any coordinates of R^d.
 
-    ``plain[c, k]`` is the mean of delta_{i,c,k}; ``weighted[c, k]`` is the weighted mean
+    ``plain[c, k]`` is the mean of delta_{i,c,k}; ``weighted[c, k]`` the weighted mean
     of ``g_{i,c,k} = grad log p_k`` with weights ``p_{i,k} / N``, total ``mass[c, k]``.
     """
 
@@ -48,7 +48,8 @@ def cross_class_means(
     r"""Average the gradients of each (true class, potential class) pair over examples.
 
     .. math:: \delta_{c,k} = \frac1{n_c} \sum_{i \in c} \sqrt{p_{ik}} J_i^T (e_k - p_i),
-       \quad g_{c,k} = \frac{\sum_{i \in c} p_{ik} J_i^T (e_k - p_i)}{\sum_{i \in c} p_{ik}}
+       \quad g_{c,k} = \frac{\sum_{i \in c} p_{ik} J_i^T (e_k - p_i)}
+       {\sum_{i \in c} p_{ik}}
 
     One forward and 2 C backward passes over the data; stores 2 C^2 vectors of length P.
 

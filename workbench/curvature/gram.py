@@ -52,8 +52,9 @@ class Gram:
 def reflection(probs: Tensor) -> Tensor:
     """The reflection of each sqrt(p) to the last axis, without its last column.
 
-    (N, C) to (N, C, C - 1), orthonormal columns. ``delta_{i,k} = sum_j reflection[i, k, j] r_{i,j}`` for the
-    reduced gradients ``r_{i,j} = sum_k reflection[i, k, j] delta_{i,k}``.
+    (N, C) to (N, C, C - 1), with orthonormal columns U of each example: the reduced
+    gradients are ``r_{i,j} = sum_k U[i, k, j] delta_{i,k}``, and ``delta_{i,k} =
+    sum_j U[i, k, j] r_{i,j}``.
     """
     unit = probs.sqrt()
     normal = unit / unit.norm(dim=-1, keepdim=True)

@@ -15,9 +15,9 @@ from workbench.linalg.operator import LinearOperator, LowRank, Projected
 class Hierarchy:
     r"""Factors F of the low-rank parts ``F F^T`` of G in one weighting.
 
-    ``icml``: ``G = G0 + G1 + G2 + G3``; ``slide``: ``G = G_class + G_cross + G_within``;
-    ``jmlr``: the same with ``G_diag``, the part of c' = c, apart. All but the last of
-    the hierarchy (G3, G_within: the spread over examples) are here.
+    ``icml``: ``G = G0 + G1 + G2 + G3``; ``slide``: ``G = G_class + G_cross +
+    G_within``; ``jmlr``: the same with ``G_diag``, the part of c' = c, apart. All but
+    the last (G3, G_within: the spread over examples) are here.
     """
 
     weighting: str
@@ -36,7 +36,8 @@ def hierarchy(averages: Averages) -> Hierarchy:
 
     .. math::
         G_{class} = \sum_c w_c \delta_c \delta_c^T, \quad
-        G_{cross} = \sum_{c,k} w_{c,k} (\delta_{c,k} - \delta_c)(\delta_{c,k} - \delta_c)^T
+        G_{cross} = \sum_{c,k} w_{c,k}
+        (\delta_{c,k} - \delta_c)(\delta_{c,k} - \delta_c)^T
 
     over k != c for ``icml`` and ``jmlr``, whose diagonal part is
     ``sum_c w_{c,c} delta_{c,c} delta_{c,c}^T``. They sum to the means' part exactly.

@@ -66,7 +66,7 @@ def layer_gradients(
     cotangents: Tensor,
     names: set[str] | None = None,
 ) -> Iterator[LayerGradients]:
-    r"""Gradients ``J_b^T w_{b,j}`` of a batch for given cotangents, one layer at a time.
+    r"""Gradients ``J_b^T w_{b,j}`` of a batch for given cotangents, layer by layer.
 
     Linear, convolutional (ungrouped) and batch-norm layers are read off one forward and
     m backward passes that stop at the layers; anything else takes the general path,

@@ -17,6 +17,7 @@ from workbench.curvature.softmax import hessian_product, loss_gradient, probabil
 from workbench.linalg.operator import LinearOperator
 
 Kind = Literal["G", "Hess", "H"]
+KINDS: tuple[Kind, ...] = ("G", "Hess", "H")
 BLOCK = 64  # vectors that share a forward pass
 
 
@@ -28,10 +29,11 @@ class Curvature(LinearOperator):
         G = \frac1N \sum_i J_i^T (\mathrm{diag}\, p_i - p_i p_i^T) J_i, \qquad
         H = \frac1N \sum_i \sum_k (p_{ik} - [k = y_i]) \nabla^2_\theta f_k(x_i)
 
-    G: forward mode gives ``J v``, the closed-form softmax Hessian is applied in float64,
-    and one reverse pass pulls it back. Hess and H: the directional derivative of the
-    gradient of the loss, and of ``sum_k (p_k - [k = y]) f_k`` with p held. Costs about two
-    gradients of the loss for G and three for the others, a vector.
+    G: forward mode gives ``J v``, the closed-form softmax Hessian is applied to it in
+    float64, and one reverse pass pulls it back. Hess and H: the directional derivative
+    of the gradient of the loss, and of ``sum_k (p_k - [k = y]) f_k`` with p held. Costs
+    about two gradients of the loss for G and three for the others, a vector; two
+    thirds of it in blocks of ten.
 
     Reference:
         Schraudolph (2002), Neural Computation 14(7); Martens (2010), ICML.
@@ -135,8 +137,8 @@ def operators(
         control: Cancels between batches.
 
     Returns:
-        ``{"G": ..., "Hess": ..., "H": ...}``, each with ``dim``, ``matvec``, ``matmat``,
-        ``+ - *``, ``to_dense()`` and ``to_scipy()``.
+        ``{"G": ..., "Hess": ..., "H": ...}``, each with ``dim``, ``matvec``,
+        ``matmat``, ``+ - *``, ``to_dense()`` and ``to_scipy()``.
 
     Raises:
         WorkbenchError: As `empirical_risk`.
@@ -144,4 +146,4 @@ def operators(
     risk = empirical_risk(
         model, data, batch_size=batch_size, device=device, control=control
     )
-    return {kind: Curvature(risk, kind) for kind in ("G", "Hess", "H")}  # type: ignore[arg-type]
+    return {kind: Curvature(risk, kind) for kind in KINDS}

@@ -128,15 +128,15 @@ def empirical_risk(
         control: Cancels between batches.
 
     Raises:
-        WorkbenchError: If there is no parameter to differentiate, a weight or a logit is
-            not finite, a class has no example, labels do not fit the logits, or the
+        WorkbenchError: If there is no parameter to differentiate, a weight or a logit
+            is not finite, a class has no example, labels do not fit the logits, or the
             network is random or mixes the examples of a batch in eval mode.
     """
     parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}
     if not parameters:
         raise WorkbenchError(
-            "empirical_risk: the network has no parameter that requires a gradient, and "
-            "the curvature is taken in the parameters; set requires_grad=True on some."
+            "empirical_risk: the network has no parameter that requires a gradient, "
+            "and the curvature is taken in the parameters; set requires_grad=True on some."
         )
     dtypes = {p.dtype for p in parameters.values()}
     if len(dtypes) > 1 or not next(iter(dtypes)).is_floating_point:
@@ -157,8 +157,8 @@ def empirical_risk(
     labels = [y.detach().cpu() for _, y in batches]
     if not labels or not sum(map(len, labels)):
         raise WorkbenchError(
-            "empirical_risk: the data hold no batch; pass at least one example a class, "
-            "and a list or a DataLoader rather than a generator that is used up."
+            "empirical_risk: the data hold no batch; pass at least one example a "
+            "class, and a list or a DataLoader rather than a generator that is used up."
         )
     all_labels = torch.cat(labels)
     with evaluating(model), torch.no_grad():
@@ -215,7 +215,7 @@ def _batches(data: Any, batch_size: int | None) -> Iterable[Batch]:
         data = (data.images, data.labels)
     pair = isinstance(data, (tuple, list)) and len(data) == 2
     if not (pair and isinstance(data[0], Tensor)):
-        return data  # type: ignore[no-any-return]
+        return data
     inputs, labels = data
     if len(inputs) != len(labels):
         raise WorkbenchError(
@@ -239,8 +239,8 @@ def _probe(model: nn.Module, inputs: Tensor) -> int:
         )
     if not logits.isfinite().all():
         raise WorkbenchError(
-            "empirical_risk: the network gives NaN or infinite logits; train again with "
-            "a smaller rate, or look at the inputs."
+            "empirical_risk: the network gives NaN or infinite logits; train again "
+            "with a smaller rate, or look at the inputs."
         )
     scale = logits.abs().max().clamp(min=1e-30)
     tolerance = 1e3 * torch.finfo(logits.dtype).eps * scale
@@ -253,8 +253,8 @@ def _probe(model: nn.Module, inputs: Tensor) -> int:
     alone = torch.cat([model(inputs[i : i + 1]) for i in range(len(inputs))])
     if (alone - logits).abs().max() > tolerance:
         raise WorkbenchError(
-            "empirical_risk: an example's logits depend on the others in its batch even "
-            "in eval mode (batch norm without running statistics, say), so the "
+            "empirical_risk: an example's logits depend on the others in its batch "
+            "even in eval mode (batch norm without running statistics, say), so the "
             "per-example gradients are not defined; set track_running_stats=True."
         )
     return int(logits.shape[1])

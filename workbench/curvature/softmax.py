@@ -56,7 +56,7 @@ def delta_cotangents(probs: Tensor) -> Tensor:
     r"""Cotangents of the gradients delta: ``sqrt(p_k) (e_k - p)``, (N, C) to (N, C, C).
 
     .. math:: \delta_{i,c,k} = J_i^T \sqrt{p_k} (e_k - p), \quad
-              \sum_k \sqrt{p_k} (e_k - p) \sqrt{p_k} (e_k - p)^T = \mathrm{diag}(p) - p p^T
+              \sum_k p_k (e_k - p) (e_k - p)^T = \mathrm{diag}(p) - p p^T
     """
     return probs.sqrt()[..., None] * log_prob_cotangents(probs)
 

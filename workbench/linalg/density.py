@@ -40,8 +40,8 @@ def spectral_density(
     .. math:: \frac1P \sum_j f(\lambda_j) = E_v\, v^T f(A) v
               \approx \frac1n \sum_{v} \sum_m w_{v,m} f(\theta_{v,m})
 
-    with v uniform on the sphere, ``theta`` the Ritz values of m Lanczos steps from v and
-    ``w`` the squared first entries of their eigenvectors (Gauss quadrature: exact for
+    with v uniform on the sphere, ``theta`` the Ritz values of m Lanczos steps from v
+    and ``w`` the squared first entries of their eigenvectors (Gauss quadrature: exact for
     polynomials f of degree 2m - 1). Costs ``num_steps * num_probes`` matvecs; stores
     that many vectors.
 
@@ -56,7 +56,8 @@ def spectral_density(
         WorkbenchError: If a count is below 1.
 
     Reference:
-        Golub and Meurant (1994); Ubaru, Chen and Saad (2017), SIAM J. Matrix Anal. 38(4).
+        Golub and Meurant (1994); Ubaru, Chen and Saad (2017), SIAM J. Matrix Anal.
+        Appl. 38(4).
     """
     if num_steps < 1 or num_probes < 1:
         raise WorkbenchError(

@@ -43,19 +43,19 @@ def top_eigenpairs(
 
     Grows an orthonormal basis Q of span{V, A V, A^2 V, ...} with full
     reorthogonalisation (twice), keeps W = A Q, and takes Ritz pairs of ``Q^T A Q``. The
-    residuals of the returned pairs are formed from W, not from a recurrence, so that they
-    hold also where orthogonality is only as good as float32. They cost no further matvec.
+    residuals of the returned pairs are formed from W, not from a recurrence, so that
+    they hold also where orthogonality is only as good as float32, at no further matvec.
 
     .. math:: \min_\mu |\mu - \theta| \le \|A v - \theta v\|, \quad \|v\| = 1
 
-    Costs one matvec a column and ``O(dim m^2)``; stores ``2 dim m`` numbers for m columns.
+    Costs one matvec a column and ``O(dim m^2)``; stores ``2 dim m`` numbers.
 
     Args:
         operator: The symmetric operator A.
         k: How many pairs at the chosen end (at both ends for ``"BE"``).
         tol: Stop when each residual is at most ``tol`` times the largest ``|theta|``.
-        start: Columns that the subspace starts from, (dim, r); for G the class means are
-            a good choice. Random columns fill it up to the block.
+        start: Columns that the subspace starts from, (dim, r); for G the class means
+            are a good choice. Random columns fill it up to the block.
         which: ``"LA"`` largest, ``"SA"`` smallest (most negative), ``"BE"`` both ends.
         block_size: Columns a step; by default those of ``start``, else 1. A block of
             as many columns as the largest multiplicity finds every copy.
@@ -131,7 +131,7 @@ def tridiagonalise(
     .. math:: A Q_j^T = Q_j^T T_j + \beta_{j,m} q_{j,m+1} e_m^T
 
     The recurrences share each product of A with a block of all current vectors. Full
-    reorthogonalisation, twice. A recurrence that breaks down gets ``beta = 0`` and ends.
+    reorthogonalisation, twice. A recurrence that breaks down ends with ``beta = 0``.
 
     Args:
         operator: The symmetric operator A.

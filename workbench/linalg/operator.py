@@ -19,7 +19,7 @@ DENSE_LIMIT = 20_000  # rows of a matrix that to_dense will still form
 
 
 class LinearOperator(ABC):
-    """A symmetric linear map of R^dim; subclasses say ``dim``, ``dtype``, ``matmat``."""
+    """A symmetric linear map of R^dim; a final class says what ``matmat`` does."""
 
     dim: int
     dtype: torch.dtype
@@ -58,8 +58,8 @@ class LinearOperator(ABC):
         """
         if self.dim > DENSE_LIMIT:
             raise WorkbenchError(
-                f"to_dense: the operator has {self.dim:,} rows and a dense matrix at most "
-                f"{DENSE_LIMIT:,}; use top_eigenpairs or spectral_density."
+                f"to_dense: the operator has {self.dim:,} rows and a dense matrix at "
+                f"most {DENSE_LIMIT:,}; use top_eigenpairs or spectral_density."
             )
         eye = torch.eye(self.dim, dtype=self.dtype, device=self.device)
         return torch.cat(
@@ -122,8 +122,8 @@ class Sum(LinearOperator):
     def __post_init__(self) -> None:
         if self.left.dim != self.right.dim:
             raise WorkbenchError(
-                f"operator sum: {self.left.dim} rows and {self.right.dim} rows; expected "
-                "operators of one size."
+                f"operator sum: {self.left.dim} rows and {self.right.dim} rows; "
+                "expected operators of one size."
             )
         _set(self, self.left.dim, self.left.dtype, self.left.device)
 
