@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -359,7 +360,9 @@ def _watched(stopping: str, lost: str = "nothing is kept") -> Iterator[tuple[Any
 
     before = signal.signal(signal.SIGINT, interrupt)
     try:
-        with ProgressDisplay() as display:
+        with warnings.catch_warnings(), ProgressDisplay() as display:
+            # torch.func.jvp compiles helpers when first called; torch warns of itself.
+            warnings.filterwarnings("ignore", r".*torch\.jit\.script", FutureWarning)
             yield display, control
     except (Cancelled, KeyboardInterrupt):
         _say(f"Interrupted; {lost}.")

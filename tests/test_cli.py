@@ -1,0 +1,330 @@
+"""The command line, as a person or a script meets it."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from tests.studies import make_study
+from workbench import __version__, terminal
+from workbench.cli import main
+from workbench.control import Progress
+from workbench.study import load_study
+from workbench.summary import summary
+from workbench.terminal import ProgressDisplay, print_summary
+
+SMALL = ["train", "--per-class", "6", "--model", "linear", "--epochs", "3"]
+
+
+def run(*arguments: str | Path) -> int:
+    return main([str(argument) for argument in arguments])
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("run") / "run.ckpt"
+    assert run(*SMALL, "--seed", 3, "--out", path) == 0
+    return path
+
+
+@pytest.fixture
+def study_file(tmp_path: Path) -> Path:
+    return make_study(4, num_gradients=50).save(tmp_path / "run.study")
+
+
+def test_the_commands_have_every_flag(capsys: pytest.CaptureFixture[str]) -> None:
+    wanted = {
+        "train": "data per-class model epochs lr seed device root resume out",
+        "measure": "weighting embedding metric device out",
+        "show": "json",
+        "app": "port no-browser",
+    }
+    for command, flags in wanted.items():
+        assert run(command, "--help") == 0
+        text = capsys.readouterr().out
+        assert [f for f in flags.split() if f"--{f} " not in text] == []
+
+
+def test_without_a_command_it_says_what_there_is(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run() == 0
+    text = capsys.readouterr().out
+    assert all(f"  {name} " in text for name in ("train", "measure", "show", "app"))
+    assert run("--version") == 0
+    assert capsys.readouterr().out == f"hessian-workbench {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("paint", "No such command"),
+        ("train --colour red", "No such option"),
+        ("train --epochs many", "--epochs"),
+        ("train --epochs -1", "epochs is -1"),
+        ("train --lr nan", "lr is nan"),
+        ("train --data cats", "digits"),
+        ("train --data folder:/nowhere", "/nowhere does not exist"),
+        ("train --data digits --model alexnet", "resnet18"),
+        ("train --per-class 9999", "9999"),
+        ("train --device abacus", "abacus"),
+        ("train --out /nowhere/run.ckpt", "/nowhere does not exist"),
+        ("train --out .", "is a folder"),
+        ("train --resume nothing.ckpt", "nothing.ckpt"),
+        ("train --resume run.ckpt --data digits --seed 1", "leave out --data, --seed"),
+        ("measure", "checkpoint"),
+        ("measure nothing.ckpt", "nothing.ckpt"),
+        ("measure nothing.ckpt --weighting nips", "slide, icml, jmlr"),
+        ("measure nothing.ckpt --embedding som", "umap, tsne, pca"),
+        ("measure nothing.ckpt --metric cubic", "cosine, euclidean"),
+        ("show nothing.study", "nothing.study"),
+        ("show nothing.study --yaml", "No such option"),
+        ("app --port 99999", "1 to 65535"),
+        ("app --port http", "--port"),
+    ],
+)
+def test_bad_input_is_one_line_on_stderr_and_status_2(
+    arguments: str,
+    said: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(*arguments.split()) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("Error: ")
+    assert err.count("\n") == 1
+    assert said in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_study_comes_from_three_commands(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run.study"
+    assert run("measure", checkpoint, "--embedding", "pca", "--out", out) == 0
+    assert capsys.readouterr().out == ""
+    assert run("show", out, "--json") == 0
+    text, err = capsys.readouterr()
+    assert err == ""
+    found = json.loads(text)
+    assert found["run"]["data"] == "digits"
+    assert found["run"]["num_examples"] == 60
+    assert found["run"]["epochs"] == found["run"]["seed"] == 3
+    trace = found["levels"]["trace"]
+    parts = sum(trace[name] for name in ("G0", "G1", "G2", "G3"))
+    assert parts == pytest.approx(trace["G"], rel=1e-6)
+    assert found["spectra"]["G"]["trace"] == pytest.approx(trace["G"], rel=1e-6)
+    hess = found["spectra"]["G"]["trace"] + found["spectra"]["H"]["trace"]
+    assert hess == pytest.approx(found["spectra"]["Hess"]["trace"], rel=1e-4)
+    assert len(found["attribution"]["overlap"]) >= found["attribution"]["num_outliers"]
+
+
+def test_the_study_lies_beside_the_checkpoint_by_default(
+    checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("measure", checkpoint, "--embedding", "pca") == 0
+    assert load_study(checkpoint.with_suffix(".study")).settings["embedding"] == "pca"
+    assert run("measure", checkpoint) == 2
+    assert "--force" in capsys.readouterr().err
+
+
+def test_a_file_that_is_there_is_not_overwritten_unless_forced(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run.ckpt"
+    out.write_text("precious")
+    assert run(*SMALL, "--out", out) == 2
+    assert "exists" in capsys.readouterr().err
+    assert out.read_text() == "precious"
+    assert run(*SMALL, "--out", out, "--force") == 0
+    assert out.stat().st_size > 1000
+
+
+def test_a_folder_that_is_missing_is_noticed_before_the_work(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def work(*_: Any, **__: Any) -> None:
+        raise AssertionError("the work began")
+
+    monkeypatch.setattr("workbench.training.data.load_data", work)
+    monkeypatch.setattr("workbench.training.checkpoint.load_checkpoint", work)
+    missing = tmp_path / "missing"
+    assert run(*SMALL, "--out", missing / "run.ckpt") == 2
+    assert run("measure", "run.ckpt", "--out", missing / "run.study") == 2
+    assert capsys.readouterr().err.count("does not exist") == 2
+
+
+def test_a_run_goes_on_where_it_stopped(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "more.ckpt"
+    assert run("train", "--resume", checkpoint, "--out", out) == 2
+    assert "3 epochs" in capsys.readouterr().err
+    assert run("train", "--resume", checkpoint, "--epochs", 5, "--out", out) == 0
+    assert "5 of 5 epochs" in capsys.readouterr().err
+
+
+def interrupting(monkeypatch: pytest.MonkeyPatch, at: float, times: int = 1) -> None:
+    """Press Ctrl-C when the work has come this far."""
+    show = ProgressDisplay.__call__
+    left = [times]
+
+    def shown(self: ProgressDisplay, progress: Progress) -> None:
+        show(self, progress)
+        while progress.fraction >= at and left[0]:
+            left[0] -= 1
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(ProgressDisplay, "__call__", shown)
+
+
+def test_ctrl_c_keeps_what_was_trained(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    out, more = tmp_path / "run.ckpt", tmp_path / "more.ckpt"
+    before = signal.getsignal(signal.SIGINT)
+    with monkeypatch.context() as patch:
+        interrupting(patch, at=0.3)
+        assert run(*SMALL[:-1], "200", "--out", out) == 130
+    assert signal.getsignal(signal.SIGINT) is before
+    err = capsys.readouterr().err
+    assert "what was learnt is kept" in err
+    assert "Traceback" not in err
+    done = int(err.rsplit(" of 200 epochs")[0].rsplit(" ", 1)[1])
+    assert 0 < done < 200
+    assert run("train", "--resume", out, "--epochs", done + 2, "--out", more) == 0
+
+
+def test_a_second_ctrl_c_breaks_off_and_keeps_nothing(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    interrupting(monkeypatch, at=0.3, times=2)
+    out = tmp_path / "run.ckpt"
+    assert run(*SMALL[:-1], "200", "--out", out) == 130
+    assert "nothing is kept" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_ctrl_c_ends_a_measurement_and_writes_nothing(
+    checkpoint: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    interrupting(monkeypatch, at=0.1)
+    assert run("measure", checkpoint, "--out", tmp_path / "run.study") == 130
+    assert "is not written" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_ctrl_c_reaches_the_real_program(tmp_path: Path) -> None:
+    out = tmp_path / "run.ckpt"
+    command = [sys.executable, "-m", "workbench", "train", "--model", "mlp"]
+    program = subprocess.Popen(
+        [*command, "--epochs", "100000", "--out", str(out)],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert program.stderr is not None
+        assert program.stderr.readline().startswith("Training")
+        program.send_signal(signal.SIGINT)
+        err = program.communicate(timeout=60)[1]
+    finally:
+        program.kill()
+    assert program.returncode == 130
+    assert out.is_file()
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("code", ["show {} --json", "show {}", "--help"])
+def test_showing_needs_no_torch(study_file: Path, code: str) -> None:
+    arguments = code.format(study_file).split()
+    program = (
+        "import sys; from workbench.cli import main; "
+        f"status = main({arguments!r}); "
+        "heavy = {'torch', 'torchvision', 'umap', 'sklearn', 'bokeh', 'voila'}; "
+        "print(status, sorted(heavy & set(sys.modules)), file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stderr == "0 []\n"
+
+
+def test_the_tables_say_the_numbers(
+    study_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("show", study_file) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    found = summary(load_study(study_file))
+    for one in found["spectra"].values():
+        assert f"{one['top'][0]['value']:.4g}" in out
+        assert f"{one['trace']:.4g}" in out
+    assert f"{found['spectra']['Hess']['bottom'][0]['value']:.4g}" in out
+    assert all(name in out for name in found["levels"]["parts"])
+    assert found["attribution"]["rule"] in " ".join(out.split())
+
+
+def test_the_tables_bear_numbers_that_do_not_exist() -> None:
+    found = summary(make_study(4))
+    found["run"]["train_loss"] = None
+    found["levels"]["trace"]["G"] = None
+    found["attribution"]["overlap"][0] = None
+    screen = StringIO()
+    print_summary(found, Console(file=screen, width=100))
+    assert "loss unknown" in screen.getvalue()
+
+
+def test_without_a_terminal_progress_is_a_line_a_stage_and_one_now_and_then(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = [100.0]
+    monkeypatch.setattr(terminal.time, "monotonic", lambda: clock[0])
+    screen = StringIO()
+    with ProgressDisplay(Console(file=screen, width=20)) as display:
+        for second in range(21):
+            values = {"loss": 0.51234, "epoch": second}
+            display(Progress("Training", second / 20, "epoch 1 of 3", values))
+            clock[0] += 1
+        display(Progress("Measuring", 0.0))
+    assert screen.getvalue().splitlines() == [
+        "Training 0%, epoch 1 of 3, loss 0.512",
+        "Training 55%, epoch 1 of 3, loss 0.512, 9 s left",
+        "Measuring 0%",
+    ]
+
+
+def test_on_a_terminal_progress_is_a_bar_with_the_time_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = [100.0]
+    monkeypatch.setattr(terminal.time, "monotonic", lambda: clock[0])
+    screen = StringIO()
+    console = Console(file=screen, force_terminal=True, width=120)
+    with ProgressDisplay(console) as display:
+        for second in range(4):
+            display(Progress("Training", second / 100, f"epoch {second}"))
+            clock[0] += 1
+        display.say("A sentence.")
+    shown = screen.getvalue()
+    assert "epoch 3, 1 min 37 s left" in shown
+    assert "A sentence." in shown
