@@ -101,8 +101,8 @@ def measure(
     r"""Measure the curvature of a trained network, and what its three averages carry.
 
     All eigenvalues of G where ``min(P, N (C - 1))`` is at most ``exact_limit``: from
-    the matrix G, or from its dual, whichever is smaller. Beyond that the leading ones by a
-    block Krylov subspace and the density by stochastic Lanczos quadrature, as for Hess
+    the matrix G, or from its dual, whichever is smaller. Beyond that the leading ones
+    by a block Krylov subspace and the density by stochastic Lanczos quadrature, as for Hess
     and H always. Every eigenvalue has its residual ``||A v - lam v||``.
 
     Args:

@@ -136,7 +136,8 @@ def empirical_risk(
     if not parameters:
         raise WorkbenchError(
             "empirical_risk: the network has no parameter that requires a gradient, "
-            "and the curvature is taken in the parameters; set requires_grad=True on some."
+            "and the curvature is taken in the parameters; set requires_grad=True on "
+            "some."
         )
     dtypes = {p.dtype for p in parameters.values()}
     if len(dtypes) > 1 or not next(iter(dtypes)).is_floating_point:

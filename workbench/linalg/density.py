@@ -41,8 +41,8 @@ def spectral_density(
               \approx \frac1n \sum_{v} \sum_m w_{v,m} f(\theta_{v,m})
 
     with v uniform on the sphere, ``theta`` the Ritz values of m Lanczos steps from v
-    and ``w`` the squared first entries of their eigenvectors (Gauss quadrature: exact for
-    polynomials f of degree 2m - 1). Costs ``num_steps * num_probes`` matvecs; stores
+    and ``w`` the squared first entries of their eigenvectors (Gauss quadrature: exact
+    for polynomials f of degree 2m - 1). Costs ``num_steps * num_probes`` matvecs; stores
     that many vectors.
 
     Args:
