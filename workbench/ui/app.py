@@ -9,6 +9,7 @@ from importlib.resources import files
 import ipywidgets as w
 from IPython.display import display
 
+from workbench.errors import WorkbenchError
 from workbench.session import Session
 from workbench.ui.bridge import widget
 from workbench.ui.panels import (
@@ -20,6 +21,7 @@ from workbench.ui.panels import (
 from workbench.ui.theme import FONT, Theme, get_theme
 from workbench.ui.views.explain import explain
 from workbench.ui.views.linked import LinkedView
+from workbench.ui.views.overlap import overlap_html
 
 LEAD = (
     "Each dot is a gradient: how one image, under one possible label, pulls on the "
@@ -102,22 +104,30 @@ class StudyPanel:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._view: LinkedView | None = None
-        self.seeing = w.HTML()
-        self.widget = w.VBox([self.seeing])
+        self.words = w.HTML()
+        self.widget = w.VBox([self.words])
         session.watch(self._refresh, "study", "weighting")
 
     def _refresh(self) -> None:
         study, weighting = self._session.study, self._session.weighting
         if study is None:
-            self.seeing.value = "<p>Nothing is measured yet: press Train.</p>"
+            self.words.value = "<p>Nothing is measured yet: press Train.</p>"
             return
+        if weighting not in study.levels:
+            raise WorkbenchError(
+                f"Averages: this study holds {', '.join(study.levels)} and not "
+                f"{weighting}; Measure again gives it, on a network of your own."
+            )
         if self._view is None:
-            self._view = LinkedView(study)
-            self.widget.children = (widget(self._view.layout), self.seeing)
-        self._view.show(study, weighting=weighting)
-        self.seeing.value = (
-            '<section class="wb-seeing"><h2>What am I seeing?</h2>'
-            f"<p>{explain(study)}</p></section>"
+            self._view = LinkedView(study, weighting=weighting)
+            self.widget.children = (widget(self._view.layout), self.words)
+        else:
+            self._view.show(study, weighting=weighting)
+        self.words.value = (
+            '<section class="wb-words"><h2>What am I seeing?</h2>'
+            f"{explain(study)}<details><summary>The overlaps as a table</summary>"
+            f'<div class="wb-scroll">{overlap_html(study, weighting)}</div></details>'
+            "</section>"
         )
 
 

@@ -1,0 +1,183 @@
+"""The page in real Voila: see, pick, step, train, stop, err, go on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.drive import Workbench
+
+pytestmark = pytest.mark.browser
+
+
+def test_the_example_is_drawn_on_opening_and_says_so(workbench: Workbench) -> None:
+    expect(workbench.badge).to_have_text("example")
+    assert len(workbench.read("marks 0", "data.x")) > 100
+    assert len(workbench.read("sticks", "data.x")) > 0
+    expect(workbench.page.get_by_text("What am I seeing?")).to_be_visible()
+    workbench.expect_ready()
+    expect(workbench.button("Pause")).to_be_disabled()
+    expect(workbench.button("Measure again")).to_be_disabled()
+
+
+def test_a_class_picked_on_the_canvas_highlights_its_outliers(
+    workbench: Workbench,
+) -> None:
+    x, y, c = (workbench.read("marks 2", f"data.{name}") for name in "xyc")
+    before = workbench.read("sticks", "data")
+    workbench.click_at("embedding", x[3], y[3])
+    workbench.until(lambda: workbench.state("selected_class") == c[3])
+    workbench.until(lambda: workbench.read("sticks", "data") != before)
+
+
+def test_an_outlier_picked_on_the_canvas_highlights_its_classes(
+    workbench: Workbench,
+) -> None:
+    x, top = (workbench.read("sticks", f"data.{name}") for name in ("x", "top"))
+    before = workbench.read("marks 2", "data")
+    workbench.click_at("spectrum", x[0], top[0])
+    workbench.until(lambda: workbench.state("selected_outlier") == 0)
+    assert workbench.state("selected_class") == -1
+    workbench.until(lambda: workbench.read("marks 2", "data") != before)
+
+
+def test_step_moves_every_gradient_to_its_mean_and_back_returns_it(
+    workbench: Workbench,
+) -> None:
+    start = workbench.read("marks 0", "data.x")
+    pairs = {
+        (c, k): x
+        for c, k, x in zip(
+            *(workbench.read("marks 1", f"data.{name}") for name in "ckx"), strict=True
+        )
+    }
+    c, k = (workbench.read("marks 0", f"data.{name}") for name in "ck")
+    ends = [pairs[pair] for pair in zip(c, k, strict=True)]
+    workbench.button("Step ›").click()
+    workbench.until(
+        lambda: workbench.read("marks 0", "data.x") == pytest.approx(ends, abs=1e-5),
+        seconds=30,
+    )
+    assert workbench.state("level") == 1
+    workbench.button("‹ Back").click()
+    workbench.until(
+        lambda: workbench.read("marks 0", "data.x") == pytest.approx(start, abs=1e-5),
+        seconds=30,
+    )
+
+
+def test_the_convention_changes_the_levels_at_once(workbench: Workbench) -> None:
+    part = workbench.read("class part", "data.x")
+    workbench.field("Averages").select_option(label="jmlr (weighted)")
+    workbench.until(lambda: workbench.read("class part", "data.x") != part)
+    workbench.expect_ready()
+
+
+def test_a_folder_that_is_not_there_fills_the_red_box_and_the_page_lives_on(
+    workbench: Workbench,
+) -> None:
+    page = workbench.page
+    workbench.field("Dataset").select_option(label="A folder of images")
+    workbench.fill("Path", "/no/such/<b>folder</b>")
+    workbench.button("Train").click()
+    expect(workbench.problem).to_contain_text("/no/such/<b>folder</b>", timeout=60_000)
+    workbench.expect_ready()
+    page.wait_for_timeout(500)
+    expect(workbench.problem).to_be_visible()
+    workbench.button("Close").click()
+    expect(workbench.problem).to_have_count(0)
+    workbench.button("Step ›").click()
+    workbench.until(lambda: workbench.state("level") == 1)
+    expect(workbench.badge).to_have_text("example")
+
+
+def test_a_number_out_of_bounds_is_put_back_in_the_browser_too(
+    workbench: Workbench,
+) -> None:
+    workbench.fill("Epochs", "100000")
+    expect(workbench.problem).to_contain_text("from 1 to 500")
+    expect(workbench.field("Epochs")).to_have_value("30")
+
+
+@pytest.mark.slow
+def test_training_on_digits_from_the_click_to_the_new_picture(
+    workbench: Workbench,
+) -> None:
+    page = workbench.page
+    before = workbench.read("eigenvalues G", "data.x")
+    workbench.fill("Per class", "30")
+    workbench.fill("Epochs", "8")
+    workbench.button("Train").click()
+    expect(page.get_by_role("progressbar")).to_be_visible()
+    expect(page.get_by_text("left, then measuring").or_(page.get_by_text("so far")))
+    expect(page.locator(".wb-curves figure")).to_have_count(2, timeout=60_000)
+    # The pictures answer while the kernel works.
+    workbench.button("Step ›").click()
+    workbench.until(lambda: workbench.state("level") == 1, seconds=2)
+    expect(workbench.badge).to_have_text("your run", timeout=120_000)
+    workbench.until(lambda: workbench.read("eigenvalues G", "data.x") != before)
+    expect(page.locator(".wb-about")).to_contain_text("30 a class · 8 epochs")
+    expect(workbench.problem).to_have_count(0)
+    workbench.expect_ready()
+    expect(workbench.button("Measure again")).to_be_enabled()
+
+
+@pytest.mark.slow
+def test_stop_is_answered_within_a_second_and_what_was_learnt_is_kept(
+    workbench: Workbench,
+) -> None:
+    page = workbench.page
+    workbench.fill("Epochs", "500")
+    workbench.button("Train").click()
+    expect(page.get_by_text("Training", exact=True)).to_be_visible(timeout=60_000)
+    expect(page.locator(".wb-curves figure")).to_have_count(2, timeout=60_000)
+    began = time.monotonic()
+    workbench.button("Stop").click()
+    expect(page.get_by_text("What was learnt is kept")).to_be_visible(timeout=5000)
+    took = time.monotonic() - began
+    workbench.expect_ready()
+    expect(workbench.button("Continue")).to_be_visible()
+    expect(workbench.badge).to_have_text("example")
+    assert took < 1.0
+
+
+def test_two_pages_do_not_share_what_they_show(
+    workbench: Workbench, open_page: Callable[..., Page], voila: str
+) -> None:
+    workbench.fill("Epochs", "11")
+    other = Workbench(open_page(voila)).wait()
+    expect(other.field("Epochs")).to_have_value("30")
+    expect(workbench.field("Epochs")).to_have_value("11")
+
+
+@pytest.mark.parametrize("width", [1440, 1024, 390])
+def test_nothing_hangs_out_of_the_page(
+    open_page: Callable[..., Page], voila: str, width: int
+) -> None:
+    workbench = Workbench(open_page(voila, width=width)).wait()
+    wide = workbench.page.evaluate(
+        "() => Math.max(...[...document.querySelectorAll('.workbench *')]"
+        ".filter((e) => e.getClientRects().length && !e.closest('.wb-scroll'))"
+        ".map((e) => e.getBoundingClientRect().right))"
+    )
+    assert wide <= width + 1
+
+
+def test_the_page_opens_without_torch_and_small(
+    open_page: Callable[..., Page], voila: str, tmp_path: Path
+) -> None:
+    """Of the kernel that serves this page: no torch among its files in memory."""
+    import psutil
+
+    before = {p.pid for p in psutil.process_iter()}
+    Workbench(open_page(voila)).wait()
+    new = [p for p in psutil.process_iter() if p.pid not in before]
+    kernels = [p for p in new if any("ipykernel" in part for part in p.cmdline())]
+    assert kernels
+    for kernel in kernels:
+        mapped = {Path(m.path).name for m in kernel.memory_maps()}
+        assert not {name for name in mapped if "torch" in name}
