@@ -59,6 +59,11 @@
 
   const watch = async () => {
     while (!window.jupyterapp) await pause(200);
+    // A page that closes ends its kernel, if it has the cookie that the server wants to
+    // see with such a request. Below a Jupyter server only some pages bring it.
+    if (location.pathname.includes("/voila/render/") && !document.cookie.includes("_xsrf=")) {
+      fetch(`${document.body.dataset.baseUrl}tree`);
+    }
     const { kernel } = await window.jupyterapp.widgetManagerPromise.promise;
     // A kernel that was restarted has forgotten everything that this page shows.
     kernel.statusChanged.connect((_, status) => {
