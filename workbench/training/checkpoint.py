@@ -10,6 +10,8 @@ import copy
 import json
 import math
 import os
+import secrets
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,7 +19,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialize
 from torch import Tensor, nn
 
 from workbench.errors import WorkbenchError
@@ -26,7 +28,16 @@ from workbench.training.models import MODELS
 
 SCHEMA = 1  # raised when a file of before can no longer be read as it stands
 STATUSES = ("finished", "cancelled")
-_HEADER = "workbench.checkpoint"
+_HEADER, _CHECKSUM = "workbench.checkpoint", "workbench.crc32"
+# What reading a file that is not as it should be can raise.
+_BROKEN = (
+    LookupError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    OverflowError,
+    RecursionError,
+)
 
 State = dict[str, Tensor]  # as nn.Module.state_dict() names them
 
@@ -122,7 +133,7 @@ class Checkpoint:
         planned = self.run["epochs_planned"]
         return replace(
             self,
-            weights=self.snapshots[epoch],
+            weights={k: v.clone() for k, v in self.snapshots[epoch].items()},
             run={**self.run, "epochs": epoch, **self.snapshot_runs[epoch]},
             history={k: v[:epoch] for k, v in self.history.items()},
             status="finished" if epoch == planned else "cancelled",
@@ -144,27 +155,26 @@ class Checkpoint:
                 f"save: the folder {target.parent} does not exist; make it, "
                 "or choose another."
             )
-        if target.is_dir():
-            raise WorkbenchError(f"save: {target} is a folder; name a file in it.")
-        header = {"schema": SCHEMA, **{name: getattr(self, name) for name in _PLAIN}}
         tensors = {f"weights/{k}": v for k, v in self.weights.items()}
         tensors |= {f"momentum/{k}": v for k, v in self.momentum.items()}
         for epoch, state in self.snapshots.items():
             tensors |= {f"epoch/{epoch}/{k}": v for k, v in state.items()}
-        # One copy each: safetensors takes no tensors that share their memory.
-        tensors = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
-        part = target.with_name(f".{target.name}.{os.getpid()}.part")
+        tensors = {k: v.contiguous() for k, v in tensors.items()}
+        header = {"schema": SCHEMA, **{name: getattr(self, name) for name in _PLAIN}}
+        text = json.dumps(header)
+        metadata = {_HEADER: text, _CHECKSUM: _checksum(text, tensors)}
+        part = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
         try:
-            part.touch()
-            mode = part.stat().st_mode
-            save_file(tensors, part, metadata={_HEADER: json.dumps(header)})
-            part.chmod(mode)  # safetensors lets nobody else read its files
-            os.replace(part, target)
-        except (OSError, SafetensorError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise WorkbenchError(f"save: cannot write {target}: {reason}.") from error
-        finally:
-            part.unlink(missing_ok=True)
+            try:
+                # Not safetensors' save_file, which lets nobody else read its files.
+                part.write_bytes(serialize(tensors, metadata))
+                os.replace(part, target)
+            finally:
+                part.unlink(missing_ok=True)
+        except OSError as error:
+            raise WorkbenchError(
+                f"save: cannot write {target}: {error.strerror}."
+            ) from error
         return target
 
 
@@ -206,7 +216,8 @@ def load_checkpoint(
         )
     try:
         with safe_open(source, framework="pt") as file:
-            text = (file.metadata() or {}).get(_HEADER)
+            metadata = file.metadata() or {}
+            text = metadata.get(_HEADER)
             if text is None:
                 raise WorkbenchError(
                     f"load_checkpoint: {source} is a safetensors file but holds no "
@@ -217,7 +228,7 @@ def load_checkpoint(
         schema = int(header["schema"])
     except WorkbenchError:
         raise
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+    except (*_BROKEN, SafetensorError, OSError) as error:
         raise _damaged(source, error) from error
     if schema > SCHEMA:
         raise WorkbenchError(
@@ -225,14 +236,24 @@ def load_checkpoint(
             f"to {SCHEMA}; update hessian-workbench to open it."
         )
     try:
+        if metadata[_CHECKSUM] != _checksum(text, tensors):
+            raise ValueError("its checksum is another")
         found = _unflatten(header, tensors)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except _BROKEN as error:
         raise _damaged(source, error) from error
     if model is not None:
         _check_weights(model, found.weights, found.run["model"])
     if data is not None:
         check_data(found, data)
     return replace(found, module=copy.deepcopy(model), data=data)
+
+
+def _checksum(text: str, tensors: State) -> str:
+    """CRC-32 of the header and, in the order of their names, of all tensors."""
+    crc = zlib.crc32(text.encode())
+    for name in sorted(tensors):
+        crc = zlib.crc32(tensors[name].flatten().numpy().data, crc)
+    return f"{crc:08x}"
 
 
 def _damaged(source: Path, error: Exception) -> WorkbenchError:

@@ -211,7 +211,7 @@ def _step(
     logits = logits.float()
     loss = cross_entropy(logits, labels)
     optimizer.zero_grad()
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     optimizer.step()
     return loss.item(), int((logits.argmax(1) == labels).sum())
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import copy
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -21,6 +24,11 @@ from workbench.training.loop import run_epochs, state_of
 from workbench.training.models import name_of
 
 __all__ = ["TrainConfig", "train"]
+
+# Below both, a second thread gains nothing on a free machine, and on a busy one costs
+# up to a hundred times as much, because threads wait for each other at each small step.
+_FEW_PARAMETERS = 100_000
+_FEW_PIXELS = 32_768  # in a batch, over all channels
 
 
 def train(
@@ -76,7 +84,7 @@ def train(
         start = _untrained(model, data, config)
     device = resolve_device(config.device)
     devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
+    with torch.random.fork_rng(devices=devices), _fitting_threads(start, config):
         try:
             return run_epochs(start, data, config, device, progress, control)
         except torch.OutOfMemoryError as error:
@@ -84,6 +92,19 @@ def train(
                 f"train: the memory of {device} is full; use a batch size below "
                 f"{config.batch_size}, a smaller network, or device='cpu'."
             ) from error
+
+
+@contextmanager
+def _fitting_threads(start: Checkpoint, config: TrainConfig) -> Iterator[None]:
+    """Compute small networks in one thread; then give the threads back."""
+    before = torch.get_num_threads()
+    num_pixels = config.batch_size * math.prod(start.image_shape)
+    if start.run["num_params"] <= _FEW_PARAMETERS and num_pixels <= _FEW_PIXELS:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _untrained(model: nn.Module, data: Dataset, config: TrainConfig) -> Checkpoint:
