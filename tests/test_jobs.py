@@ -15,7 +15,7 @@ from workbench.control import Control
 from workbench.errors import WorkbenchError
 from workbench.jobs import Job, JobEvent, JobRecord, explain_failure, perform
 from workbench.runner import JobRunner
-from workbench.timing import Stopwatch, TimeLeft
+from workbench.timing import Stopwatch, TimeLeft, say_duration
 
 MEASURE = {"weighting": "icml"}
 
@@ -109,11 +109,11 @@ def test_a_lack_of_memory_says_what_to_make_smaller() -> None:
         assert defect == ""
 
 
-def test_the_log_says_each_stage_with_its_seconds(tmp_path: Path) -> None:
+def test_the_record_says_how_long_each_stage_took(tmp_path: Path) -> None:
     record = perform(job(tmp_path), lambda _: None, Control(), find=FakeWork().find)
-    stages = [line.split(":")[0] for line in record.log]
-    assert stages == ["Getting ready", "Training", "Measuring the spectrum"]
-    assert all(line.endswith(" s") for line in record.log)
+    names = ["Getting ready", "Training", "Measuring the spectrum"]
+    assert list(record.seconds) == names
+    assert 0 < sum(record.seconds.values()) < 5
 
 
 class Receiver:
@@ -267,6 +267,14 @@ def test_the_time_left_counts_down_between_two_events_and_stays_positive() -> No
     assert left.left(2.0) == pytest.approx(8.0)
     assert left.left(5.0) == pytest.approx(5.0)
     assert left.left(500.0) == pytest.approx(0.8)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(0.2, "1 s"), (12.4, "12 s"), (89, "89 s"), (150, "2 min"), (7500, "2 h 5 min")],
+)
+def test_a_duration_is_said_as_people_do(seconds: float, said: str) -> None:
+    assert say_duration(seconds) == said
 
 
 def test_jobs_and_session_import_neither_torch_nor_umap() -> None:

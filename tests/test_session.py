@@ -57,7 +57,7 @@ def test_a_run_ends_with_its_own_study_shown_and_the_controls_free(
     assert session.trained.finished
     assert bench.states == ["running", "idle"]
     assert session.problem is None
-    assert session.notice.startswith("Done. Getting ready")
+    assert session.notice.startswith("Trained and measured in ")
 
 
 def test_loss_and_accuracy_are_there_for_every_epoch(bench: Bench) -> None:
@@ -110,7 +110,7 @@ def test_stop_during_training_keeps_the_network_and_says_how_to_go_on(
     bench.until("idle")
     assert session.trained is not None
     assert not session.trained.finished
-    assert "after 2 of 4 epochs" in session.notice
+    assert "in epoch 3 of 4" in session.notice
     assert session.problem is None
     work.hold = ""
     session.continue_training()
@@ -230,7 +230,7 @@ def test_what_an_older_job_still_says_is_dropped(bench: Bench) -> None:
     bench.until("idle")
     wait_until(lambda: not bench.runner.busy)
     assert {e.number for e in seen if e is not None} == {2}
-    assert session.notice.startswith("Done.")
+    assert session.notice.startswith("Trained")
 
 
 def test_a_bad_value_changes_nothing(bench: Bench) -> None:

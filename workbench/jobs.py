@@ -73,7 +73,7 @@ class JobRecord:
     status: str  # "finished", "cancelled" or "failed"
     files: Mapping[str, str]
     facts: Mapping[str, Any]
-    log: tuple[str, ...]  # each stage and the seconds it took
+    seconds: Mapping[str, float]  # each stage, in order, and how long it took
     error: str = ""  # one sentence for a person; empty unless failed
     defect: str = ""  # short traceback, where the fault is ours
 
@@ -131,7 +131,7 @@ def perform(
         status = "failed"
         error, defect = explain_failure(found)
     return JobRecord(
-        job.number, job.work, status, files, facts, stages.lines(), error, defect
+        job.number, job.work, status, files, facts, stages.seconds(), error, defect
     )
 
 
@@ -148,10 +148,9 @@ class _Stages:
         self._seconds[self._stage] = spent
         self._stage, self._since = stage, now
 
-    def lines(self) -> tuple[str, ...]:
+    def seconds(self) -> dict[str, float]:
         self.enter("")
-        found = self._seconds.items()
-        return tuple(f"{stage}: {spent:.1f} s" for stage, spent in found if stage)
+        return {stage: spent for stage, spent in self._seconds.items() if stage}
 
 
 def explain_failure(error: BaseException) -> tuple[str, str]:

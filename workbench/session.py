@@ -28,6 +28,7 @@ from workbench.jobs import JobEvent, JobRecord, explain_failure
 from workbench.runner import JobRunner
 from workbench.settings import CONVENTIONS, Limits, RunSettings
 from workbench.study import Study, load_study
+from workbench.timing import say_duration
 
 _log = logging.getLogger(__name__)
 EXAMPLE = "digits-mlp.study"
@@ -310,7 +311,8 @@ def _extended(
 def _end_in_words(record: JobRecord, trained: Trained | None) -> str:
     """One or two sentences on how a job ended."""
     if record.status == "finished":
-        return f"Done. {', '.join(record.log)}."
+        did = "Trained and measured" if record.work == "run" else "Measured"
+        return f"{did} in {say_duration(sum(record.seconds.values()))}."
     kept = "checkpoint" in record.files
     if record.status == "failed":
         return (
@@ -319,10 +321,10 @@ def _end_in_words(record: JobRecord, trained: Trained | None) -> str:
             else ""
         )
     if kept and trained is not None and not trained.finished:
-        done, planned = trained.facts["epochs"], trained.facts["epochs_planned"]
+        epoch, planned = trained.facts["epochs"] + 1, trained.facts["epochs_planned"]
         return (
-            f"Stopped after {done} of {planned} epochs. What was learnt is kept: "
-            "press Continue to train on, or Measure again to see it as it is."
+            f"Stopped in epoch {epoch} of {planned}. What was learnt is kept: "
+            "Continue trains on, Measure again shows it as it is."
         )
     if kept or record.work == "measure":
         return "Measuring was stopped. The network is kept: Measure again starts anew."

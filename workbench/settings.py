@@ -19,13 +19,13 @@ DATA: Mapping[str, str] = {
     "fashion": "Fashion-MNIST",
     "cifar10": "CIFAR-10",
     "cifar100": "CIFAR-100",
-    "folder": "A folder of images",
+    "folder": "Image folder",
 }
 DOWNLOADABLE = ("mnist", "fashion", "cifar10", "cifar100")
 MODELS: Mapping[str, str] = {
-    "linear": "Linear (softmax regression)",
-    "mlp": "MLP (fully connected)",
-    "cnn": "CNN (3 convolutions)",
+    "linear": "Linear",
+    "mlp": "MLP",
+    "cnn": "CNN (3 conv)",
     "vgg11": "VGG-11",
     "vgg16": "VGG-16",
     "resnet18": "ResNet-18",
@@ -136,10 +136,10 @@ def _check(name: str, value: Any, limits: Limits) -> Any:
         except (TypeError, ValueError):
             number = math.nan
         if not low <= number <= high or (kind is int and number != int(number)):
-            what = "a whole number" if kind is int else "a number"
+            what, form = ("a whole number", ",") if kind is int else ("a number", "g")
             raise WorkbenchError(
-                f"{label}: {value} does not do here; "
-                f"choose {what} from {low:,} to {high:,}."
+                f"{label}: {value} is out of range; "
+                f"choose {what} from {low:{form}} to {high:{form}}."
             )
         return kind(number)
     if name == "download":

@@ -1,4 +1,4 @@
-"""How long work has run, and how long it will: a stopwatch and the time left."""
+"""How long work has run and will run: a stopwatch, the time left, both in words."""
 
 from __future__ import annotations
 
@@ -63,3 +63,13 @@ class TimeLeft:
         (began, first), (seen, fraction) = self._first, self._last
         left = (seen - began) / (fraction - first) * (1.0 - fraction)
         return max(left - (seconds - seen), left / 10)
+
+
+def say_duration(seconds: float) -> str:
+    """Say a time span as people do: "8 s", "3 min", "2 h 5 min"."""
+    if seconds < 90:
+        return f"{max(round(seconds), 1)} s"
+    minutes = round(seconds / 60)
+    if minutes < 90:
+        return f"{minutes} min"
+    return f"{minutes // 60} h {minutes % 60} min"

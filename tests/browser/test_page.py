@@ -81,7 +81,7 @@ def test_a_folder_that_is_not_there_fills_the_red_box_and_the_page_lives_on(
     workbench: Workbench,
 ) -> None:
     page = workbench.page
-    workbench.field("Dataset").select_option(label="A folder of images")
+    workbench.field("Dataset").select_option(label="Image folder")
     workbench.fill("Path", "/no/such/<b>folder</b>")
     workbench.button("Train").click()
     expect(workbench.problem).to_contain_text("/no/such/<b>folder</b>", timeout=60_000)

@@ -22,7 +22,6 @@ from workbench.ui.panels import (
     MeasuringPanel,
     ProblemPanel,
     SettingsPanel,
-    duration,
     progress_html,
 )
 
@@ -230,14 +229,6 @@ def test_the_progress_has_one_bar_a_step() -> None:
     html = progress_html(event(1, 0.25), "running")
     assert re.findall(r"width:([\d.]+%)", html) == ["100.0%", "25.0%"]
     assert 'aria-valuenow="62"' in html
-
-
-@pytest.mark.parametrize(
-    ("seconds", "said"),
-    [(0.2, "1 s"), (12.4, "12 s"), (89, "89 s"), (150, "2 min"), (7500, "2 h 5 min")],
-)
-def test_a_duration_is_said_as_people_do(seconds: float, said: str) -> None:
-    assert duration(seconds) == said
 
 
 def test_every_control_has_a_label_and_a_tooltip(page: Page) -> None:

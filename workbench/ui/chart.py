@@ -31,7 +31,8 @@ def _curve(
     name: str, values: Sequence[float], latest: str, low: float, high: float
 ) -> str:
     """Draw one curve over its epochs; what is not finite is left out."""
-    step = WIDTH / max(len(values) - 1, 1)
+    values = values if len(values) > 1 else (*values, *values)
+    step = WIDTH / (len(values) - 1)
     span = (high - low) or 1.0
     points = " ".join(
         f"{n * step:.1f},{2 + (HEIGHT - 4) * (1 - (value - low) / span):.1f}"

@@ -18,6 +18,7 @@ from workbench.settings import (
     METRICS,
     MODELS,
 )
+from workbench.timing import say_duration
 from workbench.ui.chart import curves
 
 STEP_NAMES = ("Training", "Measuring")
@@ -228,27 +229,17 @@ def progress_html(event: JobEvent | None, state: str) -> str:
     elif state == "stopping":
         after = "stopping…"
     elif event.seconds_left is not None:
-        after = f"{duration(event.seconds_left)} left"
+        after = f"{say_duration(event.seconds_left)} left"
         if event.num_steps > event.step + 1:
             after += ", then measuring"
     else:
-        after = f"{duration(event.elapsed)} so far"
+        after = f"{say_duration(event.elapsed)} so far"
     return (
         f'<div class="wb-steps" role="progressbar" aria-valuemin="0" '
         f'aria-valuemax="100" aria-valuenow="{100 * whole:.0f}" '
         f'aria-label="Progress">{bars}</div>'
         f'<div class="wb-stage">{said} · <span class="wb-muted">{after}</span></div>'
     )
-
-
-def duration(seconds: float) -> str:
-    """Say a time span as people do: "8 s", "3 min", "2 h 5 min"."""
-    if seconds < 90:
-        return f"{max(round(seconds), 1)} s"
-    minutes = round(seconds / 60)
-    if minutes < 90:
-        return f"{minutes} min"
-    return f"{minutes // 60} h {minutes % 60} min"
 
 
 def bind(session: Session, widget: w.Widget, name: str) -> None:

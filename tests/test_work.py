@@ -1,0 +1,92 @@
+"""The steps of jobs with the real training and measurement, on a tiny problem."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from workbench.control import Control
+from workbench.jobs import Job, JobEvent, perform
+from workbench.settings import RunSettings
+from workbench.study import load_study
+from workbench.training.checkpoint import load_checkpoint
+
+TINY = RunSettings(per_class=6, epochs=3, model="linear", embedding="pca")
+
+
+def run(folder: Path, work: str = "run", **more: Any) -> tuple[Any, list[JobEvent]]:
+    events: list[JobEvent] = []
+    settings = TINY.to_work("jmlr") | {"device": "cpu"} | more
+    job = Job(work=work, settings=settings, folder=str(folder))
+    return perform(job, events.append, Control()), events
+
+
+def test_a_run_leaves_a_checkpoint_and_the_study_of_it(tmp_path: Path) -> None:
+    record, events = run(tmp_path)
+    assert record.status == "finished", record.error + record.defect
+    study = load_study(record.files["study"])
+    assert study.weighting == "jmlr"
+    assert study.embedding.method == "pca"
+    assert study.run["epochs"] == 3
+    assert load_checkpoint(record.files["checkpoint"]).run == record.facts
+    json.dumps(dict(record.facts))
+    for step in (0, 1):
+        fractions = [e.progress.fraction for e in events if e.step == step]
+        assert fractions == sorted(fractions)
+        assert fractions[-1] == pytest.approx(1.0)
+
+
+def test_measuring_again_reads_the_checkpoint_and_writes_beside_it(
+    tmp_path: Path,
+) -> None:
+    first, _ = run(tmp_path, "train")
+    files = []
+    for weighting in ("icml", "slide"):
+        record, _ = run(
+            tmp_path,
+            "measure",
+            checkpoint=first.files["checkpoint"],
+            weighting=weighting,
+        )
+        assert record.status == "finished", record.error + record.defect
+        assert load_study(record.files["study"]).weighting == weighting
+        files.append(record.files["study"])
+    assert len(set(files)) == 2
+
+
+def test_a_training_that_was_stopped_goes_on_to_its_planned_end(tmp_path: Path) -> None:
+    control = Control()
+    settings = TINY.to_work("icml") | {"epochs": 40, "device": "cpu"}
+
+    def stop(event: JobEvent) -> None:
+        if event.progress.values.get("epoch", 0) >= 2:
+            control.cancel()
+
+    job = Job(work="run", settings=settings, folder=str(tmp_path))
+    stopped = perform(job, stop, control)
+    assert stopped.status == "cancelled"
+    assert set(stopped.files) == {"checkpoint"}
+    assert 2 <= stopped.facts["epochs"] < 40
+    resumed, _ = run(tmp_path, "train", resume=stopped.files["checkpoint"])
+    assert resumed.status == "finished", resumed.error + resumed.defect
+    assert resumed.facts["epochs"] == 40
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"data": "folder:/no/such/folder"}, "/no/such/folder"),
+        ({"per_class": 5000}, "5000"),
+    ],
+)
+def test_bad_input_is_a_sentence_and_no_defect(
+    tmp_path: Path, changed: dict[str, Any], says: str
+) -> None:
+    record, _ = run(tmp_path, **changed)
+    assert record.status == "failed"
+    assert says in record.error
+    assert record.defect == ""
+    assert record.files == {}
