@@ -35,7 +35,7 @@ from workbench.embedding import check_names, embed
 from workbench.errors import WorkbenchError
 from workbench.linalg.density import spectral_density
 from workbench.linalg.lanczos import EigenPairs, Which, top_eigenpairs
-from workbench.linalg.operator import Dense, LinearOperator
+from workbench.linalg.operator import Dense, LinearOperator, Remembered
 from workbench.outliers import count_outliers
 from workbench.spectrum import Spectrum
 from workbench.study import WEIGHTINGS, Embedding, Levels, Study
@@ -55,9 +55,9 @@ class MeasureSettings:
     metric: str = "cosine"  # distance of two gradients: cosine or euclidean
     num_drawn: int = 1500  # single gradients in the picture, about
     num_eigenvalues: int | None = None  # leading ones; None: C + 10, at most 50
-    tol: float = 1e-3  # largest residual of an eigenpair, over the largest eigenvalue
-    num_steps: int = 40  # Lanczos steps a probe of the density
-    num_probes: int = 4  # probes of the density: their spread is its error bar
+    tol: float = 1e-3  # largest residual of an eigenpair, over the largest of G
+    num_steps: int = 24  # Lanczos steps a probe of the density
+    num_probes: int = 3  # probes of the density: their spread is its error bar
     exact_limit: int = 5_000  # min(P, N (C - 1)) up to which all of G is had exactly
     seed: int = 0  # of probes, start vectors, the drawn sample and the embedding
     device: str = "auto"  # auto, cpu, cuda, mps
@@ -162,8 +162,9 @@ def measure(
     else:
         for kind in ("Hess", "H"):
             report = stages.start(f"Eigenvalues of {kind}")
-            first = None if place.gram else start
-            found = probe.pairs(ops[kind], "BE", first, report)
+            first = pairs.vectors if kind == "Hess" and not place.gram else None
+            size = float(pairs.values[0])  # errors are seen beside the largest of G
+            found = probe.pairs(ops[kind], "BE", first, report, size)
             spectra[kind] = probe.spectrum(ops[kind], found, _part(report, 0.5))
 
     report = stages.start("Splitting G into its parts")
@@ -280,6 +281,7 @@ class _Probe:
         which: Which,
         start: Tensor | None,
         report: Callable[[float], None] | None = None,
+        scale: float = 0.0,
     ) -> EigenPairs:
         """Leading eigenpairs; the decades that the residual fell are the progress."""
 
@@ -292,6 +294,7 @@ class _Probe:
             operator,
             self.num,
             tol=self.settings.tol,
+            scale=scale,
             start=start,
             block_size=BLOCK_SIZE,
             which=which,
@@ -344,12 +347,16 @@ def _levels(
     trace["G"] = place.trace
     trace[parts.within_part] = place.trace - trace[parts.means_part]
 
+    g = Remembered(place.g, pairs.basis, pairs.images)
+
     def leading(operator: LinearOperator) -> NDArray[np.float64]:
         if probe is None:
             return np.empty(0)
-        return probe.pairs(operator, "LA", None).values.cpu().numpy()
+        scale = float(pairs.values[0])
+        found = probe.pairs(operator, "LA", pairs.basis, None, scale)
+        return found.values.cpu().numpy()
 
-    eigenvalues[parts.within_part] = leading(within(place.g, parts))
+    eigenvalues[parts.within_part] = leading(within(g, parts))
     return Levels(
         weighting=parts.weighting,
         parts=eigenvalues,
@@ -357,8 +364,8 @@ def _levels(
         kept=np.asarray(kept_shares(parts, place.trace)),
         overlap=span_overlap(parts, pairs.vectors).cpu().numpy(),
         class_overlap=class_overlap(parts, pairs.vectors).cpu().numpy(),
-        subtracted=leading(subtracted(place.g, parts)),
-        projected=leading(projected(place.g, parts)),
+        subtracted=leading(subtracted(g, parts)),
+        projected=leading(projected(g, parts)),
     )
 
 

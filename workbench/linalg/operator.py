@@ -165,6 +165,33 @@ class Projected(LinearOperator):
         return vectors - self.basis @ (self.basis.T @ vectors)
 
 
+@dataclass(frozen=True, eq=False)
+class Remembered(LinearOperator):
+    """``A`` with its products inside a subspace kept: ``images = A basis``.
+
+    What is asked about the subspace again costs no product with A: the knock-outs and
+    parts of G start from the subspace that G's own eigenvectors were found in.
+    """
+
+    operator: LinearOperator
+    basis: Tensor  # (dim, r), orthonormal columns
+    images: Tensor  # (dim, r)
+
+    def __post_init__(self) -> None:
+        _set(self, self.operator.dim, self.operator.dtype, self.operator.device)
+
+    @override
+    def matmat(self, vectors: Tensor) -> Tensor:
+        inside = self.basis.T @ vectors
+        outside = vectors - self.basis @ inside
+        floor = 1e3 * torch.finfo(vectors.dtype).eps
+        far = outside.norm(dim=0) > floor * vectors.norm(dim=0)
+        product = self.images @ inside
+        if far.any():
+            product[:, far] = self.operator.matmat(vectors[:, far])
+        return product
+
+
 def _set(
     operator: LinearOperator, dim: int, dtype: torch.dtype, device: torch.device
 ) -> None:
