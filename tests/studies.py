@@ -53,7 +53,7 @@ def make_study(
 
     Args:
         num_classes: C.
-        num_gradients: Individual gradients drawn in the embedding, at most.
+        num_gradients: Individual gradients drawn in the embedding.
         weighting: The weighting that the embedding is made in.
         exact: Whether all eigenvalues are there; else the leading ones and a density.
         with_hess: Whether Hess and H were measured as well.
@@ -65,7 +65,7 @@ def make_study(
         seed: The same seed gives the same study.
     """
     rng = np.random.default_rng(seed)
-    per_class = max(2, min(24, 600 // num_classes))
+    per_class = max(2, min(24, 600 // num_classes), -(-num_gradients // num_classes**2))
     grads = _gradients(rng, num_classes, per_class, signal)
     num_examples, _, dim = grads.delta.shape
     flat = grads.delta.reshape(-1, dim)

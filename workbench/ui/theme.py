@@ -78,8 +78,8 @@ DARK = Theme(
     curve="#8796ad",
     class_part="#ff9d42",
     classes=(
-        "#429af3", "#f17f9e", "#819721", "#1bd1ec", "#b73412",
-        "#fee64a", "#575fd0", "#a5c957", "#826379", "#bbefe0",
+        "#80b5f9", "#d67a94", "#917206", "#3ef0fe", "#ad3375",
+        "#d2f362", "#9b74f0", "#b6ad3c", "#4669b3", "#fbbcac",
     ),
 )  # fmt: skip
 THEMES: Mapping[str, Theme] = {theme.name: theme for theme in (LIGHT, DARK)}

@@ -11,14 +11,13 @@ from bokeh.models import (
     DataRange1d,
     GlyphRenderer,
     Scatter,
-    Text,
 )
 from bokeh.plotting import figure
 from numpy.typing import NDArray
 
 from workbench.study import Embedding, Study
 from workbench.ui.theme import Theme, class_style, plain
-from workbench.ui.views.frame import TYPE, style_figure, tooltip
+from workbench.ui.views.frame import add_label, style_figure, tooltip
 from workbench.ui.views.words import METHOD_WORDS, count
 
 # Tooltips by level; {c} and {k} become class names in the browser, as text.
@@ -44,7 +43,6 @@ class EmbeddingView:
 def build_embedding(study: Study, theme: Theme) -> EmbeddingView:
     """Draw all levels of the embedding; ``linked.js`` moves and fades them."""
     embedding = study.embedding
-    corners = _corners(embedding.points)
     plot = style_figure(
         figure(
             x_range=DataRange1d(range_padding=0.08),
@@ -54,10 +52,17 @@ def build_embedding(study: Study, theme: Theme) -> EmbeddingView:
             name="embedding",
         ),
         theme,
+        "Gradients and their averages in the plane, by true class",
+        height=476,
     )
     plot.axis.visible = False
     plot.grid.visible = False
-    anchor = plot.scatter(*corners.T, size=1, alpha=0, name="corners")
+    x, y = _corners(embedding.points).T
+    anchor = plot.add_glyph(
+        ColumnDataSource({"x": x, "y": y}),
+        Scatter(x="x", y="y", size=1, fill_alpha=0, line_alpha=0),
+        name="corners",
+    )
     plot.x_range.renderers = plot.y_range.renderers = [anchor]
     sizes = mark_sizes(study.num_classes)
     sources = tuple(_source(study, level, theme) for level in range(4))
@@ -82,10 +87,11 @@ def describe_embedding(study: Study) -> str:
     embedding = study.embedding
     drawn = int((embedding.level == 0).sum())
     method = METHOD_WORDS.get(embedding.method, embedding.method)
+    total = count(embedding.num_total, "gradient")
     return (
         f"{method} of {embedding.metric} distances, {embedding.weighting} averages. "
-        f"{drawn:,} of {count(embedding.num_total, 'gradient')} drawn. Only who is near "
-        "whom means something; the axes do not."
+        f"{drawn:,} of {total} drawn. Only who is near whom means something; "
+        "the axes do not."
     )
 
 
@@ -182,21 +188,12 @@ def _marks(
     )
     renderer = plot.add_glyph(source, glyph, name=f"level {level}")
     if level == 2:
-        for color, width in ((theme.background, 4), (theme.ink, 0)):  # a halo, the name
-            name = Text(
-                x="x",
-                y="y",
-                text={"field": "label"},
-                y_offset=-size * 0.62,
-                text_align="center",
-                text_baseline="bottom",
-                text_color=color,
-                text_alpha={"field": "line_alpha"},
-                text_font=TYPE,
-                text_font_size="12px",
-                text_font_style="bold",
-                text_outline_color=color if width else None,
-                text_outline_width=width,
-            )
-            plot.add_glyph(source, name, name="labels")
+        add_label(
+            plot,
+            source,
+            theme,
+            y="y",
+            y_offset=-size * 0.62,
+            text_alpha="line_alpha",
+        )
     return renderer

@@ -122,7 +122,7 @@ def _ratios(study: Study, levels: Levels) -> np.ndarray:
 
 
 def _knockout(study: Study, levels: Levels) -> str:
-    """Whether the outliers go once the class part, or its directions, are taken away."""
+    """Whether the outliers go when the class part, or its directions, are taken."""
     values = study.spectra["G"].eigenvalues
     found = study.num_outliers
     if found == 0 or found >= len(values):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from bokeh.core.properties import value
-from bokeh.models import GlyphRenderer, HoverTool
+from bokeh.models import ColumnDataSource, GlyphRenderer, HoverTool, Text
 from bokeh.plotting import figure
 
 from workbench.ui.theme import FONT, LIGHT, Theme
@@ -13,32 +13,28 @@ from workbench.ui.theme import FONT, LIGHT, Theme
 TYPE = value(FONT)  # a font is not the name of a column
 
 
-def tooltip(plot: figure, marks: GlyphRenderer, text: str, **options: Any) -> None:
-    """Say in words what a mark is when the pointer is upon it."""
-    marks.nonselection_glyph = marks.selection_glyph = marks.muted_glyph = None
-    style = f"font: 13px {FONT}; color: {LIGHT.ink}; max-width: 280px".replace('"', "'")
-    plot.add_tools(
-        HoverTool(
-            renderers=[marks],
-            tooltips=f'<div style="{style}">{text}</div>',
-            visible=False,
-            **options,
-        )
-    )
+def style_figure(plot: figure, theme: Theme, words: str, height: int = 430) -> figure:
+    """Quiet a figure: no logo, thin grid, the page's own type; as wide as its place.
 
-
-def style_figure(plot: figure, theme: Theme, height: int = 440) -> figure:
-    """Quiet a figure: no logo, thin grid, the page's own type; as wide as its place."""
+    Args:
+        plot: The figure.
+        theme: Its colours.
+        words: What a screen reader says it is.
+        height: In pixels.
+    """
     plot.height = height
     plot.sizing_mode = "stretch_width"
     plot.min_width = 280
+    plot.html_attributes = {"role": "img", "aria-label": words}
     plot.toolbar.logo = None
     plot.toolbar.autohide = True
     plot.toolbar.active_drag = None  # dragging scrolls the page on a phone
+    plot.toolbar_inner = True
     plot.toolbar_location = "above"
     plot.background_fill_color = None
     plot.border_fill_color = None
     plot.outline_line_color = None
+    plot.min_border = 0
     plot.lod_threshold = None  # all points, also while one zooms
     for axis in plot.axis:
         axis.axis_label_text_font = axis.major_label_text_font = FONT
@@ -52,5 +48,36 @@ def style_figure(plot: figure, theme: Theme, height: int = 440) -> figure:
         axis.major_tick_in = 0
     for grid in plot.grid:
         grid.grid_line_color = theme.line
-        grid.grid_line_width = 1
     return plot
+
+
+def tooltip(plot: figure, marks: GlyphRenderer, text: str, **options: Any) -> None:
+    """Say in words what a mark is when the pointer is upon it."""
+    style = f"font: 13px {FONT}; color: {LIGHT.ink}; max-width: 280px".replace('"', "'")
+    plot.add_tools(
+        HoverTool(
+            renderers=[marks],
+            tooltips=f'<div style="{style}">{text}</div>',
+            visible=False,
+            **options,
+        )
+    )
+
+
+def add_label(
+    plot: figure, source: ColumnDataSource, theme: Theme, *, y: str, **options: Any
+) -> None:
+    """Write the column ``label`` above marks, upon a halo that keeps it readable."""
+    text = {
+        "x": "x",
+        "y": y,
+        "text": "label",
+        "text_align": "center",
+        "text_baseline": "bottom",
+        "text_font": TYPE,
+        "text_font_size": "12px",
+        "text_font_style": "bold",
+    } | options
+    halo = {"text_outline_color": theme.background, "text_outline_width": 4}
+    plot.add_glyph(source, Text(**text, **halo, text_color=theme.background))
+    plot.add_glyph(source, Text(**text, text_color=theme.ink))

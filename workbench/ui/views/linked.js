@@ -3,35 +3,42 @@
 // One controller for each LinkState. A control asks through `handle`, which writes the
 // state; a change of the state, from here or from Python, comes back through `handle`
 // too and is drawn by `render`. So the state is the one source of truth, and every path
-// may be taken twice without harm. No value here is measured or computed anew: marks
-// and sticks are only placed between places that Python gave.
+// may be taken twice without harm. Nothing is measured or computed anew here: marks and
+// sticks are only placed between places that Python gave.
 
 const STEP_SECONDS = 1.6 // one average, at speed 1
 const HOLD_SECONDS = 0.9 // between two of them, while playing
-const FADED = 0.06 // emphasis of what is not selected
+const KNOCK_SECONDS = 0.9
+const FADED = 0.07 // emphasis of what is not selected
 const REACH = 10 // pixels beside a mark that still count as a click upon it
+const LABEL_WIDTH = 40 // pixels that the number upon a stick takes
 const SOLID = [[0.8, 0.8], [0.1, 0.85], [0.1, 0.9], [0, 0]] // fill: awaited, reached
 const OUTLINE = [[0, 0], [0.75, 1], [0.9, 1], [0.6, 1]] // outline: awaited, reached
 
 const clamp = (value, low = 0, high = 1) => Math.min(high, Math.max(low, value))
 const ease = (t) => t * t * (3 - 2 * t)
 const mix = (from, to, t) => from + (to - from) * t
+const calm = () => matchMedia("(prefers-reduced-motion: reduce)").matches
+const escape = (text) => String(text).replace(/[&<>"']/g, (sign) => `&#${sign.charCodeAt(0)};`)
+const rounded = (value, digits) => Number(value.toPrecision(digits)).toString().replace("-", "−")
 const percent = (share) => {
   const value = 100 * share
-  return value >= 9.95 || value === 0 ? `${value.toFixed(0)} %`
-    : value < 0.1 ? "below 0.1 %" : `${value.toFixed(1)} %`
+  if (value === 0 || (value >= 9.95 && value < 99.5) || value >= 99.95) return `${value.toFixed(0)}\u00a0%`
+  return value < 0.1 ? "below 0.1\u00a0%" : `${value.toFixed(1)}\u00a0%`
 }
-const escape = (text) => String(text).replace(/[&<>"']/g, (sign) => `&#${sign.charCodeAt(0)};`)
-const calm = () => matchMedia("(prefers-reduced-motion: reduce)").matches
 
 class LinkedPair {
   constructor(models) {
     Object.assign(this, models)
-    this.position = this.state.level // where the stepper is; a fraction between levels
-    this.target = this.position // where it goes
+    this.position = 0 // where the stepper is; a fraction between levels
+    this.target = 0 // where it goes
+    this.drawn = [] // what each level was last drawn from
     this.frame = 0 // of requestAnimationFrame; 0: at rest
-    this.removed = null // what the knock-out has done so far, by stick
-    this.shown = {} // the state as it was last drawn
+    this.removing = 0 // the same for the knock-out
+    this.removed = null // where the sticks of G are, knocked out so far
+    // The state as it was last drawn: at first as Python drew it.
+    this.shown = {selected_class: -1, selected_outlier: -1, level: 0, playing: false,
+      speed: 1, operator: "G", scale: "linear", knockout: "none"}
     this.onKey = (event) => this.key(event)
     document.addEventListener("keydown", this.onKey)
   }
@@ -39,7 +46,7 @@ class LinkedPair {
   // ---- what a control asks for --------------------------------------------------
 
   handle(origin) {
-    const {state, stepper} = this
+    const {state, told} = this
     const isEvent = origin.event_name !== undefined
     const from = isEvent ? origin.origin : origin
     const [name, index] = from.name.split(" ")
@@ -48,23 +55,24 @@ class LinkedPair {
       case "station": return this.jump(Number(index))
       case "step": return this.jump(this.next(1))
       case "back": return this.jump(this.next(-1))
-      case "play": return this.set({playing: !state.playing})
+      case "play": return state.setv({playing: !state.playing})
       case "position": return this.drag(from.value)
-      case "speed": return this.set({speed: this.told.speeds[from.active]})
+      case "speed": return state.setv({speed: told.speeds[from.active]})
       case "classes": return this.toggled(from.active, "selected_class")
       case "outliers": return this.toggled(from.active, "selected_outlier")
       case "clear": return this.select({})
       case "operator": return this.operate(from.labels[from.active])
-      case "scale": return this.set({scale: ["linear", "log"][from.active]})
-      case "knockout": return this.knockOut(["none", "subtracted", "projected"][from.active])
-      case "embedding": return this.pickMark(origin)
+      case "scale": return state.setv({scale: told.scales[from.active]})
+      case "knockout": return this.knockOut(told.knockouts[from.active])
+      case "embedding": return isEvent ? this.pickMark(origin) : this.dress()
       case "spectrum": return this.pickStick(origin)
       case "overlap": return this.pickCell(origin)
     }
   }
 
-  set(values) {
-    this.state.setv(values)
+  // Whether no other study took this one's place. (Its models outlive that a while.)
+  get onPage() {
+    return Bokeh.index.find_one(this.figures.embedding) !== null
   }
 
   // One thing is selected at a time; selecting it again clears it.
@@ -73,49 +81,51 @@ class LinkedPair {
     if (selected_class === state.selected_class && selected_outlier === state.selected_outlier) {
       selected_class = selected_outlier = -1
     }
-    const values = {selected_class, selected_outlier}
-    if (selected_outlier >= 0) values.operator = "G" // overlaps were measured for G
-    this.set(values)
+    // Overlaps were measured for G, so an outlier is one of G's.
+    const operator = selected_outlier >= 0 ? "G" : state.operator
+    state.setv({selected_class, selected_outlier, operator})
   }
 
   // A group of buttons holds what was and what is new; the new one counts.
   toggled(active, what) {
     const was = this.state[what]
     const fresh = active.filter((index) => index !== was)
-    if (fresh.length) this.select({[what]: fresh[0]})
-    else if (!active.includes(was) && was >= 0) this.select({})
+    if (fresh.length > 0) this.select({[what]: fresh[0]})
+    else if (was >= 0 && !active.includes(was)) this.select({})
   }
 
   operate(operator) {
-    this.set(operator === "G" ? {operator} : {operator, knockout: "none"})
+    const knockout = operator === "G" ? this.state.knockout : "none"
+    this.state.setv({operator, knockout})
   }
 
   knockOut(knockout) {
-    this.set(knockout === "none" ? {knockout} : {knockout, operator: "G"})
+    const operator = knockout === "none" ? this.state.operator : "G"
+    this.state.setv({operator, knockout})
   }
 
   key(event) {
-    if (this.state.document === null) document.removeEventListener("keydown", this.onKey)
-    else if (event.key === "Escape") this.set({selected_class: -1, selected_outlier: -1})
+    if (!this.onPage) document.removeEventListener("keydown", this.onKey)
+    else if (event.key === "Escape") this.state.setv({selected_class: -1, selected_outlier: -1})
   }
 
-  pixels(figure) {
-    const {x_range, y_range, inner_width, inner_height} = figure
-    return [inner_width / Math.abs(x_range.end - x_range.start),
-      inner_height / Math.abs(y_range.end - y_range.start)]
+  // Pixels a unit of each axis.
+  scale(figure) {
+    const {x_range: x, y_range: y, inner_width, inner_height} = figure
+    return [inner_width / Math.abs(x.end - x.start), inner_height / Math.abs(y.end - y.start)]
   }
 
   pickMark({x, y}) {
-    const [perX, perY] = this.pixels(this.figures.embedding)
-    let best = REACH
-    let found = -1
-    this.marks.forEach((source, level) => {
-      if (level > 2 || !this.markViews[level].visible) return
+    const [perX, perY] = this.scale(this.figures.embedding)
+    let [best, found] = [REACH, -1]
+    this.marks.slice(0, 3).forEach((source, level) => {
+      const view = this.markViews[level]
+      if (!view.visible) return
       const {data} = source
-      const radius = this.markViews[level].glyph.size.value / 2
+      const radius = view.glyph.size.value / 2
       for (let row = 0; row < data.c.length; row++) {
         const far = Math.hypot((data.x[row] - x) * perX, (data.y[row] - y) * perY) - radius
-        if (far < best) [best, found] = [Math.max(far, -radius), data.c[row]]
+        if (far < best) [best, found] = [far, data.c[row]]
       }
     })
     if (found >= 0) this.select({selected_class: found})
@@ -123,10 +133,9 @@ class LinkedPair {
 
   pickStick({x, y}) {
     if (this.state.operator !== "G") return
-    const [perX, perY] = this.pixels(this.figures.spectrum)
+    const [perX, perY] = this.scale(this.figures.spectrum)
     const {data} = this.spectrum.sticks
-    let best = REACH
-    let found = -1
+    let [best, found] = [REACH, -1]
     for (let j = 0; j < this.told.overlap.length; j++) {
       const above = Math.max(0, y - data.top[j]) * perY
       const far = Math.hypot((data.x[j] - x) * perX, above)
@@ -135,33 +144,35 @@ class LinkedPair {
     if (found >= 0) this.select({selected_outlier: found})
   }
 
+  // A cell or its head stands for the class; the row's number and its sum for the outlier.
   pickCell({x, y}) {
-    const [c, j] = [Math.round(x), Math.round(y)]
     const {overlap, classNames} = this.told
+    const [c, j] = [Math.round(x), Math.round(y)]
     const inside = x > -0.5 && c < classNames.length
-    if (inside && y < overlap.length - 0.5) this.select({selected_class: c})
+    if (inside && j < overlap.length) this.select({selected_class: c})
     else if (!inside && j >= 0 && j < overlap.length) this.select({selected_outlier: j})
   }
 
   // ---- the stepper --------------------------------------------------------------
 
+  // The level that one step leads to, also from between two levels and while on the way.
   next(direction) {
-    const moving = Math.sign(this.target - this.position)
-    const level = moving === direction ? this.target + direction
-      : direction > 0 ? Math.floor(this.position + 1e-6) + 1
-        : Math.ceil(this.position - 1e-6) - 1
+    const {position, target} = this
+    const level = Math.sign(target - position) === direction ? target + direction
+      : direction > 0 ? Math.floor(position + 1e-6) + 1 : Math.ceil(position - 1e-6) - 1
     return clamp(level, 0, 3)
   }
 
   jump(level) {
-    this.set({playing: false})
+    this.state.setv({playing: false})
+    this.play(false)
     this.go(level)
   }
 
   go(level) {
     this.target = level
-    this.set({level})
     this.shown.level = level
+    this.state.setv({level})
     if (calm()) {
       this.position = level
       this.drawMarks()
@@ -170,71 +181,72 @@ class LinkedPair {
   }
 
   drag(value) {
-    if (Math.abs(value - this.position) < 0.006) return // our own doing
-    this.set({playing: false, level: Math.round(value)})
-    this.shown.level = this.state.level
+    if (Math.abs(value - this.position) < 0.006) return // it only shows where we are
+    const level = Math.round(value)
     this.position = this.target = value
+    this.shown.level = level
+    this.state.setv({playing: false, level})
     this.drawMarks()
   }
 
+  play(playing) {
+    this.shown.playing = playing
+    if (!playing) {
+      this.target = this.position
+      return
+    }
+    if (this.position >= 3) this.position = 0
+    this.go(Math.floor(this.position) + 1)
+  }
+
   run() {
-    if (this.frame) return
+    if (this.frame !== 0) return
     let before = performance.now()
     let held = 0
     const tick = (now) => {
       this.frame = 0
       const {state} = this
-      if (state.document === null) return
-      const seconds = Math.min(0.1, (now - before) / 1000) * state.speed
+      if (!this.onPage) return
+      const seconds = clamp((now - before) / 1000, 0, 0.1) * state.speed
       before = now
-      if (this.position !== this.target) {
-        const left = this.target - this.position
-        const stride = Math.min(Math.abs(left), seconds / STEP_SECONDS)
-        this.position = stride === Math.abs(left) ? this.target
+      const left = this.target - this.position
+      if (left !== 0) {
+        const stride = seconds / STEP_SECONDS
+        this.position = stride >= Math.abs(left) ? this.target
           : this.position + Math.sign(left) * stride
         this.drawMarks()
       } else if (!state.playing) {
         return
       } else if (this.position >= 3) {
-        return this.set({playing: false})
+        state.setv({playing: false})
+        return
       } else if ((held += seconds) > HOLD_SECONDS) {
         held = 0
         this.go(Math.floor(this.position) + 1)
       }
-      this.frame ||= requestAnimationFrame(tick)
+      if (this.frame === 0) this.frame = requestAnimationFrame(tick)
     }
     this.frame = requestAnimationFrame(tick)
-  }
-
-  play(playing) {
-    if (!playing) {
-      this.target = this.position
-    } else {
-      if (this.position >= 3) this.position = 0
-      this.go(Math.floor(this.position) + 1)
-    }
   }
 
   // ---- drawing ------------------------------------------------------------------
 
   render() {
     const {state, shown} = this
-    const keys = ["selected_class", "selected_outlier", "level", "playing", "speed",
-      "operator", "scale", "knockout"]
-    const changed = new Set(keys.filter((key) => state[key] !== shown[key]))
+    const changed = new Set(Object.keys(shown).filter((key) => state[key] !== shown[key]))
     if (changed.size === 0) return
-    const first = shown.operator === undefined
-    for (const key of keys) shown[key] = state[key]
-    if (changed.has("playing") && !(first && !state.playing)) this.play(state.playing)
-    if (changed.has("level") && !first && state.level !== this.target) this.go(state.level)
+    for (const key of changed) shown[key] = state[key]
     const picked = changed.has("selected_class") || changed.has("selected_outlier")
+    const reframed = changed.has("operator") || changed.has("scale")
+    if (changed.has("playing")) this.play(state.playing)
+    else if (changed.has("level") && state.level !== this.target) this.go(state.level)
     if (picked) {
       this.drawMarks()
       this.drawTable()
     }
-    if (changed.has("operator") || changed.has("scale")) this.drawFrame()
-    if (changed.has("knockout") && !first) this.removeSticks()
-    else if (picked || changed.has("operator") || changed.has("scale")) this.drawSticks()
+    if (reframed) this.drawFrame()
+    if (changed.has("knockout") && state.operator === "G") this.removeSticks()
+    else if (picked || reframed) this.drawSticks()
     this.drawControls()
   }
 
@@ -244,40 +256,48 @@ class LinkedPair {
     const {overlap, classNames} = this.told
     if (selected_class >= 0) return classNames.map((_, c) => Number(c === selected_class))
     if (selected_outlier < 0) return classNames.map(() => 1)
-    const row = overlap[selected_outlier] ?? []
+    const row = overlap[selected_outlier]
     const most = Math.max(...row, 1e-12)
     return row.map((share) => share / most)
   }
 
+  get selected() {
+    return this.state.selected_class >= 0 || this.state.selected_outlier >= 0
+  }
+
   drawMarks() {
-    const {position} = this
-    const {selected_class, selected_outlier} = this.state
-    const some = selected_class >= 0 || selected_outlier >= 0
-    const weights = this.classWeights()
-    this.marks.forEach((source, level) => {
-      const view = this.markViews[level]
-      const gone = position >= level + 1 && level < 3
-      view.visible = !gone
-      if (gone) return
-      const {data} = source
-      const moved = ease(clamp(position - level))
-      const reached = level === 0 ? 1 : ease(clamp(position - level + 1))
-      const leaving = level < 3 ? 1 - clamp((moved - 0.9) / 0.1) : 1
-      const solid = mix(...SOLID[level], reached) * leaving
-      const outline = mix(...OUTLINE[level], reached) * leaving
-      for (let row = 0; row < data.c.length; row++) {
-        const stays = data.stays[row] === 1
-        const c = data.c[row]
-        const weight = c < 0 ? (some ? 0.3 : 1) : mix(FADED, 1, weights[c])
-        const alpha = weight * (stays ? 1 - moved : 1)
-        data.x[row] = stays ? data.home_x[row] : mix(data.home_x[row], data.target_x[row], moved)
-        data.y[row] = stays ? data.home_y[row] : mix(data.home_y[row], data.target_y[row], moved)
-        data.fill_alpha[row] = solid * alpha
-        data.line_alpha[row] = outline * alpha
-      }
-      source.change.emit()
-    })
+    this.marks.forEach((_, level) => this.drawLevel(level))
     this.drawStations()
+  }
+
+  drawLevel(level) {
+    const {position, selected} = this
+    const {selected_class, selected_outlier} = this.state
+    const source = this.marks[level]
+    const view = this.markViews[level]
+    const moved = level === 3 ? 0 : ease(clamp(position - level))
+    const reached = level === 0 ? 1 : ease(clamp(position - level + 1))
+    const drawn = [moved, reached, selected_class, selected_outlier].join()
+    if (drawn === this.drawn[level]) return
+    this.drawn[level] = drawn
+    view.visible = moved < 1
+    const leaving = 1 - clamp((moved - 0.9) / 0.1)
+    const solid = mix(...SOLID[level], reached) * leaving
+    const outline = mix(...OUTLINE[level], reached) * leaving
+    const weights = this.classWeights()
+    const {data} = source
+    for (let row = 0; row < data.c.length; row++) {
+      const c = data.c[row]
+      const stays = data.stays[row] === 1 // it has no part in the next average
+      const way = stays ? 0 : moved
+      const weight = c < 0 ? (selected ? 0.3 : 1) : mix(FADED, 1, weights[c])
+      const alpha = stays ? weight * (1 - moved) : weight
+      data.x[row] = mix(data.home_x[row], data.target_x[row], way)
+      data.y[row] = mix(data.home_y[row], data.target_y[row], way)
+      data.fill_alpha[row] = solid * alpha
+      data.line_alpha[row] = outline * alpha
+    }
+    source.change.emit()
   }
 
   drawStations() {
@@ -291,11 +311,11 @@ class LinkedPair {
       if (level === averaging) classes.push("wb-averaging")
       if (station.css_classes.join() !== classes.join()) station.css_classes = classes
     })
-    if (stepper.now.text !== this.told.sentences[at]) stepper.now.text = this.told.sentences[at]
+    stepper.now.text = stepper.sentences[at]
     stepper.position.value = position
   }
 
-  // Where a value stands on the eigenvalue axis (`_position` in spectrum.py).
+  // Where a value stands on the eigenvalue axis; `_position` in spectrum.py is the same.
   place(value) {
     if (this.state.scale === "linear") return value
     const {floor} = this.spectrum
@@ -305,151 +325,186 @@ class LinkedPair {
   drawFrame() {
     const {state, spectrum} = this
     const key = `${state.operator}/${state.scale}`
-    const {x, y, label} = spectrum.frames[key]
+    const {x, y, x_label, y_label} = spectrum.frames[key]
     const {ticker, format} = spectrum.axes[state.scale]
-    spectrum.xRange.setv({start: x[0], end: x[1], reset_start: x[0], reset_end: x[1]})
-    spectrum.yRange.setv({start: y[0], end: y[1], reset_start: y[0], reset_end: y[1]})
-    spectrum.xAxis.setv({axis_label: label, ticker, formatter: format})
+    const {x_range, y_range, below, left} = spectrum.figure
+    x_range.setv({start: x[0], end: x[1], reset_start: x[0], reset_end: x[1]})
+    y_range.setv({start: y[0], end: y[1], reset_start: y[0], reset_end: y[1]})
+    below[0].setv({axis_label: x_label, ticker, formatter: format})
+    left[0].axis_label = y_label
     spectrum.curve.data = {...spectrum.curves[key].data}
-    this.removed = null
-  }
-
-  stickValues() {
-    const {data} = this.spectrum.eigenvalues[this.state.operator]
-    return Array.from(data[{none: "value"}[this.state.knockout] ?? this.state.knockout])
   }
 
   // Let the sticks travel to where they stand without the class part.
   removeSticks() {
-    const goal = this.stickValues()
-    const start = this.removed ?? Array.from(this.spectrum.eigenvalues.G.data.value)
-    cancelAnimationFrame(this.removing)
-    if (calm() || start.length !== goal.length) {
-      this.removed = goal
-      return this.drawSticks()
-    }
+    const {data} = this.spectrum.eigenvalues.G
+    const {knockout} = this.state
+    const goal = Array.from(data[knockout === "none" ? "value" : knockout])
+    const start = this.removed ?? Array.from(data.value)
     const begin = performance.now()
+    cancelAnimationFrame(this.removing)
     const tick = (now) => {
-      const t = clamp((now - begin) / 900)
+      const t = calm() ? 1 : clamp((now - begin) / 1000 / KNOCK_SECONDS)
       this.removed = goal.map((value, j) => mix(start[j], value, ease(t)))
-      this.drawSticks()
-      if (t < 1 && this.state.document !== null) this.removing = requestAnimationFrame(tick)
+      if (t === 1 && knockout === "none") this.removed = null
+      if (this.state.operator === "G") this.drawSticks()
+      if (t < 1 && this.onPage) this.removing = requestAnimationFrame(tick)
     }
     tick(begin)
   }
 
   drawSticks() {
     const {state, spectrum, told} = this
-    const {y} = spectrum.frames[`${state.operator}/${state.scale}`]
-    const stored = spectrum.eigenvalues[state.operator].data
-    const values = state.operator === "G" && this.removed ? this.removed : this.stickValues()
-    const height = (share) => y[0] + share * (y[1] - y[0])
-    const {selected_class: c, selected_outlier: picked} = state
-    const linked = state.operator === "G" && (c >= 0 || picked >= 0)
+    const {operator, scale, knockout, selected_class: c, selected_outlier: picked} = state
+    const stored = spectrum.eigenvalues[operator].data
+    const ofG = operator === "G"
+    const values = (ofG && this.removed) || Array.from(stored.value)
+    const knocked = ofG && knockout !== "none"
+    const [bottom, top] = spectrum.frames[`${operator}/${scale}`].y
+    const height = (share) => bottom + share * (top - bottom)
+    const linked = ofG && this.selected
     const most = Math.max(...told.overlap.map((row) => row[c] ?? 0), 1e-12)
+    const thin = values.length > 40 ? 0.5 : 1
     const sticks = {x: [], low: [], high: [], base: [], top: [], color: [], alpha: [],
-      width: [], size: [], label: [], name: [], shown: [], error: []}
+      width: [], size: [], label: [], name: [], told: []}
     values.forEach((value, j) => {
-      const residual = state.knockout === "none" ? stored.residual[j] : 0
-      const outlier = Boolean(stored.outlier[j])
+      const residual = knocked ? 0 : stored.residual[j]
+      const outlier = stored.outlier[j] === 1
       const share = told.overlap[j]?.[c] ?? 0
-      const weight = !linked ? (outlier ? 0.45 : 0.15)
-        : c >= 0 ? share / most : Number(j === picked)
+      const weight = c >= 0 ? share / most : Number(j === picked)
       sticks.x.push(this.place(value))
       sticks.low.push(this.place(value - residual))
       sticks.high.push(this.place(value + residual))
-      sticks.base.push(y[0])
+      sticks.base.push(bottom)
       sticks.top.push(height(told.stickTop * (linked ? mix(0.75, 1.25, weight) : 1)))
       sticks.color.push(!linked ? told.colors.ink
         : c >= 0 ? told.classColors[c] : told.colors.accent)
-      sticks.alpha.push(linked ? mix(0.12, 1, weight) : outlier ? 0.95 : 0.4)
-      sticks.width.push(mix(1.2, linked ? 6 : 3.8, weight))
-      sticks.size.push(mix(4, linked ? 14 : 15, weight))
-      sticks.label.push(!linked || weight < 0.12 ? ""
-        : c >= 0 ? percent(share) : String(j + 1))
-      sticks.name.push(stored.name[j])
-      sticks.shown.push(Number(value.toPrecision(3)).toString())
-      sticks.error.push(residual > 0 ? ` ± ${Number(residual.toPrecision(2))}` : "")
+      sticks.alpha.push(linked ? mix(0.15, 1, weight) : outlier ? 0.95 : 0.4)
+      sticks.width.push(linked ? mix(1.2, 6, weight) : thin * (outlier ? 2.4 : 1.4))
+      sticks.size.push(linked ? mix(4, 14, weight) : thin * (outlier ? 9 : 5))
+      sticks.label.push(!linked || weight < 0.1 ? "" : c >= 0 ? percent(share) : String(j + 1))
+      sticks.name.push(knocked ? `eigenvalue ${j + 1} of what is left` : stored.name[j])
+      sticks.told.push(rounded(value, 3) + (residual > 0 ? ` ± ${rounded(residual, 3)}` : ""))
     })
+    this.thinLabels(sticks)
     spectrum.sticks.data = sticks
-    this.drawClassPart(height)
+    const where = Array.from(stored.value, (value) => (knocked ? this.place(value) : NaN))
+    spectrum.ghosts.data = {x: where, base: sticks.base, top: sticks.top}
+    this.drawClassPart(height, operator !== "H" && !knocked)
   }
 
-  drawClassPart(height) {
-    const {state, spectrum, told} = this
-    const {data} = spectrum.classPart
-    const shown = state.operator !== "H" && state.knockout === "none"
-    const {value} = data
-    const place = Array.from(value, (v) => (shown ? this.place(v) : NaN))
-    spectrum.classPart.data = {...data, x: place, low: place, high: place,
-      base: place.map(() => height(0)), top: place.map(() => height(told.classPartTop))}
+  // Where two numbers would overlap, the taller stick keeps its own.
+  thinLabels({x, top, label}) {
+    const [perX, perY] = this.scale(this.spectrum.figure)
+    const order = x.map((_, j) => j).filter((j) => label[j]).sort((a, b) => top[b] - top[a])
+    const kept = []
+    for (const j of order) {
+      const free = kept.every((k) => Math.abs(x[j] - x[k]) * perX > LABEL_WIDTH
+        || Math.abs(top[j] - top[k]) * perY > 16)
+      if (free) kept.push(j)
+      else label[j] = ""
+    }
+  }
+
+  drawClassPart(height, shown) {
+    const {class_part} = this.spectrum
+    const {value} = class_part.data
+    class_part.data = {
+      ...class_part.data,
+      x: Array.from(value, (v) => (shown ? this.place(v) : NaN)),
+      base: Array.from(value, () => height(0)),
+      top: Array.from(value, () => height(this.told.classPartTop)),
+    }
   }
 
   drawTable() {
     const {selected_class: c, selected_outlier: j} = this.state
-    const {data} = this.overlap
-    const some = c >= 0 || j >= 0
+    const {ink, onAccent} = this.told.colors
+    const {data} = this.cells
+    this.cellLine ??= data.line[0] // as Python drew it
     for (let cell = 0; cell < data.value.length; cell++) {
       const total = data.c[cell] < 0
-      const inside = data.c[cell] === c && !total || data.j[cell] === j
-      data.line[cell] = some && inside ? this.told.colors.ink : this.told.colors.line
-      data.alpha[cell] = (total ? 0.55 : 0.9) * data.value[cell] * (!some || inside ? 1 : 0.35)
+      const inside = this.selected && (c >= 0 ? data.c[cell] === c : data.j[cell] === j)
+      data.line[cell] = inside ? ink : this.cellLine
+      data.alpha[cell] = (total ? 0.55 : 0.9) * data.value[cell] * (!this.selected || inside ? 1 : 0.3)
+      data.text_color[cell] = data.alpha[cell] > 0.5 && !total ? onAccent : ink
     }
-    this.overlap.change.emit()
+    this.cells.change.emit()
   }
 
   drawControls() {
     const {state, stepper, controls, told} = this
-    const only = (index) => (index >= 0 ? [index] : [])
-    controls.classes.active = only(state.selected_class)
-    controls.outliers.active = only(state.selected_outlier)
-    controls.clear.disabled = state.selected_class < 0 && state.selected_outlier < 0
+    controls.classes.active = [state.selected_class].filter((c) => c >= 0)
+    controls.outliers.active = [state.selected_outlier].filter((j) => j >= 0)
+    controls.clear.disabled = !this.selected
     controls.operator.active = controls.operator.labels.indexOf(state.operator)
-    controls.scale.active = ["linear", "log"].indexOf(state.scale)
-    controls.knockout.active = ["none", "subtracted", "projected"].indexOf(state.knockout)
+    controls.scale.active = told.scales.indexOf(state.scale)
+    controls.knockout.active = told.knockouts.indexOf(state.knockout)
     stepper.speed.active = told.speeds.indexOf(state.speed)
     stepper.play.label = state.playing ? "Pause" : "Play"
     controls.message.text = this.message()
     controls.note.text = this.note()
+    this.dress()
   }
 
   note() {
     const {state, told} = this
-    const part = escape(told.partName)
     if (state.knockout === "subtracted") {
-      return `The sticks are the leading eigenvalues of G − ${part}: what is left of the `
-        + "outliers when the class part is subtracted. The grey density is still that of G."
+      return `The sticks are the leading eigenvalues of G − ${escape(told.partName)}: what is `
+        + "left of the outliers without the class part. The grey density is still G’s."
     }
     if (state.knockout === "projected") {
-      return "The sticks are the leading eigenvalues of G without the directions of all "
-        + "class means. The grey density is still that of G."
+      return "The sticks are the leading eigenvalues of G without the directions that the "
+        + "class means span. The grey density is still G’s."
     }
-    return escape(told.notes[state.operator])
+    const elsewhere = state.operator !== "G" && this.selected
+      ? " What is selected is shown on the spectrum of G only." : ""
+    return escape(told.notes[state.operator]) + elsewhere
   }
 
   message() {
     const {selected_class: c, selected_outlier: j} = this.state
-    const {overlap, classNames, numOutliers} = this.told
-    const kind = numOutliers > 0 ? "outlier" : "eigenvector"
-    const top = (pairs) => pairs.sort((a, b) => b[1] - a[1]).slice(0, 3)
+    const {overlap, classNames, kind, hint} = this.told
+    const first = (pairs) => pairs.sort((a, b) => b[1] - a[1]).slice(0, 3)
     if (c >= 0) {
-      const best = top(overlap.map((row, n) => [n + 1, row[c] ?? 0]))
-      const list = best.map(([n, share]) => `<b>${percent(share)}</b> along ${kind} ${n}`)
-      return `Of the class mean of <b>${escape(classNames[c])}</b>, ${list.join(", ")}.`
+      const along = first(overlap.map((row, n) => [n + 1, row[c]]))
+        .map(([n, share]) => `<b>${percent(share)}</b> along ${kind} ${n}`)
+      return `The class mean of <b>${escape(classNames[c])}</b> points ${along.join(", ")}.`
     }
     if (j >= 0) {
-      const best = top((overlap[j] ?? []).map((share, n) => [classNames[n], share]))
-      const list = best.map(([name, share]) => `<b>${percent(share)}</b> of ${escape(name)}`)
-      return `Along ${kind} ${j + 1} point ${list.join(", ")}.`
+      const held = first(overlap[j].map((share, n) => [classNames[n], share]))
+        .map(([name, share]) => `<b>${percent(share)}</b> of ${escape(name)}’s`)
+      return `Along ${kind} ${j + 1} lie ${held.join(", ")} class mean.`
     }
-    return `Pick a class or an ${kind}, here or in the pictures; Escape clears.`
+    return escape(hint)
+  }
+
+  // What Bokeh's widgets leave unsaid to a screen reader.
+  dress() {
+    const {controls, stepper} = this
+    const groups = [
+      [controls.classes, "Classes"], [controls.outliers, "Outliers"],
+      [controls.operator, "Operator"], [controls.scale, "Eigenvalue axis"],
+      [controls.knockout, "Take away from G"], [stepper.speed, "Speed"],
+    ]
+    for (const [model, label] of groups) {
+      const root = Bokeh.index.find_one(model)?.shadow_el
+      root?.querySelector(".bk-btn-group")?.setAttribute("role", "group")
+      root?.querySelector(".bk-btn-group")?.setAttribute("aria-label", label)
+      const active = [model.active].flat()
+      root?.querySelectorAll("button").forEach((button, index) => {
+        button.setAttribute("aria-pressed", String(active.includes(index)))
+      })
+    }
+    const handle = Bokeh.index.find_one(stepper.position)?.shadow_el.querySelector("[role=slider]")
+    handle?.setAttribute("aria-label", "Averages taken so far, from none to three")
   }
 }
 
 const pairs = (globalThis.workbenchPairs ??= new WeakMap())
 if (!pairs.has(state)) {
   pairs.set(state, new LinkedPair({
-    state, marks, markViews, spectrum, overlap, stepper, controls, figures, told,
+    state, marks, markViews, spectrum, cells, stepper, controls, figures, told,
   }))
 }
 pairs.get(state).handle(cb_obj)

@@ -6,7 +6,14 @@ from dataclasses import dataclass
 from html import escape
 
 import numpy as np
-from bokeh.models import ColumnDataSource, FixedTicker, Range1d
+from bokeh.models import (
+    ColumnDataSource,
+    CustomJSHover,
+    FixedTicker,
+    Range1d,
+    Rect,
+    Text,
+)
 from bokeh.plotting import figure
 from numpy.typing import NDArray
 
@@ -57,14 +64,13 @@ def build_overlap(study: Study, levels: Levels, theme: Theme) -> OverlapView:
             "value": value,
             "alpha": np.where(is_total, 0.55 * value, 0.9 * value),
             "color": np.where(is_total, theme.muted, theme.accent).tolist(),
-            "line": [theme.line] * len(value),
+            "line": [theme.line if numbers else theme.background] * len(value),
             "text": [f"{100 * v:.0f}" if numbers else "" for v in value],
             "text_color": [
                 theme.on_accent if v > 0.55 and not t else theme.ink
                 for v, t in zip(value, is_total, strict=True)
             ],
             "text_alpha": np.where(value < 0.005, 0.35, 1.0),
-            "told": [_told(study, *cell) for cell in zip(j, c, value, strict=True)],
         },
         name="cells",
     )
@@ -78,23 +84,52 @@ def build_overlap(study: Study, levels: Levels, theme: Theme) -> OverlapView:
             name="overlap",
         ),
         theme,
-        height=64 + max(rows, 1) * (28 if rows <= MAX_NUMBERS else 8),
+        "Overlap of each class mean with each outlier, in percent",
+        height=64 + max(rows, 1) * (28 if rows <= MAX_NUMBERS else 5),
     )
     plot.toolbar_location = None
     plot.min_width = 300
     plot.grid.visible = False
-    rects = plot.rect(
-        "x", "y", 0.94, 0.9, source=cells,
-        fill_color={"field": "color"}, fill_alpha={"field": "alpha"},
-        line_color={"field": "line"}, line_width=1.2,
-    )  # fmt: skip
-    plot.text(
-        "x", "y", text={"field": "text"}, source=cells,
-        text_align="center", text_baseline="middle", text_font=TYPE,
-        text_font_size="12px", text_color={"field": "text_color"},
-        text_alpha={"field": "text_alpha"},
-    )  # fmt: skip
-    tooltip(plot, rects, "@told")
+    rects = plot.add_glyph(
+        cells,
+        Rect(
+            x="x",
+            y="y",
+            width=0.94,
+            height=0.9,
+            fill_color="color",
+            fill_alpha="alpha",
+            line_color="line",
+            line_width=1.2 if numbers else 0,
+        ),
+    )
+    plot.add_glyph(
+        cells,
+        Text(
+            x="x",
+            y="y",
+            text="text",
+            text_align="center",
+            text_baseline="middle",
+            text_font=TYPE,
+            text_font_size="12px",
+            text_color="text_color",
+            text_alpha="text_alpha",
+        ),
+    )
+    kind = "outlier" if study.num_outliers else "eigenvector"
+    names = [f"class mean of {plain(name, 24)}" for name in study.class_names]
+    say = {
+        "@c": "return names[value] ?? 'all class means together'",
+        "@j": "return value + 1",
+        "@value": "return (100 * value).toFixed(1) + '\\u00a0%'",
+    }
+    formatters = {
+        field: CustomJSHover(args={"names": names}, code=code)
+        for field, code in say.items()
+    }
+    words = f"@c{{custom}} along {kind} @j{{custom}}: <b>@value{{custom}}</b>"
+    tooltip(plot, rects, words, formatters=formatters)
     _label(plot, study, rows)
     return OverlapView(plot, cells, rows)
 
@@ -118,31 +153,24 @@ def overlap_html(study: Study, weighting: str | None = None) -> str:
         for j, row in enumerate(share)
     )
     return (
-        '<table class="wb-overlap"><caption>Share of each class mean δ<sub>c</sub> that '
-        f"points along each {kind.lower()} of G ({escape(levels.weighting)} averages); "
-        "last, the share of the eigenvector that lies in the span of all class means."
+        '<table class="wb-overlap"><caption>Share of each class mean δ<sub>c</sub> '
+        f"that points along each {kind.lower()} of G "
+        f"({escape(levels.weighting)} averages); last, the share of the eigenvector "
+        "that lies in the span of all class means."
         f'</caption><thead><tr><td></td>{head}<th scope="col">in the span</th></tr>'
         f"</thead><tbody>{body}</tbody></table>"
     )
-
-
-def _told(study: Study, j: int, c: int, value: float) -> str:
-    kind = "outlier" if study.num_outliers else "eigenvector"
-    if c == study.num_classes:
-        return f"{percent(value)} of {kind} {j + 1} lies in the span of the class means"
-    name = plain(study.class_names[c], 24)
-    return f"{percent(value)} of the class mean of {name} points along {kind} {j + 1}"
 
 
 def _label(plot: figure, study: Study, rows: int) -> None:
     """Name rows and columns, as many as there is room for."""
     C = study.num_classes
     every = max(1, -(-C // 20))
-    plot.xaxis.ticker = FixedTicker(ticks=[*range(0, C, every), C + 0.35])
+    columns = [c for c in range(0, C, every) if every == 1 or c < C - 3]
+    plot.xaxis.ticker = FixedTicker(ticks=[*columns, C + 0.35])
     short = 9 if C <= 12 else 4
     plot.xaxis.major_label_overrides = {
-        c: plain(study.class_names[c] if C <= 30 else str(c), short)
-        for c in range(0, C, every)
+        c: plain(study.class_names[c] if C <= 30 else str(c), short) for c in columns
     } | {C + 0.35: "span"}
     longest = max((len(name) for name in study.class_names), default=0)
     if C > 4 and min(longest, short) > 2:

@@ -8,24 +8,30 @@ from typing import Any
 
 import numpy as np
 from bokeh.models import (
-    BasicTicker,
+    AdaptiveTicker,
+    BasicTickFormatter,
     ColumnDataSource,
     CustomJSTickFormatter,
     FixedTicker,
+    Line,
     Range1d,
+    Scatter,
+    Segment,
     Span,
+    VArea,
 )
 from bokeh.plotting import figure
 from numpy.typing import NDArray
 
-from workbench.spectrum import Spectrum, density_curve
+from workbench.spectrum import DensityCurve, Spectrum, density_curve
 from workbench.study import CLASS_PART, Levels, Study
 from workbench.ui.theme import Theme
-from workbench.ui.views.frame import TYPE, style_figure, tooltip
+from workbench.ui.views.frame import add_label, style_figure, tooltip
 from workbench.ui.views.words import count, number
 
 Array = NDArray[np.float64]
 OPERATORS = ("G", "Hess", "H")
+MAX_STICKS = 20  # without outliers no more of the leading eigenvalues are drawn
 STICK_TOP = 0.66  # height of the sticks and of the class part's, as share of the plot
 CLASS_PART_TOP = 0.34
 
@@ -33,7 +39,7 @@ _POWER = """
 const raised = (n) => String(n).replace(/./g, (d) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[d] ?? "⁻")
 const power = (n) => n === 0 ? "1" : n === 1 ? "10" : "10" + raised(n)
 """
-_DENSITY_TICK = _POWER + "return Number.isInteger(tick) ? power(tick) : ''"
+_DENSITY_TICK = _POWER + "return power(tick)"
 _LOG_TICK = _POWER + "return (tick < 0 ? '−' : '') + power(Math.abs(tick) + floor)"
 
 
@@ -44,11 +50,12 @@ class SpectrumView:
     figure: figure
     curve: ColumnDataSource  # density of the operator shown
     sticks: ColumnDataSource  # its leading eigenvalues
+    ghosts: ColumnDataSource  # where the sticks stood before the knock-out
     class_part: ColumnDataSource  # eigenvalues of the class part of G
     curves: dict[str, ColumnDataSource]  # "G/linear" -> its density
     eigenvalues: dict[str, ColumnDataSource]  # operator -> leading eigenvalues
     axes: dict[str, Any]  # "linear" and "log" -> ticker and formatter of the x axis
-    frames: dict[str, dict[str, Any]]  # "G/linear" -> ranges, axis label, note
+    frames: dict[str, dict[str, Any]]  # "G/linear" -> ranges and axis labels
     floor: int  # the log axis starts at 10^floor on either side
 
 
@@ -57,50 +64,56 @@ def build_spectrum(study: Study, levels: Levels, theme: Theme) -> SpectrumView:
     names = [name for name in OPERATORS if name in study.spectra]
     eigenvalues = {name: _leading(study, levels, name) for name in names}
     part = class_part_eigenvalues(study, levels)
-    floor = _floor(study, eigenvalues, part)
+    densities = {name: _densities(study.spectra[name]) for name in names}
+    values = {
+        name: np.concatenate([np.asarray(eigenvalues[name].data["value"]), part])
+        for name in names
+    }
+    floor = _floor(densities, values)
     curves, frames = {}, {}
     for name in names:
-        values = np.concatenate([np.asarray(eigenvalues[name].data["value"]), part])
         for scale in ("linear", "log"):
-            curve, frame = _curve(study.spectra[name], name, scale, floor, values)
-            curves[f"{name}/{scale}"], frames[f"{name}/{scale}"] = curve, frame
+            curve, frame = _curve(
+                densities[name], scale, floor, values[name], study.spectra[name].dim
+            )
+            curves[f"{name}/{scale}"] = curve
+            frames[f"{name}/{scale}"] = frame | _axis_labels(name, scale, frame)
     frame = frames["G/linear"]
     plot = style_figure(
         figure(
             x_range=Range1d(*frame["x"]),
             y_range=Range1d(*frame["y"]),
             tools="box_zoom,reset,save",
-            x_axis_label=frame["label"],
-            y_axis_label="density of eigenvalues",
+            x_axis_label=frame["x_label"],
+            y_axis_label=frame["y_label"],
             name="spectrum",
         ),
         theme,
+        "Density of the eigenvalues, with the leading ones as sticks",
     )
+    plot.min_border_right = 20
     plot.xgrid.visible = False
-    plot.yaxis.ticker = BasicTicker(mantissas=[1, 2, 5], desired_num_ticks=5)
-    plot.yaxis.formatter = CustomJSTickFormatter(code=_DENSITY_TICK)
-    axes = {
-        "linear": {"ticker": plot.xaxis[0].ticker, "format": plot.xaxis[0].formatter},
-        "log": {
-            "ticker": FixedTicker(ticks=_log_ticks(frames, floor)),
-            "format": CustomJSTickFormatter(args={"floor": floor}, code=_LOG_TICK),
-        },
-    }
     plot.xaxis.ticker.desired_num_ticks = 5
+    plot.yaxis.ticker = AdaptiveTicker(
+        mantissas=[1, 2, 5], min_interval=1, desired_num_ticks=5, num_minor_ticks=0
+    )
+    plot.yaxis.formatter = CustomJSTickFormatter(code=_DENSITY_TICK)
+    plot.xaxis.formatter = BasicTickFormatter(power_limit_high=4, power_limit_low=-3)
     view = SpectrumView(
         figure=plot,
         curve=ColumnDataSource(dict(curves["G/linear"].data), name="density"),
-        sticks=_drawn("sticks", eigenvalues["G"], frame, STICK_TOP, theme.ink),
-        class_part=_drawn(
-            "class part",
-            ColumnDataSource({"value": part, "residual": np.zeros(len(part))}),
-            frame,
-            CLASS_PART_TOP,
-            theme.class_part,
-        ),
+        sticks=_sticks(eigenvalues["G"], frame, theme),
+        ghosts=_at_height("ghosts", np.full(0, np.nan), frame, STICK_TOP),
+        class_part=_class_part(part, frame),
         curves=curves,
         eigenvalues=eigenvalues,
-        axes=axes,
+        axes={
+            "linear": {"ticker": plot.xaxis.ticker, "format": plot.xaxis.formatter},
+            "log": {
+                "ticker": FixedTicker(ticks=_log_ticks(frames, floor)),
+                "format": CustomJSTickFormatter(args={"floor": floor}, code=_LOG_TICK),
+            },
+        },
         frames=frames,
         floor=floor,
     )
@@ -116,26 +129,18 @@ def describe_spectrum(study: Study, name: str) -> str:
         text = f"Exact: all {count(spectrum.dim, 'eigenvalue')} ({spectrum.method})"
         text += f", {zeros:,} of them zero by rank." if zeros else "."
     elif spectrum.nodes.size:
+        probes = count(len(spectrum.nodes), "probe")
         text = (
-            f"Density by stochastic Lanczos quadrature, "
-            f"{count(len(spectrum.nodes), 'probe')}, with a band of one standard error. "
-            f"Sticks: {spectrum.method}, with residual bars."
+            f"Density by stochastic Lanczos quadrature, {probes}, with a band of one "
+            f"standard error. Sticks: {spectrum.method}, with residual bars."
         )
     else:
         text = (
             f"The {count(len(spectrum.eigenvalues), 'measured eigenvalue')} only "
             f"({spectrum.method}); no density was measured."
         )
-    return (
-        f"{text} {count(study.num_outliers, 'outlier')} of G by this rule: "
-        f"{study.outlier_rule}."
-    )
-
-
-def num_sticks(study: Study) -> int:
-    """How many leading eigenvalues are drawn: the outliers, and at least C of them."""
-    available = len(study.spectra["G"].eigenvalues)
-    return min(available, max(study.num_outliers, min(study.num_classes, 20)))
+    outliers = count(study.num_outliers, "outlier")
+    return f"{text} {outliers} of G by this rule: {study.outlier_rule}."
 
 
 def class_part_eigenvalues(study: Study, levels: Levels) -> Array:
@@ -147,27 +152,25 @@ def class_part_eigenvalues(study: Study, levels: Levels) -> Array:
 def _leading(study: Study, levels: Levels, name: str) -> ColumnDataSource:
     """Leading eigenvalues of an operator at both ends; for G, its knock-outs too."""
     spectrum = study.spectra[name]
-    many = num_sticks(study)
-    rows = np.arange(min(many, len(spectrum.eigenvalues)))
+    values = spectrum.eigenvalues
+    many = max(study.num_outliers, min(study.num_classes, MAX_STICKS))
+    rows = np.arange(min(many, len(values)))
     if name != "G":
-        values = spectrum.eigenvalues
-        top = np.flatnonzero(values > 0)[:many]
-        rows = np.r_[top, np.flatnonzero(values < 0)[-many:]]
-    value = spectrum.eigenvalues[rows]
+        top, below = np.flatnonzero(values > 0), np.flatnonzero(values < 0)
+        rows = np.r_[top[:many], below[-many:]]
+    outlier = (rows < study.num_outliers) & (name == "G")
     data = {
-        "rank": (rows + 1).astype(np.int32),
-        "value": value,
+        "value": values[rows],
         "residual": spectrum.residuals[rows],
-        "subtracted": value,
-        "projected": value,
-        "outlier": (rows < study.num_outliers) & (name == "G"),
-        "name": [f"eigenvalue {r + 1} of {name}" for r in rows],
+        "outlier": outlier.astype(np.uint8),
+        "name": [
+            f"{'outlier' if out else 'eigenvalue'} {row + 1} of {name}"
+            if spectrum.complete or values[row] > 0
+            else f"negative eigenvalue of {name}"
+            for row, out in zip(rows, outlier, strict=True)
+        ],
     }
     if name == "G":
-        data["name"] = [
-            f"outlier {r + 1} of G" if out else f"eigenvalue {r + 1} of G"
-            for r, out in zip(rows, data["outlier"], strict=True)
-        ]
         for knocked in ("subtracted", "projected"):
             data[knocked] = _padded(getattr(levels, knocked), len(rows))
     return ColumnDataSource(data, name=f"eigenvalues {name}")
@@ -180,22 +183,36 @@ def _padded(values: Array, length: int) -> Array:
     return padded
 
 
-def _floor(study: Study, sticks: dict[str, ColumnDataSource], part: Array) -> int:
+def _densities(spectrum: Spectrum) -> dict[tuple[str, int], DensityCurve]:
+    """The density on each scale and side on which there is one."""
+    sides = (("linear", 1), ("log", -1), ("log", 1))
+    found = {
+        (scale, sign): density_curve(spectrum, scale=scale, sign=sign)
+        for scale, sign in sides
+        if spectrum.complete or spectrum.nodes.size
+    }
+    return {side: curve for side, curve in found.items() if len(curve.grid)}
+
+
+def _floor(
+    densities: dict[str, dict[tuple[str, int], DensityCurve]], values: dict[str, Array]
+) -> int:
     """Integer exponent just below the smallest size that is drawn on a log axis."""
-    exponents = [np.log10(part)] if len(part) else []
-    for name in sticks:
-        for sign in (1, -1):
-            curve = density_curve(study.spectra[name], scale="log", sign=sign)
-            seen = curve.density > 0
-            exponents.append(curve.grid[seen])
-        values = np.abs(np.asarray(sticks[name].data["value"]))
-        exponents.append(np.log10(values[values > 1e-12 * values.max(initial=0.0)]))
-    found = np.concatenate(exponents) if exponents else np.empty(0)
+    exponents = [
+        curve.grid[:1]
+        for sides in densities.values()
+        for (scale, _), curve in sides.items()
+        if scale == "log"
+    ]
+    for drawn in values.values():
+        size = np.abs(drawn)
+        exponents.append(np.log10(size[size > 1e-12 * size.max(initial=0.0)]))
+    found = np.concatenate(exponents)
     return math.floor(found.min()) if len(found) else -6
 
 
 def _position(values: Array, scale: str, floor: int) -> Array:
-    """Where a value stands on the axis; the browser's ``position`` is the same."""
+    """Where a value stands on the axis; `place` in linked.js is the same."""
     if scale == "linear":
         return values
     size = np.maximum(np.abs(values), 10.0**floor)
@@ -203,155 +220,157 @@ def _position(values: Array, scale: str, floor: int) -> Array:
 
 
 def _curve(
-    spectrum: Spectrum, name: str, scale: str, floor: int, values: Array
+    densities: dict[tuple[str, int], DensityCurve],
+    scale: str,
+    floor: int,
+    values: Array,
+    dim: int,
 ) -> tuple[ColumnDataSource, dict[str, Any]]:
-    """One density on one scale, and the frame that it is seen in."""
-    sides = [1] if scale == "linear" else [-1, 1]
-    xs, middles, errors, lowest = [], [], [], 0.0
-    for sign in sides:
-        curve = density_curve(spectrum, scale=scale, sign=sign)
-        if not len(curve.grid):
-            continue
-        # The grid is the span and four sigma on either side, sigma a 1/100 of the span.
-        sigma = (curve.grid[-1] - curve.grid[0]) / 108
-        lowest = max(lowest, 0.1 / (spectrum.dim * sigma * math.sqrt(2 * math.pi)))
+    """One density on one scale, and the ranges that it is seen in."""
+    sides = {sign: c for (kind, sign), c in densities.items() if kind == scale}
+    # A grid spans its points and four sigma on either side; sigma is 1/100 of the span.
+    # Below a tenth of what one eigenvalue makes there are only Gaussian tails.
+    sigmas = [(c.grid[-1] - c.grid[0]) / 108 for c in sides.values()]
+    lowest = max((0.1 / (dim * s * math.sqrt(2 * math.pi)) for s in sigmas), default=1)
+    columns: dict[str, list[Array]] = {"x": [], "y": [], "low": [], "high": []}
+    for sign, curve in sides.items():
         x = curve.grid if scale == "linear" else sign * (curve.grid - floor)
-        order = slice(None, None, sign)  # from left to right on the negative side too
-        xs += [x[order], [np.nan]]
-        middles += [curve.density[order], [np.nan]]
-        errors += [curve.error[order], [np.nan]]
-    x, middle, error = (
-        np.concatenate(part) if part else np.empty(0) for part in (xs, middles, errors)
-    )
-    low, high = (np.maximum(middle + s * error, lowest) for s in (-1, 1))
-    data = {
-        "x": x,
-        "y": np.log10(np.maximum(middle, lowest)),
-        "low": np.log10(low),
-        "high": np.log10(high),
-        "base": np.full(len(x), math.log10(lowest) if lowest else 0.0),
-    }
-    places = np.concatenate([x[np.isfinite(x)], _position(values, scale, floor)])
+        middle, error = curve.density, curve.error
+        drawn = (x, middle, middle - error, middle + error)
+        for column, values_of in zip(columns.values(), drawn, strict=True):
+            column += [values_of[::sign], np.array([np.nan])]  # left to right; a gap
+    data = {n: np.concatenate(c) if c else np.empty(0) for n, c in columns.items()}
+    for name in ("y", "low", "high"):
+        data[name] = np.log10(np.maximum(data[name], lowest))
+    bottom = math.log10(lowest)
+    data["base"] = np.full(len(data["x"]), bottom)
+    places = np.concatenate([data["x"], _position(values, scale, floor)])
+    places = places[np.isfinite(places)]
     left, right = (places.min(), places.max()) if len(places) else (-1.0, 1.0)
-    if scale == "log" and left >= 0:
-        left = 0.0
+    if scale == "log" and not left < 0 < right:  # the axis ends where its side does
+        left, right = min(left, right - 1), max(right, left + 1)
     margin = 0.04 * ((right - left) or 1.0)
-    bottom = math.log10(lowest) if lowest else 0.0
     top = float(np.nanmax(data["high"], initial=bottom + 1))
-    axis = f"eigenvalue λ of {name}"
-    if scale == "log":
-        axis = f"size of the eigenvalues |λ| of {name}, by powers of ten"
-        if left < 0:
-            axis = f"negative λ of {name} to the left, positive to the right"
     frame = {
         "x": [float(left - margin), float(right + margin)],
-        "y": [bottom, bottom + 1.12 * (top - bottom)],
-        "label": axis,
+        "y": [bottom, bottom + 1.1 * (top - bottom)],
     }
-    return ColumnDataSource(data, name=f"density {name} {scale}"), frame
+    small = {name: column.astype(np.float32) for name, column in data.items()}
+    if scale == "linear":
+        small["x"] = data["x"]
+    return ColumnDataSource(small), frame
+
+
+def _axis_labels(name: str, scale: str, frame: dict[str, Any]) -> dict[str, str]:
+    """Name both axes in words and symbol."""
+    if scale == "linear":
+        across, per = f"eigenvalue λ of {name}", "unit of λ"
+    else:
+        left, right = frame["x"]
+        across, per = f"eigenvalue λ of {name}, by powers of ten", "power of ten"
+        if left < -0.05 * (right - left):
+            across = f"← negative      eigenvalue λ of {name}      positive →"
+    return {"x_label": across, "y_label": f"share of eigenvalues per {per}"}
 
 
 def _log_ticks(frames: dict[str, dict[str, Any]], floor: int) -> list[float]:
     """Powers of ten on either side, at most about six a side."""
     reach = max(max(map(abs, f["x"])) for n, f in frames.items() if n.endswith("log"))
     step = max(1, math.ceil(reach / 6))
-    first = step - (-floor) % step if (-floor) % step else 0
-    side = np.arange(first or step, math.floor(reach) + 1, step)
-    return [float(t) for t in np.concatenate([-side[::-1], side])]
+    side = [t for t in range(1, math.floor(reach) + 1) if (t + floor) % step == 0]
+    return [float(t) for t in (*(-t for t in reversed(side)), *side)]
 
 
-def _drawn(
-    name: str,
-    values: ColumnDataSource,
-    frame: dict[str, Any],
-    share: float,
-    color: str,
+def _sticks(
+    values: ColumnDataSource, frame: dict[str, Any], theme: Theme
 ) -> ColumnDataSource:
-    """Sticks as they stand at first: linear scale, nothing selected."""
-    value = np.asarray(values.data["value"], dtype=float)
-    residual = np.asarray(values.data["residual"], dtype=float)
-    n = len(value)
-    bottom, top = frame["y"]
-    outlier = np.asarray(values.data.get("outlier", np.ones(n, bool)), dtype=bool)
-    return ColumnDataSource(
-        {
-            "value": value,
-            "x": value.copy(),
-            "low": value - residual,
-            "high": value + residual,
-            "base": np.full(n, bottom),
-            "top": np.full(n, bottom + share * (top - bottom)),
-            "color": [color] * n,
-            "alpha": np.where(outlier, 0.95, 0.4),
-            "width": np.where(outlier, 2.4, 1.4),
-            "size": np.where(outlier, 9.0, 5.0),
-            "label": [""] * n,
-            "name": list(values.data.get("name", [""] * n)),
-            "shown": [number(v) for v in value],
-            "error": [f" ± {number(r)}" if r > 0 else "" for r in residual],
-        },
-        name=name,
+    """Sticks of G as they stand at first: linear scale, nothing selected."""
+    value, residual = values.data["value"], values.data["residual"]
+    outlier = np.asarray(values.data["outlier"], dtype=bool)
+    thin = 0.5 if len(value) > 40 else 1.0
+    return _at_height(
+        "sticks",
+        value,
+        frame,
+        STICK_TOP,
+        low=value - residual,
+        high=value + residual,
+        color=[theme.ink] * len(value),
+        alpha=np.where(outlier, 0.95, 0.4),
+        width=thin * np.where(outlier, 2.4, 1.4),
+        size=thin * np.where(outlier, 9.0, 5.0),
+        label=[""] * len(value),
+        name=list(values.data["name"]),
+        told=[
+            number(v) + (f" ± {number(r)}" if r > 0 else "")
+            for v, r in zip(value, residual, strict=True)
+        ],
     )
+
+
+def _class_part(part: Array, frame: dict[str, Any]) -> ColumnDataSource:
+    told = [number(v) for v in part]
+    return _at_height("class part", part, frame, CLASS_PART_TOP, value=part, told=told)
+
+
+def _at_height(
+    title: str, x: Array, frame: dict[str, Any], share: float, **columns: Any
+) -> ColumnDataSource:
+    bottom, top = frame["y"]
+    height = {
+        "x": x.copy(),
+        "base": np.full(len(x), bottom),
+        "top": np.full(len(x), bottom + share * (top - bottom)),
+    }
+    return ColumnDataSource(height | columns, name=title)
 
 
 def _draw(view: SpectrumView, levels: Levels, theme: Theme) -> None:
-    plot = view.figure
+    """Put the glyphs into the figure, from back to front."""
+    plot, curve, sticks, part = view.figure, view.curve, view.sticks, view.class_part
     plot.add_layout(
         Span(location=0, dimension="height", line_color=theme.line, line_width=1.5)
     )
-    plot.varea("x", "base", "y", source=view.curve, color=theme.curve, alpha=0.16)
-    plot.varea("x", "low", "high", source=view.curve, color=theme.curve, alpha=0.4)
-    plot.line("x", "y", source=view.curve, color=theme.curve, line_width=1.8)
-    part = CLASS_PART[levels.weighting]
-    for source, marker, told in (
-        (view.class_part, "diamond", f"class part {part}: eigenvalue @shown"),
-        (view.sticks, "circle", "@name: @shown@error"),
-    ):
-        plot.segment(
-            "x",
-            "base",
-            "x",
-            "top",
-            source=source,
-            line_color={"field": "color"},
-            line_alpha={"field": "alpha"},
-            line_width={"field": "width"},
-        )
-        plot.segment(
-            "low",
-            "top",
-            "high",
-            "top",
-            source=source,
-            line_color={"field": "color"},
-            line_alpha={"field": "alpha"},
-            line_width=2,
-        )
-        heads = plot.scatter(
-            "x",
-            "top",
-            source=source,
-            marker=marker,
-            size={"field": "size"},
-            fill_color={"field": "color"},
-            fill_alpha={"field": "alpha"},
-            line_color=theme.background,
-            line_width=1,
-        )
-        tooltip(plot, heads, told)
-    for color, width in ((theme.background, 4), (theme.ink, 0)):  # a halo, the number
-        plot.text(
-            "x",
-            "top",
-            text={"field": "label"},
-            source=view.sticks,
-            y_offset=-9,
-            text_align="center",
-            text_baseline="bottom",
-            text_color=color,
-            text_font=TYPE,
-            text_font_size="12px",
-            text_font_style="bold",
-            text_outline_color=color if width else None,
-            text_outline_width=width,
-        )
+    area = {"x": "x", "fill_color": theme.curve}
+    plot.add_glyph(curve, VArea(y1="base", y2="y", fill_alpha=0.16, **area))
+    plot.add_glyph(curve, VArea(y1="low", y2="high", fill_alpha=0.45, **area))
+    plot.add_glyph(curve, Line(x="x", y="y", line_color=theme.curve, line_width=1.8))
+    stick = {"x0": "x", "y0": "base", "x1": "x", "y1": "top"}
+    plot.add_glyph(part, Segment(**stick, line_color=theme.class_part, line_width=2.4))
+    gone = {"line_color": theme.muted, "line_dash": "dotted", "line_width": 1.5}
+    plot.add_glyph(view.ghosts, Segment(**stick, **gone))
+    edge = {"line_color": theme.background, "line_width": 1}
+    heads = plot.add_glyph(
+        part,
+        Scatter(
+            x="x",
+            y="top",
+            marker="diamond",
+            size=11,
+            fill_color=theme.class_part,
+            **edge,
+        ),
+    )
+    named = f"class part {CLASS_PART[levels.weighting]} of G: eigenvalue @told"
+    tooltip(plot, heads, named)
+    look = {"line_color": "color", "line_alpha": "alpha"}
+    plot.add_glyph(sticks, Segment(**stick, **look, line_width="width"))
+    bar = {"x0": "low", "y0": "top", "x1": "high", "y1": "top"}
+    plot.add_glyph(sticks, Segment(**bar, **look, line_width=2))
+    for end in ("low", "high"):
+        cap = Scatter(x=end, y="top", marker="dash", size=8, angle=math.pi / 2, **look)
+        plot.add_glyph(sticks, cap)
+    heads = plot.add_glyph(
+        sticks,
+        Scatter(
+            x="x",
+            y="top",
+            size="size",
+            fill_color="color",
+            fill_alpha="alpha",
+            **edge,
+        ),
+        name="stick heads",
+    )
+    tooltip(plot, heads, "@name: @told")
+    add_label(plot, sticks, theme, y="top", y_offset=-9)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 from bokeh.models import Button, Div, RadioButtonGroup, Slider
 from bokeh.models.dom import HTML
 
@@ -18,10 +19,10 @@ class StepperView:
     """Its controls; ``linked.js`` gives them their work."""
 
     stations: tuple[Button, ...]  # one a level; each goes there
+    position: Slider  # between the levels, to be dragged
     back: Button
     play: Button
     step: Button
-    position: Slider  # between the levels, to be dragged
     speed: RadioButtonGroup
     now: Div  # one sentence on the level that is shown
     sentences: tuple[str, ...]  # one a level
@@ -36,24 +37,25 @@ def build_stepper(study: Study, levels: Levels) -> StepperView:
                 label=HTML(html=html),
                 name=f"station {n}",
                 css_classes=["wb-station", *(["wb-on"] if n == 0 else [])],
+                margin=0,
             )
             for n, html in enumerate(_stations(study, levels))
         ),
-        back=Button(label="‹ Back", name="back", css_classes=["wb-button"]),
-        play=Button(label="Play", name="play", css_classes=["wb-button", "wb-primary"]),
-        step=Button(label="Step ›", name="step", css_classes=["wb-button"]),
         position=Slider(
             start=0,
             end=3,
             step=0.01,
             value=0,
-            title="averaged so far",
+            title="",
             show_value=False,
             tooltips=False,
             name="position",
             css_classes=["wb-position"],
             sizing_mode="stretch_width",
         ),
+        back=Button(label="‹ Back", name="back", css_classes=["wb-button"]),
+        play=Button(label="Play", name="play", css_classes=["wb-button", "wb-primary"]),
+        step=Button(label="Step ›", name="step", css_classes=["wb-button"]),
         speed=RadioButtonGroup(
             labels=[f"{s:g}×" for s in SPEEDS],
             active=SPEEDS.index(1.0),
@@ -65,63 +67,72 @@ def build_stepper(study: Study, levels: Levels) -> StepperView:
             name="now",
             css_classes=["wb-now"],
             disable_math=True,
-            sizing_mode="stretch_width",
+            html_attributes={"aria-live": "polite"},
         ),
         sentences=sentences,
     )
 
 
 def _stations(study: Study, levels: Levels) -> tuple[str, ...]:
-    ave = "weighted Ave" if levels.weighting == "jmlr" else "Ave"
-    others = "" if levels.weighting == "slide" else "≠c"
+    """What is averaged, its formula, how many there are, and what is left of G."""
+    ave = "Ave" if levels.weighting != "jmlr" else "wAve"
+    others = "" if levels.weighting == "slide" else " ≠ c"
     C = study.num_classes
+    drawn = int((study.embedding.level == 0).sum())
+    of_all = f"every gradient ({drawn:,} drawn)" if drawn else "every gradient"
+    over = "δ<sub>{}</sub>".format
+    mark = '<span class="wb-index">{}</span>'.format
     rows = (
-        ("every gradient", DELTA_ICK, study.embedding.num_total),
+        (of_all, over("i,c,c′"), study.embedding.num_total),
         (
-            "average over examples",
-            f"{DELTA_CK} = {ave}<sub class=i>i</sub> "
-            "δ<sub><span class=i>i</span>,c,c′</sub>",
+            "average over examples i",
+            f"{over('c,c′')} = {_op(ave, mark('i'))} {over(mark('i') + ',c,c′')}",
             C * C,
         ),
         (
-            "average over potential classes",
-            f"{DELTA_C} = {ave}<sub class=i>c′{others}</sub> "
-            "δ<sub>c,<span class=i>c′</span></sub>",
+            "average over potential classes c′",
+            f"{over('c')} = {_op(ave, mark('c′') + others)} {over('c,' + mark('c′'))}",
             C,
         ),
         (
-            "average over classes",
-            f"{DELTA_G} = Ave<sub class=i>c</sub> δ<sub class=i>c</sub>",
+            "average over classes c",
+            f"{over('G')} = {_op('Ave', mark('c'))} {over(mark('c'))}",
             1,
         ),
     )
+    kept = np.clip(np.nan_to_num(levels.kept), 0, 1)
     return tuple(
-        f"<span class=wb-title>{title}</span><span class=wb-formula>{formula}</span>"
-        f"<span class=wb-count>{number:,}</span>"
-        f"<span class=wb-kept>{percent(kept)} of trace G</span>"
-        f'<span class=wb-bar><span style="width:{100 * min(max(kept, 0), 1):.1f}%">'
-        f"</span></span>"
-        for (title, formula, number), kept in zip(rows, levels.kept, strict=True)
+        f'<span class="wb-title">{title}</span>'
+        f'<span class="wb-formula">{formula}</span>'
+        f'<span class="wb-count">{number:,}</span>'
+        f'<span class="wb-kept">{percent(share)} of G’s trace</span>'
+        f'<span class="wb-bar"><span style="width:{100 * share:.1f}%"></span></span>'
+        for (title, formula, number), share in zip(rows, kept, strict=True)
     )
+
+
+def _op(name: str, below: str) -> str:
+    return f'<span class="wb-op">{name}</span><sub>{below}</sub>'
 
 
 def _sentences(study: Study, levels: Levels) -> tuple[str, ...]:
     """One sentence a level, with the numbers of this study."""
-    C, kept = study.num_classes, levels.kept
-    total = study.embedding.num_total
-    left_out = (
-        ""
-        if levels.weighting == "slide"
-        else f" (the {C} means of the true class, {DELTA_CK} with c = c′, are left out)"
-    )
+    C, total, kept = study.num_classes, study.embedding.num_total, levels.kept
+    left_out = ""
+    if levels.weighting != "slide":
+        left_out = f" (the {C} with c′ = c are left out)"
+    weighted = ""
+    if levels.weighting == "jmlr":
+        weighted = " Averages are weighted (wAve) by the predicted probability p."
     return (
-        f"{DELTA_ICK} = √p<sub>c′</sub> (y<sub>c′</sub> − p)ᵀ ∂f/∂θ: the gradient of "
+        f"{DELTA_ICK} = √p<sub>c′</sub> (y<sub>c′</sub> − p)ᵀ ∂f/∂θ is the gradient of "
         "example i of class c, as if its label were c′. Together they are all of "
-        f"G = Ave<sub>i,c</sub> Σ<sub>c′</sub> {DELTA_ICK} {DELTA_ICK}ᵀ.",
-        f"{total:,} gradients became {C * C:,} means: the examples of a class no longer "
-        f"differ. {percent(kept[1])} of the trace of G is left.",
-        f"{C * C:,} means became {C} class means{left_out}. {percent(kept[2])} of the "
-        "trace of G is left, and these few directions are where the outliers point.",
-        f"{C} class means became one, the mean of all. {percent(kept[3])} of the trace "
-        "of G is left.",
+        f"G = Ave<sub>i,c</sub> Σ<sub>c′</sub> {DELTA_ICK}ᵀ {DELTA_ICK}.",
+        f"<b>{total:,} gradients became {C * C:,} means {DELTA_CK}</b>: what sets the "
+        f"examples of a class apart is gone, {percent(kept[1])} of G’s trace is left."
+        f"{weighted}",
+        f"<b>{C * C:,} means became {C} class means {DELTA_C}</b>{left_out}: "
+        f"{percent(kept[2])} of G’s trace is left, in these few directions.",
+        f"<b>{C} class means became one, {DELTA_G}</b>: {percent(kept[3])} of G’s "
+        "trace is left. What sets the classes apart is gone.",
     )

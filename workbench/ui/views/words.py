@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 DELTA_ICK = "δ<sub>i,c,c′</sub>"
 DELTA_CK = "δ<sub>c,c′</sub>"
 DELTA_C = "δ<sub>c</sub>"
 DELTA_G = "δ<sub>G</sub>"
-WEIGHTING_WORDS = {
-    "slide": "plain averages, as on the slides",
-    "icml": "average over c′ ≠ c, as in the authors' code",
-    "jmlr": "averages weighted by the predicted probabilities",
-}
 METHOD_WORDS = {"umap": "UMAP", "tsne": "t-SNE", "pca": "PCA"}
 
 
@@ -22,19 +19,26 @@ def count(number: int, noun: str, plural: str | None = None) -> str:
 def percent(share: float) -> str:
     """Write a share: 62 %, 3.1 %, below 0.1 %, and never 100 % for what is less."""
     value = 100 * share
+    if not math.isfinite(value):
+        return "–"
     if value == 0 or 9.95 <= value < 99.5 or value >= 99.95:
-        return f"{value:.0f} %"
-    return "below 0.1 %" if value < 0.1 else f"{value:.1f} %"
+        return f"{value:.0f}\u00a0%"
+    return "below 0.1\u00a0%" if value < 0.1 else f"{value:.1f}\u00a0%"
 
 
 def number(value: float) -> str:
     """Write a measured number with three digits, powers of ten in Unicode."""
     if value == 0:
         return "0"
-    if 0.001 <= abs(value) < 10_000:
-        return f"{value:.3g}".replace("-", "−")
+    if 0.001 <= abs(value) < 1000:
+        return f"{value:#.3g}".rstrip(".").replace("-", "−")
     mantissa, exponent = f"{value:.2e}".split("e")
     return f"{mantissa} · 10{superscript(int(exponent))}".replace("-", "−")
+
+
+def symbol(part: str) -> str:
+    """Write the name of a part of G with its index below: G₁, G_class."""
+    return f"{part[0]}<sub>{part[1:].lstrip('_')}</sub>"
 
 
 def superscript(exponent: int) -> str:

@@ -1,0 +1,186 @@
+"""Where everything stands: one column of bands, each side by side where it is wide."""
+
+from __future__ import annotations
+
+from functools import cache
+from html import escape
+from importlib.resources import files
+from typing import Any
+
+from bokeh.models import Column, Div, InlineStyleSheet, LayoutDOM, Row, UIElement
+
+from workbench.study import CLASS_PART, Levels, Study
+from workbench.ui.theme import FONT, MARKERS, Theme, class_style
+from workbench.ui.views.controls import Controls
+from workbench.ui.views.embedding import EmbeddingView, describe_embedding
+from workbench.ui.views.overlap import OverlapView
+from workbench.ui.views.spectrum import SpectrumView
+from workbench.ui.views.stepper import StepperView
+from workbench.ui.views.words import symbol
+
+
+def arrange(
+    study: Study,
+    levels: Levels,
+    theme: Theme,
+    *,
+    embedding: EmbeddingView,
+    spectrum: SpectrumView,
+    overlap: OverlapView,
+    stepper: StepperView,
+    controls: Controls,
+) -> LayoutDOM:
+    """Lay the views out, in the look of ``linked.css``."""
+    kind = "outlier" if study.num_outliers else "eigenvector"
+    page = _column(
+        "wb-linked",
+        _row("wb-stations", *stepper.stations),
+        stepper.position,
+        _row(
+            "wb-stepper",
+            _row("wb-buttons", stepper.back, stepper.play, stepper.step),
+            stepper.now,
+            _row("wb-buttons", _text("wb-label", "speed"), stepper.speed),
+        ),
+        _row(
+            "wb-pair",
+            _column(
+                "wb-card",
+                _text("wb-heading", "Gradients and their averages"),
+                _text("wb-legend", _level_legend(study)),
+                embedding.figure,
+                _text("wb-caption", escape(describe_embedding(study))),
+            ),
+            _column(
+                "wb-card",
+                _row(
+                    "wb-heads",
+                    _text("wb-heading", "Spectrum"),
+                    _row("wb-buttons", controls.operator, controls.scale),
+                ),
+                _text("wb-legend", _spectrum_legend(levels)),
+                _row("wb-buttons", _text("wb-label", "take away:"), controls.knockout),
+                spectrum.figure,
+                controls.note,
+            ),
+        ),
+        _row(
+            "wb-pair",
+            _column(
+                "wb-card",
+                _row("wb-heads", _text("wb-heading", "Classes"), controls.clear),
+                controls.classes,
+                _text("wb-heading", f"{kind.capitalize()}s"),
+                controls.outliers,
+                controls.message,
+            ),
+            _column(
+                "wb-card",
+                _text("wb-heading", f"How much of each class mean each {kind} holds"),
+                _text(
+                    "wb-caption",
+                    f"Percent of δ<sub>c</sub> along the {kind}’s eigenvector. Last "
+                    "column: how much of that eigenvector all class means span.",
+                ),
+                overlap.figure,
+            ),
+        ),
+    )
+    sheet = InlineStyleSheet(css=asset("linked.css"))
+    for model in page.references():
+        if isinstance(model, LayoutDOM):
+            model.stylesheets = [*model.stylesheets, sheet]
+            model.margin = 0
+    controls.classes.stylesheets = [
+        *controls.classes.stylesheets,
+        InlineStyleSheet(css=_swatches(study.num_classes, theme)),
+    ]
+    page.styles = _variables(theme)
+    return page
+
+
+@cache
+def asset(name: str) -> str:
+    """Read a file that lies beside this one."""
+    return (files("workbench.ui.views") / name).read_text(encoding="utf-8")
+
+
+def _row(css_class: str, *children: UIElement) -> Row:
+    wide = css_class not in ("wb-buttons",)
+    return Row(
+        children=list(children),
+        css_classes=[css_class],
+        sizing_mode="stretch_width" if wide else None,
+    )
+
+
+def _column(css_class: str, *children: UIElement) -> Column:
+    return Column(
+        children=list(children), css_classes=[css_class], sizing_mode="stretch_width"
+    )
+
+
+def _text(css_class: str, html: str) -> Div:
+    """Text of ours; nothing in it was typed by a user."""
+    wide: dict[str, Any] = {}
+    if css_class in ("wb-caption", "wb-legend"):
+        wide = {"sizing_mode": "stretch_width"}
+    return Div(text=html, css_classes=[css_class], disable_math=True, **wide)
+
+
+def _variables(theme: Theme) -> dict[str, str]:
+    """The theme as CSS variables; they reach into every shadow tree below."""
+    return {
+        "font-family": FONT,  # what is inside inherits it
+        "--wb-font": FONT,
+        "--wb-background": theme.background,
+        "--wb-surface": theme.surface,
+        "--wb-ink": theme.ink,
+        "--wb-muted": theme.muted,
+        "--wb-line": theme.line,
+        "--wb-accent": theme.accent,
+        "--wb-on-accent": theme.on_accent,
+        "--wb-class-part": theme.class_part,
+        "--wb-curve": theme.curve,
+    }
+
+
+def _swatches(num_classes: int, theme: Theme) -> str:
+    """Colour and marker of each class upon its button: the legend is the control."""
+    rules = []
+    for c in range(num_classes):
+        color, marker = class_style(c, theme)
+        rules.append(
+            f".bk-btn:nth-child({c + 1})::before"
+            f"{{background:{color};clip-path:{MARKERS[marker]}}}"
+        )
+    return "".join(rules)
+
+
+def _level_legend(study: Study) -> str:
+    drawn = bool((study.embedding.level == 0).any())
+    marks = [("wb-dot", "one gradient")] if drawn else []
+    marks += [
+        ("wb-small", "mean of a pair c, c′"),
+        ("wb-large", "mean of a class"),
+        ("wb-cross", "mean of all"),
+    ]
+    return _legend(marks) + "Colour and shape say the true class c."
+
+
+def _spectrum_legend(levels: Levels) -> str:
+    part = symbol(CLASS_PART[levels.weighting])
+    return _legend(
+        [
+            ("wb-curve", "density"),
+            ("wb-stick", "outlier ± residual"),
+            ("wb-part", f"class part {part} of G"),
+        ]
+    )
+
+
+def _legend(marks: list[tuple[str, str]]) -> str:
+    return "".join(
+        f'<span class="wb-entry"><span class="wb-mark {mark}"></span>{word}</span>'
+        for mark, word in marks
+    )
