@@ -15,7 +15,11 @@ from torch import Tensor
 
 from workbench import __version__
 from workbench.control import Control, Progress, ProgressCallback
-from workbench.curvature.coordinates import Coordinates, coordinates
+from workbench.curvature.coordinates import (
+    Coordinates,
+    coordinates,
+    dense_gauss_newton,
+)
 from workbench.curvature.deltas import averages
 from workbench.curvature.hierarchy import (
     Hierarchy,
@@ -72,6 +76,7 @@ class _Stages:
         self._progress = progress
         self._costs = costs
         self._before = 0.0
+        self._done = 0.0
         self._stage = ""
 
     def start(self, stage: str) -> Callable[[float], None]:
@@ -85,7 +90,8 @@ class _Stages:
         def report(share: float) -> None:
             if self._progress is not None:
                 done = (before + cost * min(max(share, 0.0), 1.0)) / total
-                self._progress(Progress(stage, done))
+                self._done = max(self._done, done)  # a residual may rise for a step
+                self._progress(Progress(stage, self._done))
 
         report(0.0)
         return report
@@ -156,8 +162,9 @@ def measure(
     if _hessian_fits(risk, settings) and isinstance(place.g, Dense):
         hess = _dense(ops["Hess"], stages.start("Eigenvalues of Hess"))
         spectra["Hess"] = _whole_spectrum(hess, risk.dim, risk.dim, "dense, exact")
-        stages.start("Eigenvalues of H")
-        rest = Dense(hess.matrix - place.g.matrix)
+        report = stages.start("Eigenvalues of H")
+        g_matrix = dense_gauss_newton(risk, report) if place.gram else place.g
+        rest = Dense(hess.matrix - g_matrix.matrix)
         spectra["H"] = _whole_spectrum(rest, risk.dim, risk.dim, "dense, exact")
     else:
         for kind in ("Hess", "H"):
