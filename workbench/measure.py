@@ -108,8 +108,8 @@ def measure(
 
     All eigenvalues of G where ``min(P, N (C - 1))`` is at most ``exact_limit``: from
     the matrix G, or from its dual, whichever is smaller. Beyond that the leading ones
-    by a block Krylov subspace and the density by stochastic Lanczos quadrature, as for Hess
-    and H always. Every eigenvalue has its residual ``||A v - lam v||``.
+    by a block Krylov subspace and the density by stochastic Lanczos quadrature, as for
+    Hess and H always. Every eigenvalue has its residual ``||A v - lam v||``.
 
     Args:
         checkpoint: What `train` returned or `load_checkpoint` read.
