@@ -31,7 +31,6 @@ def arrange(
     controls: Controls,
 ) -> LayoutDOM:
     """Lay the views out, in the look of ``linked.css``."""
-    kind = "outlier" if study.num_outliers else "eigenvector"
     page = _column(
         "wb-linked",
         _row("wb-stations", *stepper.stations),
@@ -70,18 +69,14 @@ def arrange(
                 "wb-card",
                 _row("wb-heads", _text("wb-heading", "Classes"), controls.clear),
                 controls.classes,
-                _text("wb-heading", f"{kind.capitalize()}s"),
+                _text("wb-heading", _outliers_heading(study, overlap.num_rows)),
                 controls.outliers,
                 controls.message,
             ),
             _column(
                 "wb-card",
-                _text("wb-heading", f"How much of each class mean each {kind} holds"),
-                _text(
-                    "wb-caption",
-                    f"Percent of δ<sub>c</sub> along the {kind}’s eigenvector. Last "
-                    "column: how much of that eigenvector all class means span.",
-                ),
+                _text("wb-heading", "Which class mean points along which outlier"),
+                _text("wb-caption", _table_caption(study, overlap.num_rows)),
                 overlap.figure,
             ),
         ),
@@ -94,6 +89,11 @@ def arrange(
     controls.classes.stylesheets = [
         *controls.classes.stylesheets,
         InlineStyleSheet(css=_swatches(study.num_classes, theme)),
+    ]
+    beyond = f".bk-btn:nth-child(n+{study.num_outliers + 1})"
+    controls.outliers.stylesheets = [
+        *controls.outliers.stylesheets,
+        InlineStyleSheet(css=f"{beyond} {{ border-style: dashed !important; }}"),
     ]
     page.styles = _variables(theme)
     return page
@@ -155,6 +155,24 @@ def _swatches(num_classes: int, theme: Theme) -> str:
             f"{{background:{color};clip-path:{MARKERS[marker]}}}"
         )
     return "".join(rules)
+
+
+def _outliers_heading(study: Study, num_rows: int) -> str:
+    if study.num_outliers == 0:
+        return "Leading eigenvectors of G (no outliers by the rule)"
+    if study.num_outliers < num_rows:
+        return "Outliers of G (dashed: next eigenvectors)"
+    return "Outliers of G"
+
+
+def _table_caption(study: Study, num_rows: int) -> str:
+    below = ""
+    if 0 < study.num_outliers < num_rows:
+        below = " Below the line: not outliers by the rule."
+    return (
+        "Percent of each δ<sub>c</sub> along each eigenvector of G. Last column: how "
+        f"much of that eigenvector all δ<sub>c</sub> together span.{below}"
+    )
 
 
 def _level_legend(study: Study) -> str:

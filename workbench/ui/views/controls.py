@@ -70,8 +70,8 @@ def hint(study: Study) -> str:
     """What to do while nothing is selected."""
     kind = "outlier" if study.num_outliers else "eigenvector"
     return (
-        f"Pick a class or an {kind}, here or in the pictures. Picking it again, or "
-        "Escape, clears."
+        f"Pick a class or an {kind}, here or in the pictures, to see which belong "
+        "together. Picking it again, or Escape, clears."
     )
 
 

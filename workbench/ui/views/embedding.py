@@ -50,6 +50,7 @@ def build_embedding(study: Study, theme: Theme) -> EmbeddingView:
             match_aspect=True,
             tools="box_zoom,reset,save",
             name="embedding",
+            css_classes=["wb-plane"],
         ),
         theme,
         "Gradients and their averages in the plane, by true class",

@@ -32,8 +32,8 @@ def explain(study: Study) -> str:
 
 
 def _leading(study: Study, levels: Levels) -> int:
-    """How many leading eigenvectors the sentences are about."""
-    wanted = study.num_outliers or min(study.num_classes, 10)
+    """How many leading eigenvectors the sentences are about: at least C - 1."""
+    wanted = max(study.num_outliers, study.num_classes - 1)
     return min(wanted, len(levels.overlap), len(study.spectra["G"].eigenvalues))
 
 
@@ -71,18 +71,17 @@ def _directions(study: Study, levels: Levels) -> str:
         return ""
     share = levels.overlap[:many]
     mean, least = float(share.mean()), float(share.min())
-    whose = "outliers'" if study.num_outliers else "leading"
     verdict = (
-        "the class means explain where the outliers point"
+        "the class means explain where they point"
         if mean >= 0.9
-        else "the class means explain their directions in part"
+        else "the class means explain in part where they point"
         if mean >= 0.5
-        else "<b>the class means do not explain their directions</b>"
+        else "<b>the class means do not explain where they point</b>"
     )
     return (
-        f"<b>Directions:</b> {percent(mean)} of the {whose} eigenvectors lies in the "
-        f"span of the class means δ<sub>c</sub> on average (the least: "
-        f"{percent(least)}); {verdict}."
+        f"<b>Directions:</b> of the first {count(many, 'eigenvector')} of G, "
+        f"{percent(mean)} lies in the span of the class means δ<sub>c</sub> on average "
+        f"(the least: {percent(least)}); {verdict}."
     )
 
 
@@ -102,15 +101,15 @@ def _sizes(study: Study) -> str:
     )
     best = max(ratio for _, ratio in found)
     verdict = (
-        "so it nearly carries the outliers by itself"
+        "so it nearly carries them by itself"
         if best >= 0.8
-        else "so it gives the outliers much of their size"
+        else "so it gives them much of their size"
         if best >= 0.4
         else "so <b>most of their size comes from elsewhere</b>"
     )
     return (
-        f"<b>Sizes:</b> the class part's eigenvalues are {told} of G's, "
-        f"in the median over the outliers; {verdict}."
+        f"<b>Sizes:</b> the class part's eigenvalues are {told} of G's (the median "
+        f"over these); {verdict}."
     )
 
 

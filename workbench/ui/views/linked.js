@@ -379,9 +379,9 @@ class LinkedPair {
       sticks.top.push(height(told.stickTop * (linked ? mix(0.75, 1.25, weight) : 1)))
       sticks.color.push(!linked ? told.colors.ink
         : c >= 0 ? told.classColors[c] : told.colors.accent)
-      sticks.alpha.push(linked ? mix(0.15, 1, weight) : outlier ? 0.95 : 0.4)
-      sticks.width.push(linked ? mix(1.2, 6, weight) : thin * (outlier ? 2.4 : 1.4))
-      sticks.size.push(linked ? mix(4, 14, weight) : thin * (outlier ? 9 : 5))
+      sticks.alpha.push(linked ? mix(0.15, 1, weight) : outlier ? 0.95 : 0.5)
+      sticks.width.push(linked ? mix(1.2, 6, weight) : thin * (outlier ? 2.4 : 1.6))
+      sticks.size.push(linked ? mix(4, 14, weight) : thin * (outlier ? 9 : 6))
       sticks.label.push(!linked || weight < 0.1 ? "" : c >= 0 ? percent(share) : String(j + 1))
       sticks.name.push(knocked ? `eigenvalue ${j + 1} of what is left` : stored.name[j])
       sticks.told.push(rounded(value, 3) + (residual > 0 ? ` ± ${rounded(residual, 3)}` : ""))
@@ -464,17 +464,17 @@ class LinkedPair {
 
   message() {
     const {selected_class: c, selected_outlier: j} = this.state
-    const {overlap, classNames, kind, hint} = this.told
+    const {overlap, classNames, ranks, hint} = this.told
     const first = (pairs) => pairs.sort((a, b) => b[1] - a[1]).slice(0, 3)
     if (c >= 0) {
-      const along = first(overlap.map((row, n) => [n + 1, row[c]]))
-        .map(([n, share]) => `<b>${percent(share)}</b> along ${kind} ${n}`)
+      const along = first(overlap.map((row, n) => [ranks[n], row[c]]))
+        .map(([rank, share]) => `<b>${percent(share)}</b> along ${rank}`)
       return `The class mean of <b>${escape(classNames[c])}</b> points ${along.join(", ")}.`
     }
     if (j >= 0) {
       const held = first(overlap[j].map((share, n) => [classNames[n], share]))
         .map(([name, share]) => `<b>${percent(share)}</b> of ${escape(name)}’s`)
-      return `Along ${kind} ${j + 1} lie ${held.join(", ")} class mean.`
+      return `Along ${ranks[j]} lie ${held.join(", ")} class mean.`
     }
     return escape(hint)
   }

@@ -29,6 +29,7 @@ from workbench.ui.views.spectrum import (
 )
 from workbench.ui.views.state import LinkState
 from workbench.ui.views.stepper import SPEEDS, build_stepper
+from workbench.ui.views.words import rank
 
 STATE = tuple(sorted(LinkState.properties() - Model.properties()))
 
@@ -158,11 +159,12 @@ def _fields(view: Any) -> dict[str, Any]:
 
 def _told(study: Study, levels: Levels, theme: Theme) -> dict[str, Any]:
     """Plain values that the browser needs beside the models."""
+    share = overlaps(study, levels)
     return {
         "classNames": [plain(name, 40) for name in study.class_names],
         "classColors": [class_style(c, theme)[0] for c in range(study.num_classes)],
-        "overlap": overlaps(study, levels).tolist(),
-        "kind": "outlier" if study.num_outliers else "eigenvector",
+        "overlap": share.tolist(),
+        "ranks": [rank(study, j) for j in range(len(share))],
         "hint": hint(study),
         "notes": {name: describe_spectrum(study, name) for name in study.spectra},
         "partName": CLASS_PART[levels.weighting],

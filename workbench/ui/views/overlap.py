@@ -12,6 +12,7 @@ from bokeh.models import (
     FixedTicker,
     Range1d,
     Rect,
+    Span,
     Text,
 )
 from bokeh.plotting import figure
@@ -20,7 +21,8 @@ from numpy.typing import NDArray
 from workbench.study import Levels, Study
 from workbench.ui.theme import Theme, plain
 from workbench.ui.views.frame import TYPE, style_figure, tooltip
-from workbench.ui.views.words import number, percent
+from workbench.ui.views.spectrum import num_leading
+from workbench.ui.views.words import number, percent, rank
 
 MAX_NUMBERS = 24  # up to so many columns a number fits into its cell
 
@@ -35,9 +37,8 @@ class OverlapView:
 
 
 def num_rows(study: Study, levels: Levels) -> int:
-    """Rows of the table: the outliers; without any, the leading eigenvalues."""
-    wanted = study.num_outliers or min(study.num_classes, 10)
-    return min(wanted, len(levels.overlap), len(study.spectra["G"].eigenvalues))
+    """Rows of the table: the leading eigenvectors, as far as overlaps are there."""
+    return min(num_leading(study), len(levels.overlap))
 
 
 def overlaps(study: Study, levels: Levels) -> NDArray[np.float64]:
@@ -117,19 +118,24 @@ def build_overlap(study: Study, levels: Levels, theme: Theme) -> OverlapView:
             text_alpha="text_alpha",
         ),
     )
-    kind = "outlier" if study.num_outliers else "eigenvector"
+    named = [rank(study, row) for row in range(rows)]
     names = [f"class mean of {plain(name, 24)}" for name in study.class_names]
     say = {
         "@c": "return names[value] ?? 'all class means together'",
-        "@j": "return value + 1",
+        "@j": "return named[value]",
         "@value": "return (100 * value).toFixed(1) + '\\u00a0%'",
     }
     formatters = {
-        field: CustomJSHover(args={"names": names}, code=code)
+        field: CustomJSHover(args={"names": names, "named": named}, code=code)
         for field, code in say.items()
     }
-    words = f"@c{{custom}} along {kind} @j{{custom}}: <b>@value{{custom}}</b>"
+    words = "@c{custom} along @j{custom}: <b>@value{custom}</b>"
     tooltip(plot, rects, words, formatters=formatters)
+    if 0 < study.num_outliers < rows:  # below it: not outliers by the rule
+        edge = study.num_outliers - 0.5
+        plot.add_layout(
+            Span(location=edge, dimension="width", line_color=theme.ink, line_width=1.5)
+        )
     _label(plot, study, rows)
     return OverlapView(plot, cells, rows)
 
@@ -144,9 +150,8 @@ def overlap_html(study: Study, weighting: str | None = None) -> str:
     levels = study.levels[weighting or study.weighting]
     share = overlaps(study, levels)
     head = "".join(f'<th scope="col">{escape(name)}</th>' for name in study.class_names)
-    kind = "Outlier" if study.num_outliers else "Eigenvector"
     body = "".join(
-        f'<tr><th scope="row">{kind} {j + 1} '
+        f'<tr><th scope="row">{rank(study, j).capitalize()} '
         f"(λ = {number(study.spectra['G'].eigenvalues[j])})</th>"
         + "".join(f"<td>{percent(v)}</td>" for v in row)
         + f"<td>{percent(levels.overlap[j])}</td></tr>"
@@ -154,7 +159,7 @@ def overlap_html(study: Study, weighting: str | None = None) -> str:
     )
     return (
         '<table class="wb-overlap"><caption>Share of each class mean δ<sub>c</sub> '
-        f"that points along each {kind.lower()} of G "
+        "that points along each leading eigenvector of G "
         f"({escape(levels.weighting)} averages); last, the share of the eigenvector "
         "that lies in the span of all class means."
         f'</caption><thead><tr><td></td>{head}<th scope="col">in the span</th></tr>'
@@ -179,6 +184,6 @@ def _label(plot: figure, study: Study, rows: int) -> None:
     every = max(1, -(-rows // 24))
     plot.yaxis.ticker = FixedTicker(ticks=list(range(0, rows, every)))
     plot.yaxis.major_label_overrides = {j: str(j + 1) for j in range(0, rows, every)}
-    plot.yaxis.axis_label = "outlier" if study.num_outliers else "eigenvector"
+    plot.yaxis.axis_label = "eigenvector of G"
     for axis in plot.axis:
         axis.axis_line_color = axis.major_tick_line_color = None

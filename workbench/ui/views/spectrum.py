@@ -31,7 +31,7 @@ from workbench.ui.views.words import count, number
 
 Array = NDArray[np.float64]
 OPERATORS = ("G", "Hess", "H")
-MAX_STICKS = 20  # without outliers no more of the leading eigenvalues are drawn
+MAX_LEADING = 20  # beyond the outliers no more leading eigenvalues are drawn
 STICK_TOP = 0.66  # height of the sticks and of the class part's, as share of the plot
 CLASS_PART_TOP = 0.34
 
@@ -143,6 +143,16 @@ def describe_spectrum(study: Study, name: str) -> str:
     return f"{text} {outliers} of G by this rule: {study.outlier_rule}."
 
 
+def num_leading(study: Study) -> int:
+    """How many eigenvalues of G stand as sticks: the outliers, and at least about C.
+
+    Where the rule finds fewer outliers than there are classes, the next ones are still
+    worth a look: the gap is often not clear.
+    """
+    wanted = max(study.num_outliers, min(study.num_classes, MAX_LEADING))
+    return min(wanted, len(study.spectra["G"].eigenvalues))
+
+
 def class_part_eigenvalues(study: Study, levels: Levels) -> Array:
     """Eigenvalues of the class part that are not zero by its rank C."""
     values = levels.parts[CLASS_PART[levels.weighting]][: study.num_classes]
@@ -153,7 +163,7 @@ def _leading(study: Study, levels: Levels, name: str) -> ColumnDataSource:
     """Leading eigenvalues of an operator at both ends; for G, its knock-outs too."""
     spectrum = study.spectra[name]
     values = spectrum.eigenvalues
-    many = max(study.num_outliers, min(study.num_classes, MAX_STICKS))
+    many = num_leading(study)
     rows = np.arange(min(many, len(values)))
     if name != "G":
         top, below = np.flatnonzero(values > 0), np.flatnonzero(values < 0)
@@ -296,9 +306,9 @@ def _sticks(
         low=value - residual,
         high=value + residual,
         color=[theme.ink] * len(value),
-        alpha=np.where(outlier, 0.95, 0.4),
-        width=thin * np.where(outlier, 2.4, 1.4),
-        size=thin * np.where(outlier, 9.0, 5.0),
+        alpha=np.where(outlier, 0.95, 0.5),
+        width=thin * np.where(outlier, 2.4, 1.6),
+        size=thin * np.where(outlier, 9.0, 6.0),
         label=[""] * len(value),
         name=list(values.data["name"]),
         told=[

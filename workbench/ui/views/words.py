@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from workbench.study import Study
+
 DELTA_ICK = "δ<sub>i,c,c′</sub>"
 DELTA_CK = "δ<sub>c,c′</sub>"
 DELTA_C = "δ<sub>c</sub>"
@@ -34,6 +36,11 @@ def number(value: float) -> str:
         return f"{value:#.3g}".rstrip(".").replace("-", "−")
     mantissa, exponent = f"{value:.2e}".split("e")
     return f"{mantissa} · 10{superscript(int(exponent))}".replace("-", "−")
+
+
+def rank(study: Study, j: int) -> str:
+    """Name eigenvector j of G, counted from 0: outlier 3, or eigenvector 12."""
+    return f"{'outlier' if j < study.num_outliers else 'eigenvector'} {j + 1}"
 
 
 def symbol(part: str) -> str:
