@@ -149,11 +149,13 @@ def _groups(risk: EmpiricalRisk, inputs: Tensor) -> list[set[str]]:
 
 def _join(pieces: list[LayerGradients]) -> LayerGradients:
     """The pieces of one layer over all batches as one."""
+    names = pieces[0].names
+    inputs = [piece.inputs for piece in pieces if piece.inputs is not None]
+    if len(inputs) < len(pieces):  # some are explicit: all of them
+        rows = torch.cat([piece.rows() for piece in pieces])
+        return LayerGradients(names, None, rows[:, :, None])
     outputs = torch.cat([piece.outputs for piece in pieces])
-    if pieces[0].inputs is None:
-        return LayerGradients(pieces[0].names, None, outputs)
-    inputs = torch.cat([p.inputs for p in pieces if p.inputs is not None])
-    return LayerGradients(pieces[0].names, inputs, outputs)
+    return LayerGradients(names, torch.cat(inputs), outputs)
 
 
 def _add_layer(matrix: Tensor, layer: LayerGradients, risk: EmpiricalRisk) -> None:

@@ -7,12 +7,14 @@ costs far less than forming the rows, and Gram matrices can be had from either.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, jacrev, vmap
+from torch.func import jacrev, vmap
 from torch.nn.functional import unfold
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -69,8 +71,9 @@ def layer_gradients(
     r"""Gradients ``J_b^T w_{b,j}`` of a batch for given cotangents, layer by layer.
 
     Linear, convolutional (ungrouped) and batch-norm layers are read off one forward and
-    m backward passes that stop at the layers; anything else takes the general path,
-    one example at a time under vmap.
+    m backward passes that stop at the layers. Anything else takes the general path, one
+    example at a time: other layers, weights used more than once, inputs whose first
+    axis is not the batch.
 
     Args:
         risk: Network and parameters.
@@ -118,18 +121,19 @@ Tap = tuple[tuple[str, ...], Reader]
 def _taps(risk: EmpiricalRisk, wanted: set[str]) -> dict[nn.Module, Tap]:
     """Layers whose gradients can be read off their inputs and output cotangents."""
     name_of: dict[int, str] = {id(p): name for name, p in risk.parameters.items()}
-    uses: dict[int, int] = {}
-    for module in risk.model.modules():
-        for parameter in module.parameters(recurse=False):
-            uses[id(parameter)] = uses.get(id(parameter), 0) + 1
+    owners: Counter[int] = Counter(
+        id(p) for m in risk.model.modules() for p in m.parameters(recurse=False)
+    )
     taps: dict[nn.Module, Tap] = {}
     for module in risk.model.modules():
-        own = list(module.parameters(recurse=False))
         reader = _reader(module)
-        tied = any(uses[id(p)] > 1 for p in own)
-        if reader is None or tied or any(id(p) not in name_of for p in own):
+        own = [id(p) for p in module.parameters(recurse=False)]
+        plain = [id(getattr(module, name, None)) for name in ("weight", "bias")]
+        if reader is None or own != plain[: len(own)]:  # a weight that is computed
             continue
-        names = tuple(name_of[id(p)] for p in own)
+        if any(owners[p] > 1 or p not in name_of for p in own):
+            continue
+        names = tuple(name_of[p] for p in own)
         if names and set(names) <= wanted:
             taps[module] = names, reader
     return taps
@@ -154,35 +158,74 @@ def _read(
     cotangents: Tensor,
     taps: dict[nn.Module, Tap],
 ) -> Iterator[LayerGradients]:
-    seen: dict[nn.Module, list[tuple[Tensor, Tensor]]] = {m: [] for m in taps}
+    logits, seen = _watch(risk, inputs, taps)
+    _, first = _watch(risk, inputs[:1], taps)
+    uses = _uses(logits)
 
-    def remember(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        seen[module].append((args[0], output))
-        return output.clone()  # an in-place activation must not touch what we keep
+    def plain(module: nn.Module) -> bool:
+        """Called once, batch first whatever its size, its weights used nowhere else."""
+        calls = [(seen[module], len(inputs)), (first[module], 1)]
+        return all(
+            len(call) == 1 and len(call[0][1]) == size for call, size in calls
+        ) and all(uses[id(p)] <= 1 for p in module.parameters(recurse=False))
 
-    handles = [module.register_forward_hook(remember) for module in taps]
-    try:
-        with torch.enable_grad():
-            logits = risk.model(inputs)
-    finally:
-        for handle in handles:
-            handle.remove()
-    called_once = {m: calls[0] for m, calls in seen.items() if len(calls) == 1}
-    tensors = [output for _, output in called_once.values()]
+    read = [module for module in taps if plain(module)]
+    tensors = [seen[module][0][1] for module in read]
     columns = []
-    for column in cotangents.to(logits.dtype).unbind(2):
+    for column in cotangents.to(logits.dtype).unbind(2) if read else ():
         columns.append(
             torch.autograd.grad(
                 logits, tensors, column, retain_graph=True, materialize_grads=True
             )
         )
-    for index, (module, (value, _)) in enumerate(called_once.items()):
+    for index, module in enumerate(read):
         names, reader = taps[module]
         outputs = torch.stack([grads[index] for grads in columns], dim=1)
-        yield reader(module, names, value.detach(), outputs)
-    shared = [names for m, (names, _) in taps.items() if m not in called_once]
-    if shared:  # a layer called several times in one forward pass
-        yield from _general(risk, inputs, cotangents, shared)
+        yield reader(module, names, seen[module][0][0].detach(), outputs)
+    rest = [names for module, (names, _) in taps.items() if module not in read]
+    if rest:
+        yield from _general(risk, inputs, cotangents, rest)
+
+
+Calls = dict[nn.Module, list[tuple[Tensor, Tensor]]]
+
+
+def _watch(
+    risk: EmpiricalRisk, inputs: Tensor, modules: Iterable[nn.Module]
+) -> tuple[Tensor, Calls]:
+    """The logits, and the input and output of each call of the modules."""
+    seen: Calls = {module: [] for module in modules}
+
+    def remember(
+        module: nn.Module, args: tuple[Tensor, ...], named: Any, output: Tensor
+    ) -> Tensor:
+        seen[module].append((args[0] if args else named["input"], output))
+        return output.clone()  # an in-place activation must not touch what we keep
+
+    handles = [m.register_forward_hook(remember, with_kwargs=True) for m in seen]
+    try:
+        with torch.enable_grad():
+            logits: Tensor = risk.model(inputs)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return logits, seen
+
+
+def _uses(logits: Tensor) -> Counter[int]:
+    """How often each parameter, by its id, enters the graph of the logits."""
+    uses: Counter[int] = Counter()
+    nodes = [logits.grad_fn]
+    visited = set(nodes)
+    while nodes:
+        node = nodes.pop()
+        for following, _ in node.next_functions if node else ():
+            if (parameter := getattr(following, "variable", None)) is not None:
+                uses[id(parameter)] += 1
+            elif following not in visited:
+                visited.add(following)
+                nodes.append(following)
+    return uses
 
 
 def _read_linear(
@@ -235,18 +278,50 @@ def _general(
     groups: list[tuple[str, ...]],
 ) -> Iterator[LayerGradients]:
     """Any parameters of any network, by a Jacobian an example."""
-    values = {n: p.detach() for n, p in risk.parameters.items()}
-    chosen = {name: values[name] for names in groups for name in names}
-
-    def network(parameters: dict[str, Tensor], example: Tensor) -> Tensor:
-        logits: Tensor = functional_call(
-            risk.model, {**values, **parameters}, (example[None],)
-        )
-        return logits[0]
-
-    jacobian = vmap(jacrev(network), in_dims=(None, 0), chunk_size=32)(chosen, inputs)
+    wanted = [name for names in groups for name in names]
+    try:
+        jacobian = _jacobians_together(risk, inputs, wanted)
+    except RuntimeError:  # recurrent cells and branches on values know no vmap
+        jacobian = _jacobians_apart(risk, inputs, wanted)
     columns = cotangents.to(inputs.dtype)
     for names in groups:
         whole = torch.cat([jacobian[name].flatten(2) for name in names], dim=2)
         rows = torch.einsum("bcp,bcm->bmp", whole, columns)
         yield LayerGradients(names, None, rows[:, :, None])
+
+
+def _jacobians_together(
+    risk: EmpiricalRisk, inputs: Tensor, wanted: list[str]
+) -> dict[str, Tensor]:
+    """Gradients of the logits of each example, (B, C, ...), by vmap."""
+    values = {n: p.detach() for n, p in risk.parameters.items()}
+
+    def network(parameters: dict[str, Tensor], example: Tensor) -> Tensor:
+        return risk.logits({**values, **parameters}, example[None])[0]
+
+    chosen = {name: values[name] for name in wanted}
+    found: dict[str, Tensor] = vmap(jacrev(network), in_dims=(None, 0), chunk_size=32)(
+        chosen, inputs
+    )
+    return found
+
+
+def _jacobians_apart(
+    risk: EmpiricalRisk, inputs: Tensor, wanted: list[str]
+) -> dict[str, Tensor]:
+    """The same by one backward pass for each logit of each example."""
+    chosen = [risk.parameters[name] for name in wanted]
+    rows = []
+    for example in inputs:
+        with torch.enable_grad():
+            logits = risk.model(example[None])[0]
+        rows += [
+            torch.autograd.grad(
+                logit, chosen, retain_graph=True, materialize_grads=True
+            )
+            for logit in logits
+        ]
+    return {
+        name: torch.stack(column).unflatten(0, (len(inputs), -1))
+        for name, column in zip(wanted, zip(*rows, strict=True), strict=True)
+    }

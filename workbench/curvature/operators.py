@@ -14,6 +14,7 @@ from typing_extensions import override
 from workbench.control import Control
 from workbench.curvature.risk import EmpiricalRisk, empirical_risk, evaluating
 from workbench.curvature.softmax import hessian_product, loss_gradient, probabilities
+from workbench.errors import WorkbenchError
 from workbench.linalg.operator import LinearOperator
 
 Kind = Literal["G", "Hess", "H"]
@@ -71,9 +72,18 @@ class Curvature(LinearOperator):
                 list(self._product(theta, tangent, inputs, labels).values())
             )
 
-        if block.shape[1] == 1:
-            return product(block[:, 0])[:, None]
-        return vmap(product, in_dims=1, out_dims=1)(block)
+        try:
+            if block.shape[1] == 1:
+                return product(block[:, 0])[:, None]
+            return vmap(product, in_dims=1, out_dims=1)(block)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            raise WorkbenchError(
+                f"{self.kind} times a vector: torch cannot differentiate a layer of "
+                f"this network in forward mode ({str(error).splitlines()[0]}); "
+                "write the layer in operations that it can."
+            ) from error
 
     def _product(
         self,
