@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -13,6 +14,7 @@ from workbench.curvature.gram import TILE, Gram, gram, mean_coefficients, reflec
 from workbench.curvature.jacobian import gradient_rows, layer_gradients
 from workbench.curvature.risk import EmpiricalRisk
 from workbench.curvature.softmax import hessian_root
+from workbench.errors import WorkbenchError
 from workbench.linalg.operator import Dense, LinearOperator
 
 
@@ -46,10 +48,11 @@ def coordinates(
         means = cross_class_means(risk, lambda share: report(0.7 + 0.3 * share))
         plain, weighted = means.plain.double(), means.weighted.double()
         means = replace(means, plain=plain, weighted=weighted)
-        trace = float(dense.matrix.trace())
+        trace = _check_trace(float(dense.matrix.trace()))
         return Coordinates(dense, means, trace, None, "dense, exact")
     means = cross_class_means(risk, lambda share: report(0.6 * share))
     trace = trace_gauss_newton(risk, lambda share: report(0.6 + 0.4 * share))
+    _check_trace(trace)
     return Coordinates(g, means, trace, None, "block Krylov")
 
 
@@ -100,7 +103,8 @@ def dual_coordinates(dual: Gram) -> Coordinates:
     G becomes ``(L^T L - s I) / N``. Costs about ``2 n^3`` products.
     """
     matrix = dual.reduced()
-    n = len(matrix)
+    num_examples, n = len(dual.probs), len(matrix)
+    _check_trace(float(matrix.trace()) / num_examples)
     shift = 1e-15 * float(matrix.abs().sum(1).max())  # relative to a bound of lambda_1
     eye = torch.eye(n, dtype=matrix.dtype, device=matrix.device)
     while True:
@@ -108,7 +112,6 @@ def dual_coordinates(dual: Gram) -> Coordinates:
         if int(info) == 0:
             break
         shift *= 10
-    num_examples = len(dual.probs)
     g = (lower.T @ lower - shift * eye) / num_examples
     plain, weighted, mass = mean_coefficients(dual.probs, dual.labels)
     turned = reflection(dual.probs)
@@ -129,3 +132,19 @@ def dual_coordinates(dual: Gram) -> Coordinates:
         gram=dual,
         method="dual, exact",
     )
+
+
+def _check_trace(trace: float) -> float:
+    """Raise where there is nothing to measure."""
+    if not math.isfinite(trace):
+        raise WorkbenchError(
+            "coordinates: the gradients of some examples are NaN or infinite, so G "
+            "is; the weights or the inputs are too large for this dtype."
+        )
+    if trace <= 0.0:
+        raise WorkbenchError(
+            "coordinates: G is zero: every probability is 0 or 1 to rounding, or no "
+            "parameter moves the logits; train for fewer epochs, or with a smaller "
+            "rate."
+        )
+    return trace

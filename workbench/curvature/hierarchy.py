@@ -99,13 +99,14 @@ def kept_shares(parts: Hierarchy, trace_g: float) -> list[float]:
 
 def span_overlap(parts: Hierarchy, vectors: Tensor) -> Tensor:
     r"""Share of each unit vector u in span{delta_c}: ``||Q^T u||^2``, (m,)."""
-    return (_basis(parts.classes).T @ vectors).double().square().sum(0)
+    shares = (_basis(parts.classes).T @ vectors).double().square().sum(0)
+    return shares.clamp(max=1.0)  # above by rounding
 
 
 def class_overlap(parts: Hierarchy, vectors: Tensor) -> Tensor:
     r"""Squared cosine of each unit vector with each delta_c, (m, C)."""
     norms = parts.classes.norm(dim=0).clamp(min=torch.finfo(vectors.dtype).tiny)
-    return (vectors.T @ (parts.classes / norms)).double().square()
+    return (vectors.T @ (parts.classes / norms)).double().square().clamp(max=1.0)
 
 
 def within(g: LinearOperator, parts: Hierarchy) -> LinearOperator:

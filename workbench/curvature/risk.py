@@ -156,22 +156,11 @@ def empirical_risk(
     parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}
     dtype = dtypes.pop()
     batches = _batches(data, batch_size)
-    labels = [y.detach().cpu() for _, y in batches]
-    if not labels or not sum(map(len, labels)):
-        raise WorkbenchError(
-            "empirical_risk: the data hold no batch; pass at least one example a "
-            "class, and a list or a DataLoader rather than a generator that is used up."
-        )
-    all_labels = torch.cat(labels)
+    all_labels = _labels(batches)
     with evaluating(model), torch.no_grad():
         first = next(iter(batches))[0].to(target, dtype)
         num_classes = _probe(model, first)
         num_activations = _count_activations(model, first[:1])
-    if all_labels.dtype != torch.int64 or all_labels.min() < 0:
-        raise WorkbenchError(
-            f"empirical_risk: the labels have dtype {all_labels.dtype} and minimum "
-            f"{all_labels.min().item()}; expected int64 class numbers from 0."
-        )
     if all_labels.max() >= num_classes:
         raise WorkbenchError(
             f"empirical_risk: a label is {all_labels.max().item()} but the network has "
@@ -225,6 +214,12 @@ def _batches(data: Any, batch_size: int | None) -> Iterable[Batch]:
         data = (data.images, data.labels)
     pair = isinstance(data, (tuple, list)) and len(data) == 2
     if not (pair and isinstance(data[0], Tensor)):
+        if isinstance(data, Iterator) or not isinstance(data, Iterable):
+            raise WorkbenchError(
+                f"empirical_risk: the data are a {type(data).__name__}, which cannot "
+                "be gone through several times; pass a Dataset, a pair of tensors "
+                "(inputs, labels), or a list or DataLoader of such pairs."
+            )
         return data
     inputs, labels = data
     if len(inputs) != len(labels):
@@ -235,17 +230,71 @@ def _batches(data: Any, batch_size: int | None) -> Iterable[Batch]:
     if batch_size is None:
         floats = max(inputs[0].numel(), 1) if len(inputs) else 1
         batch_size = max(1, min(1024, 2**20 // floats))
+    if batch_size < 1:
+        raise WorkbenchError(
+            f"empirical_risk: batch_size is {batch_size}; expected at least 1."
+        )
     return list(zip(inputs.split(batch_size), labels.split(batch_size), strict=True))
+
+
+def _labels(batches: Iterable[Batch]) -> Tensor:
+    """All labels, after a look at every batch."""
+    labels, examples = [], 0
+    for batch in batches:
+        if not (
+            isinstance(batch, (tuple, list))
+            and len(batch) == 2
+            and all(isinstance(part, Tensor) and part.ndim for part in batch)
+        ):
+            raise WorkbenchError(
+                "empirical_risk: the data do not come in pairs of tensors (inputs, "
+                "labels), one pair a batch; wrap single examples in a DataLoader."
+            )
+        inputs, found = batch
+        if len(inputs) != len(found):
+            raise WorkbenchError(
+                f"empirical_risk: a batch has {len(inputs)} inputs and {len(found)} "
+                "labels; expected one label an input."
+            )
+        if not inputs.isfinite().all():
+            raise WorkbenchError(
+                f"empirical_risk: the inputs of examples {examples} to "
+                f"{examples + len(inputs) - 1} hold NaN or infinity; leave such "
+                "examples out."
+            )
+        examples += len(inputs)
+        labels.append(found.detach().cpu())
+    if not examples:
+        raise WorkbenchError(
+            "empirical_risk: the data hold no example; pass at least one a class."
+        )
+    whole = torch.cat(labels)
+    if whole.dtype != torch.int64 or whole.ndim > 1 or whole.min() < 0:
+        raise WorkbenchError(
+            f"empirical_risk: the labels have dtype {whole.dtype}, shape "
+            f"{tuple(whole.shape)} and minimum {whole.min().item()}; expected int64 "
+            "class numbers from 0, shape (N,)."
+        )
+    return whole
 
 
 def _probe(model: nn.Module, inputs: Tensor) -> int:
     """Number of logits; an error where the network is random or mixes examples."""
     inputs = inputs[:8]
-    logits = model(inputs)
-    if logits.ndim != 2 or len(logits) != len(inputs):
+    try:
+        logits = model(inputs)
+    except (RuntimeError, ValueError, TypeError) as error:
         raise WorkbenchError(
-            f"empirical_risk: {len(inputs)} inputs give an output of shape "
-            f"{tuple(logits.shape)}; expected logits of shape (B, C)."
+            f"empirical_risk: the network does not take inputs of shape "
+            f"{tuple(inputs.shape)} ({str(error).splitlines()[0]}); pass data of the "
+            "shape that it was made for."
+        ) from error
+    shape = tuple(logits.shape) if isinstance(logits, Tensor) else ()
+    if len(shape) != 2 or shape[0] != len(inputs) or shape[1] < 2:
+        found = f"of shape {shape}" if shape else f"of type {type(logits).__name__}"
+        raise WorkbenchError(
+            f"empirical_risk: {len(inputs)} inputs give an output {found}; expected "
+            "logits of shape (B, C), with at least two classes."
         )
     if not logits.isfinite().all():
         raise WorkbenchError(
@@ -260,7 +309,10 @@ def _probe(model: nn.Module, inputs: Tensor) -> int:
             "eval mode; the curvature of a random function is not defined: switch the "
             "randomness (a functional dropout, say) off in eval mode."
         )
-    alone = torch.cat([model(inputs[i : i + 1]) for i in range(len(inputs))])
+    try:
+        alone = torch.cat([model(inputs[i : i + 1]) for i in range(len(inputs))])
+    except ValueError:  # batch norm over the batch refuses a single example
+        alone = torch.full_like(logits, torch.inf)
     if (alone - logits).abs().max() > tolerance:
         raise WorkbenchError(
             "empirical_risk: an example's logits depend on the others in its batch "

@@ -33,9 +33,14 @@ def loss_gradient(probs: Tensor, labels: Tensor) -> Tensor:
 
 
 def hessian_product(probs: Tensor, vectors: Tensor) -> Tensor:
-    """``(diag(p) - p p^T) v`` for each example: (N, C) and (N, C) to (N, C)."""
-    scaled = probs * vectors
-    return scaled - probs * scaled.sum(-1, keepdim=True)
+    """``(diag(p) - p p^T) v`` for each example: (N, C) and (N, C) to (N, C).
+
+    Without cancellation: constants are in the kernel, so v is first taken relative to
+    its entry at the likeliest class, where ``p v - p (p . v)`` would lose all digits.
+    """
+    likeliest = probs.argmax(-1, keepdim=True)
+    vectors = vectors - vectors.gather(-1, likeliest)
+    return probs * (vectors - (probs * vectors).sum(-1, keepdim=True))
 
 
 def log_prob_cotangents(probs: Tensor) -> Tensor:

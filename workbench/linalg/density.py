@@ -42,8 +42,8 @@ def spectral_density(
 
     with v uniform on the sphere, ``theta`` the Ritz values of m Lanczos steps from v
     and ``w`` the squared first entries of their eigenvectors (Gauss quadrature: exact
-    for polynomials f of degree 2m - 1). Costs ``num_steps * num_probes`` matvecs; stores
-    that many vectors.
+    for polynomials f of degree 2m - 1). Costs ``num_steps * num_probes`` matvecs;
+    stores that many vectors.
 
     Args:
         operator: The symmetric operator A, of order P.
@@ -53,7 +53,7 @@ def spectral_density(
         report: Called with the share done.
 
     Raises:
-        WorkbenchError: If a count is below 1.
+        WorkbenchError: If a count is below 1, or the operator returns NaN.
 
     Reference:
         Golub and Meurant (1994); Ubaru, Chen and Saad (2017), SIAM J. Matrix Anal.
@@ -81,6 +81,11 @@ def spectral_density(
 
         rows.append(tridiagonalise(operator, block, num_steps, step))
     alpha, beta = (torch.cat(parts) for parts in zip(*rows, strict=True))
+    if not alpha.isfinite().all():
+        raise WorkbenchError(
+            "spectral_density: the operator returned NaN or infinity; the weights or "
+            "the data are not finite, or too large for this dtype."
+        )
     matrix = torch.diag_embed(alpha)
     matrix = matrix + torch.diag_embed(beta, 1) + torch.diag_embed(beta, -1)
     nodes, vectors = torch.linalg.eigh(matrix)
