@@ -1,15 +1,35 @@
-"""What holds for all tests."""
+"""What holds for all tests, and what several of them need."""
 
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
 
 import pytest
 
 from tests.chromium import ADVICE, find_chromium
+
+ROOT = Path(__file__).parents[1]
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip a browser test where there is no browser, with advice; in CI it fails."""
     if item.get_closest_marker("browser") and not find_chromium():
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(ADVICE)
+
+
+@pytest.fixture(scope="session")
+def unpacked_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The package as it is shipped, unpacked; on PYTHONPATH it is as installed."""
+    folder = tmp_path_factory.mktemp("wheel")
+    build = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation"]
+    subprocess.run(
+        [*build, "--quiet", "--wheel-dir", folder, ROOT], check=True, timeout=120
+    )
+    (wheel,) = folder.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(folder / "site")
+    return folder / "site"

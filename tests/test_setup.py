@@ -1,0 +1,358 @@
+"""Set-up: make from nothing, the wheel, Binder, the start of the page."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+from tests.conftest import ROOT
+from workbench import __version__
+from workbench.errors import WorkbenchError
+from workbench.ui import serve
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+PAGE = "workbench/ui/jupyter/nbconvert/templates/workbench"
+
+# A python that is asked for its version, makes a .venv of fakes, and pip that logs.
+FAKE_PYTHON = """#!/bin/sh
+case "$*" in
+  "-c import sys; sys.exit"*) exit {old} ;;
+  "-m venv .venv") mkdir -p .venv/bin; cp "$0" .venv/bin/python
+    printf '#!/bin/sh\\necho "ran $*" >> log\\n' > .venv/bin/workbench
+    chmod +x .venv/bin/workbench ;;
+  *--dry-run*) echo "looked" >> log; exit {missing} ;;
+  *) echo "$*" >> log ;;
+esac
+"""
+
+
+class Checkout:
+    """A folder with the Makefile and a fake python on an otherwise bare PATH."""
+
+    def __init__(self, folder: Path, *, old: int = 0, missing: int = 0) -> None:
+        self.folder = folder
+        shutil.copy(ROOT / "Makefile", folder)
+        shutil.copy(ROOT / "pyproject.toml", folder)
+        binaries = folder / "bin"
+        binaries.mkdir()
+        (binaries / "python3").write_text(FAKE_PYTHON.format(old=old, missing=missing))
+        (binaries / "python3").chmod(0o755)
+        for name in ("sh", "mkdir", "cp", "chmod", "touch", "sed", "rm"):
+            found = shutil.which(name)
+            assert found
+            (binaries / name).symlink_to(found)
+
+    def make(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        make = shutil.which("make")
+        assert make
+        return subprocess.run(
+            [make, *arguments],
+            cwd=self.folder,
+            env={"PATH": str(self.folder / "bin")},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+
+    def log(self) -> list[str]:
+        """Return what was run since the last look."""
+        path = self.folder / "log"
+        lines = path.read_text().splitlines() if path.exists() else []
+        path.unlink(missing_ok=True)
+        return lines
+
+
+needs_make = pytest.mark.skipif(
+    os.name != "posix" or not shutil.which("make"), reason="there is no make here"
+)
+
+
+@needs_make
+def test_make_app_installs_once_and_then_only_starts(tmp_path: Path) -> None:
+    checkout = Checkout(tmp_path)
+    assert checkout.make("app").returncode == 0
+    looked, installed, ran = checkout.log()
+    assert looked == "looked"
+    assert re.fullmatch(r"-m pip install torch==\S+ torchvision==\S+ -e \.", installed)
+    assert ran == "ran app"
+    assert checkout.make("app").returncode == 0
+    assert checkout.log() == ["ran app"]
+    assert checkout.make("lab").returncode == 0
+    assert checkout.log()[1:] == [installed + "[lab]", "ran app --lab"]
+    newer = (tmp_path / ".venv" / "installed").stat().st_mtime + 10
+    os.utime(tmp_path / "pyproject.toml", (newer, newer))
+    assert checkout.make("app").returncode == 0
+    assert checkout.log() == ["looked", installed, "ran app"]
+
+
+@needs_make
+def test_a_set_up_for_tests_does_for_the_app(tmp_path: Path) -> None:
+    checkout = Checkout(tmp_path)
+    assert checkout.make(".venv/installed-dev").returncode == 0
+    assert checkout.log()[1].endswith(" -e .[dev]")
+    assert checkout.make("app").returncode == 0
+    assert checkout.make("lab").returncode == 0
+    assert checkout.log() == ["ran app", "ran app --lab"]
+
+
+@needs_make
+def test_where_the_torch_pins_is_not_to_be_had_the_newest_is_taken(
+    tmp_path: Path,
+) -> None:
+    checkout = Checkout(tmp_path, missing=1)
+    done = checkout.make("app")
+    assert "taking the newest" in done.stdout
+    assert checkout.log()[1] == "-m pip install torch torchvision -e ."
+
+
+@needs_make
+def test_torch_can_be_chosen(tmp_path: Path) -> None:
+    checkout = Checkout(tmp_path)
+    checkout.make("app", "TORCH=torch==2.12.0 torchvision")
+    assert checkout.log()[1] == "-m pip install torch==2.12.0 torchvision -e ."
+
+
+@needs_make
+def test_without_a_python_that_will_do_make_says_so(tmp_path: Path) -> None:
+    done = Checkout(tmp_path, old=1).make("app")
+    assert done.returncode != 0
+    assert "no Python 3.11 or later" in done.stderr
+    assert not (tmp_path / ".venv").exists()
+
+
+@needs_make
+def test_a_failed_install_is_not_taken_for_done(tmp_path: Path) -> None:
+    checkout = Checkout(tmp_path)
+    python = tmp_path / "bin" / "python3"
+    python.write_text(python.read_text().replace('*) echo "$*" >> log', "*) exit 1"))
+    assert checkout.make("app").returncode != 0
+    assert checkout.make("app").returncode != 0
+    assert "ran app" not in checkout.log()
+
+
+@needs_make
+def test_make_alone_lists_the_targets(tmp_path: Path) -> None:
+    text = Checkout(tmp_path).make().stdout
+    for target in ("help", "app", "lab", "test", "check", "clean"):
+        assert re.search(rf"make {target}\t\w", text), target
+
+
+def torch_pins() -> list[Requirement]:
+    line = re.search(r"^TORCH \?= (.*)$", (ROOT / "Makefile").read_text(), re.M)
+    assert line
+    return [Requirement(word) for word in line[1].split()]
+
+
+def test_the_package_admits_the_torch_that_is_tested() -> None:
+    admitted = {r.name: r for r in map(Requirement, PROJECT["dependencies"])}
+    for pinned in torch_pins():
+        (version,) = (s.version for s in pinned.specifier)
+        assert version in admitted[pinned.name].specifier
+        assert not any(s.operator == "==" for s in admitted[pinned.name].specifier)
+
+
+def test_binder_has_every_dependency_in_a_version_that_the_package_admits() -> None:
+    text = (ROOT / "binder" / "environment.yml").read_text()
+    pins = dict(re.findall(r"^  - ([\w-]+)=([\d.]+)$", text, re.M))
+    assert pins.pop("python") in ("3.11", "3.12", "3.13")
+    pins["torch"] = pins.pop("pytorch-cpu")
+    for requirement in map(Requirement, PROJECT["dependencies"]):
+        assert pins.get(requirement.name) in requirement.specifier, requirement.name
+    for pinned in torch_pins():
+        assert pins[pinned.name] in pinned.specifier
+
+
+def test_repo2docker_takes_binder_for_a_conda_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pytest.importorskip("repo2docker", reason="repo2docker is not installed")
+    from repo2docker.app import Repo2Docker
+
+    monkeypatch.chdir(ROOT)
+    docker = Repo2Docker()
+    packs = (pack(docker.base_image) for pack in docker.buildpacks)
+    pack = next(pack for pack in packs if pack.detect())
+    assert type(pack).__name__ == "CondaBuildPack"
+    assert pack.python_version == "3.12"
+    pack.platform = "linux/amd64"
+    dockerfile = pack.render(build_args={})
+    assert "binder/environment.yml" in dockerfile
+    assert "binder/postBuild" in dockerfile
+    assert "binder/start" in dockerfile
+    for script in ("postBuild", "start"):
+        assert os.access(ROOT / "binder" / script, os.X_OK)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a shell script")
+@pytest.mark.parametrize(
+    ("limit", "threads"), [("2.5", "2"), ("0.5", "1"), (".5", "1"), (None, "1")]
+)
+def test_binder_starts_with_as_many_threads_as_cores(
+    limit: str | None, threads: str
+) -> None:
+    environment = {"PATH": os.environ["PATH"]} | ({"CPU_LIMIT": limit} if limit else {})
+    done = subprocess.run(
+        [ROOT / "binder" / "start", "sh", "-c", "echo $OMP_NUM_THREADS"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == threads
+
+
+def test_the_wheel_holds_all_that_the_page_needs(unpacked_wheel: Path) -> None:
+    shipped = {
+        path.relative_to(unpacked_wheel).as_posix()
+        for path in unpacked_wheel.rglob("*")
+        if path.is_file()
+    }
+    source = {
+        path.relative_to(ROOT).as_posix()
+        for path in (ROOT / "workbench").rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    assert source <= shipped
+    assert any(name.endswith(".study") for name in shipped)
+    shared = (
+        f"hessian_workbench-{__version__}.data/data/share/jupyter/"
+        "nbconvert/templates/workbench"
+    )
+    for path in (ROOT / PAGE).iterdir():
+        assert f"{shared}/{path.name}" in shipped
+    notebook = unpacked_wheel / "workbench" / "notebooks" / "workbench.ipynb"
+    assert json.loads(notebook.read_text())["nbformat"] == 4
+
+
+def test_the_installed_package_finds_its_own_notebook(
+    unpacked_wheel: Path, tmp_path: Path
+) -> None:
+    code = "from workbench.ui import serve; print(serve.find_notebook())"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(unpacked_wheel)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found = Path(done.stdout.strip())
+    assert found == unpacked_wheel / "workbench" / "notebooks" / "workbench.ipynb"
+    assert serve.find_notebook() == ROOT / "notebooks" / "workbench.ipynb"
+
+
+@pytest.fixture
+def taken() -> Iterator[int]:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        yield listener.getsockname()[1]
+
+
+def test_a_taken_port_is_avoided_unless_it_was_asked_for(
+    taken: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serve, "PORT", taken)
+    free = serve.choose_port(None)
+    assert free not in (0, taken)
+    assert serve.choose_port(free) == free
+    with pytest.raises(WorkbenchError, match=f"port {taken} is not to be had"):
+        serve.choose_port(taken)
+
+
+@pytest.mark.parametrize("port", [0, -1, 65536])
+def test_a_port_that_does_not_exist_is_refused(port: int) -> None:
+    with pytest.raises(WorkbenchError, match="1 to 65535"):
+        serve.choose_port(port)
+
+
+class SlowPage(http.server.BaseHTTPRequestHandler):
+    """Answers a page, and remembers which kernels were ended."""
+
+    ended: list[str]
+    status = 200
+
+    def do_GET(self) -> None:
+        self.send_response(self.status)
+        self.end_headers()
+        self.wfile.write(b'<script>{"kernelId": "abc-1"}</script>')
+
+    def do_DELETE(self) -> None:
+        self.ended.append(self.path)
+        self.send_response(204)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize(("screen", "opened"), [(True, 1), (False, 0)])
+def test_the_url_is_said_when_the_page_answers_and_not_before(
+    screen: bool,
+    opened: int,
+    taken: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    port = serve.choose_port(None)
+    url = f"http://127.0.0.1:{port}/"
+    browsers: list[str] = []
+    SlowPage.ended, SlowPage.status = [], 200
+    monkeypatch.setattr(serve, "has_screen", lambda: screen)
+    monkeypatch.setattr(serve.webbrowser, "open", browsers.append)
+    announcing = threading.Thread(target=serve._announce, args=(url, True))
+    announcing.start()
+    announcing.join(0.5)  # nothing listens yet
+    assert announcing.is_alive()
+    assert capsys.readouterr().out == ""
+    with http.server.HTTPServer(("127.0.0.1", port), SlowPage) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        announcing.join(10)
+        server.shutdown()
+    assert f"is at {url} " in capsys.readouterr().out
+    assert browsers == [url] * opened
+    assert SlowPage.ended == ["/api/kernels/abc-1"]
+
+
+def test_a_page_that_fails_is_not_announced(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    SlowPage.ended, SlowPage.status = [], 500
+    with http.server.HTTPServer(("127.0.0.1", 0), SlowPage) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        serve._announce(f"http://127.0.0.1:{server.server_port}/", True)
+        server.shutdown()
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "answers with an error" in err
+
+
+def test_without_a_screen_no_browser_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(sys, "platform", "linux")
+    assert not serve.has_screen()
+    monkeypatch.setenv("DISPLAY", ":0")
+    assert serve.has_screen()
+    monkeypatch.delenv("DISPLAY")
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert serve.has_screen()
+
+
+def test_the_changelog_tells_this_version() -> None:
+    assert re.search(
+        rf"^## \[{re.escape(__version__)}\]", (ROOT / "CHANGELOG.md").read_text(), re.M
+    )
