@@ -16,11 +16,12 @@ from workbench.jobs import Outcome, Step
 class FakeWork:
     """Training and measuring by the same interface, as quick or slow as wanted.
 
-    ``hold`` makes a step wait at its middle until ``free`` is set or it is cancelled.
+    ``hold`` makes a step wait at its middle until ``free`` is set or it is cancelled;
+    ``pace`` is the seconds an epoch takes.
     """
 
-    def __init__(self, *, hold: str = "", epochs: int = 4) -> None:
-        self.hold, self.epochs = hold, epochs
+    def __init__(self, *, hold: str = "", epochs: int = 4, pace: float = 0.0) -> None:
+        self.hold, self.epochs, self.pace = hold, epochs, pace
         self.free, self.held = threading.Event(), threading.Event()
         self.asked: list[tuple[str, Mapping[str, Any]]] = []
         self.raises: dict[str, Exception] = {}
@@ -42,6 +43,7 @@ class FakeWork:
         try:
             for epoch in range(1, self.epochs + 1):
                 control.check()
+                time.sleep(self.pace)
                 values = {
                     "epoch": epoch,
                     "loss": 1 / epoch,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -225,10 +226,14 @@ def test_what_an_older_job_still_says_is_dropped(bench: Bench) -> None:
     session.stop()
     seen: list[JobEvent] = []
     session.observe(lambda c: seen.append(c["new"]), names=["event"])
-    work.hold = ""
+    work.hold = "train"
+    work.held.clear()
     session.run()
+    bench.until_held()
+    time.sleep(0.05)
+    assert session.state == "running"
+    work.free.set()
     bench.until("idle")
-    wait_until(lambda: not bench.runner.busy)
     assert {e.number for e in seen if e is not None} == {2}
     assert session.notice.startswith("Trained")
 

@@ -301,8 +301,6 @@ def _extended(
         return history
     before = history.get("epoch", ())
     keep = sum(e == int(e) and e < values["epoch"] for e in before)
-    if before[keep:] == (values["epoch"],):
-        return history
     return {
         name: (*history.get(name, ())[:keep], float(values[name])) for name in names
     }

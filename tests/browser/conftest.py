@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import socket
@@ -41,6 +42,10 @@ def serving(folder: Path, more: str = "", **environment: str) -> Iterator[str]:
     env = os.environ | {"XDG_DATA_HOME": str(folder / "data"), "BROWSER": ""}
     env |= {"JUPYTER_RUNTIME_DIR": str(folder / "runtime")}
     env |= {"JUPYTER_CONFIG_DIR": str(folder / "config")} | environment
+    (folder / "config").mkdir(exist_ok=True)
+    root = {"ServerApp": {"allow_root": True}}  # in a container one may be root
+    config = folder / "config" / "jupyter_server_config.json"
+    config.write_text(json.dumps(root))
     server = subprocess.Popen(
         [sys.executable, "-c", START.format(port=port, more=more)],
         env=env,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Any
 
@@ -95,7 +94,7 @@ class Workbench:
 
     @property
     def problem(self) -> Locator:
-        return self.page.get_by_role("alert").filter(has_text=re.compile("."))
+        return self.page.locator(".workbench").get_by_role("alert")
 
     def expect_ready(self) -> None:
         expect(self.button("Train")).to_be_enabled()

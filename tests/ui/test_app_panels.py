@@ -72,7 +72,7 @@ def test_a_control_changes_its_setting_and_the_other_way_round(page: Page) -> No
 
 
 def test_a_bad_value_is_put_back_and_answered_in_the_red_box(page: Page) -> None:
-    page.settings.epochs.value = 5000
+    page.settings.epochs.value = 60
     assert page.settings.epochs.value == page.session.settings.epochs == 30
     assert visible(page.problem.widget)
     assert "from 1 to 50" in page.problem.text.value

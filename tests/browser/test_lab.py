@@ -1,0 +1,48 @@
+"""The same notebook in JupyterLab."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import serving
+from tests.browser.drive import Workbench
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("lab")
+    settings = folder / "config" / "lab" / "user-settings" / "@jupyterlab"
+    for name, values in {  # the notebook of the checkout stays as it is
+        "docmanager-extension/plugin": {"autosave": False},
+        "apputils-extension/notification": {"fetchNews": "false"},
+    }.items():
+        path = settings / f"{name}.jupyterlab-settings"
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps(values))
+    with serving(folder, ", lab=True") as url:
+        yield url
+
+
+def test_the_notebook_draws_the_example_in_jupyterlab(
+    lab: str, open_page: Callable[..., Page]
+) -> None:
+    page = open_page(lab)
+    page.locator(".jp-CodeCell").first.click(timeout=60_000)
+    idle = page.get_by_text(re.compile("Python 3.*Idle"))
+    expect(idle).to_be_visible(timeout=60_000)
+    page.keyboard.press("Shift+Enter")
+    workbench = Workbench(page).wait()
+    expect(workbench.badge).to_have_text("example")
+    workbench.button("Step ›").click()
+    workbench.until(lambda: workbench.state("level") == 1)
+    workbench.fill("Epochs", "7")
+    workbench.fill("Rate", "-1")
+    expect(workbench.problem).to_contain_text("Learning rate")
+    expect(workbench.field("Rate")).to_have_value("0.05")
