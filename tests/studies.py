@@ -9,6 +9,7 @@ never exceeds G), and the residual H alone is made up.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +36,7 @@ class _Gradients:
     loss: float
 
 
+@cache
 def make_study(
     num_classes: int = 10,
     num_gradients: int = 1500,
@@ -49,7 +51,7 @@ def make_study(
     signal: float = 3.0,
     seed: int = 0,
 ) -> Study:
-    """Make a study of logistic regression on clustered features.
+    """Make a study of logistic regression on clustered features, once a process.
 
     Args:
         num_classes: C.
@@ -65,7 +67,7 @@ def make_study(
         seed: The same seed gives the same study.
     """
     rng = np.random.default_rng(seed)
-    per_class = max(2, min(24, 600 // num_classes), -(-num_gradients // num_classes**2))
+    per_class = max(2, min(24, 240 // num_classes), -(-num_gradients // num_classes**2))
     grads = _gradients(rng, num_classes, per_class, signal)
     num_examples, _, dim = grads.delta.shape
     flat = grads.delta.reshape(-1, dim)
@@ -118,7 +120,7 @@ def make_study(
 def _gradients(
     rng: np.random.Generator, num_classes: int, per_class: int, signal: float
 ) -> _Gradients:
-    num_features = max(3, min(24, 240 // num_classes))
+    num_features = max(2, min(12, 200 // num_classes))
     centre = rng.standard_normal((num_classes, num_features))
     centre /= np.linalg.norm(centre, axis=1, keepdims=True)
     label = np.repeat(np.arange(num_classes), per_class)

@@ -30,8 +30,8 @@ def percent(share: float) -> str:
 
 def number(value: float) -> str:
     """Write a measured number with three digits, powers of ten in Unicode."""
-    if value == 0:
-        return "0"
+    if value == 0 or not math.isfinite(value):
+        return "0" if value == 0 else "not a number"
     if 0.001 <= abs(value) < 1000:
         return f"{value:#.3g}".rstrip(".").replace("-", "−")
     mantissa, exponent = f"{value:.2e}".split("e")

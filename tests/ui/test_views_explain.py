@@ -1,0 +1,144 @@
+"""What am I seeing: the sentences say what the numbers say."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tests.studies import make_study
+from workbench.ui.views.explain import explain
+from workbench.ui.views.words import count, number, percent
+
+
+def with_values(study, values, **levels):
+    """The study, with these leading eigenvalues of G and these levels' fields."""
+    G = replace(study.spectra["G"], eigenvalues=np.array(values, dtype=float))
+    changed = {w: replace(level, **levels) for w, level in study.levels.items()}
+    return replace(study, spectra=study.spectra | {"G": G}, levels=changed)
+
+
+@pytest.mark.parametrize(
+    ("num_outliers", "said"),
+    [
+        (10, "10 outliers</b>, as many as the 10 classes"),
+        (9, "9 outliers</b>, one fewer than the 10 classes"),
+        (4, "4 outliers</b>, neither the 10 classes nor one fewer"),
+        (1, "1 outlier</b>, neither"),
+        (0, "No outliers were found"),
+    ],
+)
+def test_the_count_of_outliers_is_told_beside_the_number_of_classes(num_outliers, said):
+    assert said in explain(make_study(num_outliers=num_outliers))
+
+
+def test_a_clear_gap_is_called_clear_and_a_narrow_one_is_not():
+    study = make_study(4, num_outliers=3)
+    rest = [0.9, 0.5, 0.1, 0.1, 0.1]
+    assert "a clear gap" in explain(with_values(study, [9, 8, 7, *rest]))
+    told = explain(with_values(study, [1.2, 1.1, 1.0, *rest]))
+    assert "no clear gap" in told
+    assert "1.1 times the next" in told
+
+
+def test_the_share_in_the_span_of_the_class_means_is_told_and_judged():
+    study = make_study()
+    many = len(study.levels["icml"].overlap)
+    for share, verdict in (
+        (0.97, "explain where they point"),
+        (0.7, "explain in part"),
+        (0.2, "do not explain"),
+    ):
+        told = explain(
+            with_values(
+                study, study.spectra["G"].eigenvalues, overlap=np.full(many, share)
+            )
+        )
+        assert f"{100 * share:.0f}\u00a0%" in told
+        assert verdict in told
+
+
+def test_the_size_of_the_class_part_is_told_in_each_convention_there_is():
+    told = explain(make_study())
+    assert [w in told for w in ("<i>slide</i>", "<i>icml</i>", "<i>jmlr</i>")] == [
+        True
+    ] * 3
+    alone = explain(make_study(weightings=("icml",)))
+    assert "<i>icml</i>" in alone
+    assert "jmlr" not in alone
+
+
+def test_outliers_that_stay_after_the_knock_out_are_said_to_stay():
+    study = make_study(4, num_outliers=3)
+    values = [9, 8, 7, 1, 1, 1, 1, 1]
+    stays, goes = np.array([8.9, 7.9, 6.9, 1.0]), np.array([1.0, 0.9, 0.9, 0.8])
+    told = explain(with_values(study, values, subtracted=stays, projected=goes))
+    assert "<b>all 3 outliers stay</b>" in told
+    assert "<b>all 3 outliers go</b>" in told
+    half = np.array([8.9, 1.0, 0.9, 0.8])
+    told = explain(with_values(study, values, subtracted=half, projected=goes))
+    assert "2 of 3 outliers go" in told
+
+
+def test_an_untrained_network_is_warned_about_and_a_trained_one_is_not():
+    assert "has not fitted its data" in explain(make_study(signal=0.1))
+    trained = make_study()
+    run = trained.run | {"train_loss": 0.01, "train_accuracy": 0.999}
+    assert "has not fitted" not in explain(replace(trained, run=run))
+    low = trained.run | {"train_loss": 0.01, "train_accuracy": 0.4}
+    assert "accuracy 40\u00a0%" in explain(replace(trained, run=low))
+
+
+def test_a_diverged_loss_is_warned_about():
+    study = make_study()
+    run = study.run | {"train_loss": float("nan")}
+    assert "has not fitted" in explain(replace(study, run=run))
+
+
+def test_what_a_file_says_is_escaped():
+    study = replace(make_study(), outlier_rule="<script>alert(1)</script>")
+    assert "<script>" not in explain(study)
+
+
+@pytest.mark.parametrize("num_classes", [2, 100])
+@pytest.mark.parametrize("exact", [True, False])
+def test_studies_of_every_size_are_explained(num_classes, exact):
+    assert explain(make_study(num_classes, exact=exact)).count("<p>") >= 3
+
+
+@pytest.mark.parametrize(
+    ("share", "said"),
+    [
+        (0, "0 %"),
+        (1, "100 %"),
+        (0.9995, "100 %"),
+        (0.997, "99.7 %"),
+        (0.62, "62 %"),
+        (0.031, "3.1 %"),
+        (0.00001, "below 0.1 %"),
+        (float("nan"), "–"),
+    ],
+)
+def test_a_share_is_rounded_but_never_to_all_or_nothing(share, said):
+    assert percent(share) == said.replace(" %", "\u00a0%")
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (0, "0"),
+        (0.03, "0.0300"),
+        (123.4, "123"),
+        (-1.5, "−1.50"),
+        (1.5e-7, "1.50 · 10⁻⁷"),
+        (123456, "1.23 · 10⁵"),
+    ],
+)
+def test_a_number_is_written_with_three_digits(value, said):
+    assert number(value) == said
+
+
+def test_a_count_takes_its_noun_along():
+    assert count(1, "class", "classes") == "1 class"
+    assert count(1500, "gradient") == "1,500 gradients"
