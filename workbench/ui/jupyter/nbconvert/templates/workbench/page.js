@@ -69,6 +69,12 @@
     kernel.statusChanged.connect((_, status) => {
       if (["restarting", "autorestarting", "dead"].includes(status)) end();
     });
+    // One that the server has ended, after hours without a sign of life, says nothing.
+    const look = async () => {
+      if (!ended && (await alive(kernel.id)) === false) end();
+    };
+    setInterval(look, 30000);
+    document.addEventListener("visibilitychange", look);
     let asking = false;
     kernel.connectionStatusChanged.connect(async () => {
       if (asking) return;
