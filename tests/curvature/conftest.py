@@ -1,0 +1,67 @@
+"""The small problems with their slow answers, computed once each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache, cached_property
+
+import pytest
+from torch import Tensor
+
+from tests import oracles
+from tests.cases import CASES, Problem
+from workbench.curvature.operators import operators
+from workbench.curvature.risk import EmpiricalRisk, empirical_risk
+
+
+@dataclass(frozen=True, eq=False)
+class Solved:
+    """A problem and what the oracles say of it. Shared by tests: not to be changed."""
+
+    name: str
+    problem: Problem
+
+    @cached_property
+    def risk(self) -> EmpiricalRisk:
+        problem = self.problem
+        return empirical_risk(
+            problem.model, problem.data, batch_size=problem.batch_size
+        )
+
+    @cached_property
+    def matrices(self) -> dict[str, Tensor]:
+        """What the operators of the package are as matrices."""
+        problem = self.problem
+        ops = operators(problem.model, problem.data, batch_size=problem.batch_size)
+        return {kind: operator.to_dense() for kind, operator in ops.items()}
+
+    @cached_property
+    def gradients(self) -> oracles.Gradients:
+        return oracles.gradients(self.problem)
+
+    @cached_property
+    def g(self) -> Tensor:
+        return oracles.gauss_newton(self.problem)
+
+    @cached_property
+    def hess(self) -> Tensor:
+        return oracles.hessian_by_autograd(self.problem)
+
+    def parts(self, weighting: str) -> oracles.Parts:
+        return oracles.parts(self.gradients, weighting)
+
+
+@cache
+def _solve(name: str) -> Solved:
+    return Solved(name, CASES[name]())
+
+
+@pytest.fixture(params=CASES)
+def case(request: pytest.FixtureRequest) -> Solved:
+    """Each problem in turn."""
+    return _solve(request.param)
+
+
+@pytest.fixture(params=["slide", "icml", "jmlr"])
+def weighting(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
