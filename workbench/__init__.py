@@ -12,7 +12,7 @@ __version__ = "0.1.0"
 _HOME = {
     "Checkpoint": "workbench.training.checkpoint",
     "Dataset": "workbench.training.data",
-    "MeasureSettings": "workbench.measure",
+    "MeasureSettings": "workbench.measurement",
     "Study": "workbench.study",
     "TrainConfig": "workbench.training.train",
     "Workbench": "workbench.ui.app",
@@ -21,7 +21,7 @@ _HOME = {
     "load_checkpoint": "workbench.training.checkpoint",
     "load_data": "workbench.training.data",
     "load_study": "workbench.study",
-    "measure": "workbench.measure",
+    "measure": "workbench.measurement",
     "train": "workbench.training.train",
 }
 __all__ = sorted(_HOME)

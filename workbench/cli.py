@@ -273,8 +273,8 @@ def measure(
     out = out or checkpoint.with_suffix(".study")
     _check_out(out, force)
     with _watched("Stopping.", f"{out} is not written") as (progress, control):
-        from workbench.measure import MeasureSettings
-        from workbench.measure import measure as measure_checkpoint
+        from workbench.measurement import MeasureSettings
+        from workbench.measurement import measure as measure_checkpoint
         from workbench.training.checkpoint import load_checkpoint
 
         settings = MeasureSettings(

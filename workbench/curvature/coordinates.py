@@ -12,7 +12,7 @@ from torch import Tensor
 from workbench.curvature.deltas import CrossClassMeans, cross_class_means
 from workbench.curvature.gram import TILE, Gram, gram, mean_coefficients, reflection
 from workbench.curvature.jacobian import gradient_rows, layer_gradients
-from workbench.curvature.risk import EmpiricalRisk
+from workbench.curvature.risk import EmpiricalRisk, evaluating
 from workbench.curvature.softmax import hessian_root
 from workbench.errors import WorkbenchError
 from workbench.linalg.operator import Dense, LinearOperator
@@ -26,6 +26,7 @@ class Coordinates:
     means: CrossClassMeans
     trace: float  # of G, exact
     gram: Gram | None  # where d is the number of gradients
+    root: Tensor | None  # likewise: L with L L^T the reduced Gram matrix
     method: str  # in words
 
 
@@ -49,11 +50,54 @@ def coordinates(
         plain, weighted = means.plain.double(), means.weighted.double()
         means = replace(means, plain=plain, weighted=weighted)
         trace = _check_trace(float(dense.matrix.trace()))
-        return Coordinates(dense, means, trace, None, "dense, exact")
+        return Coordinates(dense, means, trace, None, None, "dense, exact")
     means = cross_class_means(risk, lambda share: report(0.6 * share))
     trace = trace_gauss_newton(risk, lambda share: report(0.6 + 0.4 * share))
     _check_trace(trace)
-    return Coordinates(g, means, trace, None, "block Krylov")
+    return Coordinates(g, means, trace, None, None, "block Krylov")
+
+
+def primal_eigenvectors(
+    risk: EmpiricalRisk, place: Coordinates, vectors: Tensor
+) -> Tensor:
+    """Eigenvectors of G in R^P from those in the coordinates, up to their lengths.
+
+    A unit eigenvector z of ``L^T L`` is ``R^T L z`` over its length in R^P, with the
+    reduced gradients as the rows of R. One backward pass over the data a vector.
+
+    Args:
+        risk: Network and data.
+        place: What `coordinates` returned for them.
+        vectors: Eigenvectors in these coordinates, (d, m).
+
+    Returns:
+        (P, m), in the model's dtype.
+    """
+    if place.gram is None or place.root is None:
+        return vectors.to(risk.dtype)
+    probs = place.gram.probs
+    weights = (place.root @ vectors).view(len(probs), -1, vectors.shape[1])
+    cotangents = (hessian_root(probs) @ weights).to(risk.dtype)  # (N, C, m)
+    total = torch.zeros(
+        risk.dim, vectors.shape[1], dtype=risk.dtype, device=risk.device
+    )
+    parameters = list(risk.parameters.values())
+    seen = 0
+    with evaluating(risk.model):
+        for inputs, _ in risk.batches():
+            with torch.enable_grad():
+                logits = risk.model(inputs)
+            for column in range(vectors.shape[1]):
+                pulled = torch.autograd.grad(
+                    logits,
+                    parameters,
+                    cotangents[seen : seen + len(inputs), :, column],
+                    retain_graph=True,
+                    materialize_grads=True,
+                )
+                total[:, column] += risk.flatten(pulled)
+            seen += len(inputs)
+    return total
 
 
 def dense_gauss_newton(
@@ -130,6 +174,7 @@ def dual_coordinates(dual: Gram) -> Coordinates:
         means=CrossClassMeans(place(plain), place(weighted), mass, share),
         trace=float(g.trace()),
         gram=dual,
+        root=lower,
         method="dual, exact",
     )
 
