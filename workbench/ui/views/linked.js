@@ -17,7 +17,7 @@ const OUTLINE = [[0, 0], [0.75, 1], [0.9, 1], [0.6, 1]] // outline: awaited, rea
 
 const clamp = (value, low = 0, high = 1) => Math.min(high, Math.max(low, value))
 const ease = (t) => t * t * (3 - 2 * t)
-const mix = (from, to, t) => from + (to - from) * t
+const mix = (from, to, t) => from * (1 - t) + to * t // exact at both ends
 const calm = () => matchMedia("(prefers-reduced-motion: reduce)").matches
 const escape = (text) => String(text).replace(/[&<>"']/g, (sign) => `&#${sign.charCodeAt(0)};`)
 const rounded = (value, digits) => Number(value.toPrecision(digits)).toString().replace("-", "−")
@@ -245,6 +245,7 @@ class LinkedPair {
       this.drawTable()
     }
     if (reframed) this.drawFrame()
+    if (state.operator !== "G") this.forgetKnockOut()
     if (changed.has("knockout") && state.operator === "G") this.removeSticks()
     else if (picked || reframed) this.drawSticks()
     this.drawControls()
@@ -351,6 +352,11 @@ class LinkedPair {
       if (t < 1 && this.onPage) this.removing = requestAnimationFrame(tick)
     }
     tick(begin)
+  }
+
+  forgetKnockOut() {
+    cancelAnimationFrame(this.removing)
+    this.removed = null
   }
 
   drawSticks() {

@@ -1,0 +1,220 @@
+"""The browser's half of the linked pair, in a real browser and without a kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bokeh.embed import file_html
+from bokeh.resources import Resources
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from tests.chromium import find_chromium
+from tests.studies import make_study
+from workbench.ui.views.linked import LinkedView
+
+pytestmark = pytest.mark.browser
+NASTY = ("$$x$$<img src=x onerror=alert(1)>", "<script>alert(2)</script>", 'a&b "c"')
+STUDY = make_study()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(
+            executable_path=find_chromium(),
+            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
+        )
+        yield chromium
+        chromium.close()
+
+
+class Pair:
+    """The pair on a page of its own; every error and every request is an issue."""
+
+    def __init__(self, browser: Browser, folder: Path, study: Any, **page: Any) -> None:
+        file = folder / "pair.html"
+        html = file_html(
+            LinkedView(study).layout,
+            Resources(mode="inline"),
+            suppress_callback_warning=True,
+        )
+        file.write_text(html, encoding="utf-8")
+        self.issues: list[str] = []
+        self.page: Page = browser.new_page(
+            viewport={"width": 1180, "height": 1400}, **page
+        )
+        self.page.on("pageerror", lambda error: self.issues.append(str(error)))
+        self.page.on("dialog", lambda dialog: self.issues.append(dialog.message))
+        self.page.on("console", self._console)
+        self.page.on("request", self._request)
+        self.page.goto(file.as_uri())
+        self.page.wait_for_function(
+            "() => window.Bokeh?.documents[0]?.get_model_by_name('embedding')"
+            "?.inner_width > 50"
+        )
+
+    def _console(self, message: Any) -> None:
+        if message.type == "error":
+            self.issues.append(message.text)
+
+    def _request(self, request: Any) -> None:
+        if not request.url.startswith(("file:", "data:", "blob:")):
+            self.issues.append(request.url)
+
+    def read(self, name: str, path: str) -> Any:
+        return self.page.evaluate(
+            "([name, path]) => {"
+            "const model = Bokeh.documents[0].get_model_by_name(name);"
+            "const value = path.split('.').reduce((m, key) => m[key], model);"
+            "return ArrayBuffer.isView(value) ? [...value] : value}",
+            [name, path],
+        )
+
+    def press(self, name: str) -> None:
+        self.page.get_by_role("button", name=name, exact=True).click()
+
+    def click_at(self, figure: str, x: float, y: float) -> None:
+        place = self.page.evaluate(
+            "([name, x, y]) => {"
+            "const model = Bokeh.documents[0].get_model_by_name(name);"
+            "const view = Bokeh.index.find_one(model);"
+            "const box = view.el.getBoundingClientRect();"
+            "return [box.x + view.frame.x_scale.compute(x),"
+            "box.y + view.frame.y_scale.compute(y)]}",
+            [figure, x, y],
+        )
+        self.page.mouse.click(*place)
+
+    def until(self, name: str, path: str, wanted: Any) -> None:
+        for _ in range(100):
+            if (found := self.read(name, path)) == wanted:
+                return
+            self.page.wait_for_timeout(50)
+        raise AssertionError(f"{name}.{path} is {found}, not {wanted}")
+
+
+@pytest.fixture
+def pair(browser, tmp_path):
+    pair = Pair(browser, tmp_path, STUDY)
+    yield pair
+    pair.page.close()
+    assert pair.issues == []
+
+
+def test_a_class_and_an_outlier_are_picked_on_the_canvas_and_escape_clears(pair):
+    x, y = (pair.read("marks 2", f"data.{axis}")[3] for axis in "xy")
+    pair.click_at("embedding", x, y)
+    pair.until("classes", "active", [3])
+    shares = STUDY.levels["icml"].class_overlap[:10, 3]
+    width = pair.read("sticks", "data.width")
+    assert width.index(max(width)) == shares.argmax()
+    assert f"{100 * shares.max():.0f}\u00a0%" in pair.read("sticks", "data.label")
+    faded = pair.read("marks 0", "data.fill_alpha")
+    for c, alpha in zip(pair.read("marks 0", "data.c"), faded, strict=True):
+        assert (alpha > 0.5) == (c == 3)
+
+    stick = [pair.read("sticks", f"data.{column}")[0] for column in ("x", "top")]
+    pair.click_at("spectrum", *stick)
+    pair.until("outliers", "active", [0])
+    pair.until("classes", "active", [])
+    pair.click_at("overlap", 6, 2)
+    pair.until("classes", "active", [6])
+    pair.page.keyboard.press("Escape")
+    pair.until("classes", "active", [])
+    assert min(pair.read("marks 0", "data.fill_alpha")) > 0.5
+
+
+def test_the_buttons_do_what_the_mouse_does_and_say_so(pair):
+    pair.press("Dress")
+    pair.until("classes", "active", [3])
+    pressed = pair.page.get_by_role("button", pressed=True, name="Dress")
+    assert pressed.count() == 1
+    assert "The class mean of <b>Dress</b>" in pair.read("message", "text")
+    pair.press("Dress")
+    pair.until("classes", "active", [])
+    pair.press("Dress")
+    pair.press("Coat")
+    pair.until("classes", "active", [4])
+    pair.press("Clear")
+    pair.until("classes", "active", [])
+
+
+def test_steps_lead_forwards_backwards_and_on_from_midway(pair):
+    home = pair.read("marks 0", "data.home_x")
+    pair.press("Step ›")
+    pair.page.wait_for_timeout(600)
+    midway = pair.read("marks 0", "data.x")
+    target = pair.read("marks 0", "data.target_x")
+    assert 0 < pair.read("position", "value") < 1
+    assert midway != home
+    assert midway != target
+    pair.press("‹ Back")
+    pair.until("position", "value", 0)
+    assert pair.read("marks 0", "data.x") == pytest.approx(home, abs=1e-6)
+    pair.press("2×")
+    pair.press("Step ›")
+    pair.press("Step ›")
+    pair.until("position", "value", 2)
+    assert not pair.read("level 0", "visible")
+    assert not pair.read("level 1", "visible")
+    pair.press("Play")
+    pair.until("position", "value", 3)
+    pair.until("play", "label", "Play")
+
+
+def test_the_sticks_travel_when_the_class_part_is_taken_away_and_come_back(pair):
+    levels, G = STUDY.levels["icml"], STUDY.spectra["G"]
+    before = pair.read("sticks", "data.x")
+    pair.press("the class part")
+    pair.until("sticks", "data.x", levels.subtracted[:10].tolist())
+    pair.press("all its directions")
+    pair.until("sticks", "data.x", levels.projected[:10].tolist())
+    pair.press("Hess")
+    pair.until("knockout", "active", 0)
+    assert len(pair.read("sticks", "data.x")) == 20
+    pair.press("G")
+    pair.until("sticks", "data.x", before)
+    assert before == G.eigenvalues[:10].tolist()
+
+
+def test_without_motion_a_step_is_there_at_once(browser, tmp_path):
+    pair = Pair(browser, tmp_path, STUDY, reduced_motion="reduce")
+    pair.press("Step ›")
+    pair.page.wait_for_timeout(100)
+    assert pair.read("position", "value") == 1
+    pair.page.close()
+    assert pair.issues == []
+
+
+def test_names_of_classes_are_shown_and_never_run(browser, tmp_path):
+    pair = Pair(browser, tmp_path, make_study(3, class_names=NASTY))
+    for n in range(3):
+        pair.page.locator(".wb-classes button").nth(n).click()
+        pair.until("classes", "active", [n])
+    x, y = (pair.read("marks 2", f"data.{axis}")[0] for axis in "xy")
+    pair.click_at("embedding", x, y)
+    pair.page.wait_for_timeout(300)
+    assert pair.page.locator("img[onerror]").count() == 0
+    pair.page.close()
+    assert pair.issues == []
+
+
+@pytest.mark.parametrize("width", [390, 1024, 1440])
+def test_the_layout_fits_its_width(browser, tmp_path, width):
+    pair = Pair(browser, tmp_path, STUDY)
+    pair.page.set_viewport_size({"width": width, "height": 900})
+    pair.page.wait_for_timeout(400)
+    assert pair.page.evaluate("document.documentElement.scrollWidth") <= width
+    left, right = (
+        pair.page.evaluate(
+            "name => Bokeh.index.find_one(Bokeh.documents[0].get_model_by_name(name))"
+            ".el.getBoundingClientRect().top",
+            name,
+        )
+        for name in ("embedding", "spectrum")
+    )
+    assert (abs(left - right) < 120) == (width > 900)
+    pair.page.close()
