@@ -48,6 +48,7 @@ from workbench.training.checkpoint import Checkpoint
 from workbench.training.device import resolve_device
 
 DOUBLE_LIMIT = 5_000  # parameters up to which everything is measured in float64
+NUM_LOW = 5  # eigenvalues at the low end of Hess and H
 BLOCK_SIZE = 10  # vectors that share each forward pass
 EDGE = 20.0  # times tol for H: no gap sets its ends apart, so they converge slowly
 
@@ -312,6 +313,7 @@ class _Probe:
             start=start,
             block_size=BLOCK_SIZE,
             which=which,
+            k_low=NUM_LOW,
             generator=self.generator,
             report=falling,
         )

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from workbench import measure as measuring
+from workbench import measurement
 from workbench.control import Control, ProgressCallback
 from workbench.embedding import embed
 from workbench.jobs import Outcome
@@ -96,9 +96,9 @@ def measure(
     """
     keys = ("weighting", "embedding", "metric", "seed", "device")
     chosen = {key: settings[key] for key in keys if key in settings}
-    study = measuring.measure(
+    study = measurement.measure(
         load_checkpoint(settings["checkpoint"]),
-        measuring.MeasureSettings(**chosen),
+        measurement.MeasureSettings(**chosen),
         progress=progress,
         control=control,
     )

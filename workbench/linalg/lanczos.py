@@ -38,6 +38,7 @@ def top_eigenpairs(
     scale: float = 0.0,
     start: Tensor | None = None,
     which: Which = "LA",
+    k_low: int | None = None,
     block_size: int | None = None,
     max_matvecs: int | None = None,
     generator: torch.Generator | None = None,
@@ -58,13 +59,14 @@ def top_eigenpairs(
 
     Args:
         operator: The symmetric operator A.
-        k: How many pairs at the chosen end (at both ends for ``"BE"``).
+        k: How many pairs at the chosen end; for ``"BE"`` at the high one.
         tol: Stop when each residual is at most ``tol`` times the largest ``|theta|``.
         scale: Take at least this in its place: the size of the matrix that A is a
             part of, say.
         start: Columns that the subspace starts from, (dim, r); for G the class means
             are a good choice. Random columns fill it up to the block.
         which: ``"LA"`` largest, ``"SA"`` smallest (most negative), ``"BE"`` both ends.
+        k_low: For ``"BE"``, how many at the low end; by default k.
         block_size: Columns a step; by default those of ``start``, else 1. A block of
             as many columns as the largest multiplicity finds every copy.
         max_matvecs: Stop then; by default ``20 k + 100``, and never more than dim.
@@ -73,7 +75,7 @@ def top_eigenpairs(
             ``tol``.
 
     Returns:
-        k pairs (2k for ``"BE"``; fewer where dim is smaller), sorted by value.
+        k pairs (k + k_low for ``"BE"``; fewer where dim is smaller), sorted by value.
 
     Raises:
         WorkbenchError: If k is below 1, or the operator returns NaN.
@@ -86,7 +88,9 @@ def top_eigenpairs(
         raise WorkbenchError(f"top_eigenpairs: k = {k}; expected at least 1.")
     dim = operator.dim
     k = min(k, dim)
-    num_wanted = min(dim, 2 * k if which == "BE" else k)
+    high = 0 if which == "SA" else k
+    low = {"LA": 0, "SA": k, "BE": k if k_low is None else k_low}[which]
+    num_wanted = min(dim, high + low)
     limit = max(num_wanted, min(dim, max_matvecs or 20 * k + 100))
     first = _start(operator, start, block_size, generator)
     width = block_size or first.shape[1]
@@ -106,7 +110,7 @@ def top_eigenpairs(
         basis = torch.cat([basis, block], dim=1)
         images = torch.cat([images, image], dim=1)
         projected = _bordered(projected, basis.T @ image)
-        values, small = _chosen(projected, k, which)
+        values, small = _chosen(projected, high, low)
         turn = small.to(basis.dtype)
         vectors = basis @ turn
         errors = images @ turn - vectors * values.to(basis.dtype)
@@ -236,14 +240,10 @@ def _bordered(matrix: Tensor, columns: Tensor) -> Tensor:
     return grown
 
 
-def _chosen(matrix: Tensor, k: int, which: Which) -> tuple[Tensor, Tensor]:
-    """Eigenpairs of a small matrix at the wanted end, descending."""
+def _chosen(matrix: Tensor, high: int, low: int) -> tuple[Tensor, Tensor]:
+    """The highest and the lowest eigenpairs of a small matrix, descending."""
     values, vectors = torch.linalg.eigh(matrix)
     num = len(values)
-    chosen = set()
-    if which in ("LA", "BE"):
-        chosen |= set(range(max(num - k, 0), num))
-    if which in ("SA", "BE"):
-        chosen |= set(range(min(k, num)))
+    chosen = {*range(max(num - high, 0), num), *range(min(low, num))}
     index = torch.tensor(sorted(chosen, reverse=True), device=values.device)
     return values[index], vectors[:, index]
