@@ -82,10 +82,11 @@ class Dataset:
                 range, or a class has no example.
 
         Example:
-            >>> data = Dataset.from_tensors(torch.rand(4, 8, 8), torch.tensor([1, 0, 1, 0]))
+            >>> labels = torch.tensor([1, 0, 1, 0])
+            >>> data = Dataset.from_tensors(torch.rand(4, 8, 8), labels)
             >>> data.image_shape, data.labels
             ((1, 8, 8), tensor([0, 0, 1, 1]))
-        """  # noqa: E501 - the example's first line
+        """
         images = torch.as_tensor(images).detach().to("cpu", torch.float32)
         if images.ndim == 3:
             images = images[:, None]
