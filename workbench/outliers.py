@@ -5,31 +5,43 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+WINDOW = 5  # ratios of the bulk's first eigenvalues that a drop is held against
+
 
 def count_outliers(eigenvalues: NDArray[np.float64]) -> tuple[int, str]:
-    r"""Count the eigenvalues above the widest gap, as a ratio of neighbours.
+    r"""Count the eigenvalues before the sharpest drop: the elbow of the log scree plot.
 
-    .. math:: \hat\jmath = \arg\max_j \lambda_j / \lambda_{j+1}
+    .. math:: \hat\jmath = \arg\max_j \log\frac{\lambda_j}{\lambda_{j+1}}
+              - \frac15 \sum_{s=1}^{5} \log\frac{\lambda_{j+s}}{\lambda_{j+s+1}}
 
-    Knows nothing of classes, so that it can come out as C, C - 1 or anything else. A
-    ratio near 1 means that no gap sets outliers apart; the sentence says it.
+    Outliers may lie as far from each other as from the bulk, so the widest gap alone
+    often ends after the first; in the bulk neighbours are close, and the last drop
+    before it is the one that exceeds those that follow. Knows nothing of classes: it
+    can come out as C, C - 1 or anything else. The sentence gives both ratios; where
+    they are alike, no drop sets outliers apart.
 
     Args:
-        eigenvalues: Leading ones, positive, from largest to smallest, (m,).
+        eigenvalues: Leading ones, from largest to smallest, (m,); those not positive
+            are left out.
 
     Returns:
-        The count, 0 where there are fewer than two, and the rule in words.
+        The count, 0 where there are fewer than three, and the rule in words.
 
     Example:
-        >>> count_outliers(np.array([9.0, 8.0, 2.0, 1.9]))
-        (2, 'widest gap among the first 4 eigenvalues of G: lambda_2 / lambda_3 = 4.00')
+        >>> count_outliers(np.array([9.0, 6.0, 1.0, 0.9, 0.8, 0.75, 0.7, 0.65]))[0]
+        2
     """
     values = eigenvalues[eigenvalues > 0]
-    if len(values) < 2:
-        return 0, "fewer than two positive eigenvalues of G, so no gap"
-    ratios = values[:-1] / values[1:]
-    j = int(ratios.argmax()) + 1
+    if len(values) < 3:
+        return 0, "fewer than three positive eigenvalues of G, so no drop to compare"
+    drops = np.log(values[:-1] / values[1:])
+    window = min(WINDOW, len(drops) - 1)
+    after = np.array(
+        [drops[j + 1 : j + 1 + window].mean() for j in range(len(drops) - window)]
+    )
+    j = int((drops[: len(after)] - after).argmax()) + 1
     return j, (
-        f"widest gap among the first {len(values)} eigenvalues of G: "
-        f"lambda_{j} / lambda_{j + 1} = {ratios[j - 1]:.2f}"
+        f"sharpest drop among the first {len(values)} eigenvalues of G: "
+        f"lambda_{j} / lambda_{j + 1} = {np.exp(drops[j - 1]):.2f}, and "
+        f"{np.exp(after[j - 1]):.2f} on average for the {window} ratios after it"
     )
