@@ -232,9 +232,10 @@ def _jmlr(grads: Gradients) -> Parts:
 
 
 def apart(found: Tensor, expected: Tensor) -> float:
-    """Largest difference, over the largest entry expected."""
+    """Largest difference, over the largest entry expected; 0 if both are all zero."""
     assert found.shape == expected.shape, (found.shape, expected.shape)
-    return float((found - expected).abs().max() / expected.abs().max())
+    size = expected.abs().max().clamp(min=torch.finfo(expected.dtype).tiny)
+    return float((found - expected).abs().max() / size)
 
 
 def eigenvalues(matrix: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from tests import oracles
 from tests.cases import CASES, Problem
+from workbench.curvature.deltas import CrossClassMeans, cross_class_means
 from workbench.curvature.operators import operators
 from workbench.curvature.risk import EmpiricalRisk, empirical_risk
 
@@ -47,8 +48,18 @@ class Solved:
     def hess(self) -> Tensor:
         return oracles.hessian_by_autograd(self.problem)
 
+    @cached_property
+    def means(self) -> CrossClassMeans:
+        """What the package finds the first averages to be."""
+        return cross_class_means(self.risk)
+
     def parts(self, weighting: str) -> oracles.Parts:
-        return oracles.parts(self.gradients, weighting)
+        return _parts(self, weighting)
+
+
+@cache
+def _parts(case: Solved, weighting: str) -> oracles.Parts:
+    return oracles.parts(case.gradients, weighting)
 
 
 @cache

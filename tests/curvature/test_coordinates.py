@@ -1,0 +1,161 @@
+"""Other coordinates for G and the means: every number stays what it was."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from tests.cases import CASES, problem
+from tests.curvature.conftest import Solved
+from tests.oracles import apart, eigenvalues
+from workbench.curvature.coordinates import (
+    Coordinates,
+    coordinates,
+    dense_gauss_newton,
+    dual_coordinates,
+    trace_gauss_newton,
+)
+from workbench.curvature.deltas import averages
+from workbench.curvature.gram import gram
+from workbench.curvature.hierarchy import (
+    class_overlap,
+    hierarchy,
+    projected,
+    span_overlap,
+    subtracted,
+    within,
+)
+from workbench.curvature.operators import operators
+from workbench.curvature.risk import empirical_risk
+from workbench.errors import WorkbenchError
+from workbench.linalg.operator import Dense
+
+
+def dual(case: Solved) -> Coordinates:
+    return dual_coordinates(gram(case.risk))
+
+
+def matrix(place: Coordinates) -> torch.Tensor:
+    assert isinstance(place.g, Dense)
+    return place.g.matrix
+
+
+def test_eigenvalues_in_the_dual_are_those_of_g(case: Solved) -> None:
+    place = dual(case)
+    found, expected = eigenvalues(matrix(place)), eigenvalues(case.g)
+    num = min(len(found), len(expected))
+    assert apart(found[:num], expected[:num]) < 1e-9
+    assert float(found[num:].abs().sum()) < 1e-11 * float(expected[0])
+    assert abs(place.trace / float(case.g.trace()) - 1) < 1e-10
+
+
+def test_inner_products_of_the_means_are_kept_in_the_dual(
+    case: Solved, weighting: str
+) -> None:
+    found = averages(dual(case).means, weighting)
+    expected = case.parts(weighting)
+    ours = torch.cat([found.cross.flatten(0, 1), found.classes, found.everything[None]])
+    theirs = torch.cat(
+        [expected.cross.flatten(0, 1), expected.classes, expected.everything[None]]
+    )
+    assert apart(ours @ ours.T, theirs @ theirs.T) < 1e-9
+
+
+def test_overlaps_of_leading_eigenvectors_are_kept_in_the_dual(
+    case: Solved, weighting: str
+) -> None:
+    """Of eigenvectors whose eigenvalues stand apart: others are not determined."""
+    there, here = dual(case), Dense(case.g)
+    found = hierarchy(averages(there.means, weighting))
+    expected = hierarchy(averages(case.means, weighting))
+    values, vectors = torch.linalg.eigh(matrix(there))
+    plain_values, plain_vectors = torch.linalg.eigh(here.matrix)
+    num = 6
+    values, plain_values = values.flip(0)[: num + 1], plain_values.flip(0)[: num + 1]
+    gaps = (plain_values[:-1] - plain_values[1:]) / plain_values[0]
+    apart_from = torch.minimum(gaps, torch.cat([torch.ones(1).double(), gaps[:-1]]))
+    clear = apart_from > 1e-4
+    assert clear.any()
+    ours = vectors.flip(1)[:, :num][:, clear]
+    plain = plain_vectors.flip(1)[:, :num][:, clear]
+    for overlap in (class_overlap, span_overlap):
+        difference = overlap(found, ours) - overlap(expected, plain)
+        assert float(difference.abs().max()) < 1e-7
+
+
+def test_parts_and_knock_outs_have_the_same_eigenvalues_in_the_dual(
+    case: Solved, weighting: str
+) -> None:
+    place = dual(case)
+    found = hierarchy(averages(place.means, weighting))
+    expected = hierarchy(averages(case.means, weighting))
+    top = float(eigenvalues(case.g)[0])
+    for change in (within, subtracted, projected):
+        ours = eigenvalues(change(place.g, found).to_dense())
+        plain = eigenvalues(change(Dense(case.g), expected).to_dense())
+        num = min(len(ours), len(plain))
+        assert float((ours[:num] - plain[:num]).abs().max()) < 1e-8 * top
+
+
+def test_the_dense_matrix_is_g(case: Solved) -> None:
+    assert apart(dense_gauss_newton(case.risk).matrix, case.g) < 1e-12
+
+
+def test_the_trace_is_exact_without_the_matrix(case: Solved) -> None:
+    assert abs(trace_gauss_newton(case.risk) / float(case.g.trace()) - 1) < 1e-12
+
+
+@pytest.mark.parametrize(
+    ("name", "limit", "method"),
+    [
+        ("convolution", 10_000, "dual, exact"),  # N (C - 1) = 24 of P = 84
+        ("recomputed", 10_000, "dual, exact"),
+        ("wide_data", 10_000, "dense, exact"),
+        ("wide_data", 8, "dense, exact"),
+        ("wide_data", 7, "block Krylov"),
+        ("convolution", 24, "dual, exact"),
+        ("convolution", 23, "block Krylov"),
+    ],
+)
+def test_the_smallest_space_that_fits_is_chosen(
+    name: str, limit: int, method: str
+) -> None:
+    wide = problem(lambda: torch.nn.Linear(3, 2), (3,), (9, 4))  # P = 8, N = 13
+    found = wide if name == "wide_data" else CASES[name]()
+    risk = empirical_risk(found.model, found.data)
+    ops = operators(found.model, found.data)
+    shares: list[float] = []
+    place = coordinates(risk, ops["G"], limit, shares.append)
+    assert place.method == method
+    assert (place.gram is not None) == (method == "dual, exact")
+    assert isinstance(place.g, Dense) == (method != "block Krylov")
+    assert shares == sorted(shares)
+    assert shares[-1] == pytest.approx(1.0)
+    expected = ops["G"].to_dense()
+    values = eigenvalues(place.g.to_dense())
+    num = min(len(values), len(expected))
+    assert apart(values[:num], eigenvalues(expected)[:num]) < 1e-9
+    assert place.trace == pytest.approx(float(expected.trace()), rel=1e-9)
+
+
+def test_a_network_that_is_sure_of_everything_gets_a_sentence() -> None:
+    found = CASES["linear"]()
+    with torch.no_grad():
+        for parameter in found.model.parameters():
+            parameter *= 1e6
+    risk = empirical_risk(found.model, found.data)
+    g = operators(found.model, found.data)["G"]
+    for limit in (10_000, 30, 1):  # dual or dense, and neither
+        with pytest.raises(WorkbenchError, match="G is zero: every probability"):
+            coordinates(risk, g, limit, lambda share: None)
+
+
+def test_gradients_that_overflow_get_a_sentence() -> None:
+    found = CASES["unequal"]()
+    risk = empirical_risk(found.model, found.data)
+    dual = gram(risk)
+    broken = replace(dual, matrix=torch.full_like(dual.matrix, torch.nan))
+    with pytest.raises(WorkbenchError, match="NaN or infinite"):
+        dual_coordinates(broken)

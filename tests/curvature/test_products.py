@@ -1,0 +1,60 @@
+"""Inner products for the embedding, against explicit vectors."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.cases import CASES
+from tests.curvature.conftest import Solved
+from tests.oracles import apart
+from workbench.curvature import products
+from workbench.curvature.deltas import averages
+from workbench.curvature.gram import gram
+from workbench.curvature.products import dual_products, union_gram
+from workbench.curvature.risk import empirical_risk
+
+
+def explicit(case: Solved, chosen: Tensor, weighting: str) -> Tensor:
+    """The gradients of some examples, and all the means, one below the other."""
+    three = case.parts(weighting)
+    return torch.cat(
+        [
+            case.gradients.delta[chosen].flatten(0, 1),
+            three.cross.flatten(0, 1),
+            three.classes,
+            three.everything[None],
+        ]
+    )
+
+
+CHOSEN = torch.tensor([1, 4, 5, 8])
+
+
+def test_the_union_by_layers_is_that_of_explicit_vectors(
+    case: Solved, weighting: str
+) -> None:
+    vectors = explicit(case, CHOSEN, weighting)
+    means = vectors[len(CHOSEN) * case.problem.num_classes :]
+    found = union_gram(case.risk, case.problem.inputs[CHOSEN], means)
+    assert found.dtype == torch.float64
+    assert apart(found, vectors @ vectors.T) < 1e-11
+
+
+def test_the_union_from_the_dual_is_that_of_explicit_vectors(
+    case: Solved, weighting: str
+) -> None:
+    three = averages(case.means, weighting)
+    vectors = explicit(case, CHOSEN, weighting)
+    found = dual_products(gram(case.risk), CHOSEN, three)
+    assert apart(found, vectors @ vectors.T) < 1e-9
+
+
+def test_little_memory_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = CASES["residual"]()
+    risk = empirical_risk(problem.model, problem.data)
+    vectors = torch.randn(3, risk.dim).double()
+    whole = union_gram(risk, problem.inputs, vectors)
+    monkeypatch.setattr(products, "TILE", 1)
+    assert apart(union_gram(risk, problem.inputs, vectors), whole) < 1e-13

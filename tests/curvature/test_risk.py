@@ -1,0 +1,274 @@
+"""What is checked before anything is measured, and the loop over the data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import dropout
+from torch.utils.data import DataLoader, TensorDataset
+
+from tests.cases import CASES
+from tests.oracles import apart
+from workbench.control import Cancelled, Control
+from workbench.curvature.risk import EmpiricalRisk, empirical_risk, evaluating
+from workbench.errors import WorkbenchError
+
+INPUTS = torch.randn(12, 4, generator=torch.Generator().manual_seed(0))
+LABELS = torch.arange(12) % 3
+
+
+class Dropping(nn.Module):
+    """Drops at random, in eval mode too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(dropout(x, 0.5))
+
+
+class Centring(nn.Module):
+    """Takes the batch's mean away."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x - x.mean(0))
+
+
+class Pairs(nn.Module):
+    """Gives logits and features."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self.layer(x), x
+
+
+def plain() -> nn.Module:
+    return nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3))
+
+
+def changed(change: Callable[[nn.Module], Any]) -> nn.Module:
+    model = plain()
+    with torch.no_grad():
+        change(model)
+    return model
+
+
+def unnormed() -> nn.Module:
+    return nn.Sequential(
+        nn.Linear(4, 5), nn.BatchNorm1d(5, track_running_stats=False), nn.Linear(5, 3)
+    )
+
+
+def unnormed_images() -> nn.Module:
+    return nn.Sequential(
+        nn.Unflatten(1, (1, 2, 2)), nn.BatchNorm2d(1, track_running_stats=False),
+        nn.Flatten(), nn.Linear(4, 3),
+    )  # fmt: skip
+
+
+def spoilt(index: tuple[int, int], value: float) -> Tensor:
+    inputs = INPUTS.clone()
+    inputs[index] = value
+    return inputs
+
+
+NETWORKS: dict[str, tuple[Callable[[], nn.Module], str]] = {
+    "none": (nn.Identity, "has no parameter that requires a gradient"),
+    "frozen": (
+        lambda: plain().requires_grad_(False),
+        "has no parameter that requires a gradient",
+    ),
+    "nan": (
+        lambda: changed(lambda m: m[2].weight.fill_(torch.nan)),
+        "1 parameters hold NaN or infinite weights, the first is 2.weight",
+    ),
+    "infinite": (
+        lambda: changed(lambda m: [p.fill_(torch.inf) for p in m.parameters()]),
+        "4 parameters hold NaN or infinite weights, the first is 0.weight",
+    ),
+    "overflow": (
+        lambda: changed(lambda m: [p.fill_(3e38) for p in m.parameters()]),
+        "gives NaN or infinite logits",
+    ),
+    "nan_frozen": (
+        lambda: changed(
+            lambda m: m[0].requires_grad_(False).weight.fill_(torch.nan)
+        ),
+        "gives NaN or infinite logits",
+    ),
+    "two_dtypes": (
+        lambda: changed(lambda m: m[2].double()),
+        r"have dtypes \['torch.float32', 'torch.float64'\]",
+    ),
+    "random": (Dropping, "two passes over the same inputs give different logits"),
+    "mixing": (Centring, "depend on the others in its batch"),
+    "batch_norm": (unnormed, "set track_running_stats=True"),
+    "batch_norm_images": (unnormed_images, "set track_running_stats=True"),
+    "shape": (lambda: nn.Linear(7, 3), r"does not take inputs of shape \(8, 4\) \("),
+    "one_class": (
+        lambda: nn.Linear(4, 1),
+        r"an output of shape \(8, 1\); expected logits .* at least two classes",
+    ),
+    "images_out": (
+        lambda: nn.Sequential(nn.Linear(4, 6), nn.Unflatten(1, (2, 3))),
+        r"an output of shape \(8, 2, 3\)",
+    ),
+    "two_outputs": (Pairs, "an output of type tuple"),
+    "few_logits": (lambda: nn.Linear(4, 2), "label is 2 but the network has 2 logits"),
+    "many_logits": (lambda: nn.Linear(4, 5), r"classes \[3, 4\] have no example among"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_network_that_cannot_be_measured_gets_a_sentence(name: str) -> None:
+    build, sentence = NETWORKS[name]
+    with pytest.raises(WorkbenchError, match=sentence) as error:
+        empirical_risk(build(), (INPUTS, LABELS))
+    assert "\n" not in str(error.value)
+
+
+DATA: dict[str, tuple[Callable[[], Any], str]] = {
+    "missing": (
+        lambda: (INPUTS[:8], torch.tensor([0, 2, 0, 2, 2, 2, 0, 0])),
+        r"classes \[1\] have no example among the 8 given",
+    ),
+    "empty": (lambda: (INPUTS[:0], LABELS[:0]), "hold no example"),
+    "no_batch": (list, "hold no example"),
+    "nan": (
+        lambda: [(INPUTS, LABELS), (spoilt((3, 1), torch.nan), LABELS)],
+        "the inputs of examples 12 to 23 hold NaN or infinity",
+    ),
+    "infinite": (
+        lambda: (spoilt((11, 0), torch.inf), LABELS),
+        "the inputs of examples 0 to 11 hold NaN or infinity",
+    ),
+    "unlike": (lambda: (INPUTS, LABELS[:9]), "12 inputs and 9 labels"),
+    "unlike_batch": (lambda: [(INPUTS, LABELS[:9])], "12 inputs and 9 labels"),
+    "float_labels": (lambda: (INPUTS, LABELS.float()), "have dtype torch.float32"),
+    "one_hot": (
+        lambda: (INPUTS, torch.nn.functional.one_hot(LABELS)),
+        r"shape \(12, 3\)",
+    ),
+    "negative": (lambda: (INPUTS, LABELS - 1), "minimum -1"),
+    "generator": (
+        lambda: (pair for pair in [(INPUTS, LABELS)]),
+        "the data are a generator, which cannot be gone through several times",
+    ),
+    "iterator": (
+        lambda: iter(DataLoader(TensorDataset(INPUTS, LABELS))),
+        "cannot be gone through several times",
+    ),
+    "nothing": (lambda: None, "the data are a NoneType"),
+    "single": (
+        lambda: [(x, int(y)) for x, y in zip(INPUTS, LABELS, strict=True)],
+        "do not come in pairs of tensors",
+    ),
+    "unpaired": (lambda: [INPUTS, INPUTS, INPUTS], "do not come in pairs of tensors"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DATA)
+def test_data_that_cannot_be_measured_get_a_sentence(name: str) -> None:
+    make, sentence = DATA[name]
+    with pytest.raises(WorkbenchError, match=sentence) as error:
+        empirical_risk(plain(), make())
+    assert "\n" not in str(error.value)
+
+
+def test_a_batch_of_no_examples_gets_a_sentence() -> None:
+    with pytest.raises(WorkbenchError, match="batch_size is 0; expected at least 1"):
+        empirical_risk(plain(), (INPUTS, LABELS), batch_size=0)
+
+
+def test_counts_are_those_of_the_network_and_the_data() -> None:
+    model = plain()
+    model[0].bias.requires_grad_(False)  # type: ignore[index, union-attr]
+    labels = torch.tensor([0] * 7 + [1] * 4 + [2])
+    risk = empirical_risk(model.double(), (INPUTS, labels), batch_size=5)
+    assert (risk.num_examples, risk.num_classes, risk.dim) == (12, 3, 20 + 15 + 3)
+    assert risk.class_counts.tolist() == [7, 4, 1]
+    assert risk.dtype == torch.float64
+    assert list(risk.parameters) == ["0.weight", "2.weight", "2.bias"]
+    assert risk.num_activations == 5 + 5 + 3
+    assert [len(x) for x, _ in risk.batches()] == [5, 5, 2]
+    assert all(x.dtype == torch.float64 for x, _ in risk.batches())
+
+
+def test_class_batches_hold_each_example_once_with_its_class() -> None:
+    inputs = torch.arange(12.0)[:, None].expand(-1, 4)
+    risk = empirical_risk(plain(), (inputs, LABELS), batch_size=5)
+    seen = [(c, int(x[0])) for c, piece in risk.class_batches() for x in piece]
+    assert sorted(seen) == sorted((i % 3, i) for i in range(12))
+
+
+@pytest.mark.parametrize("num_vectors", [1, 10, 10**9])
+def test_pieces_are_the_batches_cut_further(num_vectors: int) -> None:
+    risk = empirical_risk(plain(), (INPUTS, LABELS), batch_size=5)
+    inputs, labels = zip(*risk.pieces(num_vectors), strict=True)
+    assert torch.equal(torch.cat(inputs), INPUTS)
+    assert torch.equal(torch.cat(labels), LABELS)
+    if num_vectors == 10**9:
+        assert len(inputs) == 12
+
+
+def test_a_flat_vector_is_split_in_the_order_of_the_parameters() -> None:
+    risk = empirical_risk(plain(), (INPUTS, LABELS))
+    vector = torch.arange(float(risk.dim))
+    split = risk.split(vector)
+    assert [tuple(t.shape) for t in split.values()] == [(5, 4), (5,), (3, 5), (3,)]
+    assert torch.equal(risk.flatten(list(split.values())), vector)
+    flat = nn.utils.parameters_to_vector(risk.model.parameters())
+    assert torch.equal(risk.flatten(list(risk.parameters.values())), flat)
+
+
+def test_modes_are_put_back_also_after_an_error() -> None:
+    model = CASES["attention"]().model
+    list(model.modules())[1].train()
+    modes = [module.training for module in model.modules()]
+    fused = torch.backends.mha.get_fastpath_enabled()
+    flash = torch.backends.cuda.flash_sdp_enabled()
+
+    def fail() -> None:
+        with evaluating(model):
+            assert not any(module.training for module in model.modules())
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fail()
+    assert [module.training for module in model.modules()] == modes
+    assert torch.backends.mha.get_fastpath_enabled() == fused
+    assert torch.backends.cuda.flash_sdp_enabled() == flash
+
+
+def test_probabilities_are_those_of_eval_mode_without_a_graph() -> None:
+    problem = CASES["batch_norm"]()
+    expected = problem.model(problem.inputs).softmax(1).detach()
+    risk = empirical_risk(problem.model.train(), problem.data)
+    found = risk.probabilities(problem.inputs)
+    assert not found.requires_grad
+    assert apart(found, expected) < 1e-14
+
+
+@pytest.mark.parametrize("loop", ["batches", "class_batches"])
+def test_cancel_is_obeyed_before_the_next_batch(loop: str) -> None:
+    control = Control()
+    risk = empirical_risk(plain(), (INPUTS, LABELS), batch_size=3, control=control)
+    going = getattr(EmpiricalRisk, loop)(risk)
+    next(going)
+    control.cancel()
+    taken: list[object] = []
+    with pytest.raises(Cancelled):
+        taken.extend(going)
+    assert len(taken) <= 2  # the rest of the first batch, by class
