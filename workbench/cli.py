@@ -40,6 +40,9 @@ app = typer.Typer(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
+    # Threads that spin while they wait cost two to three times the time as soon as
+    # anything else runs; kernels of the page inherit this. Read when torch is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     command = typer.main.get_command(app)
     try:
         status = command.main(arguments, prog_name="workbench", standalone_mode=False)
