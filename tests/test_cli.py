@@ -218,7 +218,7 @@ def test_a_second_ctrl_c_breaks_off_and_keeps_nothing(
     interrupting(monkeypatch, at=0.3, times=2)
     out = tmp_path / "run.ckpt"
     assert run(*SMALL[:-1], "200", "--out", out) == 130
-    assert "nothing is kept" in capsys.readouterr().err
+    assert "nothing was written" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 
@@ -230,7 +230,7 @@ def test_ctrl_c_ends_a_measurement_and_writes_nothing(
 ) -> None:
     interrupting(monkeypatch, at=0.1)
     assert run("measure", checkpoint, "--out", tmp_path / "run.study") == 130
-    assert "is not written" in capsys.readouterr().err
+    assert "nothing was written" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 

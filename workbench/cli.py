@@ -8,19 +8,15 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import sys
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from workbench import __version__
-from workbench.control import Cancelled, Control
+from workbench.control import Cancelled, Control, ProgressCallback
 from workbench.errors import WorkbenchError
 from workbench.study import WEIGHTINGS
 
@@ -48,11 +44,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status = command.main(arguments, prog_name="workbench", standalone_mode=False)
     except WorkbenchError as error:
         return _refuse(str(error))
+    except (Cancelled, KeyboardInterrupt, typer.Abort):
+        _say("Interrupted; nothing was written.")
+        return INTERRUPTED
     except _USAGE_ERROR as error:
         return _refuse(_usage(error))
-    except (KeyboardInterrupt, typer.Abort):
-        _say("Interrupted.")
-        return INTERRUPTED
     return int(status or 0)
 
 
@@ -184,7 +180,9 @@ def train(
                 f"train: --resume goes on with the data, network and seed of {resume}; "
                 f"leave out {', '.join(extra)}."
             )
-    with _watched("Stopping; what was learnt is kept.") as (progress, control):
+    from workbench.terminal import watched
+
+    with watched("Stopping; what was learnt is kept.") as (progress, control):
         if resume is not None:
             checkpoint = _resumed(
                 resume, {**given, "device": device}, progress, control
@@ -216,7 +214,7 @@ def _trained(
     source: dict[str, Any],
     model: str,
     given: dict[str, Any],
-    progress: Any,
+    progress: ProgressCallback,
     control: Control,
 ) -> Checkpoint:
     """Train a fresh network."""
@@ -232,7 +230,7 @@ def _trained(
 
 
 def _resumed(
-    path: Path, given: dict[str, Any], progress: Any, control: Control
+    path: Path, given: dict[str, Any], progress: ProgressCallback, control: Control
 ) -> Checkpoint:
     """Go on with a checkpoint."""
     from workbench.training.checkpoint import load_checkpoint
@@ -275,7 +273,9 @@ def measure(
     """Measure a checkpoint: its spectra, its three averages, the picture of both."""
     out = out or checkpoint.with_suffix(".study")
     _check_out(out, force)
-    with _watched("Stopping.", f"{out} is not written") as (progress, control):
+    from workbench.terminal import watched
+
+    with watched("Stopping.") as (progress, control):
         from workbench.measurement import MeasureSettings
         from workbench.measurement import measure as measure_checkpoint
         from workbench.training.checkpoint import load_checkpoint
@@ -346,29 +346,3 @@ def _check_out(path: Path, force: bool) -> None:
         raise WorkbenchError(
             f"--out: {path} exists; choose another name, or --force to write over it."
         )
-
-
-@contextmanager
-def _watched(stopping: str, lost: str = "nothing is kept") -> Iterator[tuple[Any, Any]]:
-    """Show progress, and let Ctrl-C cancel the work; a second one breaks it off."""
-    from workbench.terminal import ProgressDisplay
-
-    control = Control()
-
-    def interrupt(signum: int, frame: FrameType | None) -> None:
-        if control.cancelled:
-            raise KeyboardInterrupt
-        control.cancel()
-        display.say(f"{stopping} Ctrl-C again breaks off at once.")
-
-    before = signal.signal(signal.SIGINT, interrupt)
-    try:
-        with warnings.catch_warnings(), ProgressDisplay() as display:
-            # torch.func.jvp compiles helpers when first called; torch warns of itself.
-            warnings.filterwarnings("ignore", r".*torch\.jit\.script", FutureWarning)
-            yield display, control
-    except (Cancelled, KeyboardInterrupt):
-        _say(f"Interrupted; {lost}.")
-        raise typer.Exit(INTERRUPTED) from None
-    finally:
-        signal.signal(signal.SIGINT, before)

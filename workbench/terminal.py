@@ -1,9 +1,13 @@
-"""What the command line shows: how far work has come, and a study as tables."""
+"""What the command line shows and hears: progress, Ctrl-C, and a study as tables."""
 
 from __future__ import annotations
 
+import signal
 import time
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 from rich.console import Console
@@ -12,7 +16,7 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 from rich.text import Text
 
-from workbench.control import Progress
+from workbench.control import Cancelled, Control, Progress, ProgressCallback
 from workbench.timing import TimeLeft
 
 _EVERY = 10.0  # seconds between two lines where no bar can be drawn
@@ -73,6 +77,36 @@ class ProgressDisplay:
     def say(self, sentence: str) -> None:
         """Write one line above the bar."""
         self._console.print(Text(sentence), soft_wrap=True)
+
+
+@contextmanager
+def watched(stopping: str) -> Iterator[tuple[ProgressCallback, Control]]:
+    """Show progress, and let Ctrl-C cancel the work; a second one breaks it off.
+
+    Args:
+        stopping: What to say at the first Ctrl-C.
+
+    Raises:
+        Cancelled: At the second.
+    """
+    control = Control()
+
+    def interrupt(signum: int, frame: FrameType | None) -> None:
+        if control.cancelled:
+            raise KeyboardInterrupt
+        control.cancel()
+        display.say(f"{stopping} Ctrl-C again breaks off at once.")
+
+    before = signal.signal(signal.SIGINT, interrupt)
+    try:
+        with warnings.catch_warnings(), ProgressDisplay() as display:
+            # torch.func.jvp compiles helpers when first called; torch warns of itself.
+            warnings.filterwarnings("ignore", r".*torch\.jit\.script", FutureWarning)
+            yield display, control
+    except KeyboardInterrupt:
+        raise Cancelled from None
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _words(progress: Progress, left: float | None) -> list[str]:

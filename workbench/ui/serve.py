@@ -98,8 +98,8 @@ def _start_voila(notebook: Path, port: int, browser: bool) -> None:
         "--Voila.port_retries=0",
         f"--Voila.config_file_paths={_JUPYTER}",
         "--Voila.log_level=ERROR",
-        # The next page's kernel is started, and its page drawn, ahead of need. A page that
-        # wants its query string asks voila.utils.get_query_string(), which waits for it.
+        # The next page's kernel is started, and its page drawn, ahead of need. A page
+        # that wants its query string asks voila.utils.get_query_string(): it waits.
         "--VoilaConfiguration.preheat_kernel=True",
         "--no-browser",
     ]
