@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,18 @@ def test_a_run_leaves_a_checkpoint_and_the_study_of_it(tmp_path: Path) -> None:
         fractions = [e.progress.fraction for e in events if e.step == step]
         assert fractions == sorted(fractions)
         assert fractions[-1] == pytest.approx(1.0)
+
+
+def test_the_threads_of_torch_sleep_while_they_wait() -> None:
+    """Set before torch is there, or it would not be heard."""
+    code = (
+        "import os, sys; os.environ.pop('OMP_WAIT_POLICY', None)\n"
+        "from workbench.jobs import load_work\n"
+        "assert 'torch' not in sys.modules\n"
+        "load_work()\n"
+        "assert os.environ['OMP_WAIT_POLICY'] == 'PASSIVE'"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_measuring_again_reads_the_checkpoint_and_writes_beside_it(

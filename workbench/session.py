@@ -7,7 +7,6 @@ told one thing at a time.
 
 from __future__ import annotations
 
-import importlib
 import importlib.resources
 import logging
 import os
@@ -24,7 +23,7 @@ import platformdirs
 import traitlets
 
 from workbench.errors import WorkbenchError
-from workbench.jobs import JobEvent, JobRecord, explain_failure
+from workbench.jobs import JobEvent, JobRecord, explain_failure, load_work
 from workbench.runner import JobRunner
 from workbench.settings import CONVENTIONS, Limits, RunSettings
 from workbench.study import Study, load_study
@@ -275,7 +274,7 @@ class Session(traitlets.HasTraits):
 
 def _warm_up() -> None:
     try:
-        importlib.import_module("workbench.work").warm_up()
+        load_work().warm_up()
     except Exception:  # the run itself will say what is wrong
         _log.exception("warming up failed")
 
