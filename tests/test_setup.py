@@ -313,6 +313,7 @@ def test_the_url_is_said_when_the_page_answers_and_not_before(
     SlowPage.ended, SlowPage.status = [], 200
     monkeypatch.setattr(serve, "has_screen", lambda: screen)
     monkeypatch.setattr(serve.webbrowser, "open", browsers.append)
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{taken}")  # not to be asked
     announcing = threading.Thread(target=serve._announce, args=(url, True))
     announcing.start()
     announcing.join(0.5)  # nothing listens yet

@@ -18,7 +18,13 @@ from http.cookiejar import CookieJar
 from importlib.util import find_spec
 from pathlib import Path
 from urllib.error import HTTPError, URLError
-from urllib.request import HTTPCookieProcessor, OpenerDirector, Request, build_opener
+from urllib.request import (
+    HTTPCookieProcessor,
+    OpenerDirector,
+    ProxyHandler,
+    Request,
+    build_opener,
+)
 
 from workbench.errors import WorkbenchError
 
@@ -161,7 +167,8 @@ def _in_background(target: object, *arguments: object) -> None:
 def _announce(url: str, browser: bool) -> None:
     """Say where the page is once it really answers, and open a browser there."""
     began = time.monotonic()
-    session = build_opener(HTTPCookieProcessor(jar := CookieJar()))
+    # Without a proxy: this machine reaches itself.
+    session = build_opener(HTTPCookieProcessor(jar := CookieJar()), ProxyHandler({}))
     while time.monotonic() - began < 120:
         try:
             with session.open(url, timeout=120) as answer:
