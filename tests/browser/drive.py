@@ -41,6 +41,7 @@ class Workbench:
         return self.page.evaluate(
             f"([name, path]) => {{const model = ({_MODEL})(name); "
             "const value = path.split('.').reduce((m, key) => m[key], model); "
+            "if (value === undefined) throw new Error(`no ${path} in ${name}`); "
             "return ArrayBuffer.isView(value) ? [...value] : value}",
             [name, path],
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -108,18 +109,18 @@ def test_training_on_digits_from_the_click_to_the_new_picture(
     workbench: Workbench,
 ) -> None:
     page = workbench.page
-    before = workbench.read("eigenvalues G", "data.x")
+    before = workbench.read("sticks", "data.x")
     workbench.fill("Per class", "30")
     workbench.fill("Epochs", "8")
     workbench.button("Train").click()
     expect(page.get_by_role("progressbar")).to_be_visible()
-    expect(page.get_by_text("left, then measuring").or_(page.get_by_text("so far")))
+    expect(page.locator(".wb-stage")).to_contain_text(re.compile(" left| so far"))
     expect(page.locator(".wb-curves figure")).to_have_count(2, timeout=60_000)
     # The pictures answer while the kernel works.
     workbench.button("Step ›").click()
     workbench.until(lambda: workbench.state("level") == 1, seconds=2)
     expect(workbench.badge).to_have_text("your run", timeout=120_000)
-    workbench.until(lambda: workbench.read("eigenvalues G", "data.x") != before)
+    workbench.until(lambda: workbench.read("sticks", "data.x") != before)
     expect(page.locator(".wb-about")).to_contain_text("30 a class · 8 epochs")
     expect(workbench.problem).to_have_count(0)
     workbench.expect_ready()
