@@ -1,0 +1,154 @@
+"""The page as a whole: what is shown follows the session, with real widgets."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import ipywidgets as w
+import pytest
+
+from tests.fake_work import FakeWork, wait_until
+from tests.studies import make_study
+from workbench.runner import JobRunner
+from workbench.session import Session
+from workbench.ui.app import Workbench, run_in_words
+
+
+def make_page(folder: Path, work: FakeWork | None = None, **study: Any) -> Workbench:
+    runner = JobRunner(find=(work or FakeWork()).find, interval=0)
+    session = Session(folder=folder, runner=runner, warm_up=False)
+    session.show(make_study(3, 40, **study), is_example=True)
+    return Workbench(session)
+
+
+def test_the_head_says_whether_it_is_the_example(tmp_path: Path) -> None:
+    page = make_page(tmp_path)
+    assert ">example<" in page.head.widget.value
+    page.session.show(make_study(2, 30))
+    assert ">your run<" in page.head.widget.value
+    assert ">example<" not in page.head.widget.value
+
+
+def test_the_head_escapes_what_a_study_says_of_itself(tmp_path: Path) -> None:
+    page = make_page(tmp_path)
+    study = make_study(2, 30)
+    study.run["data"] = "folder:<img src=x onerror=alert(1)>"
+    page.session.show(study)
+    assert "<img" not in page.head.widget.value
+    assert "&lt;img" in page.head.widget.value
+
+
+def test_a_run_is_told_as_far_as_it_is_known() -> None:
+    run = {"data": "digits", "model": "mlp", "per_class": 100, "epochs": 30}
+    told = "digits · mlp · 100 a class · 30 epochs"
+    assert run_in_words(run) == told
+    assert run_in_words(run | {"train_accuracy": 0.999}) == f"{told} · accuracy 99.9%"
+    assert run_in_words({}) == ""
+
+
+def test_a_new_study_is_drawn_in_the_same_layout_and_told_in_words(
+    tmp_path: Path,
+) -> None:
+    page = make_page(tmp_path)
+    pictures, words = page.study.widget.children
+    before = words.value
+    assert "What am I seeing?" in before
+    page.job.train.click()
+    wait_until(lambda: page.session.state == "idle")
+    assert page.session.problem is None
+    assert page.study.widget.children[0] is pictures
+    assert page.study._view is not None
+    assert page.study._view.study is page.session.study
+    page.session.show(make_study(4, 40))
+    assert words.value != before
+    assert words.value.count('scope="col"') == 4 + 1
+
+
+def test_another_convention_redraws_the_levels_and_the_table(tmp_path: Path) -> None:
+    page = make_page(tmp_path)
+    before = page.study.words.value
+    page.measuring.weighting.value = "jmlr"
+    assert page.study._view is not None
+    assert page.study._view.weighting == "jmlr"
+    assert page.study.words.value != before
+    assert page.session.problem is None
+
+
+def test_a_convention_that_was_not_measured_is_said_and_the_picture_stays(
+    tmp_path: Path,
+) -> None:
+    page = make_page(tmp_path, weightings=("icml",))
+    page.measuring.weighting.value = "slide"
+    assert "holds icml and not slide" in page.problem.text.value
+    assert page.study._view is not None
+    assert page.study._view.weighting == "icml"
+    page.measuring.weighting.value = "icml"
+    page.job.train.click()
+    wait_until(lambda: page.session.state == "idle")
+    assert page.session.problem is None
+
+
+def test_a_page_without_a_study_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workbench.session.EXAMPLE", "missing.study")
+    session = Session(folder=tmp_path, warm_up=False)
+    page = Workbench(session)
+    assert "press Train" in page.study.words.value
+    assert "missing.study" in page.problem.text.value
+
+
+def test_the_shipped_example_is_what_opens(tmp_path: Path) -> None:
+    page = Workbench(Session(folder=tmp_path, warm_up=False))
+    study = page.session.study
+    assert study is not None
+    assert study.run["data"] == "digits"
+    assert page.session.is_example
+    assert page.session.problem is None
+
+
+def test_show_displays_the_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[w.Widget] = []
+    monkeypatch.setattr("workbench.ui.app.display", shown.append)
+    page = make_page(tmp_path)
+    page.show()
+    assert shown == [page.widget]
+
+
+def test_the_style_holds_the_colours_of_the_theme(tmp_path: Path) -> None:
+    style = make_page(tmp_path).widget.children[0].value
+    assert "--wb-accent:#" in style
+    assert "</style>" in style
+    used = {part.split(")")[0].split(",")[0] for part in style.split("var(")[1:]}
+    given = {part.split(":")[0].strip() for part in style.replace("{", ";").split(";")}
+    assert {name for name in used if name.startswith("--wb-")} <= given
+
+
+def test_the_page_is_built_without_torch() -> None:
+    code = (
+        "import sys\n"
+        "from workbench import Workbench\n"
+        "page = Workbench()\n"
+        "assert page.session.study is not None, page.session.problem\n"
+        "heavy = {'torch', 'torchvision', 'umap', 'sklearn', 'numba'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("said", ["0", "1"])
+def test_a_hub_can_say_by_its_environment_that_nothing_is_warmed_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str
+) -> None:
+    calls: list[int] = []
+    monkeypatch.setattr("workbench.session._warm_up", lambda: calls.append(1))
+    monkeypatch.setenv("WORKBENCH_WARM_UP", said)
+    Workbench().settings.seed.value = 3
+    if said == "1":
+        wait_until(lambda: bool(calls))
+    assert len(calls) == int(said)
