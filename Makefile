@@ -10,7 +10,7 @@ PYTHON ?=
 
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help app lab test check clean
+.PHONY: help app lab test check pictures clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' Makefile
@@ -30,6 +30,10 @@ check: .venv/installed-dev ## ruff, mypy and import-linter
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+
+pictures: .venv/installed-dev ## take the README's picture from the real page
+	$(BIN)/python tests/chromium.py
+	$(BIN)/python -m tests.browser.pictures
 
 clean: ## remove .venv and everything else that these targets made
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
