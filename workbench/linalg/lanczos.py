@@ -13,6 +13,7 @@ from workbench.errors import WorkbenchError
 from workbench.linalg.operator import LinearOperator
 
 TINY = 1e-300
+LOOK = 10  # steps of the look outside an invariant subspace
 Which = Literal["LA", "SA", "BE"]
 Status = Literal["converged", "max_steps", "breakdown"]
 
@@ -46,12 +47,14 @@ def top_eigenpairs(
 ) -> EigenPairs:
     r"""Leading eigenpairs of a symmetric operator by a block Krylov subspace.
 
-    Grows an orthonormal basis Q, keeps ``W = A Q``, and takes Ritz pairs of ``Q^T A Q``.
-    The next block holds the largest residuals ``W s - theta Q s`` of the wanted pairs,
-    orthogonalised twice against all of Q: from a block of start vectors these are the
-    next directions of span{V, A V, A^2 V, ...}. The residuals are formed from W, not
-    from a recurrence, so that they hold also where orthogonality is only as good as
-    float32, at no further matvec.
+    Grows an orthonormal basis Q, keeps ``W = A Q``, and takes Ritz pairs of
+    ``Q^T A Q``. The next block holds the largest residuals ``W s - theta Q s`` of the
+    wanted pairs, orthogonalised twice against all of Q: from a block of start vectors
+    these are the next directions of span{V, A V, A^2 V, ...}. The residuals are formed
+    from W, not from a recurrence, so that they hold also where orthogonality is only as
+    good as float32, at no further matvec. Where the subspace turns out to be invariant,
+    a random vector and its images are added, until they bring no new pair: so multiple
+    eigenvalues are found one copy after the other.
 
     .. math:: \min_\mu |\mu - \theta| \le \|A v - \theta v\|, \quad \|v\| = 1
 
@@ -68,7 +71,7 @@ def top_eigenpairs(
         which: ``"LA"`` largest, ``"SA"`` smallest (most negative), ``"BE"`` both ends.
         k_low: For ``"BE"``, how many at the low end; by default k.
         block_size: Columns a step; by default those of ``start``, else 1. A block of
-            as many columns as the largest multiplicity finds every copy.
+            as many columns as the largest multiplicity finds every copy at once.
         max_matvecs: Stop then; by default ``20 k + 100``, and never more than dim.
         generator: Source of the random start.
         report: Called after each step with the worst residual over its bound, times
@@ -78,7 +81,8 @@ def top_eigenpairs(
         k pairs (k + k_low for ``"BE"``; fewer where dim is smaller), sorted by value.
 
     Raises:
-        WorkbenchError: If k is below 1, or the operator returns NaN.
+        WorkbenchError: If k is below 1, there is no such ``which``, ``start`` does not
+            fit, or the operator returns NaN.
 
     Reference:
         Parlett (1998), The Symmetric Eigenvalue Problem, chapters 4 and 13;
@@ -86,18 +90,25 @@ def top_eigenpairs(
     """
     if k < 1:
         raise WorkbenchError(f"top_eigenpairs: k = {k}; expected at least 1.")
+    if which not in ("LA", "SA", "BE"):
+        raise WorkbenchError(
+            f"top_eigenpairs: which = {which!r}; expected LA, SA or BE."
+        )
     dim = operator.dim
     k = min(k, dim)
     high = 0 if which == "SA" else k
     low = {"LA": 0, "SA": k, "BE": k if k_low is None else k_low}[which]
     num_wanted = min(dim, high + low)
     limit = max(num_wanted, min(dim, max_matvecs or 20 * k + 100))
+    generator = generator or torch.Generator().manual_seed(0)
     first = _start(operator, start, block_size, generator)
     width = block_size or first.shape[1]
     block = _orthonormal(first, None)
     basis = block.new_empty(dim, 0)
     images = block.new_empty(dim, 0)
     projected = torch.empty(0, 0, dtype=torch.float64, device=block.device)
+    known: Tensor | None = None  # the values before the last look outside
+    steps = 0  # left of that look
     while True:
         if block.shape[1] == 0:  # an invariant subspace: look outside it
             block = _orthonormal(_random(operator, 1, generator), basis)
@@ -126,6 +137,15 @@ def top_eigenpairs(
         if size < num_wanted:
             continue
         if worst <= 1 or size >= limit or block.shape[1] == 0:
+            if size < limit and _invariant(basis, images, projected):
+                if known is None or float((values - known).abs().max()) > bound:
+                    known, steps = values, LOOK  # copies, and what start has no part in
+                    block = block[:, :0]
+                    continue
+            elif size < limit and steps > 0:
+                steps -= 1
+                block = _orthonormal(image, basis)
+                continue
             exact = size == dim or (worst > 1 and size < limit)
             status: Status = "converged" if worst <= 1 else "max_steps"
             if exact:
@@ -186,9 +206,14 @@ def _start(
     operator: LinearOperator,
     start: Tensor | None,
     block_size: int | None,
-    generator: torch.Generator | None,
+    generator: torch.Generator,
 ) -> Tensor:
     """The first block: the given columns, filled up with random ones."""
+    if start is not None and (start.ndim != 2 or len(start) != operator.dim):
+        raise WorkbenchError(
+            f"top_eigenpairs: start has shape {tuple(start.shape)}; expected columns "
+            f"of {operator.dim} rows."
+        )
     given = 0 if start is None else start.shape[1]
     size = min(operator.dim, max(block_size or given, given, 1))
     missing = _random(operator, size - given, generator)
@@ -198,11 +223,9 @@ def _start(
 
 
 def _random(
-    operator: LinearOperator, columns: int, generator: torch.Generator | None
+    operator: LinearOperator, columns: int, generator: torch.Generator
 ) -> Tensor:
     shape = (operator.dim, max(columns, 0))
-    if generator is None:
-        generator = torch.Generator().manual_seed(0)
     noise = torch.randn(shape, generator=generator, dtype=torch.float64)
     return noise.to(operator.device, operator.dtype)
 
@@ -226,6 +249,13 @@ def _orthonormal(block: Tensor, basis: Tensor | None) -> Tensor:
         left = left - basis @ (basis.T @ left)
         left, _ = torch.linalg.qr(left)
     return left
+
+
+def _invariant(basis: Tensor, images: Tensor, projected: Tensor) -> bool:
+    """Whether A takes no vector of the subspace out of it, up to rounding."""
+    rest = images - basis @ projected.to(basis.dtype)
+    floor = 1e3 * torch.finfo(basis.dtype).eps * images.norm(dim=0).max()
+    return bool(rest.norm(dim=0).max() <= floor)
 
 
 def _bordered(matrix: Tensor, columns: Tensor) -> Tensor:
