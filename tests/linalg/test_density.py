@@ -1,0 +1,192 @@
+"""Stochastic Lanczos quadrature: exact moments, error bars that cover, determinism."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from tests.oracles import apart
+from tests.spectra import SPECTRA, Counting, orthogonal, planted, symmetric_matrix
+from workbench.errors import WorkbenchError
+from workbench.linalg import density as module
+from workbench.linalg.density import SpectralDensity, spectral_density
+from workbench.linalg.operator import Dense
+from workbench.spectrum import Spectrum, density_curve
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def probes_of(dim: int, num: int, seed: int = 0) -> Tensor:
+    """The unit vectors that a generator of this seed gives."""
+    noise = torch.randn(dim, num, generator=seeded(seed), dtype=torch.float64)
+    return noise / noise.norm(dim=0)
+
+
+@pytest.mark.parametrize("num_steps", [1, 2, 3, 5])
+def test_moments_are_exact_up_to_twice_the_steps(num_steps: int) -> None:
+    """Gauss quadrature: ``sum_m w_m theta_m^j = v^T A^j v`` for j <= 2 m - 1."""
+    matrix = symmetric_matrix(torch.linspace(-1.0, 1.5, 30, dtype=torch.float64))
+    found = spectral_density(
+        Dense(matrix), num_steps=num_steps, num_probes=4, generator=seeded(1)
+    )
+    vectors = probes_of(30, 4, seed=1)
+    power = vectors
+    for j in range(2 * num_steps):
+        moments = (found.weights * found.nodes**j).sum(1)
+        assert apart(moments, (vectors * power).sum(0)) < 1e-12, j
+        power = matrix @ power
+    degree = 2 * num_steps
+    moments = (found.weights * found.nodes**degree).sum(1)
+    assert apart(moments, (vectors * power).sum(0)) > 1e-6  # and no further
+
+
+@pytest.mark.parametrize("name", SPECTRA)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_weights_are_positive_and_sum_to_one(name: str, dtype: torch.dtype) -> None:
+    spectrum = SPECTRA[name]()
+    matrix = symmetric_matrix(spectrum).to(dtype)
+    found = spectral_density(Dense(matrix), num_steps=20, num_probes=3)
+    steps = min(20, len(spectrum))
+    assert found.nodes.shape == found.weights.shape == (3, steps)
+    assert found.nodes.dtype == found.weights.dtype == torch.float64
+    assert (found.weights >= 0).all()
+    assert apart(found.weights.sum(1), torch.ones(3).double()) < 1e-14
+    slack = 1e-5 if dtype == torch.float32 else 1e-12
+    room = slack * float(spectrum.abs().max()) + 1e-300
+    inside = (found.nodes >= spectrum.min() - room) & (
+        found.nodes <= spectrum.max() + room
+    )
+    assert inside[found.weights > 1e-12].all()
+
+
+def test_as_many_steps_as_eigenvalues_give_them_all() -> None:
+    spectrum = torch.tensor([4.0, 2.0, 1.0, -3.0]).double()
+    matrix = symmetric_matrix(spectrum)
+    found = spectral_density(Dense(matrix), num_steps=9, num_probes=2)
+    assert found.nodes.shape == (2, 4)
+    expected = spectrum.flip(0).expand(2, -1)
+    assert apart(found.nodes, expected) < 1e-12
+    turned = orthogonal(4).T @ probes_of(4, 2)
+    assert apart(found.weights, turned.square().flip(0).T) < 1e-10
+    assert found.num_matvecs == 8
+
+
+def test_matvecs_are_shared_between_the_probes_and_counted() -> None:
+    operator = Counting(symmetric_matrix(planted()))
+    found = spectral_density(operator, num_steps=7, num_probes=3)
+    assert operator.widths == [3] * 7
+    assert found.num_matvecs == operator.count == 21
+
+
+def test_probes_that_do_not_fit_together_run_apart_to_the_same_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    operator = Counting(symmetric_matrix(planted()))
+    together = spectral_density(operator, num_steps=7, num_probes=3)
+    monkeypatch.setattr(module, "BASIS_BYTES", 2 * 7 * operator.dim * 8)
+    operator.widths.clear()
+    shares: list[float] = []
+    apart_ = spectral_density(operator, num_steps=7, num_probes=3, report=shares.append)
+    assert operator.widths == [2] * 7 + [1] * 7
+    assert shares == sorted(shares)
+    assert shares[-1] == pytest.approx(1.0)
+    assert apart(apart_.nodes, together.nodes) < 1e-12
+    assert apart(apart_.weights, together.weights) < 1e-10
+
+
+def test_the_same_seed_gives_the_same_bits() -> None:
+    operator = Dense(symmetric_matrix(planted()))
+    first, again = (spectral_density(operator, generator=seeded(3)) for _ in range(2))
+    other = spectral_density(operator, generator=seeded(4))
+    assert torch.equal(first.nodes, again.nodes)
+    assert torch.equal(first.weights, again.weights)
+    assert first.trace == again.trace != other.trace
+
+
+def test_single_precision_gives_the_same_to_its_rounding() -> None:
+    matrix = symmetric_matrix(planted())
+    exact = spectral_density(Dense(matrix), num_steps=8, generator=seeded())
+    single = spectral_density(Dense(matrix.float()), num_steps=8, generator=seeded())
+    assert apart(single.nodes, exact.nodes) < 1e-4
+    assert single.trace == pytest.approx(exact.trace, rel=1e-5)
+
+
+def estimates(num: int, matrix: Tensor) -> list[SpectralDensity]:
+    return [
+        spectral_density(
+            Dense(matrix), num_steps=12, num_probes=6, generator=seeded(seed)
+        )
+        for seed in range(num)
+    ]
+
+
+def test_error_bars_cover_over_repetitions() -> None:
+    """Two standard errors of six probes (Student: 90 %), for the trace and shares."""
+    spectrum = planted()
+    matrix = symmetric_matrix(spectrum)
+    trace, share_above = float(spectrum.sum()), float((spectrum > 5).double().mean())
+    runs = estimates(100, matrix)
+    covered = sum(abs(run.trace - trace) <= 2 * run.trace_error for run in runs)
+    assert 80 <= covered <= 99
+    means = np.array([run.trace for run in runs])
+    assert abs(means.mean() - trace) < 3.5 * means.std() / 10  # no bias
+    claimed = np.array([run.trace_error for run in runs])
+    assert 0.7 < math.sqrt((claimed**2).mean()) / means.std() < 1.4
+    outliers = 0
+    for run in runs:  # the mass above 5: the five outliers, each a node by itself
+        mass = torch.where(run.nodes > 5, run.weights, 0.0).sum(1)
+        error = float(mass.std()) / math.sqrt(6)
+        outliers += abs(float(mass.mean()) - share_above) <= 2 * error
+    assert 75 <= outliers <= 99
+
+
+def as_spectrum(found: SpectralDensity, dim: int) -> Spectrum:
+    return Spectrum(
+        eigenvalues=np.empty(0), residuals=np.empty(0), nodes=found.nodes.numpy(),
+        weights=found.weights.numpy(), dim=dim, trace=found.trace,
+        trace_error=found.trace_error, complete=False, method="", num_matvecs=0,
+    )  # fmt: skip
+
+
+def test_the_smoothed_density_has_unit_mass_and_its_error_bars_cover() -> None:
+    spectrum = planted()
+    matrix = symmetric_matrix(spectrum)
+    exact = Spectrum(
+        eigenvalues=spectrum.sort(descending=True).values.numpy(),
+        residuals=np.zeros(len(spectrum)), nodes=np.empty((0, 0)),
+        weights=np.empty((0, 0)), dim=len(spectrum), trace=0.0, trace_error=0.0,
+        complete=True, method="", num_matvecs=0,
+    )  # fmt: skip
+    covered, points = 0, 0
+    for run in estimates(30, matrix):
+        curve = density_curve(as_spectrum(run, len(spectrum)), width=2.0)
+        assert np.trapezoid(curve.density, curve.grid) == pytest.approx(1.0, abs=2e-2)
+        truth = density_curve(exact, width=2.0)
+        expected = np.interp(curve.grid, truth.grid, truth.density)
+        where = (curve.grid > 8) & (curve.grid < 28)  # among the outliers
+        near = np.abs(curve.density - expected) <= 2 * curve.error + 1e-3 * expected
+        covered += int(near[where].sum())
+        points += int(where.sum())
+    assert 0.75 < covered / points <= 1.0
+
+
+def test_bad_input_gets_a_sentence() -> None:
+    operator = Dense(symmetric_matrix(planted()))
+    with pytest.raises(WorkbenchError, match="0 steps and 6 probes; expected"):
+        spectral_density(operator, num_steps=0)
+    with pytest.raises(WorkbenchError, match="60 steps and 0 probes; expected"):
+        spectral_density(operator, num_probes=0)
+    with pytest.raises(WorkbenchError, match="the operator returned NaN or infinity"):
+        spectral_density(Dense(torch.full((4, 4), torch.nan)))
+
+
+def test_one_probe_has_no_error_bar() -> None:
+    found = spectral_density(Dense(symmetric_matrix(planted())), num_probes=1)
+    assert math.isnan(found.trace_error)
+    assert math.isfinite(found.trace)
