@@ -61,10 +61,10 @@ class MeasureSettings:
     embedding: str = "umap"  # umap, tsne or pca
     metric: str = "cosine"  # distance of two gradients: cosine or euclidean
     num_drawn: int = 1500  # single gradients in the picture, about
-    num_eigenvalues: int | None = None  # leading ones; None: C + 10, at most 50
+    num_eigenvalues: int | None = None  # leading ones; None: C + 7, at most 50
     tol: float = 1e-3  # largest residual over the largest eigenvalue; for H 20 times it
-    num_steps: int = 24  # Lanczos steps a probe of the density
-    num_probes: int = 3  # probes of the density: their spread is its error bar
+    num_steps: int = 20  # Lanczos steps a probe of the density
+    num_probes: int = 2  # probes of the density: their spread is its error bar
     exact_limit: int = 5_000  # min(P, N (C - 1)) up to which all of G is had exactly
     seed: int = 0  # of probes, start vectors, the drawn sample and the embedding
     device: str = "auto"  # auto, cpu, cuda, mps
@@ -150,7 +150,7 @@ def measure(
 
     report = stages.start("Averaging the gradients")
     place = coordinates(risk, ops["G"], settings.exact_limit, report)
-    num = settings.num_eigenvalues or min(risk.num_classes + 10, 50)
+    num = settings.num_eigenvalues or min(risk.num_classes + 7, 50)
     probe = _Probe(settings, num, generator)
     start = averages(place.means, settings.weighting).classes.T
 
