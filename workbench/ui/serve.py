@@ -5,6 +5,7 @@ Both run in this process and listen on 127.0.0.1 only. Nothing here goes to the 
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import secrets
@@ -112,6 +113,9 @@ def _start_voila(notebook: Path, port: int, browser: bool) -> None:
     if os.name == "posix":
         # No port on which another user of this machine could listen in.
         arguments.append("--KernelManager.transport=ipc")
+    # Jupyter counts the pause between two pings in milliseconds; tornado takes them for
+    # seconds, and warns of it with every page.
+    logging.getLogger("tornado.general").setLevel(logging.ERROR)
     print("Starting the workbench...", flush=True)
     _in_background(_announce, url, browser)
     Voila.launch_instance(arguments)
