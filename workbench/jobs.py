@@ -124,7 +124,7 @@ def perform(
 
     try:
         for index, name in enumerate(names):
-            event(index, Progress("Getting ready", 0.0))
+            event(index, Progress("Getting ready", 0.0, "loading PyTorch"))
             control.check()
             settings = {**job.settings, **files}
             outcome = find(name)(

@@ -246,7 +246,8 @@ class Session(traitlets.HasTraits):
                 with self.guarded():
                     self._take(record)
             finally:
-                self.event, self.state = None, "idle"
+                self.state = "idle"
+                self.event = None
 
     def _take(self, record: JobRecord) -> None:
         """Take over what a job left: a network, a study, a sentence."""

@@ -143,7 +143,7 @@ def test_the_page_is_built_without_torch() -> None:
 
 @pytest.mark.parametrize("said", ["0", "1"])
 def test_a_hub_can_say_by_its_environment_that_nothing_is_warmed_up(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str
+    monkeypatch: pytest.MonkeyPatch, said: str
 ) -> None:
     calls: list[int] = []
     monkeypatch.setattr("workbench.session._warm_up", lambda: calls.append(1))

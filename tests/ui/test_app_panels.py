@@ -201,6 +201,16 @@ def test_the_learning_curves_grow_with_the_training(page: Page) -> None:
     assert "<b>0.25</b>" in page.job.curves.value
 
 
+def test_a_job_is_said_to_start_once_and_its_end_stays(page: Page) -> None:
+    said: list[str] = []
+    page.job.progress.observe(lambda c: said.append(c["new"]), names=["value"])
+    page.job.train.click()
+    page.until("idle")
+    assert sum("Starting" in text for text in said) == 1
+    assert "Trained and measured in" in said[-1]
+    assert 'role="status"' in said[-1]
+
+
 def test_curves_leave_out_what_is_not_finite() -> None:
     history = {"epoch": (1, 2, 3), "loss": (2.0, float("inf"), float("nan"))}
     html = curves(history | {"accuracy": (0.1, 0.2, 0.3)})
