@@ -41,6 +41,8 @@ def embed(gram: Matrix, *, method: str, metric: str, seed: int = 0) -> Matrix:
         size = np.sqrt(np.clip(np.diag(gram), 0.0, None))
         safe = np.where(size > 0, size, 1.0)
         gram = gram / safe[:, None] / safe
+    else:  # the unit does not matter, and single precision has its bounds
+        gram = gram / (np.diag(gram).max(initial=0.0) or 1.0)
     if method == "pca" or len(gram) < 8:
         points = _pca(gram)
     elif method == "tsne":

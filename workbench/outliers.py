@@ -35,7 +35,7 @@ def count_outliers(eigenvalues: NDArray[np.float64]) -> tuple[int, str]:
     if len(values) < 3:
         return 0, "fewer than three positive eigenvalues of G, so no drop to compare"
     drops = np.log(values[:-1] / values[1:])
-    window = min(WINDOW, len(drops) - 1)
+    window = min(WINDOW, len(drops) // 2)  # of few, so that more than one j is left
     after = np.array(
         [drops[j + 1 : j + 1 + window].mean() for j in range(len(drops) - window)]
     )

@@ -1,0 +1,165 @@
+"""Gradients in the plane: finite, repeatable, and clusters stay apart."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy.spatial.distance import cdist
+
+from workbench.embedding import METHODS, METRICS, distances, embed
+from workbench.errors import WorkbenchError
+
+Array = NDArray[np.float64]
+
+# UMAP compiles for some ten seconds at its first call.
+EACH_METHOD = [
+    pytest.param(m, marks=[pytest.mark.slow] if m == "umap" else []) for m in METHODS
+]
+
+
+def clusters(num: int = 12, dim: int = 20, seed: int = 0) -> tuple[Array, Array]:
+    """Three clusters of unlike directions and unlike lengths, and their labels."""
+    rng = np.random.default_rng(seed)
+    centres = 10 * np.linalg.qr(rng.standard_normal((dim, 3)))[0].T
+    centres *= np.array([1.0, 2.0, 3.0])[:, None]
+    labels = np.repeat([0, 1, 2], num)
+    vectors = centres[labels] + 0.3 * rng.standard_normal((3 * num, dim))
+    return vectors, labels
+
+
+def gram(vectors: Array) -> Array:
+    return vectors @ vectors.T
+
+
+def spread(points: Array, labels: Array) -> float:
+    """Smallest distance between clusters' centres, over their largest radius."""
+    centres = np.stack([points[labels == c].mean(0) for c in range(3)])
+    radius = max(
+        np.linalg.norm(points[labels == c] - centres[c], axis=1).max() for c in range(3)
+    )
+    between = cdist(centres, centres)[np.triu_indices(3, 1)].min()
+    return float(between / radius)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("method", EACH_METHOD)
+def test_clusters_stay_apart_and_the_seed_fixes_them(method: str, metric: str) -> None:
+    vectors, labels = clusters()
+    points = embed(gram(vectors), method=method, metric=metric, seed=3)
+    assert points.shape == (36, 2)
+    assert points.dtype == np.float64
+    np.testing.assert_allclose(points.mean(0), 0, atol=1e-6)
+    assert np.linalg.norm(points, axis=1).max() == pytest.approx(1.0)
+    assert spread(points, labels) > 2
+    again = embed(gram(vectors), method=method, metric=metric, seed=3)
+    np.testing.assert_array_equal(points, again)
+    if method != "pca":
+        other = embed(gram(vectors), method=method, metric=metric, seed=4)
+        assert not np.allclose(points, other)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("method", EACH_METHOD)
+@pytest.mark.parametrize("num", [1, 2, 3, 7, 8, 9])
+def test_few_vectors_are_placed_too(num: int, method: str, metric: str) -> None:
+    vectors = np.random.default_rng(0).standard_normal((num, 5))
+    points = embed(gram(vectors), method=method, metric=metric)
+    assert points.shape == (num, 2)
+    assert np.isfinite(points).all()
+    if num > 1:
+        assert len(np.unique(points.round(6), axis=0)) == num
+
+
+HARD = {
+    "some_zero": lambda: np.concatenate([clusters()[0], np.zeros((4, 20))]),
+    "all_zero": lambda: np.zeros((20, 5)),
+    "all_alike": lambda: np.ones((20, 5)),
+    "on_a_line": lambda: np.outer(np.linspace(-1, 1, 20), np.ones(5)),
+    "tiny": lambda: 1e-150 * clusters()[0],
+    "huge": lambda: 1e150 * clusters()[0],
+    "many_decades": lambda: clusters()[0] * np.logspace(0, -12, 36)[:, None],
+}
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("method", EACH_METHOD)
+@pytest.mark.parametrize("name", HARD)
+def test_vectors_of_any_length_give_finite_points(
+    name: str, method: str, metric: str
+) -> None:
+    points = embed(gram(HARD[name]()), method=method, metric=metric)
+    assert np.isfinite(points).all()
+    assert np.linalg.norm(points, axis=1).max() <= 1 + 1e-9
+    if name in ("tiny", "huge"):
+        assert spread(points, clusters()[1]) > 2
+
+
+def test_pca_keeps_the_distances_of_points_in_a_plane() -> None:
+    rng = np.random.default_rng(0)
+    plane = rng.standard_normal((15, 2)) * np.array([3.0, 1.0])
+    turn = np.linalg.qr(rng.standard_normal((9, 2)))[0]
+    points = embed(gram(plane @ turn.T + 5.0), method="pca", metric="euclidean")
+    plane = plane - plane.mean(0)
+    size = np.linalg.norm(plane, axis=1).max()
+    np.testing.assert_allclose(cdist(points, points), cdist(plane, plane) / size)
+
+
+def test_pca_is_that_of_scikit_learn() -> None:
+    from sklearn.decomposition import PCA
+
+    vectors, _ = clusters()
+    expected = PCA(2, svd_solver="full").fit_transform(vectors)
+    expected /= np.linalg.norm(expected, axis=1).max()
+    points = embed(gram(vectors), method="pca", metric="euclidean")
+    signs = np.sign((points * expected).sum(0))
+    np.testing.assert_allclose(points, signs * expected, atol=1e-9)
+
+
+def test_pca_does_not_depend_on_the_axes_of_the_vectors() -> None:
+    vectors, _ = clusters()
+    turn = np.linalg.qr(np.random.default_rng(1).standard_normal((20, 20)))[0]
+    plain = embed(gram(vectors), method="pca", metric="cosine")
+    turned = embed(gram(vectors @ turn), method="pca", metric="cosine")
+    np.testing.assert_allclose(turned, plain, atol=1e-9)
+
+
+@pytest.mark.parametrize("method", ["tsne", "pca"])
+def test_the_cosine_metric_does_not_see_lengths(method: str) -> None:
+    vectors, _ = clusters()
+    lengths = 2.0 ** np.random.default_rng(0).integers(-9, 9, len(vectors))
+    plain = embed(gram(vectors), method=method, metric="cosine")
+    scaled = embed(gram(lengths[:, None] * vectors), method=method, metric="cosine")
+    np.testing.assert_allclose(scaled, plain, atol=1e-9)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_distances_are_those_between_the_vectors(metric: str) -> None:
+    vectors, _ = clusters()
+    if metric == "cosine":
+        vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    found = distances(gram(vectors), metric)
+    np.testing.assert_allclose(found, cdist(vectors, vectors, metric), atol=1e-6)
+    assert (np.diag(found) == 0).all()
+    assert (found >= 0).all()
+    np.testing.assert_array_equal(found, found.T)
+
+
+def test_a_zero_vector_is_as_far_from_all_in_direction() -> None:
+    vectors = np.array([[0.0, 0.0], [2.0, 0.0], [0.0, 3.0], [0.0, -1.0]])
+    unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
+    assert distances(gram(unit), "cosine")[0].tolist() == [0.0, 1.0, 1.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("method", "metric", "sentence"),
+    [
+        ("isomap", "cosine", "no method 'isomap'; choose one of umap, tsne, pca"),
+        ("pca", "manhattan", "no metric 'manhattan'; choose one of cosine, euclidean"),
+    ],
+)
+def test_a_name_that_does_not_exist_gets_a_sentence(
+    method: str, metric: str, sentence: str
+) -> None:
+    with pytest.raises(WorkbenchError, match=sentence):
+        embed(np.eye(3), method=method, metric=metric)

@@ -1,0 +1,68 @@
+"""Counting outliers: planted ones, and spectra that have none to count."""
+
+from __future__ import annotations
+
+import doctest
+
+import numpy as np
+import pytest
+
+from workbench import outliers
+from workbench.outliers import count_outliers
+
+
+def test_the_example_in_the_docstring_holds() -> None:
+    results = doctest.testmod(outliers)
+    assert results.attempted > 0
+    assert results.failed == 0
+
+
+@pytest.mark.parametrize("num", [1, 2, 3, 7, 9, 10, 12])
+@pytest.mark.parametrize("spread", [1.1, 1.5])
+def test_planted_outliers_are_counted_whatever_their_number(
+    num: int, spread: float
+) -> None:
+    """Outliers up to half as far from each other as they are from the bulk."""
+    outlying = 40.0 * spread ** -np.arange(num)
+    bulk = outlying[-1] / 3 * 1.05 ** -np.arange(12)
+    assert count_outliers(np.concatenate([outlying, bulk]))[0] == num
+
+
+def test_the_count_does_not_depend_on_the_unit() -> None:
+    values = np.array([9.0, 8.0, 2.0, 1.9, 1.7, 1.65, 1.6, 1.5, 1.2])
+    count, rule = count_outliers(values)
+    for unit in (1e-12, 1e9):
+        found, sentence = count_outliers(unit * values)
+        assert (found, sentence) == (count, rule)
+
+
+def test_the_rule_says_its_ratio() -> None:
+    values = np.array([9.0, 8.0, 2.0, 1.9, 1.8, 1.7])
+    count, rule = count_outliers(values)
+    assert count == 2
+    assert "first 6 eigenvalues of G" in rule
+    assert "lambda_2 / lambda_3 = 4.00" in rule
+
+
+def test_eigenvalues_that_are_not_positive_are_left_out() -> None:
+    values = np.array([9.0, 8.0, 2.0, 1.9, 1.8, 0.0, -1e-17, -1.0])
+    count, rule = count_outliers(values)
+    assert count == 2
+    assert "first 5 eigenvalues" in rule
+
+
+@pytest.mark.parametrize(
+    "values", [[], [3.0], [3.0, 1.0], [3.0, 0.0, 0.0], [0.0] * 9, [-1.0] * 9]
+)
+def test_too_few_eigenvalues_give_none_and_say_so(values: list[float]) -> None:
+    count, rule = count_outliers(np.array(values))
+    assert count == 0
+    assert rule.startswith("fewer than three positive eigenvalues")
+
+
+@pytest.mark.parametrize("num", [3, 4, 5, 6, 7, 20])
+def test_equal_eigenvalues_leave_no_nan(num: int) -> None:
+    count, rule = count_outliers(np.full(num, 2.0))
+    assert 0 <= count < num
+    assert "nan" not in rule
+    assert "= 1.00" in rule
