@@ -6,19 +6,40 @@ import os
 import subprocess
 import sys
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser, sync_playwright
 
 from tests.chromium import ADVICE, find_chromium
 
 ROOT = Path(__file__).parents[1]
+QUIET = (  # Chromium itself stays off the network
+    "--no-sandbox",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-domain-reliability",
+    "--disable-sync",
+    "--no-first-run",
+)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip a browser test where there is no browser, with advice; in CI it fails."""
     if item.get_closest_marker("browser") and not find_chromium():
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(ADVICE)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    """One Chromium for all tests: Playwright starts only once in a process."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=find_chromium(), args=list(QUIET)
+        )
+        yield browser
+        browser.close()
 
 
 @pytest.fixture(scope="session")

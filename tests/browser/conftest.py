@@ -17,20 +17,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Page, Route, sync_playwright
+from playwright.sync_api import Browser, Page, Route
 
 from tests.browser.drive import Workbench
-from tests.chromium import find_chromium
 
 START = "from workbench.ui.serve import serve; serve(port={port}, browser=False{more})"
-QUIET = (  # Chromium itself stays off the network
-    "--no-sandbox",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-domain-reliability",
-    "--disable-sync",
-    "--no-first-run",
-)
 
 
 @contextmanager
@@ -79,16 +70,6 @@ def serving(folder: Path, more: str = "", **environment: str) -> Iterator[str]:
         listener.join(5)
         assert server.stdout is not None
         server.stdout.close()
-
-
-@pytest.fixture(scope="session")
-def chromium() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=find_chromium(), args=list(QUIET)
-        )
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="session")

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from bokeh.embed import file_html
 from bokeh.resources import Resources
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
-from tests.chromium import find_chromium
 from tests.studies import make_study
 from workbench.ui.views.linked import LinkedView
 
@@ -20,15 +18,9 @@ NASTY = ("$$x$$<img src=x onerror=alert(1)>", "<script>alert(2)</script>", 'a&b 
 STUDY = make_study()
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(
-            executable_path=find_chromium(),
-            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
-        )
-        yield chromium
-        chromium.close()
+@pytest.fixture
+def browser(chromium: Browser) -> Browser:
+    return chromium
 
 
 class Pair:
