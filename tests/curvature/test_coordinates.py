@@ -15,6 +15,7 @@ from workbench.curvature.coordinates import (
     coordinates,
     dense_gauss_newton,
     dual_coordinates,
+    primal_eigenvectors,
     trace_gauss_newton,
 )
 from workbench.curvature.deltas import averages
@@ -97,6 +98,20 @@ def test_parts_and_knock_outs_have_the_same_eigenvalues_in_the_dual(
         plain = eigenvalues(change(Dense(case.g), expected).to_dense())
         num = min(len(ours), len(plain))
         assert float((ours[:num] - plain[:num]).abs().max()) < 1e-8 * top
+
+
+def test_eigenvectors_found_in_the_dual_are_those_of_g(case: Solved) -> None:
+    place = dual(case)
+    values, vectors = torch.linalg.eigh(matrix(place))
+    values, vectors = values.flip(0)[:5], vectors.flip(1)[:, :5]
+    found = primal_eigenvectors(case.risk, place, vectors)
+    assert found.shape == (case.problem.dim, 5)
+    error = case.g @ found - found * values
+    assert float(error.abs().max()) < 1e-10 * float(values[0] * found.abs().max())
+    found = found / found.norm(dim=0)
+    assert apart(found.T @ found, torch.eye(5).double()) < 1e-7
+    primal = coordinates(case.risk, Dense(case.g), 0, lambda share: None)
+    assert primal_eigenvectors(case.risk, primal, case.g) is case.g
 
 
 def test_the_dense_matrix_is_g(case: Solved) -> None:
