@@ -71,12 +71,16 @@ class MeasureSettings:
 
 
 class _Stages:
-    """Turns the shares of the stages into one fraction that never falls."""
+    """Turns the shares of the stages into one fraction that never falls; cancels."""
 
     def __init__(
-        self, progress: ProgressCallback | None, costs: dict[str, float]
+        self,
+        progress: ProgressCallback | None,
+        control: Control,
+        costs: dict[str, float],
     ) -> None:
         self._progress = progress
+        self._control = control
         self._costs = costs
         self._before = 0.0
         self._done = 0.0
@@ -91,6 +95,7 @@ class _Stages:
         before, cost = self._before, self._costs[stage]
 
         def report(share: float) -> None:
+            self._control.check()
             if self._progress is not None:
                 done = (before + cost * min(max(share, 0.0), 1.0)) / total
                 self._done = max(self._done, done)  # a residual may rise for a step
@@ -144,7 +149,7 @@ def measure(
         "Splitting G into its parts": 2.0 if exact else 6.0,
         "Placing the gradients in the plane": 5.0,
     }
-    stages = _Stages(progress, costs)
+    stages = _Stages(progress, control, costs)
     generator = torch.Generator().manual_seed(settings.seed)
     ops = operators(model, data, device=device, control=control)
 
@@ -157,18 +162,20 @@ def measure(
     report = stages.start("Eigenvalues of G")
     pairs = probe.pairs(place.g, "LA", start, report)
     if isinstance(place.g, Dense):
-        g = _whole_spectrum(place.g, risk.dim, min(risk.dim, n), place.method)
+        g = _whole_spectrum(place.g, risk, min(risk.dim, n), place.method)
     else:
         g = probe.spectrum(place.g, pairs, _part(report, 0.5))
         g = replace(g, trace=place.trace, trace_error=0.0)
     spectra = {"G": g}
     if _hessian_fits(risk, settings) and isinstance(place.g, Dense):
         hess = _dense(ops["Hess"], stages.start("Eigenvalues of Hess"))
-        spectra["Hess"] = _whole_spectrum(hess, risk.dim, risk.dim, "dense, exact")
+        spectra["Hess"] = _whole_spectrum(
+            hess, risk, risk.dim, "dense, exact", risk.dim
+        )
         report = stages.start("Eigenvalues of H")
         g_matrix = dense_gauss_newton(risk, report) if place.gram else place.g
         rest = Dense(hess.matrix - g_matrix.matrix)
-        spectra["H"] = _whole_spectrum(rest, risk.dim, risk.dim, "dense, exact")
+        spectra["H"] = _whole_spectrum(rest, risk, risk.dim, "dense, exact")
     else:
         for kind in ("Hess", "H"):
             report = stages.start(f"Eigenvalues of {kind}")
@@ -190,6 +197,7 @@ def measure(
 
     stages.start("Placing the gradients in the plane")
     picture = _embedding(risk, place, settings)
+    control.check()
     num_outliers, rule = count_outliers(pairs.values.cpu().numpy())
     if progress is not None:
         progress(Progress("Measured", 1.0))
@@ -222,22 +230,23 @@ def _check(settings: MeasureSettings) -> None:
     check_names(settings.embedding, settings.metric)
     for name, least in (
         ("num_drawn", 0),
+        ("num_eigenvalues", 1),
         ("num_steps", 2),
-        ("num_probes", 1),
+        ("num_probes", 2),
         ("exact_limit", 0),
+        ("seed", 0),
     ):
-        if getattr(settings, name) < least:
+        value = getattr(settings, name)
+        if name == "num_eigenvalues" and value is None:
+            continue
+        if not isinstance(value, int) or value < least:
             raise WorkbenchError(
-                f"measure: {name} is {getattr(settings, name)}; expected at least "
-                f"{least}."
+                f"measure: {name} is {value!r}; give a whole number from {least}."
             )
-    if settings.num_eigenvalues is not None and settings.num_eigenvalues < 1:
+    if not isinstance(settings.tol, (int, float)) or not 0 < settings.tol < 1:
         raise WorkbenchError(
-            f"measure: num_eigenvalues is {settings.num_eigenvalues}; expected at "
-            "least 1."
+            f"measure: tol is {settings.tol!r}; give a number between 0 and 1."
         )
-    if not 0 < settings.tol < 1:
-        raise WorkbenchError(f"measure: tol is {settings.tol}; expected 0 < tol < 1.")
 
 
 def _hessian_fits(risk: EmpiricalRisk, settings: MeasureSettings) -> bool:
@@ -258,25 +267,31 @@ def _dense(operator: LinearOperator, report: Callable[[float], None]) -> Dense:
     return Dense((matrix + matrix.T) / 2)
 
 
-def _whole_spectrum(matrix: Dense, dim: int, rank: int, method: str) -> Spectrum:
-    """Every eigenvalue of a matrix; those beyond the rank are zero."""
+def _whole_spectrum(
+    matrix: Dense, risk: EmpiricalRisk, rank: int, method: str, num_matvecs: int = 0
+) -> Spectrum:
+    """Every eigenvalue of a matrix; those beyond the rank are zero.
+
+    The error bars are rounding: of the eigensolver, and of the gradients' dtype.
+    """
     values = torch.linalg.eigvalsh(matrix.matrix).flip(0)
     if rank < len(values):
         values = values[:rank]
     values = values.cpu().numpy()
-    rounding = float(np.abs(values).max()) * len(values) * np.finfo(np.float64).eps
+    eps = len(values) * np.finfo(np.float64).eps + 10 * torch.finfo(risk.dtype).eps
+    rounding = float(np.abs(values).max()) * eps
     empty = np.empty((0, 0))
     return Spectrum(
         eigenvalues=values,
         residuals=np.full(len(values), rounding),
         nodes=empty,
         weights=empty,
-        dim=dim,
+        dim=risk.dim,
         trace=float(matrix.matrix.trace()),
         trace_error=0.0,
         complete=True,
         method=method,
-        num_matvecs=0,
+        num_matvecs=num_matvecs,
     )
 
 
