@@ -63,8 +63,13 @@ def test_a_full_quadrature_gives_the_density_of_all_eigenvalues(
 ) -> None:
     count = len(eigenvalues)
     nodes, weights = eigenvalues[None], np.full((1, count), 1 / count)
-    exact = density_curve(complete(eigenvalues, count), scale=scale, sign=sign)
-    found = density_curve(quadrature(nodes, weights, count), scale=scale, sign=sign)
+    exact, found = (
+        density_curve(spectrum, scale=scale, sign=sign, width=0.1)
+        for spectrum in (
+            complete(eigenvalues, count),
+            quadrature(nodes, weights, count),
+        )
+    )
     np.testing.assert_allclose(found.grid, exact.grid, atol=1e-13)
     np.testing.assert_allclose(found.density, exact.density, atol=1e-12)
 
@@ -127,3 +132,11 @@ def test_all_eigenvalues_alike_still_draw_a_curve() -> None:
 def test_an_unknown_scale_is_refused(eigenvalues: Array) -> None:
     with pytest.raises(ValueError, match="use 'linear' or 'log'"):
         density_curve(replace(complete(eigenvalues, 60)), scale="sqrt")
+
+
+def test_a_quadrature_is_smoothed_no_finer_than_its_nodes_lie() -> None:
+    nodes = np.linspace(-1.0, 1.0, 10)[None]
+    curve = density_curve(quadrature(nodes, np.full((1, 10), 0.1), 500))
+    assert curve.width == pytest.approx(2.0 / 20)  # half of the nodes' spacing, about
+    middle = curve.density[np.abs(curve.grid) < 0.8]
+    assert middle.min() > 0.3 * middle.max()  # no comb

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
 
 import numpy as np
@@ -12,6 +13,9 @@ from workbench.errors import WorkbenchError
 METHODS = ("umap", "tsne", "pca")
 METRICS = ("cosine", "euclidean")
 Matrix = NDArray[np.float64]
+_ONE_UMAP = (
+    threading.Lock()
+)  # numba's threads and the warning filters are one a process
 
 
 def embed(gram: Matrix, *, method: str, metric: str, seed: int = 0) -> Matrix:
@@ -105,7 +109,7 @@ def _tsne(apart: Matrix, seed: int) -> Matrix:
 
 
 def _umap(apart: Matrix, seed: int) -> Matrix:
-    with warnings.catch_warnings():
+    with _ONE_UMAP, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # umap and numba warn of their own choices
         from umap import UMAP
 

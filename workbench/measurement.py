@@ -41,6 +41,7 @@ from workbench.errors import WorkbenchError
 from workbench.linalg.density import spectral_density
 from workbench.linalg.lanczos import EigenPairs, Which, top_eigenpairs
 from workbench.linalg.operator import Dense, LinearOperator, Remembered
+from workbench.memory import device_memory, total_memory
 from workbench.outliers import count_outliers
 from workbench.spectrum import Spectrum
 from workbench.study import WEIGHTINGS, Embedding, Levels, Study
@@ -48,6 +49,7 @@ from workbench.training.checkpoint import Checkpoint
 from workbench.training.device import resolve_device
 
 DOUBLE_LIMIT = 5_000  # parameters up to which everything is measured in float64
+MAX_CLASSES = 40  # C^2 means, each drawn: beyond that the picture is full too
 NUM_LOW = 5  # eigenvalues at the low end of Hess and H
 BLOCK_SIZE = 10  # vectors that share each forward pass
 EDGE = 20.0  # times tol for H: no gap sets its ends apart, so they converge slowly
@@ -61,13 +63,13 @@ class MeasureSettings:
     embedding: str = "umap"  # umap, tsne or pca
     metric: str = "cosine"  # distance of two gradients: cosine or euclidean
     num_drawn: int = 1500  # single gradients in the picture, about
-    num_eigenvalues: int | None = None  # leading ones; None: C + 7, at most 50
+    num_eigenvalues: int | None = None  # leading ones; None: C + 7
     tol: float = 1e-3  # largest residual over the largest eigenvalue; for H 20 times it
-    num_steps: int = 20  # Lanczos steps a probe of the density
-    num_probes: int = 2  # probes of the density: their spread is its error bar
+    num_steps: int = 16  # Lanczos steps a probe of the density
+    num_probes: int = 3  # probes of the density: their spread is its error bar
     exact_limit: int = 5_000  # min(P, N (C - 1)) up to which all of G is had exactly
     seed: int = 0  # of probes, start vectors, the drawn sample and the embedding
-    device: str = "auto"  # auto, cpu, cuda, mps
+    device: str = "auto"  # auto, cpu or cuda; mps has no float64 and becomes cpu
 
 
 class _Stages:
@@ -137,7 +139,8 @@ def measure(
     if num_params <= DOUBLE_LIMIT:
         model = model.double()
     device = resolve_device(settings.device)
-    ops = operators(model, data, device=device, control=control)
+    if device.type == "mps":  # has no float64, which sums and softmax need
+        device = torch.device("cpu")
     risk = empirical_risk(model, data, device=device, control=control)
     n = risk.num_examples * (risk.num_classes - 1)
     exact = min(risk.dim, n) <= settings.exact_limit
@@ -149,18 +152,21 @@ def measure(
         "Splitting G into its parts": 2.0 if exact else 6.0,
         "Placing the gradients in the plane": 5.0,
     }
+    num = settings.num_eigenvalues or risk.num_classes + 7
+    _check_memory(risk, num, exact)
     stages = _Stages(progress, control, costs)
     generator = torch.Generator().manual_seed(settings.seed)
     ops = operators(model, data, device=device, control=control)
 
     report = stages.start("Averaging the gradients")
     place = coordinates(risk, ops["G"], settings.exact_limit, report)
-    num = settings.num_eigenvalues or min(risk.num_classes + 7, 50)
     probe = _Probe(settings, num, generator)
     start = averages(place.means, settings.weighting).classes.T
 
     report = stages.start("Eigenvalues of G")
-    pairs = probe.pairs(place.g, "LA", start, report)
+    # products with a matrix are cheap: vectors then as good as its eigenvalues
+    tight = 1e-9 if isinstance(place.g, Dense) else None
+    pairs = probe.pairs(place.g, "LA", start, report, tol=tight)
     if isinstance(place.g, Dense):
         g = _whole_spectrum(place.g, risk, min(risk.dim, n), place.method)
     else:
@@ -190,15 +196,15 @@ def measure(
     report = stages.start("Splitting G into its parts")
     levels = {}
     for step, weighting in enumerate(WEIGHTINGS):
-        whole = exact or weighting == settings.weighting
         parts = hierarchy(averages(place.means, weighting))
-        levels[weighting] = _levels(place, parts, pairs, probe if whole else None)
+        levels[weighting] = _levels(place, parts, pairs, probe)
         report((step + 1) / len(WEIGHTINGS))
 
     stages.start("Placing the gradients in the plane")
     picture = _embedding(risk, place, settings)
     control.check()
-    num_outliers, rule = count_outliers(pairs.values.cpu().numpy())
+    seen = 2 * num if g.complete else num
+    num_outliers, rule = count_outliers(g.eigenvalues[:seen])
     if progress is not None:
         progress(Progress("Measured", 1.0))
     return Study(
@@ -246,6 +252,30 @@ def _check(settings: MeasureSettings) -> None:
     if not isinstance(settings.tol, (int, float)) or not 0 < settings.tol < 1:
         raise WorkbenchError(
             f"measure: tol is {settings.tol!r}; give a number between 0 and 1."
+        )
+
+
+def _check_memory(risk: EmpiricalRisk, num: int, exact: bool) -> None:
+    """Refuse what would end the process, with the numbers and a way on."""
+    if risk.num_classes > MAX_CLASSES:
+        raise WorkbenchError(
+            f"measure: the data have {risk.num_classes} classes, and the means of all "
+            f"pairs of classes are held for at most {MAX_CLASSES}; measure a folder that "
+            "holds fewer classes."
+        )
+    number = torch.finfo(risk.dtype).bits // 8
+    means = 0 if exact else 2 * risk.num_classes**2 * risk.dim
+    spaces = 0 if risk.dim <= DOUBLE_LIMIT else 8 * (num + BLOCK_SIZE) * risk.dim
+    n = risk.num_examples * risk.num_classes
+    gram = 8 * 5 * n**2 if exact and n < risk.dim else 0
+    need = number * (means + spaces) + gram
+    there = total_memory() if risk.device.type == "cpu" else device_memory(risk.device)
+    if need > 0.8 * there:
+        raise WorkbenchError(
+            f"measure: this needs about {need / 2**30:.0f} GB of memory and "
+            f"{risk.device.type} has {there / 2**30:.0f}: {risk.dim:,} parameters, "
+            f"{risk.num_classes} classes, {risk.num_examples:,} examples; take a "
+            "smaller network, fewer classes, or fewer examples a class."
         )
 
 
@@ -367,9 +397,9 @@ def _part(report: Callable[[float], None], start: float) -> Callable[[float], No
 
 
 def _levels(
-    place: Coordinates, parts: Hierarchy, pairs: EigenPairs, probe: _Probe | None
+    place: Coordinates, parts: Hierarchy, pairs: EigenPairs, probe: _Probe
 ) -> Levels:
-    """One weighting; without a probe, only what needs no run of its own."""
+    """One weighting, from the subspace that G's eigenvectors were found in."""
     eigenvalues = {
         part: factor_eigenvalues(factor).cpu().numpy()
         for part, factor in parts.factors.items()
@@ -381,8 +411,6 @@ def _levels(
     g = Remembered(place.g, pairs.basis, pairs.images)
 
     def leading(operator: LinearOperator) -> NDArray[np.float64]:
-        if probe is None:
-            return np.empty(0)
         scale = float(pairs.values[0])
         found = probe.pairs(operator, "LA", pairs.basis, None, scale)
         return found.values.cpu().numpy()

@@ -37,6 +37,7 @@ class DensityCurve:
     grid: NDArray[np.float64]  # (n,)
     density: NDArray[np.float64]  # (n,) eigenvalues per unit of grid, over dim
     error: NDArray[np.float64]  # (n,) standard error over probes; 0 where exact
+    width: float  # standard deviation of the smoothing, in units of the grid
 
 
 def density_curve(
@@ -61,7 +62,7 @@ def density_curve(
         sign: On the log scale, which side: +1 or -1. Not used on the linear one.
         num_points: Points of the grid.
         width: Standard deviation sigma in units of the grid's axis; by default 1/100 of
-            its span.
+            its span, and no finer than half the spacing of the quadrature's nodes.
 
     Returns:
         The curve. On the log scale ``grid`` is log10 of the absolute eigenvalue, and
@@ -85,10 +86,11 @@ def density_curve(
     else:
         raise ValueError(f"density_curve: scale {scale!r}; use 'linear' or 'log'.")
     if drawn.size == 0:
-        return DensityCurve(*(np.empty(0) for _ in range(3)))
+        return DensityCurve(np.empty(0), np.empty(0), np.empty(0), 0.0)
     low, high = float(drawn.min()), float(drawn.max())
     span = (high - low) or max(abs(high), 1.0)
-    sigma = width or span / 100
+    resolved = 100 if spectrum.complete else min(100, 2 * points.shape[1])
+    sigma = width or span / resolved
     grid = np.linspace(low - 4 * sigma, high + 4 * sigma, num_points)
     curves = np.stack(
         [_smooth(grid, p, w, sigma) for p, w in zip(points, weights, strict=True)]
@@ -96,7 +98,7 @@ def density_curve(
     error = np.zeros(num_points)
     if len(curves) > 1:
         error = curves.std(axis=0, ddof=1) / np.sqrt(len(curves))
-    return DensityCurve(grid, curves.mean(axis=0), error)
+    return DensityCurve(grid, curves.mean(axis=0), error, float(sigma))
 
 
 def _smooth(

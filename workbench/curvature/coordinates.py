@@ -127,8 +127,10 @@ def trace_gauss_newton(
 ) -> float:
     r"""``tr G = (1/N) sum_{i,k} ||delta_{i,k}||^2``, exactly. Costs C passes or so."""
     total, done = 0.0, 0
+    largest = max(risk.sizes) * risk.num_classes
+    room = max(1, min(64, TILE // largest))
     for inputs, _ in risk.batches():
-        for piece in torch.split(inputs, 64):
+        for piece in torch.split(inputs, room):
             risk.control.check()
             root = hessian_root(risk.probabilities(piece))
             for layer in layer_gradients(risk, piece, root):

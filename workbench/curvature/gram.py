@@ -84,7 +84,7 @@ def gram(risk: EmpiricalRisk, report: Callable[[float], None] | None = None) -> 
     n = risk.num_examples * risk.num_classes
     matrix = torch.zeros(n, n, dtype=torch.float64, device=risk.device)
     done = 0
-    for names in _groups(risk, batches[0][0]):
+    for names in layer_sets(risk, batches[0][0], risk.num_examples):
         pieces: dict[tuple[str, ...], list[LayerGradients]] = {}
         for (inputs, _), columns in zip(batches, cotangents, strict=True):
             risk.control.check()
@@ -126,8 +126,10 @@ def _predictions(
     return probs, torch.cat([y for _, y in batches])
 
 
-def _groups(risk: EmpiricalRisk, inputs: Tensor) -> list[set[str]]:
-    """Layers whose factors for the whole data fit the cache together."""
+def layer_sets(
+    risk: EmpiricalRisk, inputs: Tensor, num_examples: int
+) -> list[set[str]]:
+    """Layers whose factors for that many examples fit the cache together."""
     example = inputs[:1]
     cotangents = torch.zeros(1, risk.num_classes, 1, device=risk.device)
     size = {
@@ -138,7 +140,7 @@ def _groups(risk: EmpiricalRisk, inputs: Tensor) -> list[set[str]]:
     groups: list[set[str]] = []
     room = 0.0
     for names in layer_groups(risk):
-        need = size[names] * risk.num_examples * example.element_size()
+        need = size[names] * num_examples * example.element_size()
         if not groups or need > room:
             groups.append(set())
             room = CACHE_BYTES
@@ -175,22 +177,10 @@ def _add_layer(matrix: Tensor, layer: LayerGradients, risk: EmpiricalRisk) -> No
 
 def _add_by_rows(matrix: Tensor, layer: LayerGradients, risk: EmpiricalRisk) -> None:
     """Explicit rows, a few output channels at a time."""
-    num_examples, m, _, r = layer.outputs.shape
-    if layer.inputs is None:
-        rows = layer.rows().flatten(0, 1).double()
-        matrix.addmm_(rows, rows.T)
-        return
-    q = layer.inputs.shape[-1]
-    step = max(1, TILE // max(1, num_examples * m * q))
-    weight = layer.names[:1]
-    for start in range(0, r, step):
+    for piece in layer.pieces(TILE):
         risk.control.check()
-        part = layer.outputs[..., start : start + step]
-        rows = LayerGradients(weight, layer.inputs, part).rows().flatten(0, 1).double()
+        rows = piece.flatten(0, 1).double()
         matrix.addmm_(rows, rows.T)
-    if len(layer.names) > 1:
-        bias = layer.outputs.sum(2).flatten(0, 1).double()
-        matrix.addmm_(bias, bias.T)
 
 
 def _add_by_factors(matrix: Tensor, layer: LayerGradients, risk: EmpiricalRisk) -> None:

@@ -53,10 +53,32 @@ class LayerGradients:
             return weight
         return torch.cat([weight, self.outputs.sum(2)], dim=2)
 
+    def pieces(self, numbers: int) -> Iterator[Tensor]:
+        """`rows` a few columns at a time, so that each has about ``numbers`` entries.
+
+        Yields (B, m, columns), in the order of the rows' columns.
+        """
+        if self.inputs is None:
+            yield from torch.split(
+                self.rows(),
+                max(1, numbers // max(1, self.outputs[:, :, 0, 0].numel())),
+                dim=2,
+            )
+            return
+        num_examples, m, _, r = self.outputs.shape
+        channel = num_examples * m * self.inputs.shape[-1]
+        step = max(1, numbers // max(1, channel))
+        for start in range(0, r, step):
+            part = self.outputs[..., start : start + step]
+            yield LayerGradients(self.names[:1], self.inputs, part).rows()
+        if len(self.names) > 1:
+            yield self.outputs.sum(2)
+
     def squared_norms(self) -> Tensor:
         """Squared length of each gradient, (B, m), in float64."""
         if self.inputs is None or self.outputs.shape[2] > 1:
-            return self.rows().double().square().sum(2)
+            norms = [p.double().square().sum(2) for p in self.pieces(2**24)]
+            return torch.stack(norms).sum(0)
         outputs = self.outputs.double().square().sum((2, 3))
         inputs = self.inputs.double().square().sum((1, 2)) + (len(self.names) - 1)
         return outputs * inputs[:, None]

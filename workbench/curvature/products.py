@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from workbench.curvature.deltas import Averages
-from workbench.curvature.gram import TILE, Gram, mean_coefficients
+from workbench.curvature.gram import TILE, Gram, layer_sets, mean_coefficients
 from workbench.curvature.jacobian import layer_gradients
 from workbench.curvature.risk import EmpiricalRisk
 from workbench.curvature.softmax import delta_cotangents
@@ -30,13 +30,16 @@ def union_gram(risk: EmpiricalRisk, inputs: Tensor, vectors: Tensor) -> Tensor:
     parts = dict(zip(risk.parameters, split, strict=True))
     size = len(inputs) * risk.num_classes + len(vectors)
     total = torch.zeros(size, size, dtype=torch.float64, device=risk.device)
-    for layer in layer_gradients(risk, inputs, cotangents):
-        risk.control.check()
-        below = torch.cat([parts[name] for name in layer.names], dim=1)
-        rows = torch.cat([layer.rows().flatten(0, 1), below])
-        for piece in torch.split(rows, max(1, TILE // size), dim=1):
-            piece = piece.double()
-            total.addmm_(piece, piece.T)
+    for names in layer_sets(risk, inputs, len(inputs)):
+        for layer in layer_gradients(risk, inputs, cotangents, names):
+            below = torch.cat([parts[name] for name in layer.names], dim=1)
+            done = 0
+            for piece in layer.pieces(TILE):
+                risk.control.check()
+                columns = below[:, done : done + piece.shape[2]]
+                done += piece.shape[2]
+                rows = torch.cat([piece.flatten(0, 1), columns]).double()
+                total.addmm_(rows, rows.T)
     return total
 
 

@@ -238,9 +238,8 @@ def _curve(
 ) -> tuple[ColumnDataSource, dict[str, Any]]:
     """One density on one scale, and the ranges that it is seen in."""
     sides = {sign: c for (kind, sign), c in densities.items() if kind == scale}
-    # A grid spans its points and four sigma on either side; sigma is 1/100 of the span.
     # Below a tenth of what one eigenvalue makes there are only Gaussian tails.
-    sigmas = [(c.grid[-1] - c.grid[0]) / 108 for c in sides.values()]
+    sigmas = [c.width for c in sides.values()]
     lowest = max((0.1 / (dim * s * math.sqrt(2 * math.pi)) for s in sigmas), default=1)
     columns: dict[str, list[Array]] = {"x": [], "y": [], "low": [], "high": []}
     for sign, curve in sides.items():
@@ -265,7 +264,9 @@ def _curve(
         "x": [float(left - margin), float(right + margin)],
         "y": [bottom, bottom + 1.1 * (top - bottom)],
     }
-    small = {name: column.astype(np.float32) for name, column in data.items()}
+    small: dict[str, Array] = {
+        name: column.astype(np.float32) for name, column in data.items()
+    }
     if scale == "linear":
         small["x"] = data["x"]
     return ColumnDataSource(small), frame
