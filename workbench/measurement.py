@@ -260,8 +260,8 @@ def _check_memory(risk: EmpiricalRisk, num: int, exact: bool) -> None:
     if risk.num_classes > MAX_CLASSES:
         raise WorkbenchError(
             f"measure: the data have {risk.num_classes} classes, and the means of all "
-            f"pairs of classes are held for at most {MAX_CLASSES}; measure a folder that "
-            "holds fewer classes."
+            f"pairs of classes are held for at most {MAX_CLASSES}; measure a folder "
+            "that holds fewer classes."
         )
     number = torch.finfo(risk.dtype).bits // 8
     means = 0 if exact else 2 * risk.num_classes**2 * risk.dim
