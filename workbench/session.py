@@ -89,7 +89,6 @@ class Session(traitlets.HasTraits):
         self.lock = threading.RLock()
         self._folder = None if folder is None else Path(folder)
         self._runner = runner or JobRunner()
-        self._number = 0
         self._cold = warm_up
         self.device = describe_device()
 
@@ -202,14 +201,16 @@ class Session(traitlets.HasTraits):
 
     def _start(self, work: str, settings: Mapping[str, Any]) -> None:
         with self.lock:
-            if self.state in ("running", "paused"):
+            if self.state == "stopping":  # what it leaves is still to be taken over
+                raise WorkbenchError("The last job is still stopping; wait a moment.")
+            if self.state != "idle":
                 raise WorkbenchError("A job is running; stop it, or wait for its end.")
             folder = self._make_folder()
             self.problem, self.notice, self.event = None, "", None
             if work == "run" and "resume" not in settings:
                 self.history = {}
             self._cold = False
-            self._number = self._runner.start(
+            self._runner.start(
                 work, settings, folder, on_events=self._on_events, on_end=self._on_end
             )
             self.state = "running"
@@ -230,8 +231,6 @@ class Session(traitlets.HasTraits):
 
     def _on_events(self, events: list[JobEvent]) -> None:
         with self.guarded():
-            if events[-1].number != self._number or self.state == "idle":
-                return  # stale: a newer job has begun, or this one has ended
             history: Mapping[str, tuple[float, ...]] = self.history
             for event in events:
                 history = _extended(history, event.progress.values)
@@ -240,8 +239,6 @@ class Session(traitlets.HasTraits):
 
     def _on_end(self, record: JobRecord) -> None:
         with self.lock:
-            if record.number != self._number:
-                return
             try:
                 with self.guarded():
                     self._take(record)
