@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from rich.console import Console
 
 from tests.studies import make_study
@@ -232,6 +233,41 @@ def test_ctrl_c_ends_a_measurement_and_writes_nothing(
     assert run("measure", checkpoint, "--out", tmp_path / "run.study") == 130
     assert "nothing was written" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 bytes"),
+    ],
+)
+def test_a_lack_of_memory_is_one_line_and_status_1(
+    error: Exception,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def load(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr("workbench.training.data.load_data", load)
+    assert run(*SMALL, "--out", tmp_path / "run.ckpt") == 1
+    err = capsys.readouterr().err
+    assert err.startswith("Error: There is not enough memory")
+    assert err.count("\n") == 1
+
+
+def test_a_defect_is_not_taken_for_a_lack_of_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(*_: Any, **__: Any) -> None:
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr("workbench.training.data.load_data", load)
+    with pytest.raises(RuntimeError, match="broken"):
+        run(*SMALL, "--out", tmp_path / "run.ckpt")
 
 
 def test_ctrl_c_reaches_the_real_program(tmp_path: Path) -> None:

@@ -18,12 +18,13 @@ import typer
 from workbench import __version__
 from workbench.control import Cancelled, Control, ProgressCallback
 from workbench.errors import WorkbenchError
+from workbench.jobs import explain_failure
 from workbench.study import WEIGHTINGS
 
 if TYPE_CHECKING:
     from workbench.training.checkpoint import Checkpoint
 
-BAD_INPUT, INTERRUPTED = 2, 130
+FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
 _USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]  # click's, or its copy
 
 app = typer.Typer(
@@ -49,6 +50,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except _USAGE_ERROR as error:
         return _refuse(_usage(error))
+    except (MemoryError, RuntimeError) as error:  # torch's lack of memory is the latter
+        sentence, defect = explain_failure(error)
+        if defect:
+            raise
+        _say(f"Error: {sentence}")
+        return FAILED
     return int(status or 0)
 
 
