@@ -23,7 +23,8 @@ lab: .venv/installed-lab ## the same in JupyterLab
 
 test: check ## run check, then every test that needs no accelerator
 	$(BIN)/python tests/chromium.py
-	$(BIN)/python -m pytest -m "not gpu"
+	$(BIN)/python -m pytest -m "not (gpu or browser)" -n logical --maxprocesses 4 --dist worksteal
+	$(BIN)/python -m pytest -m "browser and not gpu"
 
 check: .venv/installed-dev ## ruff, mypy and import-linter
 	$(BIN)/ruff check
@@ -61,11 +62,11 @@ clean: ## remove .venv and everything else that these targets made
 define install
 @echo "Installing hessian-workbench$(1) into .venv; the first time this takes minutes"
 @torch="$(TORCH)"; \
-$(BIN)/python -m pip install --quiet --dry-run --no-deps $$torch >/dev/null 2>&1 || { \
-  echo "$$torch is not to be had for this Python and system: taking the newest"; \
-  torch="torch torchvision"; \
-}; \
-$(BIN)/python -m pip install $$torch -e '.$(1)'
+$(BIN)/python -m pip install $$torch -e '.$(1)' || { \
+  if [ "$(origin TORCH)" != file ]; then exit 1; fi; \
+  echo "The install with $$torch failed: trying once more with the newest"; \
+  $(BIN)/python -m pip install torch torchvision -e '.$(1)'; \
+}
 @touch $@
 endef
 

@@ -18,6 +18,7 @@ ADVICE = (
     "or run `.venv/bin/playwright install --with-deps chromium`, "
     "or name one by CHROMIUM=/path/to/chromium"
 )
+DOWNLOAD_SECONDS = 120  # where nothing answers, Playwright tries for much longer
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 _APPLICATIONS = (
     "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
@@ -54,12 +55,17 @@ def _downloaded() -> str | None:
 
 def _get() -> None:
     """Try to get one, by what this system allows."""
+    quiet = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}  # apt asks nothing
     ways = [[sys.executable, "-m", "playwright", "install", "chromium"]]
     if shutil.which("apt-get") and os.geteuid() == 0:
         ways += [["apt-get", "update"], ["apt-get", "install", "-y", "chromium"]]
     for way in ways:
+        limit = None if way[0] == "apt-get" else DOWNLOAD_SECONDS
         print("Getting Chromium:", *way, flush=True)
-        subprocess.run(way, check=False)
+        try:
+            subprocess.run(way, check=False, timeout=limit, env=quiet)
+        except subprocess.TimeoutExpired:
+            print(f"Gave up after {limit} s.", flush=True)
         find_chromium.cache_clear()
         if find_chromium():
             return
