@@ -32,7 +32,9 @@ from workbench.errors import WorkbenchError
 HOST = "127.0.0.1"
 PORT = 8866
 _HERE = Path(__file__).parent
-_JUPYTER = _HERE / "jupyter"  # voila.json, and the template below nbconvert/
+_JUPYTER = (
+    _HERE / "jupyter"
+)  # voila.json, labconfig/, and the template below nbconvert/
 
 
 def find_notebook() -> Path:
@@ -133,6 +135,10 @@ def _start_lab(notebook: Path, port: int, browser: bool) -> None:
     if notebook.parent.parent == _HERE.parent:  # inside the package: leave it as it is
         notebook = _copy_of(notebook)
     folder = notebook.parent.parent if notebook.parent.name == "notebooks" else Path()
+    # There, labconfig/ answers for the user that JupyterLab is to fetch no news.
+    os.environ["JUPYTER_CONFIG_PATH"] = _first(
+        _JUPYTER, os.environ.get("JUPYTER_CONFIG_PATH")
+    )
     token = secrets.token_hex(16)
     os.environ["JUPYTER_TOKEN"] = token
     path = notebook.resolve().relative_to(folder.resolve()).as_posix()
@@ -150,6 +156,8 @@ def _start_lab(notebook: Path, port: int, browser: bool) -> None:
         "--LabApp.news_url=None",
         "--LabApp.extension_manager=readonly",
     ]
+    if hasattr(os, "geteuid") and os.geteuid() == 0:  # as in most containers
+        arguments.append("--allow-root")
     print("Starting JupyterLab...", flush=True)
     _in_background(_announce, url, browser)
     LabApp.launch_instance(arguments)
