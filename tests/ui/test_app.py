@@ -73,6 +73,7 @@ def test_another_convention_redraws_the_levels_and_the_table(tmp_path: Path) -> 
     page.measuring.weighting.value = "jmlr"
     assert page.study._view is not None
     assert page.study._view.weighting == "jmlr"
+    assert "the median over these, <i>jmlr</i>" in page.study.words.value
     assert page.study.words.value != before
     assert page.session.problem is None
 

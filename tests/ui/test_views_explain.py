@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tests.studies import make_study
+from workbench.study import CLASS_PART
 from workbench.ui.views.explain import explain
 from workbench.ui.views.words import count, number, percent
 
@@ -67,6 +68,26 @@ def test_the_size_of_the_class_part_is_told_in_each_convention_there_is():
     alone = explain(make_study(weightings=("icml",)))
     assert "<i>icml</i>" in alone
     assert "jmlr" not in alone
+
+
+def test_the_words_are_about_the_convention_that_is_shown():
+    study = make_study(4, num_outliers=3)
+    own = study.spectra["G"].eigenvalues
+    levels = {}
+    for name, share in {"slide": 0.1, "icml": 0.5, "jmlr": 0.9}.items():
+        level = study.levels[name]
+        parts = level.parts | {CLASS_PART[name]: share * own[: study.num_classes]}
+        levels[name] = replace(level, parts=parts)
+    study = replace(study, levels=levels)
+    for name, verdict in {
+        "slide": "10\u00a0% of G's (the median over these, <i>slide</i>); so <b>most",
+        "icml": "50\u00a0% of G's (the median over these, <i>icml</i>); so it gives",
+        "jmlr": "90\u00a0% of G's (the median over these, <i>jmlr</i>); so it nearly",
+    }.items():
+        told = explain(study, name)
+        assert verdict in told
+        assert f"without the class part ({name})" in told
+    assert explain(study) == explain(study, "icml")
 
 
 def test_outliers_that_stay_after_the_knock_out_are_said_to_stay():

@@ -26,7 +26,8 @@ from workbench.ui.views.overlap import overlap_html
 LEAD = (
     "Each dot is a gradient: how one image, under one possible label, pulls on the "
     "network's weights. Press <b>Play</b> to average them over images, then labels: a "
-    "few directions remain, and the outliers of the spectrum point along them."
+    "few directions remain; below you see how far the outliers of the spectrum point "
+    "along them."
 )
 
 
@@ -125,7 +126,8 @@ class StudyPanel:
             self._view.show(study, weighting=weighting)
         self.words.value = (
             '<section class="wb-words"><h2>What am I seeing?</h2>'
-            f"{explain(study)}<details><summary>The overlaps as a table</summary>"
+            f"{explain(study, weighting)}"
+            "<details><summary>The overlaps as a table</summary>"
             f'<div class="wb-scroll">{overlap_html(study, weighting)}</div></details>'
             "</section>"
         )

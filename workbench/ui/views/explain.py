@@ -14,17 +14,21 @@ HIGH_LOSS = 0.5  # as a share of log C, the loss of one who guesses
 LOW_ACCURACY = 0.9
 
 
-def explain(study: Study) -> str:
+def explain(study: Study, weighting: str | None = None) -> str:
     """Say in words what this study shows, and where it is weak.
+
+    Args:
+        study: What was measured.
+        weighting: Which convention of averages; by default the study's own.
 
     Returns:
         Paragraphs of HTML. Whatever a user typed is escaped.
     """
-    levels = study.levels[study.weighting]
+    levels = study.levels[weighting or study.weighting]
     parts = [
         _outliers(study),
         _directions(study, levels),
-        _sizes(study),
+        _sizes(study, levels),
         _knockout(study, levels),
         _training(study),
     ]
@@ -85,32 +89,32 @@ def _directions(study: Study, levels: Levels) -> str:
     )
 
 
-def _sizes(study: Study) -> str:
-    """How large the class part's eigenvalues are beside G's, in each convention."""
-    found = []
-    for weighting in WEIGHTINGS:
-        if weighting not in study.levels:
-            continue
-        ratio = _ratios(study, study.levels[weighting])
-        if len(ratio):
-            found.append((weighting, float(np.median(ratio))))
-    if not found:
+def _sizes(study: Study, levels: Levels) -> str:
+    """How large the class part's eigenvalues are beside G's; then by other averages."""
+    found = {}
+    for name in WEIGHTINGS:
+        if name in study.levels and len(ratios := _ratios(study, study.levels[name])):
+            found[name] = float(np.median(ratios))
+    shown = found.pop(levels.weighting, None)
+    if shown is None:
         return ""
-    told = ", ".join(
-        f"{percent(ratio)} (<i>{weighting}</i>)" for weighting, ratio in found
-    )
-    best = max(ratio for _, ratio in found)
     verdict = (
         "so it nearly carries them by itself"
-        if best >= 0.8
+        if shown >= 0.8
         else "so it gives them much of their size"
-        if best >= 0.4
+        if shown >= 0.4
         else "so <b>most of their size comes from elsewhere</b>"
     )
-    return (
-        f"<b>Sizes:</b> the class part's eigenvalues are {told} of G's (the median "
-        f"over these); {verdict}."
+    text = (
+        f"<b>Sizes:</b> the class part's eigenvalues are {percent(shown)} of G's (the "
+        f"median over these, <i>{levels.weighting}</i>); {verdict}."
     )
+    if found:
+        told = ", ".join(
+            f"{percent(ratio)} (<i>{name}</i>)" for name, ratio in found.items()
+        )
+        text += f" By other averages: {told}."
+    return text
 
 
 def _ratios(study: Study, levels: Levels) -> np.ndarray:
