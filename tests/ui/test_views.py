@@ -159,6 +159,14 @@ def test_the_embedding_has_no_axes_and_tells_what_it_left_out():
 
 
 @pytest.mark.parametrize("weighting", WEIGHTINGS)
+def test_points_laid_out_for_another_convention_are_said_to_be(weighting):
+    view = LinkedView(make_study(weighting="icml"), weighting=weighting)
+    texts = [m.text for m in view.layout.references() if isinstance(m, Div)]
+    said = "The points are laid out for icml; Measure again places them anew."
+    assert any(said in text for text in texts) == (weighting != "icml")
+
+
+@pytest.mark.parametrize("weighting", WEIGHTINGS)
 def test_the_stations_tell_counts_and_the_share_that_is_kept(weighting):
     study = make_study(weighting=weighting)
     view = LinkedView(study)
@@ -168,7 +176,27 @@ def test_the_stations_tell_counts_and_the_share_that_is_kept(weighting):
     kept = study.levels[weighting].kept
     assert f"{100 * kept[1]:.0f}\u00a0%" in html[1]
     assert ("≠ c" in html[2]) == (weighting != "slide")
-    assert ("wAve" in html[1]) == (weighting == "jmlr")
+    for text in html[1:]:
+        assert ("wAve" in text) == (weighting == "jmlr")
+
+
+@pytest.mark.parametrize(
+    ("weighting", "symbol", "root", "weight"),
+    [
+        ("slide", "δ", "√p<sub>c′</sub> ", ""),
+        ("icml", "δ", "√p<sub>c′</sub> ", ""),
+        ("jmlr", "g", "", "p<sub>c′</sub> "),
+    ],
+)
+def test_the_root_of_p_is_in_the_gradient_or_p_is_in_the_sum(
+    weighting, symbol, root, weight
+):
+    view = LinkedView(make_study(), weighting=weighting)
+    one = f"{symbol}<sub>i,c,c′</sub>"
+    assert one in find(view, "station 0").label.html
+    said = find(view, "now").text
+    assert said.startswith(f"{one} = {root}(y")
+    assert f"Σ<sub>c′</sub> {weight}{one}ᵀ {one}" in said
 
 
 # ---- spectrum -------------------------------------------------------------------

@@ -48,7 +48,9 @@ def arrange(
                 _text("wb-heading", "Gradients and their averages"),
                 _text("wb-legend", _level_legend(study)),
                 embedding.figure,
-                _text("wb-caption", escape(describe_embedding(study))),
+                _text(
+                    "wb-caption", escape(describe_embedding(study, levels.weighting))
+                ),
             ),
             _column(
                 "wb-card",

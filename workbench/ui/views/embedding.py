@@ -83,17 +83,28 @@ def build_embedding(study: Study, theme: Theme) -> EmbeddingView:
     return EmbeddingView(plot, sources, renderers)
 
 
-def describe_embedding(study: Study) -> str:
-    """Say how the picture was made, and how much of all there is it shows."""
+def describe_embedding(study: Study, weighting: str) -> str:
+    """Say how the picture was made, and how much of all there is it shows.
+
+    Args:
+        study: Whose embedding it is.
+        weighting: The convention shown beside it, which may be another one.
+    """
     embedding = study.embedding
     drawn = int((embedding.level == 0).sum())
     method = METHOD_WORDS.get(embedding.method, embedding.method)
     total = count(embedding.num_total, "gradient")
-    return (
+    text = (
         f"{method} of {embedding.metric} distances, {embedding.weighting} averages. "
         f"{drawn:,} of {total} drawn. Only who is near whom means something; "
         "the axes do not."
     )
+    if weighting != embedding.weighting:
+        text += (
+            f" The points are laid out for {embedding.weighting}; "
+            "Measure again places them anew."
+        )
+    return text
 
 
 def mark_sizes(num_classes: int) -> tuple[int, int, int, int]:

@@ -9,7 +9,14 @@ from bokeh.models import Button, Div, RadioButtonGroup, Slider
 from bokeh.models.dom import HTML
 
 from workbench.study import Levels, Study
-from workbench.ui.views.words import DELTA_C, DELTA_CK, DELTA_G, DELTA_ICK, percent
+from workbench.ui.views.words import (
+    DELTA_C,
+    DELTA_CK,
+    DELTA_G,
+    DELTA_ICK,
+    G_ICK,
+    percent,
+)
 
 SPEEDS = (0.5, 1.0, 2.0)
 
@@ -76,6 +83,7 @@ def build_stepper(study: Study, levels: Levels) -> StepperView:
 def _stations(study: Study, levels: Levels) -> tuple[str, ...]:
     """What is averaged, its formula, how many there are, and what is left of G."""
     ave = "Ave" if levels.weighting != "jmlr" else "wAve"
+    one = "δ" if levels.weighting != "jmlr" else "g"
     others = "" if levels.weighting == "slide" else " ≠ c"
     C = study.num_classes
     drawn = int((study.embedding.level == 0).sum())
@@ -83,10 +91,10 @@ def _stations(study: Study, levels: Levels) -> tuple[str, ...]:
     over = "δ<sub>{}</sub>".format
     mark = '<span class="wb-index">{}</span>'.format
     rows = (
-        (of_all, over("i,c,c′"), study.embedding.num_total),
+        (of_all, f"{one}<sub>i,c,c′</sub>", study.embedding.num_total),
         (
             "average over examples i",
-            f"{over('c,c′')} = {_op(ave, mark('i'))} {over(mark('i') + ',c,c′')}",
+            f"{over('c,c′')} = {_op(ave, mark('i'))} {one}<sub>{mark('i')},c,c′</sub>",
             C * C,
         ),
         (
@@ -96,7 +104,7 @@ def _stations(study: Study, levels: Levels) -> tuple[str, ...]:
         ),
         (
             "average over classes c",
-            f"{over('G')} = {_op('Ave', mark('c'))} {over(mark('c'))}",
+            f"{over('G')} = {_op(ave, mark('c'))} {over(mark('c'))}",
             1,
         ),
     )
@@ -121,18 +129,24 @@ def _sentences(study: Study, levels: Levels) -> tuple[str, ...]:
     left_out = ""
     if levels.weighting != "slide":
         left_out = f" (the {C} with c′ = c are left out)"
-    weighted = ""
+    one, root, weight = DELTA_ICK, "√p<sub>c′</sub> ", ""
+    by_p = by_w = ""
     if levels.weighting == "jmlr":
-        weighted = " Averages are weighted (wAve) by the predicted probability p."
+        one, root, weight = G_ICK, "", "p<sub>c′</sub> "
+        by_p = " Averages are weighted (wAve) by the predicted probability p."
+        by_w = (
+            " Each class weighs w<sub>c</sub>, the share of the probability that its "
+            "examples give to other classes."
+        )
     return (
-        f"{DELTA_ICK} = √p<sub>c′</sub> (y<sub>c′</sub> − p)ᵀ ∂f/∂θ is the gradient of "
+        f"{one} = {root}(y<sub>c′</sub> − p)ᵀ ∂f/∂θ is the gradient of "
         "example i of class c, as if its label were c′. Together they are all of "
-        f"G = Ave<sub>i,c</sub> Σ<sub>c′</sub> {DELTA_ICK}ᵀ {DELTA_ICK}.",
+        f"G = Ave<sub>i,c</sub> Σ<sub>c′</sub> {weight}{one}ᵀ {one}.",
         f"<b>{total:,} gradients became {C * C:,} means {DELTA_CK}</b>: what sets the "
         f"examples of a class apart is gone, {percent(kept[1])} of G’s trace is left."
-        f"{weighted}",
+        f"{by_p}",
         f"<b>{C * C:,} means became {C} class means {DELTA_C}</b>{left_out}: "
         f"{percent(kept[2])} of G’s trace is left, in these few directions.",
         f"<b>{C} class means became one, {DELTA_G}</b>: {percent(kept[3])} of G’s "
-        "trace is left. What sets the classes apart is gone.",
+        f"trace is left. What sets the classes apart is gone.{by_w}",
     )

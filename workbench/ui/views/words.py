@@ -7,6 +7,7 @@ import math
 from workbench.study import Study
 
 DELTA_ICK = "δ<sub>i,c,c′</sub>"
+G_ICK = "g<sub>i,c,c′</sub>"  # without the root of p: the JMLR paper's gradients
 DELTA_CK = "δ<sub>c,c′</sub>"
 DELTA_C = "δ<sub>c</sub>"
 DELTA_G = "δ<sub>G</sub>"
