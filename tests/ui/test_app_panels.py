@@ -154,6 +154,15 @@ def test_buttons_can_be_pressed_when_there_is_something_to_do(page: Page) -> Non
     assert buttons(page) == ready | {"again": True}
 
 
+def test_nothing_can_be_pressed_while_a_job_is_stopping(page: Page) -> None:
+    page.job.train.click()
+    page.until("idle")
+    assert buttons(page)["again"]
+    page.session.state = "stopping"
+    assert not any(buttons(page).values())
+    assert page.job.go_on.disabled
+
+
 def test_continue_shows_only_after_a_training_that_was_stopped(page: Page) -> None:
     assert not visible(page.job.go_on)
     page.work.hold = "train"

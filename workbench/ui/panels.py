@@ -118,11 +118,10 @@ class JobPanel:
 
     def _refresh_buttons(self) -> None:
         state, trained = self._session.state, self._session.trained
-        working = state in ("running", "paused")
-        self.train.disabled = working
-        self.pause.disabled = self.stop.disabled = not working
+        idle = state == "idle"
+        self.train.disabled = self.go_on.disabled = not idle
+        self.pause.disabled = self.stop.disabled = state not in ("running", "paused")
         self.pause.description = "Resume" if state == "paused" else "Pause"
-        self.go_on.disabled = working
         _show(self.go_on, trained is not None and not trained.finished)
 
     def _refresh_progress(self) -> None:
@@ -146,7 +145,8 @@ class MeasuringPanel:
         self.weighting = _choice(
             CONVENTIONS,
             "Averages",
-            "How the means are taken: changes the levels drawn at once",
+            "How the means are taken: changes the formulas, shares and spectrum at "
+            "once; the points when they are measured again",
         )
         self.embedding = _choice(
             EMBEDDINGS, "Embedding", "How gradients are laid out in the plane"
@@ -177,8 +177,7 @@ class MeasuringPanel:
     def _refresh(self) -> None:
         session = self._session
         self.weighting.value = session.weighting
-        busy = session.state in ("running", "paused")
-        self.again.disabled = busy or session.trained is None
+        self.again.disabled = session.state != "idle" or session.trained is None
 
 
 class ProblemPanel:
