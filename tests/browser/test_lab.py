@@ -21,7 +21,6 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     settings = folder / "config" / "lab" / "user-settings" / "@jupyterlab"
     for name, values in {  # the notebook of the checkout stays as it is
         "docmanager-extension/plugin": {"autosave": False},
-        "apputils-extension/notification": {"fetchNews": "false"},
     }.items():
         path = settings / f"{name}.jupyterlab-settings"
         path.parent.mkdir(parents=True)
@@ -46,3 +45,4 @@ def test_the_notebook_draws_the_example_in_jupyterlab(
     workbench.fill("Rate", "-1")
     expect(workbench.problem).to_contain_text("Learning rate")
     expect(workbench.field("Rate")).to_have_value("0.05")
+    expect(page.get_by_text("official Jupyter news")).to_have_count(0)
