@@ -14,6 +14,9 @@ from playwright.sync_api import Browser, sync_playwright
 
 from tests.chromium import ADVICE, find_chromium
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # the cores are taken by the other workers
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 ROOT = Path(__file__).parents[1]
 QUIET = (  # Chromium itself stays off the network
     "--no-sandbox",
