@@ -32,9 +32,8 @@ from workbench.errors import WorkbenchError
 HOST = "127.0.0.1"
 PORT = 8866
 _HERE = Path(__file__).parent
-_JUPYTER = (
-    _HERE / "jupyter"
-)  # voila.json, labconfig/, and the template below nbconvert/
+# voila.json, labconfig/, and below nbconvert/ the template of the page
+_JUPYTER = _HERE / "jupyter"
 
 
 def find_notebook() -> Path:
