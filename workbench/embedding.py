@@ -98,13 +98,15 @@ def _pca(gram: Matrix) -> Matrix:
 
 def _tsne(apart: Matrix, seed: int) -> Matrix:
     from sklearn.manifold import TSNE
+    from threadpoolctl import threadpool_limits
 
-    found = TSNE(
-        metric="precomputed",
-        init="random",
-        perplexity=min(30.0, (len(apart) - 1) / 3),
-        random_state=seed,
-    ).fit_transform(apart)
+    with threadpool_limits(1):  # a second thread waits actively: slower on busy cores
+        found = TSNE(
+            metric="precomputed",
+            init="random",
+            perplexity=min(30.0, (len(apart) - 1) / 3),
+            random_state=seed,
+        ).fit_transform(apart)
     return np.asarray(found, dtype=np.float64)
 
 
