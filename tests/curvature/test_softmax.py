@@ -119,6 +119,20 @@ def test_the_cotangents_of_an_example_are_dependent(logits: list[float]) -> None
     assert float((total.abs() / size).max()) < 1e-14
 
 
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_network_that_is_certain_gets_zeros_and_not_nan(place: int) -> None:
+    probs = torch.zeros(1, 3, dtype=torch.float64)
+    probs[0, place] = 1.0
+    vector = torch.tensor([[1.0, -2.0, 3.0]], dtype=torch.float64)
+    for found in (
+        hessian_root(probs),
+        delta_cotangents(probs),
+        hessian_product(probs, vector),
+        loss_gradient(probs, torch.tensor([place])),
+    ):
+        assert float(found.abs().max()) == 0.0
+
+
 def scaled_error(found: Tensor, logits: list[float]) -> float:
     """Error of each entry over the roots of the two diagonal entries."""
     p = exactly(logits)
