@@ -124,6 +124,15 @@ def test_pca_does_not_depend_on_the_axes_of_the_vectors() -> None:
     np.testing.assert_allclose(turned, plain, atol=1e-9)
 
 
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_pca_puts_the_furthest_point_of_each_axis_on_its_positive_side(
+    sign: float,
+) -> None:
+    points = embed(gram(sign * clusters()[0]), method="pca", metric="euclidean")
+    for axis in points.T:
+        assert axis[np.abs(axis).argmax()] > 0
+
+
 @pytest.mark.parametrize("method", ["tsne", "pca"])
 def test_the_cosine_metric_does_not_see_lengths(method: str) -> None:
     vectors, _ = clusters()

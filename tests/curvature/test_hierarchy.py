@@ -175,6 +175,8 @@ def test_single_precision_is_good_to_its_rounding(case: Solved, weighting: str) 
     for part, factor in exact.factors.items():
         assert single[part].dtype == torch.float64
         assert apart(single[part], factor_eigenvalues(factor)) < 1e-6
+        rounded = factor_eigenvalues(factor.float().double())
+        assert apart(single[part], rounded) < 1e-14  # products in double precision
     vectors = torch.linalg.eigh(case.g)[1][:, -4:]
     parts = Hierarchy(
         weighting, exact.factors, exact.class_part, exact.means_part,

@@ -126,6 +126,12 @@ def estimates(num: int, matrix: Tensor) -> list[SpectralDensity]:
     ]
 
 
+def test_the_trace_of_a_multiple_of_the_identity_has_no_error() -> None:
+    found = spectral_density(Dense(2.5 * torch.eye(12).double()), num_probes=3)
+    assert found.trace == pytest.approx(30.0, rel=1e-14)
+    assert found.trace_error == pytest.approx(0.0, abs=1e-13)
+
+
 def test_error_bars_cover_over_repetitions() -> None:
     """Two standard errors of six probes (Student: 90 %), for the trace and shares."""
     spectrum = planted()

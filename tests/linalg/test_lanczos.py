@@ -173,6 +173,13 @@ def test_any_start_leads_to_the_top(name: str) -> None:
     assert apart(found.values, spectrum[:3]) < 1e-9
 
 
+def test_dependent_columns_of_a_start_cost_no_matvec() -> None:
+    operator = Counting(symmetric_matrix(planted()))
+    column = torch.ones(operator.dim, 1, dtype=torch.float64)
+    top_eigenpairs(operator, 2, start=column * torch.tensor([[1.0, -2.0, 0.0, 3.0]]))
+    assert operator.widths[0] == 1
+
+
 def test_a_start_near_the_eigenvectors_saves_matvecs() -> None:
     spectrum = planted()
     matrix, turn = symmetric_matrix(spectrum), orthogonal(len(spectrum))
