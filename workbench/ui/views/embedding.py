@@ -41,7 +41,7 @@ class EmbeddingView:
 
 
 def build_embedding(study: Study, theme: Theme) -> EmbeddingView:
-    """Draw all levels of the embedding; ``linked.js`` moves and fades them."""
+    """Draw all levels of the embedding; ``browser/marks.js`` moves and fades them."""
     embedding = study.embedding
     plot = style_figure(
         figure(

@@ -1,8 +1,8 @@
 """The linked pair: embedding, spectrum, overlap table and stepper in one layout.
 
-Everything that a person can do here happens in the browser (``linked.js``), so it works
-while the kernel is busy and in an exported page without one. Python builds the layout
-and may set or observe `LinkedView.state`.
+Everything that a person can do here happens in the browser (``browser/*.js``), so it
+works while the kernel is busy and in an exported page without one. Python builds the
+layout and may set or observe `LinkedView.state`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,16 @@ from dataclasses import fields
 from typing import Any
 
 from bokeh.events import ButtonClick, Tap
-from bokeh.models import Column, CustomJS, LayoutDOM, Model
+from bokeh.models import (
+    Button,
+    Column,
+    CustomJS,
+    LayoutDOM,
+    Model,
+    Plot,
+    Slider,
+    ToggleButtonGroup,
+)
 
 from workbench.errors import WorkbenchError
 from workbench.study import CLASS_PART, Levels, Study
@@ -31,6 +40,8 @@ from workbench.ui.views.state import LinkState
 from workbench.ui.views.stepper import SPEEDS, build_stepper
 from workbench.ui.views.words import rank
 
+# Joined in this order; a new part's file stands before pair.js, which lists the parts.
+SCRIPTS = ("base", "stepper", "marks", "spectrum", "table", "controls", "pair")
 STATE = tuple(sorted(LinkState.properties() - Model.properties()))
 
 
@@ -117,33 +128,26 @@ def build_pair(
         stepper=stepper,
         controls=controls,
     )
+    views = {
+        "embedding": embedding,
+        "spectrum": spectrum,
+        "overlap": overlap,
+        "stepper": stepper,
+        "controls": controls,
+    }
     act = CustomJS(
         name="act",
-        code=asset("linked.js"),
+        code="\n".join(asset(f"browser/{name}.js") for name in SCRIPTS),
         args={
             "state": state,
-            "marks": list(embedding.sources),
-            "markViews": list(embedding.renderers),
-            "spectrum": _fields(spectrum),
-            "cells": overlap.cells,
-            "stepper": _fields(stepper),
-            "controls": _fields(controls),
-            "figures": {"embedding": embedding.figure, "spectrum": spectrum.figure},
+            "models": {name: _fields(view) for name, view in views.items()},
             "told": _told(study, levels, theme),
         },
     )
     for name in STATE:
         state.js_on_change(name, act)
-    buttons = (*stepper.stations, stepper.back, stepper.play, stepper.step)
-    for button in (*buttons, controls.clear):
-        button.js_on_event(ButtonClick, act)
-    for plot in (embedding.figure, spectrum.figure, overlap.figure):
-        plot.js_on_event(Tap, act)
+    _wire(layout, act)
     embedding.figure.js_on_change("inner_width", act)  # it is on the page now
-    stepper.position.js_on_change("value", act)
-    groups = (controls.classes, controls.outliers, controls.operator)
-    for group in (*groups, controls.scale, controls.knockout, stepper.speed):
-        group.js_on_change("active", act)
     # jupyter_bokeh sends every change of a property to the kernel, each frame of an
     # animation included. Only the state is worth it.
     for model in layout.references() - {state}:
@@ -151,8 +155,23 @@ def build_pair(
     return layout
 
 
+def _wire(layout: LayoutDOM, act: CustomJS) -> None:
+    """Let each control that has a name ask the browser's half, by that name."""
+    for model in layout.references():
+        if model.name is None:
+            continue
+        if isinstance(model, Button):
+            model.js_on_event(ButtonClick, act)
+        elif isinstance(model, Plot):
+            model.js_on_event(Tap, act)
+        elif isinstance(model, ToggleButtonGroup):
+            model.js_on_change("active", act)
+        elif isinstance(model, Slider):
+            model.js_on_change("value", act)
+
+
 def _fields(view: Any) -> dict[str, Any]:
-    """The parts of a view, by name, as ``linked.js`` sees them."""
+    """The parts of a view, by name, as the browser's half sees them."""
     named = {field.name: getattr(view, field.name) for field in fields(view)}
     return {k: list(v) if isinstance(v, tuple) else v for k, v in named.items()}
 
@@ -161,6 +180,7 @@ def _told(study: Study, levels: Levels, theme: Theme) -> dict[str, Any]:
     """Plain values that the browser needs beside the models."""
     share = overlaps(study, levels)
     return {
+        "initial": {name: getattr(LinkState(), name) for name in STATE},
         "classNames": [plain(name, 40) for name in study.class_names],
         "classColors": [class_style(c, theme)[0] for c in range(study.num_classes)],
         "overlap": share.tolist(),

@@ -222,7 +222,7 @@ def _floor(
 
 
 def _position(values: Array, scale: str, floor: int) -> Array:
-    """Where a value stands on the axis; `place` in linked.js is the same."""
+    """Where a value stands on the axis; `place` in browser/spectrum.js is the same."""
     if scale == "linear":
         return values
     size = np.maximum(np.abs(values), 10.0**floor)

@@ -9,7 +9,7 @@ from bokeh.model import DataModel
 class LinkState(DataModel):
     """The only model of the pair that talks to Python; all others are drawn from it.
 
-    A control writes here, and everything is redrawn from here (``linked.js``), in the
+    A control writes here, and all is redrawn from here (``browser/*.js``), in the
     browser alone. Python may set each property too, and observe it with ``on_change``.
     """
 

@@ -23,7 +23,7 @@ SPEEDS = (0.5, 1.0, 2.0)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StepperView:
-    """Its controls; ``linked.js`` gives them their work."""
+    """Its controls; ``browser/stepper.js`` gives them their work."""
 
     stations: tuple[Button, ...]  # one a level; each goes there
     position: Slider  # between the levels, to be dragged

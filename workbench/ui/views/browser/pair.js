@@ -1,0 +1,88 @@
+// The browser's half of the linked pair (linked.py): one controller for each LinkState.
+//
+// A control asks through `handle`, which looks the action up by the control's name; it
+// writes the state, and a change of the state, from here or from Python, is drawn by the
+// `render` of each part. So the state is the one source of truth, and every path may be
+// taken twice without harm. Nothing is measured or computed anew here: marks and sticks
+// are only placed between places that Python gave.
+//
+// A part is a class in a file of its own: `actions` holds what the models of a name ask
+// for ("station 2" asks `station`, index 2), `render(changed)` draws what hangs on the
+// properties of the state whose names are in `changed`.
+
+const PARTS = {stepper: Stepper, marks: Marks, spectrum: Spectrum, table: Table, controls: Controls}
+
+class LinkedPair {
+  constructor(state, models, told) {
+    Object.assign(this, {state, models, told})
+    this.shown = {...told.initial} // the state as it was last drawn
+    this.parts = {}
+    for (const [name, Part] of Object.entries(PARTS)) this.parts[name] = new Part(this)
+    this.actions = Object.assign({}, ...Object.values(this.parts).map((part) => part.actions))
+    this.onKey = (event) => this.key(event)
+    document.addEventListener("keydown", this.onKey)
+  }
+
+  handle(origin) {
+    const event = origin.event_name === undefined ? null : origin
+    const model = event ? event.origin : origin
+    if (model === this.state) return this.render()
+    const [name, index] = model.name.split(" ")
+    this.actions[name](model, {event, index: Number(index)})
+  }
+
+  render() {
+    const {state, shown} = this
+    const changed = new Set(Object.keys(shown).filter((key) => state[key] !== shown[key]))
+    if (changed.size === 0) return
+    for (const key of changed) shown[key] = state[key]
+    for (const part of Object.values(this.parts)) part.render(changed)
+  }
+
+  // Write into the state what is drawn already, or is being drawn.
+  note(values) {
+    Object.assign(this.shown, values)
+    this.state.setv(values)
+  }
+
+  // Whether no other study took this one's place. (Its models outlive that a while.)
+  get onPage() {
+    return Bokeh.index.find_one(this.models.embedding.figure) !== null
+  }
+
+  get selected() {
+    return this.state.selected_class >= 0 || this.state.selected_outlier >= 0
+  }
+
+  // One thing is selected at a time; selecting it again clears it.
+  select({selected_class = -1, selected_outlier = -1}) {
+    const {state} = this
+    if (selected_class === state.selected_class && selected_outlier === state.selected_outlier) {
+      selected_class = selected_outlier = -1
+    }
+    // Overlaps were measured for G, so an outlier is one of G's.
+    const operator = selected_outlier >= 0 ? "G" : state.operator
+    state.setv({selected_class, selected_outlier, operator})
+  }
+
+  // How much each class matters to what is selected; 1 where nothing is.
+  classWeights() {
+    const {selected_class, selected_outlier} = this.state
+    const {overlap, classNames} = this.told
+    if (selected_class >= 0) return classNames.map((_, c) => Number(c === selected_class))
+    if (selected_outlier < 0) return classNames.map(() => 1)
+    const row = overlap[selected_outlier]
+    const most = Math.max(...row, 1e-12)
+    return row.map((share) => share / most)
+  }
+
+  key(event) {
+    if (!this.onPage) document.removeEventListener("keydown", this.onKey)
+    else if (event.key === "Escape") this.state.setv({selected_class: -1, selected_outlier: -1})
+  }
+}
+
+globalThis.workbenchPairs ??= new WeakMap()
+const pair = new LinkedPair(state, models, told)
+globalThis.workbenchPairs.set(state, pair)
+pair.handle(cb_obj)

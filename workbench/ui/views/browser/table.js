@@ -1,0 +1,37 @@
+// The overlap table: which row or column is selected.
+
+class Table {
+  constructor(pair) {
+    Object.assign(this, {pair, ...pair.models.overlap})
+    this.line = this.cells.data.line[0] // as Python drew it
+    this.actions = {overlap: (_, {event}) => this.pick(event)}
+  }
+
+  render(changed) {
+    if (changed.has("selected_class") || changed.has("selected_outlier")) this.draw()
+  }
+
+  // A cell or its head stands for the class; the row's number and its sum for the outlier.
+  pick({x, y}) {
+    const {overlap, classNames} = this.pair.told
+    const [c, j] = [Math.round(x), Math.round(y)]
+    const inside = x > -0.5 && c < classNames.length
+    if (inside && j < overlap.length) this.pair.select({selected_class: c})
+    else if (!inside && j >= 0 && j < overlap.length) this.pair.select({selected_outlier: j})
+  }
+
+  draw() {
+    const {selected} = this.pair
+    const {selected_class: c, selected_outlier: j} = this.pair.state
+    const {ink, onAccent} = this.pair.told.colors
+    const {data} = this.cells
+    for (let cell = 0; cell < data.value.length; cell++) {
+      const total = data.c[cell] < 0
+      const inside = selected && (c >= 0 ? data.c[cell] === c : data.j[cell] === j)
+      data.line[cell] = inside ? ink : this.line
+      data.alpha[cell] = (total ? 0.55 : 0.9) * data.value[cell] * (!selected || inside ? 1 : 0.3)
+      data.text_color[cell] = data.alpha[cell] > 0.5 && !total ? onAccent : ink
+    }
+    this.cells.change.emit()
+  }
+}
