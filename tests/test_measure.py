@@ -20,6 +20,7 @@ from workbench import measurement
 from workbench.control import Cancelled, Control, Progress
 from workbench.errors import WorkbenchError
 from workbench.measurement import MeasureSettings, measure
+from workbench.measuring import picture
 from workbench.spectrum import Spectrum
 from workbench.study import CLASS_PART, MEANS_PART, PARTS, WEIGHTINGS, Study, load_study
 from workbench.training.checkpoint import Checkpoint
@@ -385,7 +386,7 @@ def test_a_cancel_during_the_embedding_is_obeyed_after_it(
         control.cancel()
         return np.zeros((len(gram), 2))
 
-    monkeypatch.setattr(measurement, "embed", embed)
+    monkeypatch.setattr(picture, "embed", embed)
     with pytest.raises(Cancelled):
         measure(quick, settings(), control=control)
 

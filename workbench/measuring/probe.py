@@ -1,0 +1,126 @@
+"""One operator measured: all its eigenvalues, or the leading ones and the density."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from workbench.curvature.risk import EmpiricalRisk
+from workbench.linalg.density import spectral_density
+from workbench.linalg.lanczos import EigenPairs, Which, top_eigenpairs
+from workbench.linalg.operator import Dense, LinearOperator
+from workbench.measuring.config import MeasureSettings
+from workbench.spectrum import Spectrum
+
+NUM_LOW = 5  # eigenvalues at the low end of Hess and H
+BLOCK_SIZE = 10  # vectors that share each forward pass
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Probe:
+    """Iterative measurements of one operator, as the settings ask."""
+
+    settings: MeasureSettings
+    num: int  # eigenvalues an end
+    generator: torch.Generator
+
+    def pairs(
+        self,
+        operator: LinearOperator,
+        which: Which,
+        start: Tensor | None,
+        report: Callable[[float], None] | None = None,
+        scale: float = 0.0,
+        tol: float | None = None,
+    ) -> EigenPairs:
+        """Leading eigenpairs; the decades that the residual fell are the progress."""
+        tol = min(tol or self.settings.tol, 0.5)
+
+        def falling(worst: float) -> None:
+            if report:
+                decades = math.log10(max(worst, 1e-30)) / math.log10(tol)
+                report(0.5 * decades)
+
+        return top_eigenpairs(
+            operator,
+            self.num,
+            tol=tol,
+            scale=scale,
+            start=start,
+            block_size=BLOCK_SIZE,
+            which=which,
+            k_low=NUM_LOW,
+            generator=self.generator,
+            report=falling,
+        )
+
+    def spectrum(
+        self,
+        operator: LinearOperator,
+        pairs: EigenPairs,
+        report: Callable[[float], None],
+    ) -> Spectrum:
+        """Leading eigenvalues with residuals, and the density by Lanczos quadrature."""
+        density = spectral_density(
+            operator,
+            num_steps=self.settings.num_steps,
+            num_probes=self.settings.num_probes,
+            generator=self.generator,
+            report=report,
+        )
+        return Spectrum(
+            eigenvalues=pairs.values.cpu().numpy(),
+            residuals=pairs.residuals.cpu().numpy(),
+            nodes=density.nodes.cpu().numpy(),
+            weights=density.weights.cpu().numpy(),
+            dim=operator.dim,
+            trace=density.trace,
+            trace_error=density.trace_error,
+            complete=False,
+            method=f"block Krylov ({pairs.status}), stochastic Lanczos quadrature",
+            num_matvecs=pairs.num_matvecs + density.num_matvecs,
+        )
+
+
+def dense_matrix(operator: LinearOperator, report: Callable[[float], None]) -> Dense:
+    """The matrix of a small operator, symmetrised, with progress."""
+    eye = torch.eye(operator.dim, dtype=operator.dtype, device=operator.device)
+    columns = []
+    for start in range(0, operator.dim, 256):
+        columns.append(operator.matmat(eye[:, start : start + 256]))
+        report(start / operator.dim)
+    matrix = torch.cat(columns, dim=1).double()
+    return Dense((matrix + matrix.T) / 2)
+
+
+def whole_spectrum(
+    matrix: Dense, risk: EmpiricalRisk, rank: int, method: str, num_matvecs: int = 0
+) -> Spectrum:
+    """Every eigenvalue of a matrix; those beyond the rank are zero.
+
+    The error bars are rounding: of the eigensolver, and of the gradients' dtype.
+    """
+    values = torch.linalg.eigvalsh(matrix.matrix).flip(0)
+    if rank < len(values):
+        values = values[:rank]
+    values = values.cpu().numpy()
+    eps = len(values) * np.finfo(np.float64).eps + 10 * torch.finfo(risk.dtype).eps
+    rounding = float(np.abs(values).max()) * eps
+    empty = np.empty((0, 0))
+    return Spectrum(
+        eigenvalues=values,
+        residuals=np.full(len(values), rounding),
+        nodes=empty,
+        weights=empty,
+        dim=risk.dim,
+        trace=float(matrix.matrix.trace()),
+        trace_error=0.0,
+        complete=True,
+        method=method,
+        num_matvecs=num_matvecs,
+    )
