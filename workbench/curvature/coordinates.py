@@ -84,20 +84,24 @@ def primal_eigenvectors(
     parameters = list(risk.parameters.values())
     seen = 0
     with evaluating(risk.model):
-        for inputs, _ in risk.batches():
+        for inputs, _ in risk.whole():
+            own = risk.world.share(len(inputs))
+            weight = cotangents[seen : seen + len(inputs)][own]
+            seen += len(inputs)
+            if not len(weight):
+                continue
             with torch.enable_grad():
-                logits = risk.model(inputs)
+                logits = risk.model(inputs[own])
             for column in range(vectors.shape[1]):
                 pulled = torch.autograd.grad(
                     logits,
                     parameters,
-                    cotangents[seen : seen + len(inputs), :, column],
+                    weight[:, :, column],
                     retain_graph=True,
                     materialize_grads=True,
                 )
                 total[:, column] += risk.flatten(pulled)
-            seen += len(inputs)
-    return total
+    return risk.world.sum(total)
 
 
 def dense_gauss_newton(
@@ -118,15 +122,16 @@ def dense_gauss_newton(
             matrix.addmm_(rows.T, rows)
             done += len(piece)
             if report:
-                report(done / risk.num_examples)
-    return Dense(matrix / risk.num_examples)
+                report(done / risk.num_own)
+    return Dense(risk.world.sum(matrix) / risk.num_examples)
 
 
 def trace_gauss_newton(
     risk: EmpiricalRisk, report: Callable[[float], None] | None = None
 ) -> float:
     r"""``tr G = (1/N) sum_{i,k} ||delta_{i,k}||^2``, exactly. Costs C passes or so."""
-    total, done = 0.0, 0
+    total = torch.zeros((), dtype=torch.float64, device=risk.device)
+    done = 0
     largest = max(risk.sizes) * risk.num_classes
     room = max(1, min(64, TILE // largest))
     for inputs, _ in risk.batches():
@@ -134,11 +139,11 @@ def trace_gauss_newton(
             risk.control.check()
             root = hessian_root(risk.probabilities(piece))
             for layer in layer_gradients(risk, piece, root):
-                total += float(layer.squared_norms().sum())
+                total += layer.squared_norms().sum()
             done += len(piece)
             if report:
-                report(done / risk.num_examples)
-    return total / risk.num_examples
+                report(done / risk.num_own)
+    return float(risk.world.sum(total)) / risk.num_examples
 
 
 def dual_coordinates(dual: Gram) -> Coordinates:

@@ -90,7 +90,9 @@ def cross_class_means(
                     target[c, k] += risk.flatten(grads)
             done += len(inputs)
             if report:
-                report(done / risk.num_examples)
+                report(done / risk.num_own)
+    for total in (plain, weighted, mass):
+        risk.world.sum(total)
     counts = risk.class_counts.to(risk.device)
     tiny = torch.finfo(risk.dtype).tiny  # a probability that underflowed
     plain /= counts[:, None, None]

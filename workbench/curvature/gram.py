@@ -73,11 +73,13 @@ def gram(risk: EmpiricalRisk, report: Callable[[float], None] | None = None) -> 
     sum_{l,m} <d_l, d'_m> <a_l, a'_m>``), whichever counts fewer. Forward and
     backward in the model's dtype, sums in float64. Stores n^2 numbers, n = N C.
 
+    Every process has the factors of all layers and fills its rows of the matrix.
+
     Args:
         risk: Network and data.
         report: Called with the share done.
     """
-    batches = list(risk.batches())
+    batches = list(risk.whole())
     probs, labels = _predictions(risk, batches)
     sizes = [len(inputs) for inputs, _ in batches]
     cotangents = delta_cotangents(probs).transpose(1, 2).split(sizes)
@@ -96,7 +98,7 @@ def gram(risk: EmpiricalRisk, report: Callable[[float], None] | None = None) -> 
             done += layer.num_parameters
             if report:
                 report(done / risk.dim)
-    return Gram(matrix, probs, labels)
+    return Gram(risk.world.sum(matrix), probs, labels)
 
 
 def mean_coefficients(probs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -180,7 +182,8 @@ def _add_by_rows(matrix: Tensor, layer: LayerGradients, risk: EmpiricalRisk) -> 
     for piece in layer.pieces(TILE):
         risk.control.check()
         rows = piece.flatten(0, 1).double()
-        matrix.addmm_(rows, rows.T)
+        own = risk.world.share(len(rows))
+        matrix[own].addmm_(rows[own], rows.T)
 
 
 def _add_by_factors(matrix: Tensor, layer: LayerGradients, risk: EmpiricalRisk) -> None:
@@ -191,9 +194,10 @@ def _add_by_factors(matrix: Tensor, layer: LayerGradients, risk: EmpiricalRisk) 
     outputs = layer.outputs.double().flatten(0, 2)  # (N m L, r)
     bias = float(len(layer.names) > 1)
     step = max(1, TILE // (m * positions * len(outputs)))
-    for start in range(0, num_examples, step):
+    own = risk.world.share(num_examples)
+    for start in range(own.start, own.stop, step):
         risk.control.check()
-        stop = min(start + step, num_examples)
+        stop = min(start + step, own.stop)
         inner = inputs[start * positions : stop * positions] @ inputs.T + bias
         inner = inner.view(stop - start, 1, positions, num_examples, 1, positions)
         block = outputs[start * m * positions : stop * m * positions] @ outputs.T

@@ -59,7 +59,7 @@ class Curvature(LinearOperator):
                     columns = slice(start, start + width)
                     block = vectors[:, columns].to(self.dtype)
                     total[:, columns] += self._share(theta, block, inputs, labels)
-        return total
+        return self.risk.world.sum(total)
 
     def _share(
         self, theta: dict[str, Tensor], block: Tensor, inputs: Tensor, labels: Tensor

@@ -14,6 +14,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from workbench.control import Control
 from workbench.curvature.softmax import probabilities
+from workbench.distributed import ALONE, World
 from workbench.errors import WorkbenchError
 
 Batch = tuple[Tensor, Tensor]
@@ -36,6 +37,9 @@ class EmpiricalRisk:
 
     ``1/N`` is over the whole data set, never over a batch, so ragged last batches
     need no care. Built by `empirical_risk`.
+
+    Where several processes share the examples, `batches` and all that is built on it
+    pass over this process's share: end each sum over examples with ``world.sum``.
     """
 
     model: nn.Module
@@ -49,6 +53,8 @@ class EmpiricalRisk:
     dtype: torch.dtype
     device: torch.device
     control: Control
+    world: World = ALONE
+    num_own: int = 0  # examples of this process's share; N where it is alone
 
     @property
     def sizes(self) -> list[int]:
@@ -56,11 +62,24 @@ class EmpiricalRisk:
         return [p.numel() for p in self.parameters.values()]
 
     def batches(self) -> Iterator[Batch]:
-        """The data on the device, batch by batch, cancellable in between."""
+        """This process's share of the data, batch by batch, on the device.
+
+        Cancellable in between.
+        """
         for inputs, labels in self.data:
-            self.control.check()
-            inputs = inputs.to(self.device, self.dtype, non_blocking=True)
-            yield inputs, labels.to(self.device, non_blocking=True)
+            own = self.world.share(len(labels))
+            if own.start < own.stop:
+                yield self._there(inputs[own], labels[own])
+
+    def whole(self) -> Iterator[Batch]:
+        """All of the data, batch by batch, on the device, in every process."""
+        for inputs, labels in self.data:
+            yield self._there(inputs, labels)
+
+    def _there(self, inputs: Tensor, labels: Tensor) -> Batch:
+        self.control.check()
+        inputs = inputs.to(self.device, self.dtype, non_blocking=True)
+        return inputs, labels.to(self.device, non_blocking=True)
 
     def pieces(self, num_vectors: int) -> Iterator[Batch]:
         """The data in pieces whose activations, for a block of vectors, stay near.
@@ -112,6 +131,7 @@ def empirical_risk(
     batch_size: int | None = None,
     device: str | torch.device | None = None,
     control: Control | None = None,
+    world: World = ALONE,
 ) -> EmpiricalRisk:
     """Check a network and its data, and bind them.
 
@@ -127,6 +147,7 @@ def empirical_risk(
             inputs of a batch below 4 MB, at most 1,024.
         device: Where to compute; by default where the model is.
         control: Cancels between batches.
+        world: Processes that share the examples; each is given all the data.
 
     Raises:
         WorkbenchError: If there is no parameter to differentiate, a weight or a logit
@@ -156,7 +177,7 @@ def empirical_risk(
     parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}
     dtype = dtypes.pop()
     batches = _batches(data, batch_size)
-    all_labels = _labels(batches)
+    all_labels, sizes = _labels(batches)
     with evaluating(model), torch.no_grad():
         first = next(iter(batches))[0].to(target, dtype)
         num_classes = _probe(model, first)
@@ -185,6 +206,8 @@ def empirical_risk(
         dtype=dtype,
         device=target,
         control=control or Control(),
+        world=world,
+        num_own=sum(own.stop - own.start for own in map(world.share, sizes)),
     )
 
 
@@ -237,8 +260,8 @@ def _batches(data: Any, batch_size: int | None) -> Iterable[Batch]:
     return list(zip(inputs.split(batch_size), labels.split(batch_size), strict=True))
 
 
-def _labels(batches: Iterable[Batch]) -> Tensor:
-    """All labels, after a look at every batch."""
+def _labels(batches: Iterable[Batch]) -> tuple[Tensor, list[int]]:
+    """All labels, and how many a batch, after a look at every batch."""
     labels, examples = [], 0
     for batch in batches:
         if not (
@@ -275,7 +298,7 @@ def _labels(batches: Iterable[Batch]) -> Tensor:
             f"{tuple(whole.shape)} and minimum {whole.min().item()}; expected int64 "
             "class numbers from 0, shape (N,)."
         )
-    return whole
+    return whole, [len(found) for found in labels]
 
 
 def _probe(model: nn.Module, inputs: Tensor) -> int:

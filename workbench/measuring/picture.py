@@ -70,7 +70,7 @@ def _sample(
     risk: EmpiricalRisk, settings: MeasureSettings
 ) -> tuple[NDArray[np.int64], Tensor, NDArray[np.int64]]:
     """Examples whose gradients are drawn: as many of each class as fit, by the seed."""
-    batches = list(risk.batches())
+    batches = list(risk.whole())
     labels = torch.cat([y for _, y in batches]).cpu().numpy()
     per_class = max(1, settings.num_drawn // risk.num_classes**2)
     random = np.random.default_rng(settings.seed)
