@@ -1,4 +1,4 @@
-"""The command line: `workbench train | measure | show | app`.
+"""The command line: `workbench train | measure | show | export | app`.
 
 What it says goes to stderr, what it is asked for to stdout. Torch is imported only by
 the commands that compute.
@@ -315,6 +315,36 @@ def show(
     from workbench.terminal import print_summary
 
     print_summary(found)
+
+
+@app.command()
+def export(
+    studies: Annotated[
+        list[Path], typer.Argument(help="What `workbench measure` wrote, one or more.")
+    ],
+    html: Annotated[
+        Path | None,
+        typer.Option(
+            help="Stand-alone page to write; of several studies, the folder of theirs."
+        ),
+    ] = None,
+    csv: Annotated[
+        Path | None,
+        typer.Option(help="Folder for the eigenvalues, embedding and overlaps as CSV."),
+    ] = None,
+    weighting: Annotated[
+        str | None,
+        typer.Option(help="Averages shown on the page.  [default: the study's own]"),
+    ] = None,
+    force: _Force = False,
+) -> None:
+    """Write studies as pages that need no kernel and no network, and as tables."""
+    from workbench.ui.export import export_all
+
+    for path in export_all(
+        studies, html=html, csv=csv, weighting=weighting, force=force
+    ):
+        _say(f"Wrote {path}")
 
 
 @app.command("app")

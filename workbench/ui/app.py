@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from html import escape
-from importlib.resources import files
 
 import ipywidgets as w
 from IPython.display import display
@@ -18,10 +17,11 @@ from workbench.ui.panels import (
     ProblemPanel,
     SettingsPanel,
 )
-from workbench.ui.theme import FONT, Theme, get_theme
+from workbench.ui.theme import get_theme, page_style
 from workbench.ui.views.explain import explain
 from workbench.ui.views.linked import LinkedView
 from workbench.ui.views.overlap import overlap_html
+from workbench.ui.views.words import run_in_words
 
 LEAD = (
     "Each dot is a gradient: how one image, under one possible label, pulls on the "
@@ -60,7 +60,7 @@ class Workbench:
         body = w.Box([controls, self.study.widget])
         body.add_class("wb-body")
         parts = [
-            _style(get_theme("light")),
+            w.HTML(f"<style>{page_style(get_theme('light'))}</style>"),
             self.head.widget,
             self.problem.widget,
             body,
@@ -131,34 +131,3 @@ class StudyPanel:
             f'<div class="wb-scroll">{overlap_html(study, weighting)}</div></details>'
             "</section>"
         )
-
-
-def _style(theme: Theme) -> w.HTML:
-    """Return the page's style sheet with the theme's colours."""
-    colors = {
-        "background": theme.background,
-        "surface": theme.surface,
-        "ink": theme.ink,
-        "muted": theme.muted,
-        "line": theme.line,
-        "accent": theme.accent,
-        "on-accent": theme.on_accent,
-        "class-part": theme.class_part,
-        "font": FONT,
-    }
-    variables = "".join(f"--wb-{name}:{value};" for name, value in colors.items())
-    sheet = (files("workbench.ui") / "page.css").read_text(encoding="utf-8")
-    return w.HTML(f"<style>.workbench{{{variables}}}\n{sheet}</style>")
-
-
-def run_in_words(run: dict[str, object]) -> str:
-    """Say in one line what was trained on what, as far as it is known."""
-    words = [str(run.get("data", "")), str(run.get("model", ""))]
-    if per_class := run.get("per_class"):
-        words.append(f"{per_class} a class")
-    if epochs := run.get("epochs"):
-        words.append(f"{epochs} epochs")
-    accuracy = run.get("train_accuracy")
-    if isinstance(accuracy, float):
-        words.append(f"accuracy {accuracy:.1%}")
-    return " · ".join(word for word in words if word)

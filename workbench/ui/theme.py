@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.resources import files
 
 from workbench.errors import WorkbenchError
 
@@ -94,6 +95,29 @@ def get_theme(name: str) -> Theme:
     if name not in THEMES:
         raise WorkbenchError(f"theme: {name!r} is none of {', '.join(THEMES)}.")
     return THEMES[name]
+
+
+def variables(theme: Theme) -> dict[str, str]:
+    """The theme as CSS variables; they reach into every shadow tree below."""
+    return {
+        "--wb-font": FONT,
+        "--wb-background": theme.background,
+        "--wb-surface": theme.surface,
+        "--wb-ink": theme.ink,
+        "--wb-muted": theme.muted,
+        "--wb-line": theme.line,
+        "--wb-accent": theme.accent,
+        "--wb-on-accent": theme.on_accent,
+        "--wb-class-part": theme.class_part,
+        "--wb-curve": theme.curve,
+    }
+
+
+def page_style(theme: Theme) -> str:
+    """The style sheet of the page around the pictures, with the theme's colours."""
+    colors = "".join(f"{name}:{value};" for name, value in variables(theme).items())
+    sheet = (files("workbench.ui") / "page.css").read_text(encoding="utf-8")
+    return f".workbench{{{colors}}}\n{sheet}"
 
 
 def class_style(index: int, theme: Theme) -> tuple[str, str]:

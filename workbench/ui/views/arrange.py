@@ -10,7 +10,7 @@ from typing import Any
 from bokeh.models import Column, Div, InlineStyleSheet, LayoutDOM, Row, UIElement
 
 from workbench.study import CLASS_PART, Levels, Study
-from workbench.ui.theme import FONT, MARKERS, Theme, class_style
+from workbench.ui.theme import FONT, MARKERS, Theme, class_style, variables
 from workbench.ui.views.controls import Controls
 from workbench.ui.views.embedding import EmbeddingView, describe_embedding
 from workbench.ui.views.overlap import OverlapView
@@ -97,7 +97,7 @@ def arrange(
         *controls.outliers.stylesheets,
         InlineStyleSheet(css=f"{beyond} {{ border-style: dashed !important; }}"),
     ]
-    page.styles = _variables(theme)
+    page.styles = {"font-family": FONT} | variables(theme)  # what is inside inherits
     return page
 
 
@@ -128,23 +128,6 @@ def _text(css_class: str, html: str) -> Div:
     if css_class in ("wb-caption", "wb-legend"):
         wide = {"sizing_mode": "stretch_width"}
     return Div(text=html, css_classes=[css_class], disable_math=True, **wide)
-
-
-def _variables(theme: Theme) -> dict[str, str]:
-    """The theme as CSS variables; they reach into every shadow tree below."""
-    return {
-        "font-family": FONT,  # what is inside inherits it
-        "--wb-font": FONT,
-        "--wb-background": theme.background,
-        "--wb-surface": theme.surface,
-        "--wb-ink": theme.ink,
-        "--wb-muted": theme.muted,
-        "--wb-line": theme.line,
-        "--wb-accent": theme.accent,
-        "--wb-on-accent": theme.on_accent,
-        "--wb-class-part": theme.class_part,
-        "--wb-curve": theme.curve,
-    }
 
 
 def _swatches(num_classes: int, theme: Theme) -> str:

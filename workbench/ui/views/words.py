@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 from workbench.study import Study
 
@@ -52,3 +53,16 @@ def symbol(part: str) -> str:
 def superscript(exponent: int) -> str:
     """Write an exponent in raised digits."""
     return str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+
+
+def run_in_words(run: Mapping[str, object]) -> str:
+    """Say in one line what was trained on what, as far as it is known."""
+    words = [str(run.get("data", "")), str(run.get("model", ""))]
+    if per_class := run.get("per_class"):
+        words.append(f"{per_class} a class")
+    if epochs := run.get("epochs"):
+        words.append(f"{epochs} epochs")
+    accuracy = run.get("train_accuracy")
+    if isinstance(accuracy, float):
+        words.append(f"accuracy {accuracy:.1%}")
+    return " · ".join(word for word in words if word)
