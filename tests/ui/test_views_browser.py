@@ -68,8 +68,8 @@ class Pair:
     def press(self, name: str) -> None:
         self.page.get_by_role("button", name=name, exact=True).click()
 
-    def click_at(self, figure: str, x: float, y: float) -> None:
-        place = self.page.evaluate(
+    def place(self, figure: str, x: float, y: float) -> list[float]:
+        return self.page.evaluate(
             "([name, x, y]) => {"
             "const model = Bokeh.documents[0].get_model_by_name(name);"
             "const view = Bokeh.index.find_one(model);"
@@ -78,7 +78,9 @@ class Pair:
             "box.y + view.frame.y_scale.compute(y)]}",
             [figure, x, y],
         )
-        self.page.mouse.click(*place)
+
+    def click_at(self, figure: str, x: float, y: float) -> None:
+        self.page.mouse.click(*self.place(figure, x, y))
 
     def until(self, name: str, path: str, wanted: Any) -> None:
         for _ in range(100):
@@ -100,7 +102,7 @@ def test_a_class_and_an_outlier_are_picked_on_the_canvas_and_escape_clears(pair)
     x, y = (pair.read("marks 2", f"data.{axis}")[3] for axis in "xy")
     pair.click_at("embedding", x, y)
     pair.until("classes", "active", [3])
-    shares = STUDY.levels["icml"].class_overlap[:10, 3]
+    shares = STUDY.levels["icml"].class_overlap[:12, 3]
     width = pair.read("sticks", "data.width")
     assert width.index(max(width)) == shares.argmax()
     assert f"{100 * shares.max():.0f}\u00a0%" in pair.read("sticks", "data.label")
@@ -161,15 +163,76 @@ def test_the_sticks_travel_when_the_class_part_is_taken_away_and_come_back(pair)
     levels, G = STUDY.levels["icml"], STUDY.spectra["G"]
     before = pair.read("sticks", "data.x")
     pair.press("the class part")
-    pair.until("sticks", "data.x", levels.subtracted[:10].tolist())
+    pair.until("sticks", "data.x", levels.subtracted[:12].tolist())
     pair.press("all its directions")
-    pair.until("sticks", "data.x", levels.projected[:10].tolist())
+    pair.until("sticks", "data.x", levels.projected[:12].tolist())
     pair.press("Hess")
     pair.until("knockout", "active", 0)
-    assert len(pair.read("sticks", "data.x")) == 20
+    assert len(pair.read("sticks", "data.x")) == 24
     pair.press("G")
     pair.until("sticks", "data.x", before)
-    assert before == G.eigenvalues[:10].tolist()
+    assert before == G.eigenvalues[:12].tolist()
+
+
+def test_the_density_moves_with_the_knock_out_and_returns(pair):
+    whole = pair.read("density", "data.y")
+    pair.press("the class part")
+    pair.until("sticks", "data.x", STUDY.levels["icml"].subtracted[:12].tolist())
+    assert pair.read("density", "data.y") != whole
+    pair.press("nothing")
+    pair.until("sticks", "data.x", STUDY.spectra["G"].eigenvalues[:12].tolist())
+    assert pair.read("density", "data.y") == pytest.approx(whole, nan_ok=True)
+
+
+def test_each_part_of_g_is_switched_by_itself_and_all_operators_are_overlaid(pair):
+    pair.press("G₂ cross")
+    pair.until("state", "parts", "class,cross")
+    cross = STUDY.levels["icml"].parts["G2"]
+    x = pair.read("cross part", "data.x")
+    assert x == pytest.approx(cross[: len(x)])
+    pair.press("G₁ class")
+    pair.until("state", "parts", "cross")
+    assert not any(v == v for v in pair.read("class part", "data.x"))
+    pair.press("all")
+    pair.until("state", "operator", "all")
+    assert len(pair.read("density H", "data.x")) > 100
+    assert len(pair.read("sticks", "data.x")) == 12
+    pair.press("log")
+    pair.until("state", "scale", "log")
+    pair.press("G")
+    pair.until("state", "operator", "G")
+    assert pair.read("density H", "data.x") == []
+
+
+def test_the_count_of_outliers_is_moved_and_everything_follows(pair):
+    alpha = pair.read("sticks", "data.alpha")
+    handle = pair.page.get_by_role("slider", name="How many eigenvalues")
+    handle.focus()
+    pair.page.keyboard.press("ArrowRight")
+    pair.until("state", "num_outliers", 10)
+    assert pair.read("sticks", "data.alpha")[9] == alpha[8] > alpha[9]
+    assert pair.read("sticks", "data.name")[9] == "outlier 10 of G"
+    assert "<b>You count 10.</b> λ₁₀/λ₁₁ = " in pair.read("rule", "text")
+    values = STUDY.spectra["G"].eigenvalues
+    assert values[10] < pair.read("cut", "location") < values[9]
+    pair.press("Automatic")
+    pair.until("state", "num_outliers", -1)
+    assert pair.read("sticks", "data.alpha") == alpha
+    assert pair.read("count", "value") == 9
+
+
+def test_the_line_between_outliers_and_the_others_is_dragged(pair):
+    values = STUDY.spectra["G"].eigenvalues
+    middle = (
+        sum(pair.read("spectrum", f"y_range.{end}") for end in ("start", "end")) / 2
+    )
+    start = pair.place("spectrum", pair.read("cut", "location"), middle)
+    end = pair.place("spectrum", (values[5] + values[6]) / 2, middle)
+    pair.page.mouse.move(*start)
+    pair.page.mouse.down()
+    pair.page.mouse.move(*end, steps=8)
+    pair.page.mouse.up()
+    pair.until("state", "num_outliers", 6)
 
 
 def test_without_motion_a_step_is_there_at_once(browser, tmp_path):

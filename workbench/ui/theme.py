@@ -48,6 +48,10 @@ class Theme:
     on_accent: str  # text upon the accent
     curve: str  # the density
     class_part: str  # eigenvalues of the class part
+    cross_part: str  # of the other parts of G, apart from it and from each other
+    within_part: str
+    diag_part: str
+    means_part: str
     classes: tuple[str, ...]  # ten
 
 
@@ -62,6 +66,10 @@ LIGHT = Theme(
     on_accent="#ffffff",
     curve="#7b8aa3",
     class_part="#e8710a",
+    cross_part="#0e7c86",
+    within_part="#8a4fd0",
+    diag_part="#4d7c0f",
+    means_part="#be3a6e",
     classes=(
         "#3860ae", "#f88caa", "#174d03", "#11c9ff", "#952958",
         "#c1c716", "#591483", "#1caf58", "#876c1c", "#ad74f4",
@@ -78,6 +86,10 @@ DARK = Theme(
     on_accent="#10141a",
     curve="#8796ad",
     class_part="#ff9d42",
+    cross_part="#3cc4cf",
+    within_part="#b48cf5",
+    diag_part="#9ccc50",
+    means_part="#f07aa6",
     classes=(
         "#80b5f9", "#d67a94", "#917206", "#3ef0fe", "#ad3375",
         "#d2f362", "#9b74f0", "#b6ad3c", "#4669b3", "#fbbcac",

@@ -9,14 +9,15 @@ from typing import Any
 
 from bokeh.models import Column, Div, InlineStyleSheet, LayoutDOM, Row, UIElement
 
-from workbench.study import CLASS_PART, Levels, Study
+from workbench.study import Levels, Study
 from workbench.ui.theme import FONT, MARKERS, Theme, class_style, variables
 from workbench.ui.views.controls import Controls
 from workbench.ui.views.embedding import EmbeddingView, describe_embedding
 from workbench.ui.views.overlap import OverlapView
+from workbench.ui.views.parts import MARKERS as PART_MARKERS
+from workbench.ui.views.parts import Part, parts_of
 from workbench.ui.views.spectrum import SpectrumView
 from workbench.ui.views.stepper import StepperView
-from workbench.ui.views.words import symbol
 
 
 def arrange(
@@ -59,9 +60,20 @@ def arrange(
                     _text("wb-heading", "Spectrum"),
                     _row("wb-buttons", controls.operator, controls.scale),
                 ),
-                _text("wb-legend", _spectrum_legend(levels)),
+                _text("wb-legend", _spectrum_legend(study)),
+                _row("wb-buttons", _text("wb-label", "parts of G:"), controls.parts),
                 _row("wb-buttons", _text("wb-label", "take away:"), controls.knockout),
                 spectrum.figure,
+                _row(
+                    "wb-heads",
+                    _row(
+                        "wb-buttons",
+                        _text("wb-label", "count outliers:"),
+                        controls.count,
+                        controls.automatic,
+                    ),
+                ),
+                controls.rule,
                 controls.note,
             ),
         ),
@@ -71,14 +83,14 @@ def arrange(
                 "wb-card",
                 _row("wb-heads", _text("wb-heading", "Classes"), controls.clear),
                 controls.classes,
-                _text("wb-heading", _outliers_heading(study, overlap.num_rows)),
+                _text("wb-heading", "Leading eigenvectors of G"),
                 controls.outliers,
                 controls.message,
             ),
             _column(
                 "wb-card",
                 _text("wb-heading", "Which class mean points along which outlier"),
-                _text("wb-caption", _table_caption(study, overlap.num_rows)),
+                _text("wb-caption", _TABLE_CAPTION),
                 overlap.figure,
             ),
         ),
@@ -92,10 +104,9 @@ def arrange(
         *controls.classes.stylesheets,
         InlineStyleSheet(css=_swatches(study.num_classes, theme)),
     ]
-    beyond = f".bk-btn:nth-child(n+{study.num_outliers + 1})"
-    controls.outliers.stylesheets = [
-        *controls.outliers.stylesheets,
-        InlineStyleSheet(css=f"{beyond} {{ border-style: dashed !important; }}"),
+    controls.parts.stylesheets = [
+        *controls.parts.stylesheets,
+        InlineStyleSheet(css=_part_swatches(parts_of(study, levels, theme))),
     ]
     page.styles = {"font-family": FONT} | variables(theme)  # what is inside inherits
     return page
@@ -142,22 +153,11 @@ def _swatches(num_classes: int, theme: Theme) -> str:
     return "".join(rules)
 
 
-def _outliers_heading(study: Study, num_rows: int) -> str:
-    if study.num_outliers == 0:
-        return "Leading eigenvectors of G (no outliers by the rule)"
-    if study.num_outliers < num_rows:
-        return "Outliers of G (dashed: next eigenvectors)"
-    return "Outliers of G"
-
-
-def _table_caption(study: Study, num_rows: int) -> str:
-    below = ""
-    if 0 < study.num_outliers < num_rows:
-        below = " Below the line: not outliers by the rule."
-    return (
-        "Percent of each δ<sub>c</sub> along each eigenvector of G. Last column: how "
-        f"much of that eigenvector all δ<sub>c</sub> together span.{below}"
-    )
+_TABLE_CAPTION = (
+    "Percent of each δ<sub>c</sub> along each eigenvector of G. Last column: how much "
+    "of that eigenvector all δ<sub>c</sub> together span. Below the line: not counted "
+    "as outliers."
+)
 
 
 def _level_legend(study: Study) -> str:
@@ -171,14 +171,23 @@ def _level_legend(study: Study) -> str:
     return _legend(marks) + "Colour and shape say the true class c."
 
 
-def _spectrum_legend(levels: Levels) -> str:
-    part = symbol(CLASS_PART[levels.weighting])
-    return _legend(
-        [
-            ("wb-curve", "density"),
-            ("wb-stick", "outlier ± residual"),
-            ("wb-part", f"class part {part} of G"),
-        ]
+def _spectrum_legend(study: Study) -> str:
+    G = study.spectra["G"]
+    density = "density, exact" if G.complete else "density ± standard error"
+    marks = [
+        ("wb-curve", density),
+        ("wb-stick", "outlier" if G.complete else "outlier ± residual"),
+        ("wb-stick wb-faint", "next eigenvalues"),
+    ]
+    return _legend(marks)
+
+
+def _part_swatches(parts: tuple[Part, ...]) -> str:
+    """Colour and marker of each part upon its switch."""
+    return "".join(
+        f".bk-btn:nth-child({n})::before"
+        f"{{background:{part.color};clip-path:{MARKERS[PART_MARKERS[part.role]]}}}"
+        for n, part in enumerate(parts, 1)
     )
 
 

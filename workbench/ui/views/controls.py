@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from html import escape
 
-from bokeh.models import Button, CheckboxButtonGroup, Div, RadioButtonGroup
+from bokeh.models import Button, CheckboxButtonGroup, Div, RadioButtonGroup, Slider
 
 from workbench.study import Study
 from workbench.ui.theme import plain
-from workbench.ui.views.spectrum import OPERATORS, describe_spectrum
-from workbench.ui.views.words import number
+from workbench.ui.views.parts import Part
+from workbench.ui.views.spectrum import ALL, OPERATORS, describe_spectrum, num_leading
+from workbench.ui.views.words import count, number, typeset
 
 SCALES = ("linear", "log")
 KNOCKOUTS = ("none", "subtracted", "projected")
@@ -18,20 +19,25 @@ KNOCKOUTS = ("none", "subtracted", "projected")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Controls:
-    """What can be pressed, and the two texts that answer."""
+    """What can be pressed or dragged, and the texts that answer."""
 
     classes: CheckboxButtonGroup
     outliers: CheckboxButtonGroup
     clear: Button
     operator: RadioButtonGroup
     scale: RadioButtonGroup
+    parts: CheckboxButtonGroup
+    count: Slider  # how many outliers one counts
+    automatic: Button  # ... and the rule's count again
     knockout: RadioButtonGroup
     message: Div  # what is selected, in words
     note: Div  # how the spectrum was measured
+    rule: Div  # who counted the outliers, and how
 
 
-def build_controls(study: Study, num_rows: int) -> Controls:
+def build_controls(study: Study, num_rows: int, parts: tuple[Part, ...]) -> Controls:
     """Make the controls for a study whose overlap table has so many rows."""
+    operators = [name for name in OPERATORS if name in study.spectra]
     return Controls(
         classes=CheckboxButtonGroup(
             labels=[plain(name, 20) for name in study.class_names],
@@ -47,13 +53,37 @@ def build_controls(study: Study, num_rows: int) -> Controls:
             label="Clear", name="clear", css_classes=["wb-button"], disabled=True
         ),
         operator=RadioButtonGroup(
-            labels=[name for name in OPERATORS if name in study.spectra],
+            labels=operators + [ALL] * (len(operators) > 1),
             active=0,
             name="operator",
             css_classes=["wb-switch"],
         ),
         scale=RadioButtonGroup(
             labels=list(SCALES), active=0, name="scale", css_classes=["wb-switch"]
+        ),
+        parts=CheckboxButtonGroup(
+            labels=[part.label for part in parts],
+            active=[n for n, part in enumerate(parts) if part.role == "class"],
+            name="parts",
+            css_classes=["wb-chips", "wb-parts"],
+        ),
+        count=Slider(
+            start=0,
+            end=max(1, study.num_outliers, num_leading(study) - 1),
+            step=1,
+            value=study.num_outliers,
+            title="",
+            show_value=False,
+            tooltips=False,
+            name="count",
+            css_classes=["wb-count-slider"],
+            width=150,
+        ),
+        automatic=Button(
+            label="Automatic",
+            name="automatic",
+            css_classes=["wb-button"],
+            disabled=True,
         ),
         knockout=RadioButtonGroup(
             labels=["nothing", "the class part", "all its directions"],
@@ -63,6 +93,7 @@ def build_controls(study: Study, num_rows: int) -> Controls:
         ),
         message=_text("message", hint(study), "wb-message"),
         note=_text("note", escape(describe_spectrum(study, "G")), "wb-caption"),
+        rule=_text("rule", describe_rule(study), "wb-caption"),
     )
 
 
@@ -73,6 +104,12 @@ def hint(study: Study) -> str:
         f"Pick a class or an {kind}, here or in the pictures, to see which belong "
         "together. Picking it again, or Escape, clears."
     )
+
+
+def describe_rule(study: Study) -> str:
+    """Say in HTML how many outliers there are, and by which rule."""
+    outliers = count(study.num_outliers, "outlier")
+    return f"{outliers} of G, counted by the {escape(typeset(study.outlier_rule))}."
 
 
 def _outlier_label(study: Study, j: int, num_rows: int) -> str:

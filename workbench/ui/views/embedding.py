@@ -54,7 +54,7 @@ def build_embedding(study: Study, theme: Theme) -> EmbeddingView:
         ),
         theme,
         "Gradients and their averages in the plane, by true class",
-        height=476,
+        height=560,
     )
     plot.axis.visible = False
     plot.grid.visible = False

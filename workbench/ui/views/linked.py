@@ -20,6 +20,7 @@ from bokeh.models import (
     Model,
     Plot,
     Slider,
+    Span,
     ToggleButtonGroup,
 )
 
@@ -27,18 +28,26 @@ from workbench.errors import WorkbenchError
 from workbench.study import CLASS_PART, Levels, Study
 from workbench.ui.theme import Theme, class_style, get_theme, plain
 from workbench.ui.views.arrange import arrange, asset
-from workbench.ui.views.controls import KNOCKOUTS, SCALES, build_controls, hint
+from workbench.ui.views.controls import (
+    KNOCKOUTS,
+    SCALES,
+    build_controls,
+    describe_rule,
+    hint,
+)
 from workbench.ui.views.embedding import build_embedding
 from workbench.ui.views.overlap import build_overlap, overlaps
+from workbench.ui.views.parts import HEIGHTS, parts_of
 from workbench.ui.views.spectrum import (
-    CLASS_PART_TOP,
+    ALL,
     STICK_TOP,
     build_spectrum,
     describe_spectrum,
 )
 from workbench.ui.views.state import LinkState
 from workbench.ui.views.stepper import SPEEDS, build_stepper
-from workbench.ui.views.words import rank
+from workbench.ui.views.titles import LABELS, build_titles
+from workbench.ui.views.words import symbol
 
 # Joined in this order; a new part's file stands before pair.js, which lists the parts.
 SCRIPTS = ("base", "stepper", "marks", "spectrum", "table", "controls", "pair")
@@ -73,7 +82,7 @@ class LinkedView:
     def show(self, study: Study, *, weighting: str | None = None) -> None:
         """Draw another study, or the same one in another weighting.
 
-        Operator, scale and speed stay as they were; selection and stepper start anew.
+        Operator, scale, parts and speed stay as they were; the rest starts anew.
         What is shown already is not drawn again.
 
         Raises:
@@ -94,8 +103,11 @@ class LinkedView:
         self.study, self.weighting, self.state = study, chosen, state
         self.layout.children = [pair]
         # Set after the pair is in the page: a change is what the browser acts upon.
-        operator = old.operator if old.operator in study.spectra else "G"
-        state.update(operator=operator, scale=old.scale, speed=old.speed)
+        operators = [*study.spectra, ALL] if len(study.spectra) > 1 else ["G"]
+        operator = old.operator if old.operator in operators else "G"
+        state.update(
+            operator=operator, scale=old.scale, parts=old.parts, speed=old.speed
+        )
 
     def observe(self, callback: Callable[[LinkState], None]) -> None:
         """Call back with the state after each change, made here or in the browser.
@@ -117,7 +129,8 @@ def build_pair(
     spectrum = build_spectrum(study, levels, theme)
     overlap = build_overlap(study, levels, theme)
     stepper = build_stepper(study, levels)
-    controls = build_controls(study, overlap.num_rows)
+    parts = parts_of(study, levels, theme)
+    controls = build_controls(study, overlap.num_rows, parts)
     layout = arrange(
         study,
         levels,
@@ -168,6 +181,8 @@ def _wire(layout: LayoutDOM, act: CustomJS) -> None:
             model.js_on_change("active", act)
         elif isinstance(model, Slider):
             model.js_on_change("value", act)
+        elif isinstance(model, Span):
+            model.js_on_change("location", act)
 
 
 def _fields(view: Any) -> dict[str, Any]:
@@ -184,15 +199,19 @@ def _told(study: Study, levels: Levels, theme: Theme) -> dict[str, Any]:
         "classNames": [plain(name, 40) for name in study.class_names],
         "classColors": [class_style(c, theme)[0] for c in range(study.num_classes)],
         "overlap": share.tolist(),
-        "ranks": [rank(study, j) for j in range(len(share))],
         "hint": hint(study),
         "notes": {name: describe_spectrum(study, name) for name in study.spectra},
-        "partName": CLASS_PART[levels.weighting],
+        "automatic": study.num_outliers,
+        "rule": describe_rule(study),
+        "partName": symbol(CLASS_PART[levels.weighting]),
+        "parts": [part.role for part in parts_of(study, levels, theme)],
+        "partTops": HEIGHTS,
+        "labels": LABELS,
+        "titles": build_titles(study, parts_of(study, levels, theme)),
         "speeds": list(SPEEDS),
         "scales": list(SCALES),
         "knockouts": list(KNOCKOUTS),
         "stickTop": STICK_TOP,
-        "classPartTop": CLASS_PART_TOP,
         "colors": {
             "ink": theme.ink,
             "accent": theme.accent,

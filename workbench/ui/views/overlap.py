@@ -33,6 +33,7 @@ class OverlapView:
 
     figure: figure
     cells: ColumnDataSource
+    edge: Span  # below it: not counted as outliers
     num_rows: int
 
 
@@ -118,7 +119,7 @@ def build_overlap(study: Study, levels: Levels, theme: Theme) -> OverlapView:
             text_alpha="text_alpha",
         ),
     )
-    named = [rank(study, row) for row in range(rows)]
+    named = [f"eigenvector {row + 1} of G" for row in range(rows)]
     names = [f"class mean of {plain(name, 24)}" for name in study.class_names]
     say = {
         "@c": "return names[value] ?? 'all class means together'",
@@ -131,13 +132,16 @@ def build_overlap(study: Study, levels: Levels, theme: Theme) -> OverlapView:
     }
     words = "@c{custom} along @j{custom}: <b>@value{custom}</b>"
     tooltip(plot, rects, words, formatters=formatters)
-    if 0 < study.num_outliers < rows:  # below it: not outliers by the rule
-        edge = study.num_outliers - 0.5
-        plot.add_layout(
-            Span(location=edge, dimension="width", line_color=theme.ink, line_width=1.5)
-        )
+    edge = Span(
+        location=study.num_outliers - 0.5,
+        visible=0 < study.num_outliers < rows,
+        dimension="width",
+        line_color=theme.ink,
+        line_width=1.5,
+    )
+    plot.add_layout(edge)
     _label(plot, study, rows)
-    return OverlapView(plot, cells, rows)
+    return OverlapView(plot, cells, edge, rows)
 
 
 def overlap_html(study: Study, weighting: str | None = None) -> str:

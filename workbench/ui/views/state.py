@@ -18,8 +18,14 @@ class LinkState(DataModel):
     level = Int(default=0, help="Level the stepper is at, or on its way to; 0 to 3.")
     playing = Bool(default=False, help="Whether the stepper goes on by itself.")
     speed = Float(default=1.0, help="1: one step takes 1.6 seconds.")
-    operator = String(default="G", help="Whose spectrum is drawn: G, Hess, H.")
+    operator = String(default="G", help="Whose spectrum is drawn: G, Hess, H, all.")
     scale = String(default="linear", help="Eigenvalue axis: linear, log.")
+    parts = String(
+        default="class", help="Parts of G drawn as sticks: class,cross,within,..."
+    )
+    num_outliers = Int(
+        default=-1, help="Outliers that the person counts; -1: those of the rule."
+    )
     knockout = String(
         default="none", help="G without what: none, subtracted, projected."
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 
 from workbench.study import Study
@@ -48,6 +49,16 @@ def rank(study: Study, j: int) -> str:
 def symbol(part: str) -> str:
     """Write the name of a part of G with its index below: G₁, G_class."""
     return f"{part[0]}<sub>{part[1:].lstrip('_')}</sub>"
+
+
+def typeset(rule: str) -> str:
+    """Write the eigenvalues of a rule as one does: lambda_9 becomes λ₉."""
+    return re.sub(r"lambda_(\d+)", lambda found: f"λ{subscript(int(found[1]))}", rule)
+
+
+def subscript(index: int) -> str:
+    """Write an index in lowered digits."""
+    return str(index).translate(str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉"))
 
 
 def superscript(exponent: int) -> str:

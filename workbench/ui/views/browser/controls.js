@@ -10,6 +10,9 @@ class Controls {
       clear: () => pair.select({}),
       operator: ({labels, active}) => this.operate(labels[active]),
       scale: ({active}) => state.setv({scale: told.scales[active]}),
+      parts: ({active}) => state.setv({parts: active.map((n) => told.parts[n]).join(",")}),
+      count: ({value}) => pair.countOutliers(value),
+      automatic: () => pair.countOutliers(told.automatic),
       knockout: ({active}) => this.knockOut(told.knockouts[active]),
     }
   }
@@ -24,23 +27,29 @@ class Controls {
 
   operate(operator) {
     const {state} = this.pair
-    state.setv({operator, knockout: operator === "G" ? state.knockout : "none"})
+    const ofG = operator === "G" || operator === "all"
+    state.setv({operator, knockout: ofG ? state.knockout : "none"})
   }
 
   knockOut(knockout) {
     const {state} = this.pair
-    state.setv({knockout, operator: knockout === "none" ? state.operator : "G"})
+    const ofG = knockout === "none" || state.operator === "all"
+    state.setv({knockout, operator: ofG ? state.operator : "G"})
   }
 
   render() {
     const {models} = this
-    const {state, told, selected} = this.pair
+    const {state, told, selected, numOutliers} = this.pair
     models.classes.active = [state.selected_class].filter((c) => c >= 0)
     models.outliers.active = [state.selected_outlier].filter((j) => j >= 0)
     models.clear.disabled = !selected
     models.operator.active = models.operator.labels.indexOf(state.operator)
     models.scale.active = told.scales.indexOf(state.scale)
     models.knockout.active = told.knockouts.indexOf(state.knockout)
+    models.parts.active = told.parts.flatMap((role, n) => (state.parts.split(",").includes(role) ? [n] : []))
+    models.count.value = numOutliers
+    models.automatic.disabled = state.num_outliers < 0
+    models.rule.text = this.rule()
     models.message.text = this.message()
     models.note.text = this.note()
     this.dress()
@@ -48,32 +57,51 @@ class Controls {
 
   note() {
     const {state, told, selected} = this.pair
+    const moves = this.pair.models.spectrum.curves[`G/${state.scale}`].data.rest !== undefined
+    const density = moves
+      ? " The density moves with these; below them it is still G’s."
+      : " The grey density is still G’s."
     if (state.knockout === "subtracted") {
-      return `The sticks are the leading eigenvalues of G − ${escape(told.partName)}: what is `
-        + "left of the outliers without the class part. The grey density is still G’s."
+      return `<b>Knocked out:</b> the sticks are the leading eigenvalues of G − ${told.partName}, `
+        + `what is left of the outliers (dotted) without the class part.${density}`
     }
     if (state.knockout === "projected") {
-      return "The sticks are the leading eigenvalues of G without the directions that the "
-        + "class means span. The grey density is still G’s."
+      return "<b>Knocked out:</b> the sticks are the leading eigenvalues of G without the "
+        + `directions that the class means span; dotted: the outliers as they were.${density}`
+    }
+    if (state.operator === "all") {
+      const lines = {G: "grey", Hess: "dashed", H: "dotted"}
+      return Object.entries(told.notes)
+        .map(([name, note]) => `<b>${name}</b> (${lines[name]}): ${escape(note)}`).join(" ")
     }
     const elsewhere = state.operator !== "G" && selected
       ? " What is selected is shown on the spectrum of G only." : ""
     return escape(told.notes[state.operator]) + elsewhere
   }
 
+  rule() {
+    const {state, told, numOutliers: k, parts} = this.pair
+    if (state.num_outliers < 0) return told.rule
+    const {value} = parts.spectrum.eigenvalues.G.data
+    const lowered = (n) => String(n).replace(/./g, (digit) => "₀₁₂₃₄₅₆₇₈₉"[digit])
+    const ratio = k > 0 && value[k] > 0
+      ? ` λ${lowered(k)}/λ${lowered(k + 1)} = ${rounded(value[k - 1] / value[k], 3)}.` : ""
+    return `<b>You count ${k}.</b>${ratio} By the rule: ${told.rule}`
+  }
+
   message() {
     const {selected_class: c, selected_outlier: j} = this.pair.state
-    const {overlap, classNames, ranks, hint} = this.pair.told
+    const {overlap, classNames, hint} = this.pair.told
     const first = (pairs) => pairs.sort((a, b) => b[1] - a[1]).slice(0, 3)
     if (c >= 0) {
-      const along = first(overlap.map((row, n) => [ranks[n], row[c]]))
+      const along = first(overlap.map((row, n) => [this.pair.rank(n), row[c]]))
         .map(([rank, share]) => `<b>${percent(share)}</b> along ${rank}`)
       return `The class mean of <b>${escape(classNames[c])}</b> points ${along.join(", ")}.`
     }
     if (j >= 0) {
       const held = first(overlap[j].map((share, n) => [classNames[n], share]))
         .map(([name, share]) => `<b>${percent(share)}</b> of ${escape(name)}’s`)
-      return `Along ${ranks[j]} lie ${held.join(", ")} class mean.`
+      return `Along ${this.pair.rank(j)} lie ${held.join(", ")} class mean.`
     }
     return escape(hint)
   }
@@ -82,21 +110,30 @@ class Controls {
   dress() {
     const {models} = this
     const {stepper} = this.pair.models
-    const groups = [
-      [models.classes, "Classes"], [models.outliers, "Outliers"],
-      [models.operator, "Operator"], [models.scale, "Eigenvalue axis"],
-      [models.knockout, "Take away from G"], [stepper.speed, "Speed"],
-    ]
-    for (const [model, label] of groups) {
+    const {titles, labels} = this.pair.told
+    const groups = [models.classes, models.outliers, models.operator, models.scale,
+      models.parts, models.knockout, stepper.speed]
+    for (const model of groups) {
+      const label = labels[model.name]
       const root = Bokeh.index.find_one(model)?.shadow_el
       root?.querySelector(".bk-btn-group")?.setAttribute("role", "group")
       root?.querySelector(".bk-btn-group")?.setAttribute("aria-label", label)
       const active = [model.active].flat()
       root?.querySelectorAll("button").forEach((button, index) => {
         button.setAttribute("aria-pressed", String(active.includes(index)))
+        button.title = titles[model.name]?.[index] ?? ""
+        if (model === models.outliers) {
+          button.style.borderStyle = index < this.pair.numOutliers ? "" : "dashed"
+        }
       })
     }
-    const handle = Bokeh.index.find_one(stepper.position)?.shadow_el.querySelector("[role=slider]")
-    handle?.setAttribute("aria-label", "Averages taken so far, from none to three")
+    for (const model of [stepper.back, stepper.play, stepper.step, models.clear, models.automatic]) {
+      const button = Bokeh.index.find_one(model)?.shadow_el.querySelector("button")
+      if (button) button.title = titles[model.name]
+    }
+    for (const slider of [stepper.position, models.count]) {
+      const root = Bokeh.index.find_one(slider)?.shadow_el
+      root?.querySelector("[role=slider]")?.setAttribute("aria-label", labels[slider.name])
+    }
   }
 }

@@ -54,6 +54,20 @@ class LinkedPair {
     return this.state.selected_class >= 0 || this.state.selected_outlier >= 0
   }
 
+  // How many outliers of G there are, by the rule or by who looks.
+  get numOutliers() {
+    const {num_outliers} = this.state
+    return num_outliers < 0 ? this.told.automatic : num_outliers
+  }
+
+  countOutliers(count) {
+    this.state.setv({num_outliers: count === this.told.automatic ? -1 : count})
+  }
+
+  rank(j) {
+    return `${j < this.numOutliers ? "outlier" : "eigenvector"} ${j + 1}`
+  }
+
   // One thing is selected at a time; selecting it again clears it.
   select({selected_class = -1, selected_outlier = -1}) {
     const {state} = this
@@ -61,7 +75,7 @@ class LinkedPair {
       selected_class = selected_outlier = -1
     }
     // Overlaps were measured for G, so an outlier is one of G's.
-    const operator = selected_outlier >= 0 ? "G" : state.operator
+    const operator = selected_outlier < 0 || state.operator === "all" ? state.operator : "G"
     state.setv({selected_class, selected_outlier, operator})
   }
 

@@ -9,6 +9,7 @@ class Table {
 
   render(changed) {
     if (changed.has("selected_class") || changed.has("selected_outlier")) this.draw()
+    if (changed.has("num_outliers")) this.drawEdge()
   }
 
   // A cell or its head stands for the class; the row's number and its sum for the outlier.
@@ -18,6 +19,13 @@ class Table {
     const inside = x > -0.5 && c < classNames.length
     if (inside && j < overlap.length) this.pair.select({selected_class: c})
     else if (!inside && j >= 0 && j < overlap.length) this.pair.select({selected_outlier: j})
+  }
+
+  // Below the edge stand eigenvectors that are not counted as outliers.
+  drawEdge() {
+    const {numOutliers, told} = this.pair
+    this.edge.location = numOutliers - 0.5
+    this.edge.visible = numOutliers > 0 && numOutliers < told.overlap.length
   }
 
   draw() {

@@ -1,0 +1,163 @@
+"""The parts of G as rows of sticks: their names, what they hold, how they look."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from bokeh.models import ColumnDataSource, Scatter, Segment
+from bokeh.plotting import figure
+from numpy.typing import NDArray
+
+from workbench.study import CLASS_PART, MEANS_PART, PARTS, Levels, Study
+from workbench.ui.theme import Theme
+from workbench.ui.views.frame import tooltip
+from workbench.ui.views.words import count, number, percent
+
+MAX_DRAWN = 100  # leading eigenvalues of a part that stand as sticks
+
+# From the smallest to the largest share of a plot's height that its sticks take.
+ROLES = ("diag", "within", "cross", "class", "means")
+HEIGHTS = {"diag": 0.13, "within": 0.20, "cross": 0.27, "class": 0.34, "means": 0.41}
+MARKERS = {
+    "diag": "inverted_triangle",
+    "within": "square",
+    "cross": "triangle",
+    "class": "diamond",
+    "means": "hex",
+}
+_WORDS = {
+    "class": (
+        "class",
+        "what the C class means carry by themselves: the outliers that they predict",
+    ),
+    "cross": (
+        "cross",
+        "what sets the means of the pairs c, c′ of a class apart from its class mean",
+    ),
+    "within": (
+        "within",
+        "what sets the single examples apart from the mean of their pair c, c′",
+    ),
+    "diag": (
+        "c′ = c",
+        "the means of the gradients taken for the true label",
+    ),
+    "means": (
+        "all means",
+        "all parts but “within” together: what is left after the first average",
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Part:
+    """One part of G, ready to draw."""
+
+    role: str  # one of ROLES
+    name: str  # as the study calls it: G1, G_class
+    label: str  # upon its switch: G₁ class
+    about: str  # one sentence
+    color: str
+    eigenvalues: NDArray[np.float64]  # those that are drawn
+
+
+def parts_of(study: Study, levels: Levels, theme: Theme) -> tuple[Part, ...]:
+    """The parts in this convention, in the order of the hierarchy, then their sum."""
+    means = MEANS_PART[levels.weighting]
+    names = [*PARTS[levels.weighting], *([means] if means in levels.parts else [])]
+    found = []
+    for name in names:
+        role = _role(name, levels.weighting)
+        values = levels.parts[name]
+        values = values[values > 1e-9 * values.max(initial=0.0)]
+        if role == "class":
+            values = values[: study.num_classes]  # what is beyond is rounding
+        word, about = _WORDS[role]
+        trace, total = levels.trace.get(name), levels.trace.get("G")
+        share = f"; {percent(trace / total)} of G’s trace" if trace and total else ""
+        drawn = values[:MAX_DRAWN]
+        measured = count(len(drawn), "eigenvalue")
+        if role == "within":
+            measured = f"its {count(len(drawn), 'leading eigenvalue')}"
+        elif len(drawn) < len(values):
+            measured = f"the first {len(drawn)} of its {len(values):,} eigenvalues"
+        found.append(
+            Part(
+                role=role,
+                name=name,
+                label=_label(name, word),
+                about=f"{_plain(name)}: {about}{share}. Drawn: {measured}.",
+                color=getattr(theme, f"{role}_part"),
+                eigenvalues=drawn,
+            )
+        )
+    return tuple(found)
+
+
+def part_source(part: Part, bottom: float, top: float) -> ColumnDataSource:
+    """Its sticks upon a linear axis; not shown ones stand nowhere."""
+    values = part.eigenvalues
+    place = values if part.role == "class" else np.full(len(values), np.nan)
+    height = bottom + HEIGHTS[part.role] * (top - bottom)
+    columns = {
+        "x": place.copy(),
+        "base": np.full(len(values), bottom),
+        "top": np.full(len(values), height),
+        "value": values,
+        "told": [number(v) for v in values],
+        "nth": np.arange(1, len(values) + 1),
+    }
+    return ColumnDataSource(columns, name=f"{part.role} part")
+
+
+def draw_part(plot: figure, part: Part, source: ColumnDataSource, theme: Theme) -> None:
+    """Put the sticks and their heads into the figure."""
+    thin = 0.6 if len(part.eigenvalues) > 40 else 1.0
+    plot.add_glyph(
+        source,
+        Segment(
+            x0="x",
+            y0="base",
+            x1="x",
+            y1="top",
+            line_color=part.color,
+            line_width=2.4 * thin,
+            line_alpha=1.0 if part.role == "class" else 0.7,
+        ),
+    )
+    heads = plot.add_glyph(
+        source,
+        Scatter(
+            x="x",
+            y="top",
+            marker=MARKERS[part.role],
+            size=11 * (thin if thin < 1 else 1.0),
+            fill_color=part.color,
+            line_color=theme.background,
+            line_width=1,
+        ),
+    )
+    tooltip(plot, heads, f"eigenvalue @nth of {_plain(part.name)}: @told")
+
+
+def _role(name: str, weighting: str) -> str:
+    if name == CLASS_PART[weighting]:
+        return "class"
+    if name == MEANS_PART[weighting]:
+        return "means"
+    roles = {"G0": "diag", "G2": "cross", "G3": "within"}
+    return roles.get(name) or name.removeprefix("G_")
+
+
+def _plain(name: str) -> str:
+    """Write the name of a part in plain Unicode: G₁, G₁₊₂, G class."""
+    if name == "G12":
+        return "G₀₊₁₊₂"
+    if name[1:].isdigit():
+        return "G" + name[1:].translate(str.maketrans("0123", "₀₁₂₃"))
+    return name.replace("_diag", " (c′ = c)").replace("_", " ")
+
+
+def _label(name: str, word: str) -> str:
+    return word if "_" in name else f"{_plain(name)} {word}"

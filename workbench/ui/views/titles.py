@@ -1,0 +1,63 @@
+"""Tooltips and labels of the controls: one sentence a button."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from workbench.study import Study
+from workbench.ui.views.parts import Part
+from workbench.ui.views.spectrum import ALL
+from workbench.ui.views.words import number
+
+# What a screen reader calls a group of buttons or a slider, by the model's name.
+LABELS: Mapping[str, str] = {
+    "classes": "Classes",
+    "outliers": "Leading eigenvectors of G",
+    "operator": "Matrix whose spectrum is drawn",
+    "scale": "Eigenvalue axis",
+    "parts": "Parts of G drawn as sticks",
+    "knockout": "Take away from G",
+    "speed": "Speed",
+    "position": "Averages taken so far, from none to three",
+    "count": "How many eigenvalues of G count as outliers",
+}
+
+_OPERATORS = {
+    "G": "Gauss-Newton matrix: the part of the Hessian that the gradients make up",
+    "Hess": "Hessian: all second derivatives of the training loss; Hess = G + H",
+    "H": "What G leaves of the Hessian: the curvature of the network itself",
+    ALL: "All of these in one picture; the sticks are G’s",
+}
+
+
+def build_titles(study: Study, parts: tuple[Part, ...]) -> dict[str, str | list[str]]:
+    """A tooltip for each button, or each of a group, by the model's name."""
+    operators = [
+        _OPERATORS[name] for name in ("G", "Hess", "H") if name in study.spectra
+    ]
+    values = study.spectra["G"].eigenvalues
+    return {
+        "classes": [f"Show what belongs to class {name}" for name in study.class_names],
+        "outliers": [
+            f"Eigenvalue {j + 1} of G, λ = {number(value)}: show whose class means "
+            "point along its eigenvector"
+            for j, value in enumerate(values[:200])
+        ],
+        "operator": [*operators, *[_OPERATORS[ALL]] * (len(operators) > 1)],
+        "scale": [
+            "Equal steps of λ: shows how far out the outliers are",
+            "Powers of ten: shows the bulk near zero too",
+        ],
+        "parts": [part.about for part in parts],
+        "knockout": [
+            "G as it is",
+            "G minus its class part: do the outliers go?",
+            "G without all that lies along the directions of the class means",
+        ],
+        "speed": ["How fast the points travel"] * 9,
+        "back": "Undo the last average (←)",
+        "play": "Take the three averages one after the other (space)",
+        "step": "Take the next average (→)",
+        "clear": "Select nothing (Escape)",
+        "automatic": f"Count as the rule does: {study.num_outliers}",
+    }
