@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from xml.etree import ElementTree
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -10,6 +11,7 @@ from playwright.sync_api import Browser, Page, expect
 from tests.browser.drive import Workbench
 from tests.studies import make_study
 from workbench.ui.export import export_html
+from workbench.ui.theme import DARK, LIGHT, PROJECTOR, Theme
 
 pytestmark = pytest.mark.browser
 STUDY = make_study()
@@ -80,6 +82,69 @@ def test_a_click_selects_and_the_knock_out_moves_the_sticks(
     exported.until(
         lambda: exported.read("sticks", "data.x") == pytest.approx(left[:10].tolist())
     )
+
+
+def rgb(color: str) -> str:
+    return f"rgb({', '.join(str(int(color[n : n + 2], 16)) for n in (1, 3, 5))})"
+
+
+def test_the_theme_follows_the_host_at_once_and_may_be_chosen(
+    exported: Workbench,
+) -> None:
+    def drawn() -> tuple[str, ...]:
+        body = "getComputedStyle(document.body).backgroundColor"
+        return (
+            exported.read("sticks", "data.color")[0],
+            exported.read("marks 2", "data.color")[0],
+            exported.read("spectrum", "below.0.major_label_text_color"),
+            exported.page.evaluate(body),
+        )
+
+    def look(theme: Theme) -> tuple[str, ...]:
+        return theme.ink, theme.classes[0], theme.muted, rgb(theme.background)
+
+    assert drawn() == look(LIGHT)
+    exported.page.emulate_media(color_scheme="dark")
+    exported.until(lambda: drawn() == look(DARK))
+    width = exported.read("sticks", "data.width")[0]
+    exported.button("Projector").click()
+    exported.until(lambda: drawn() == look(PROJECTOR))
+    assert exported.read("sticks", "data.width")[0] == pytest.approx(1.5 * width)
+    exported.button("Coat").click()  # what is drawn anew wears the theme too
+    color = PROJECTOR.classes[4]
+    exported.until(lambda: exported.read("sticks", "data.color")[0] == color)
+    exported.button("Light").click()
+    exported.button("Clear").click()
+    exported.until(lambda: drawn() == look(LIGHT))
+    assert exported.read("sticks", "data.width")[0] == pytest.approx(width)
+
+
+def test_the_theme_may_be_asked_for_by_the_link(chromium: Browser, url: str) -> None:
+    opened = Opened(chromium, f"{url}?theme=projector")
+    page = Workbench(opened.page).wait()
+    page.until(lambda: page.read("sticks", "data.color")[0] == PROJECTOR.ink)
+    assert page.state("theme") == "projector"
+    opened.context.close()
+    assert opened.wrong == []
+
+
+def test_each_picture_is_saved_as_it_stands(exported: Workbench) -> None:
+    exported.button("Dark").click()
+    exported.button("Bag").click()
+    exported.button("Download").click()
+    for words, name in (("Gradients", "embedding"), ("Overlaps", "overlap")):
+        with exported.page.expect_download() as saved:
+            exported.button(f"{words} PNG").click()
+        assert saved.value.suggested_filename == f"synthetic-linear-{name}.png"
+        assert saved.value.path().read_bytes().startswith(b"\x89PNG")
+    with exported.page.expect_download() as saved:
+        exported.button("Spectrum SVG").click()
+    picture = saved.value.path().read_text(encoding="utf-8")
+    assert ElementTree.fromstring(picture).tag == "{http://www.w3.org/2000/svg}svg"
+    assert "eigenvalue λ of G" in picture
+    assert DARK.background in picture
+    assert rgb(DARK.classes[8]).replace(" ", "") in picture
+    assert exported.page.get_by_text("From the kernel").count() == 0
 
 
 @pytest.mark.parametrize("width", [1440, 390])

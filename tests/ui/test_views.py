@@ -15,7 +15,6 @@ from bokeh.models import CheckboxButtonGroup, Div
 from tests.studies import make_study
 from tests.views import IN_EACH_SHAPE, NASTY, data, find, told, view_of
 from workbench.errors import WorkbenchError
-from workbench.ui.theme import LIGHT
 from workbench.ui.views.linked import STATE, LinkedView
 from workbench.ui.views.overlap import overlap_html
 
@@ -178,7 +177,7 @@ def test_what_a_class_button_shows_is_the_class_itself():
     assert isinstance(group, CheckboxButtonGroup)
     css = group.stylesheets[-1].css
     for c in range(10):
-        assert f"nth-child({c + 1})::before{{background:{LIGHT.classes[c]}" in css
+        assert f"nth-child({c + 1})::before{{background:var(--wb-class-{c})" in css
 
 
 def test_a_layout_stays_small():

@@ -8,7 +8,18 @@ import numpy as np
 import pytest
 
 from workbench.errors import WorkbenchError
-from workbench.ui.theme import DARK, LIGHT, MARKERS, class_style, get_theme, plain
+from workbench.ui.theme import (
+    DARK,
+    LIGHT,
+    MARKERS,
+    PROJECTOR,
+    class_style,
+    get_theme,
+    page_style,
+    plain,
+    roles,
+    variables,
+)
 
 # Machado, Oliveira and Fernandes (2009), severity 1.0, on linear RGB.
 SEEN_BY = {
@@ -35,7 +46,8 @@ SEEN_BY = {
         ]
     ),
 }
-THEMES = pytest.mark.parametrize("theme", [LIGHT, DARK], ids=lambda t: t.name)
+ALL = [LIGHT, DARK, PROJECTOR]
+THEMES = pytest.mark.parametrize("theme", ALL, ids=lambda theme: theme.name)
 
 
 def linear(color: str) -> np.ndarray:
@@ -122,6 +134,25 @@ def test_a_name_is_shortened_and_never_read_as_tex():
     assert plain("T-shirt") == "T-shirt"
 
 
+@THEMES
+def test_no_two_roles_share_a_colour_so_that_one_can_be_told_from_the_other(theme):
+    colors = roles(theme)
+    assert len(set(colors.values())) == len(colors)
+    assert len(colors) == 13 + 10
+
+
+def test_on_a_projector_every_class_stands_out_from_the_background():
+    for color in (*PROJECTOR.classes, PROJECTOR.class_part):
+        assert contrast(color, PROJECTOR.background) > 2.6
+
+
+def test_the_page_has_every_colour_in_every_theme():
+    style = page_style()
+    for theme in ALL:
+        for name, value in variables(theme).items():
+            assert f"{name}:{value};" in style
+
+
 def test_an_unknown_theme_is_answered_with_those_there_are():
-    with pytest.raises(WorkbenchError, match="'pink' is none of light, dark"):
+    with pytest.raises(WorkbenchError, match="'pink' is none of light, dark, pro"):
         get_theme("pink")

@@ -17,10 +17,12 @@ from workbench.ui.panels import (
     ProblemPanel,
     SettingsPanel,
 )
-from workbench.ui.theme import get_theme, page_style
+from workbench.ui.takeaway import FILES, answer
+from workbench.ui.theme import page_style
 from workbench.ui.views.explain import explain
 from workbench.ui.views.linked import LinkedView
 from workbench.ui.views.overlap import overlap_html
+from workbench.ui.views.state import LinkState
 from workbench.ui.views.words import run_in_words
 
 LEAD = (
@@ -60,7 +62,7 @@ class Workbench:
         body = w.Box([controls, self.study.widget])
         body.add_class("wb-body")
         parts = [
-            w.HTML(f"<style>{page_style(get_theme('light'))}</style>"),
+            w.HTML(f"<style>{page_style()}</style>"),
             self.head.widget,
             self.problem.widget,
             body,
@@ -109,6 +111,11 @@ class StudyPanel:
         self.widget = w.VBox([self.words])
         session.watch(self._refresh, "study", "weighting")
 
+    def _answer(self, _: LinkState) -> None:
+        with self._session.guarded():
+            if self._view is not None:
+                answer(self._view)
+
     def _refresh(self) -> None:
         study, weighting = self._session.study, self._session.weighting
         if study is None:
@@ -120,7 +127,8 @@ class StudyPanel:
                 f"{weighting}; Measure again gives it, on a network of your own."
             )
         if self._view is None:
-            self._view = LinkedView(study, weighting=weighting)
+            self._view = LinkedView(study, weighting=weighting, files=tuple(FILES))
+            self._view.observe(self._answer)
             self.widget.children = (widget(self._view.layout), self.words)
         else:
             self._view.show(study, weighting=weighting)

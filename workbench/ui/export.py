@@ -20,7 +20,7 @@ from workbench import __version__
 from workbench.errors import WorkbenchError
 from workbench.study import Study, load_study
 from workbench.tables import TABLES, csv_tables
-from workbench.ui.theme import get_theme, page_style
+from workbench.ui.theme import page_style
 from workbench.ui.views.explain import explain
 from workbench.ui.views.linked import LinkedView
 from workbench.ui.views.overlap import overlap_html
@@ -44,7 +44,7 @@ def page_html(study: Study, *, weighting: str | None = None, title: str = TITLE)
     about = run_in_words(study.run)
     template = (files("workbench.ui") / "export.html").read_text(encoding="utf-8")
     words = {
-        "style": page_style(get_theme("light")),
+        "style": page_style(),
         "about": about,
         "explained": explain(study, view.weighting),
         "overlaps": overlap_html(study, view.weighting),

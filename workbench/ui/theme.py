@@ -9,7 +9,7 @@ to the class part of G.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from importlib.resources import files
 
 from workbench.errors import WorkbenchError
@@ -34,9 +34,13 @@ MARKERS: Mapping[str, str] = {
 }
 
 
+AUTO = "auto"  # follows the host: JupyterLab, else the browser
+PAGE = ":is(.workbench, .wb-page)"  # .wb-page: a body that is all ours
+
+
 @dataclass(frozen=True, slots=True)
 class Theme:
-    """One set of colours."""
+    """One set of colours and sizes. No two roles share a colour: see `roles`."""
 
     name: str
     background: str
@@ -53,6 +57,8 @@ class Theme:
     diag_part: str
     means_part: str
     classes: tuple[str, ...]  # ten
+    type: float = 1.0  # size of letters
+    marks: float = 1.0  # size of marks and width of lines
 
 
 LIGHT = Theme(
@@ -63,7 +69,7 @@ LIGHT = Theme(
     muted="#5b6472",
     line="#e3e6ea",
     accent="#1d4ed8",
-    on_accent="#ffffff",
+    on_accent="#fefefe",
     curve="#7b8aa3",
     class_part="#e8710a",
     cross_part="#0e7c86",
@@ -95,7 +101,29 @@ DARK = Theme(
         "#d2f362", "#9b74f0", "#b6ad3c", "#4669b3", "#fbbcac",
     ),
 )  # fmt: skip
-THEMES: Mapping[str, Theme] = {theme.name: theme for theme in (LIGHT, DARK)}
+PROJECTOR = Theme(
+    name="projector",
+    background="#ffffff",
+    surface="#eef1f5",
+    ink="#000000",
+    muted="#2d3540",
+    line="#9aa5b4",
+    accent="#0a37a8",
+    on_accent="#fefefe",
+    curve="#56657d",
+    class_part="#b35300",
+    cross_part="#075a61",
+    within_part="#5f2aa3",
+    diag_part="#3a5e0a",
+    means_part="#94204f",
+    classes=(
+        "#250b9a", "#da1028", "#22a1f4", "#670452", "#cc9126",
+        "#0875de", "#93001f", "#9a9f8d", "#1f15e2", "#836e90",
+    ),
+    type=1.3,
+    marks=1.5,
+)  # fmt: skip
+THEMES: Mapping[str, Theme] = {theme.name: theme for theme in (LIGHT, DARK, PROJECTOR)}
 
 
 def get_theme(name: str) -> Theme:
@@ -109,27 +137,52 @@ def get_theme(name: str) -> Theme:
     return THEMES[name]
 
 
+def roles(theme: Theme) -> dict[str, str]:
+    """Each role that a colour has, with its colour; a class is ``class-0``, ..."""
+    named = {
+        field.name.replace("_", "-"): getattr(theme, field.name)
+        for field in fields(theme)
+        if field.type == "str" and field.name != "name"
+    }
+    return named | {f"class-{c}": color for c, color in enumerate(theme.classes)}
+
+
 def variables(theme: Theme) -> dict[str, str]:
     """The theme as CSS variables; they reach into every shadow tree below."""
     return {
+        "color-scheme": "dark" if theme is DARK else "light",
         "--wb-font": FONT,
-        "--wb-background": theme.background,
-        "--wb-surface": theme.surface,
-        "--wb-ink": theme.ink,
-        "--wb-muted": theme.muted,
-        "--wb-line": theme.line,
-        "--wb-accent": theme.accent,
-        "--wb-on-accent": theme.on_accent,
-        "--wb-class-part": theme.class_part,
-        "--wb-curve": theme.curve,
+        "--wb-type": f"{theme.type:g}",
+        **{f"--wb-{role}": color for role, color in roles(theme).items()},
     }
 
 
-def page_style(theme: Theme) -> str:
-    """The style sheet of the page around the pictures, with the theme's colours."""
-    colors = "".join(f"{name}:{value};" for name, value in variables(theme).items())
+def page_style() -> str:
+    """The style sheet of the page around the pictures, in every theme.
+
+    Without a word of the pictures (``browser/look.js``, which writes ``data-theme``) it
+    follows JupyterLab where that is the host, else the browser.
+    """
     sheet = (files("workbench.ui") / "page.css").read_text(encoding="utf-8")
-    return f".workbench{{{colors}}}\n{sheet}"
+    told = "[data-jp-theme-light='false']"
+    by_host = f":where({told}) .workbench, .wb-page:where({told})"
+    alone = "body:not([data-jp-theme-light])"
+    by_browser = f":where({alone}) .workbench, .wb-page:where({alone})"
+    chosen = "".join(
+        _rule(f"{PAGE}[data-theme={name}]", theme) for name, theme in THEMES.items()
+    )
+    return (
+        _rule(PAGE, LIGHT)
+        + _rule(by_host, DARK)
+        + f"@media (prefers-color-scheme: dark) {{{_rule(by_browser, DARK)}}}"
+        + chosen
+        + sheet
+    )
+
+
+def _rule(selector: str, theme: Theme) -> str:
+    body = "".join(f"{name}:{value};" for name, value in variables(theme).items())
+    return f"{selector}{{{body}}}\n"
 
 
 def class_style(index: int, theme: Theme) -> tuple[str, str]:

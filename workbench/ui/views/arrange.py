@@ -11,6 +11,7 @@ from bokeh.models import Column, Div, InlineStyleSheet, LayoutDOM, Row, UIElemen
 
 from workbench.study import Levels, Study
 from workbench.ui.theme import FONT, MARKERS, Theme, class_style, variables
+from workbench.ui.views.bar import BarView
 from workbench.ui.views.controls import Controls
 from workbench.ui.views.embedding import EmbeddingView, describe_embedding
 from workbench.ui.views.overlap import OverlapView
@@ -30,10 +31,13 @@ def arrange(
     overlap: OverlapView,
     stepper: StepperView,
     controls: Controls,
+    bar: BarView,
 ) -> LayoutDOM:
     """Lay the views out, in the look of ``linked.css``."""
     page = _column(
         "wb-linked",
+        _row("wb-tools", bar.theme, bar.download),
+        bar.menu,
         _row("wb-stations", *stepper.stations),
         stepper.position,
         _row(
@@ -145,7 +149,8 @@ def _swatches(num_classes: int, theme: Theme) -> str:
     """Colour and marker of each class upon its button: the legend is the control."""
     rules = []
     for c in range(num_classes):
-        color, marker = class_style(c, theme)
+        _, marker = class_style(c, theme)
+        color = f"var(--wb-class-{c % len(theme.classes)})"
         rules.append(
             f".bk-btn:nth-child({c + 1})::before"
             f"{{background:{color};clip-path:{MARKERS[marker]}}}"
@@ -186,7 +191,7 @@ def _part_swatches(parts: tuple[Part, ...]) -> str:
     """Colour and marker of each part upon its switch."""
     return "".join(
         f".bk-btn:nth-child({n})::before"
-        f"{{background:{part.color};clip-path:{MARKERS[PART_MARKERS[part.role]]}}}"
+        f"{{background:var(--wb-{part.role}-part);clip-path:{MARKERS[PART_MARKERS[part.role]]}}}"
         for n, part in enumerate(parts, 1)
     )
 

@@ -7,7 +7,7 @@ layout and may set or observe `LinkedView.state`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -26,8 +26,17 @@ from bokeh.models import (
 
 from workbench.errors import WorkbenchError
 from workbench.study import CLASS_PART, Levels, Study
-from workbench.ui.theme import Theme, class_style, get_theme, plain
+from workbench.ui.theme import (
+    AUTO,
+    THEMES,
+    Theme,
+    get_theme,
+    plain,
+    roles,
+    variables,
+)
 from workbench.ui.views.arrange import arrange, asset
+from workbench.ui.views.bar import PICTURES, THEME_NAMES, TYPES, build_bar
 from workbench.ui.views.controls import (
     KNOCKOUTS,
     SCALES,
@@ -47,10 +56,20 @@ from workbench.ui.views.spectrum import (
 from workbench.ui.views.state import LinkState
 from workbench.ui.views.stepper import SPEEDS, build_stepper
 from workbench.ui.views.titles import LABELS, build_titles
-from workbench.ui.views.words import symbol
+from workbench.ui.views.words import stem, symbol
 
 # Joined in this order; a new part's file stands before pair.js, which lists the parts.
-SCRIPTS = ("base", "stepper", "marks", "spectrum", "table", "controls", "pair")
+SCRIPTS = (
+    "base",
+    "stepper",
+    "marks",
+    "spectrum",
+    "table",
+    "controls",
+    "look",
+    "bar",
+    "pair",
+)
 STATE = tuple(sorted(LinkState.properties() - Model.properties()))
 
 
@@ -62,28 +81,36 @@ class LinkedView:
 
     Args:
         study: What to draw.
-        theme: ``"light"`` or ``"dark"``.
+        theme: ``"light"``, ``"dark"`` or ``"projector"``; ``"auto"`` follows the host.
         weighting: Which convention of averages; by default the study's own.
+        files: What can be asked for: `LinkState.wanted` becomes the words on the
+            button, and who observes the state answers by `LinkState.parcel`.
     """
 
     def __init__(
-        self, study: Study, *, theme: str = "light", weighting: str | None = None
+        self,
+        study: Study,
+        *,
+        theme: str = AUTO,
+        weighting: str | None = None,
+        files: Sequence[str] = (),
     ) -> None:
-        self._theme = get_theme(theme)
+        self._files = tuple(files)
+        self._theme = get_theme("light" if theme == AUTO else theme)
         self._observers: list[Callable[[LinkState], None]] = []
         self.layout = Column(
             sizing_mode="stretch_width", name="linked", margin=0, syncable=False
         )
         self.study: Study | None = None
         self.weighting = ""
-        self.state = LinkState(name="state")
+        self.state = LinkState(name="state", theme=theme)
         self.show(study, weighting=weighting)
 
     def show(self, study: Study, *, weighting: str | None = None) -> None:
         """Draw another study, or the same one in another weighting.
 
-        Operator, scale, parts and speed stay as they were; the rest starts anew.
-        What is shown already is not drawn again.
+        Operator, scale, parts, speed and theme stay as they were; the rest starts
+        anew. What is shown already is not drawn again.
 
         Raises:
             WorkbenchError: If the study does not hold that weighting.
@@ -97,7 +124,7 @@ class LinkedView:
         if study is self.study and chosen == self.weighting:
             return
         old, state = self.state, LinkState(name="state")
-        pair = build_pair(study, study.levels[chosen], self._theme, state)
+        pair = build_pair(study, study.levels[chosen], self._theme, state, self._files)
         for name in STATE:
             state.on_change(name, self._changed)
         self.study, self.weighting, self.state = study, chosen, state
@@ -106,7 +133,11 @@ class LinkedView:
         operators = [*study.spectra, ALL] if len(study.spectra) > 1 else ["G"]
         operator = old.operator if old.operator in operators else "G"
         state.update(
-            operator=operator, scale=old.scale, parts=old.parts, speed=old.speed
+            operator=operator,
+            scale=old.scale,
+            parts=old.parts,
+            speed=old.speed,
+            theme=old.theme,
         )
 
     def observe(self, callback: Callable[[LinkState], None]) -> None:
@@ -122,7 +153,11 @@ class LinkedView:
 
 
 def build_pair(
-    study: Study, levels: Levels, theme: Theme, state: LinkState
+    study: Study,
+    levels: Levels,
+    theme: Theme,
+    state: LinkState,
+    files: Sequence[str] = (),
 ) -> LayoutDOM:
     """Build all views of a study and tie them together in the browser."""
     embedding = build_embedding(study, theme)
@@ -131,6 +166,7 @@ def build_pair(
     stepper = build_stepper(study, levels)
     parts = parts_of(study, levels, theme)
     controls = build_controls(study, overlap.num_rows, parts)
+    bar = build_bar(files)
     layout = arrange(
         study,
         levels,
@@ -140,6 +176,7 @@ def build_pair(
         overlap=overlap,
         stepper=stepper,
         controls=controls,
+        bar=bar,
     )
     views = {
         "embedding": embedding,
@@ -147,14 +184,18 @@ def build_pair(
         "overlap": overlap,
         "stepper": stepper,
         "controls": controls,
+        "bar": bar,
     }
     act = CustomJS(
         name="act",
         code="\n".join(asset(f"browser/{name}.js") for name in SCRIPTS),
         args={
             "state": state,
-            "models": {name: _fields(view) for name, view in views.items()},
-            "told": _told(study, levels, theme),
+            "models": {
+                **{name: _fields(view) for name, view in views.items()},
+                "look": {"layout": layout},
+            },
+            "told": _told(study, levels, theme) | {"files": list(files)},
         },
     )
     for name in STATE:
@@ -197,7 +238,12 @@ def _told(study: Study, levels: Levels, theme: Theme) -> dict[str, Any]:
     return {
         "initial": {name: getattr(LinkState(), name) for name in STATE},
         "classNames": [plain(name, 40) for name in study.class_names],
-        "classColors": [class_style(c, theme)[0] for c in range(study.num_classes)],
+        "themes": {name: _look(theme) for name, theme in THEMES.items()},
+        "themeNames": list(THEME_NAMES),
+        "built": theme.name,
+        "pictures": list(PICTURES),
+        "types": list(TYPES),
+        "stem": stem(study),
         "overlap": share.tolist(),
         "hint": hint(study),
         "notes": {name: describe_spectrum(study, name) for name in study.spectra},
@@ -212,9 +258,14 @@ def _told(study: Study, levels: Levels, theme: Theme) -> dict[str, Any]:
         "scales": list(SCALES),
         "knockouts": list(KNOCKOUTS),
         "stickTop": STICK_TOP,
-        "colors": {
-            "ink": theme.ink,
-            "accent": theme.accent,
-            "onAccent": theme.on_accent,
-        },
+    }
+
+
+def _look(theme: Theme) -> dict[str, Any]:
+    """A theme as the browser's half sees it."""
+    return {
+        "colors": roles(theme),
+        "variables": variables(theme),
+        "type": theme.type,
+        "marks": theme.marks,
     }

@@ -66,7 +66,7 @@ def build_overlap(study: Study, levels: Levels, theme: Theme) -> OverlapView:
             "value": value,
             "alpha": np.where(is_total, 0.55 * value, 0.9 * value),
             "color": np.where(is_total, theme.muted, theme.accent).tolist(),
-            "line": [theme.line if numbers else theme.background] * len(value),
+            "line_color": [theme.line if numbers else theme.background] * len(value),
             "text": [f"{100 * v:.0f}" if numbers else "" for v in value],
             "text_color": [
                 theme.on_accent if v > 0.55 and not t else theme.ink
@@ -101,7 +101,7 @@ def build_overlap(study: Study, levels: Levels, theme: Theme) -> OverlapView:
             height=0.9,
             fill_color="color",
             fill_alpha="alpha",
-            line_color="line",
+            line_color="line_color",
             line_width=1.2 if numbers else 0,
         ),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bokeh.core.properties import Bool, Float, Int, String
+from bokeh.core.properties import Bool, Dict, Float, Int, String
 from bokeh.model import DataModel
 
 
@@ -28,4 +28,9 @@ class LinkState(DataModel):
     )
     knockout = String(
         default="none", help="G without what: none, subtracted, projected."
+    )
+    theme = String(default="auto", help="auto: as the host; else the name of a theme.")
+    wanted = String(default="", help="File that is asked of Python; empty: none.")
+    parcel = Dict(
+        String, String, help="The file that was asked for: name, type, data (base64)."
     )

@@ -66,6 +66,13 @@ def superscript(exponent: int) -> str:
     return str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
 
 
+def stem(study: Study) -> str:
+    """Begin the names of a study's files, in plain letters: data and network."""
+    run = study.run
+    words = f"{run.get('data') or 'study'}-{run.get('model') or ''}".lower()
+    return re.sub(r"[^a-z0-9]+", "-", words).strip("-")[:60] or "study"
+
+
 def run_in_words(run: Mapping[str, object]) -> str:
     """Say in one line what was trained on what, as far as it is known."""
     words = [str(run.get("data", "")), str(run.get("model", ""))]

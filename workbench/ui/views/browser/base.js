@@ -24,3 +24,15 @@ const REACH = 10 // pixels beside a mark that still count as a click upon it
 // Pixels a unit of each axis of a figure.
 const pixelsPerUnit = ({x_range: x, y_range: y, inner_width, inner_height}) =>
   [inner_width / Math.abs(x.end - x.start), inner_height / Math.abs(y.end - y.start)]
+
+// What Bokeh's groups of buttons leave unsaid to a screen reader.
+const labelGroup = (model, words, titles = []) => {
+  const root = Bokeh.index.find_one(model)?.shadow_el
+  root?.querySelector(".bk-btn-group")?.setAttribute("role", "group")
+  root?.querySelector(".bk-btn-group")?.setAttribute("aria-label", words)
+  const active = [model.active].flat()
+  root?.querySelectorAll("button").forEach((button, index) => {
+    button.setAttribute("aria-pressed", String(active.includes(index)))
+    button.title = titles[index] ?? ""
+  })
+}

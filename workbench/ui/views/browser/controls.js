@@ -52,7 +52,6 @@ class Controls {
     models.rule.text = this.rule()
     models.message.text = this.message()
     models.note.text = this.note()
-    this.dress()
   }
 
   note() {
@@ -106,7 +105,6 @@ class Controls {
     return escape(hint)
   }
 
-  // What Bokeh's widgets leave unsaid to a screen reader.
   dress() {
     const {models} = this
     const {stepper} = this.pair.models
@@ -114,19 +112,10 @@ class Controls {
     const groups = [models.classes, models.outliers, models.operator, models.scale,
       models.parts, models.knockout, stepper.speed]
     for (const model of groups) {
-      const label = labels[model.name]
-      const root = Bokeh.index.find_one(model)?.shadow_el
-      root?.querySelector(".bk-btn-group")?.setAttribute("role", "group")
-      root?.querySelector(".bk-btn-group")?.setAttribute("aria-label", label)
-      const active = [model.active].flat()
-      root?.querySelectorAll("button").forEach((button, index) => {
-        button.setAttribute("aria-pressed", String(active.includes(index)))
-        button.title = titles[model.name]?.[index] ?? ""
-        if (model === models.outliers) {
-          button.style.borderStyle = index < this.pair.numOutliers ? "" : "dashed"
-        }
-      })
+      labelGroup(model, labels[model.name], titles[model.name])
     }
+    const chips = Bokeh.index.find_one(models.outliers)?.shadow_el.querySelectorAll("button")
+    chips?.forEach((chip, j) => { chip.style.borderStyle = j < this.pair.numOutliers ? "" : "dashed" })
     for (const model of [stepper.back, stepper.play, stepper.step, models.clear, models.automatic]) {
       const button = Bokeh.index.find_one(model)?.shadow_el.querySelector("button")
       if (button) button.title = titles[model.name]

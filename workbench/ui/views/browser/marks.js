@@ -8,7 +8,7 @@ class Marks {
     Object.assign(this, {pair, ...pair.models.embedding})
     this.drawn = [] // what each level was last drawn from
     this.actions = {
-      embedding: (_, {event}) => (event ? this.pick(event) : pair.parts.controls.dress()),
+      embedding: (_, {event}) => (event ? this.pick(event) : pair.appear()),
     }
   }
 

@@ -10,7 +10,8 @@
 // for ("station 2" asks `station`, index 2), `render(changed)` draws what hangs on the
 // properties of the state whose names are in `changed`.
 
-const PARTS = {stepper: Stepper, marks: Marks, spectrum: Spectrum, table: Table, controls: Controls}
+const PARTS = {stepper: Stepper, marks: Marks, spectrum: Spectrum, table: Table, controls: Controls,
+  look: Look, bar: Bar}
 
 class LinkedPair {
   constructor(state, models, told) {
@@ -31,12 +32,24 @@ class LinkedPair {
     this.actions[name](model, {event, index: Number(index)})
   }
 
+  // The pictures are on the page now.
+  appear() {
+    this.parts.look.apply()
+    this.dress()
+  }
+
   render() {
     const {state, shown} = this
     const changed = new Set(Object.keys(shown).filter((key) => state[key] !== shown[key]))
     if (changed.size === 0) return
     for (const key of changed) shown[key] = state[key]
     for (const part of Object.values(this.parts)) part.render(changed)
+    this.dress()
+  }
+
+  // What Bokeh's widgets leave unsaid to a screen reader.
+  dress() {
+    for (const part of Object.values(this.parts)) part.dress?.()
   }
 
   // Write into the state what is drawn already, or is being drawn.

@@ -37,6 +37,10 @@ class Spectrum {
     return `${operator}/${scale}`
   }
 
+  repaint() {
+    this.drawSticks()
+  }
+
   pick({x, y}) {
     if (this.operator !== "G") return
     const [perX, perY] = pixelsPerUnit(this.figure)
@@ -146,8 +150,8 @@ class Spectrum {
       sticks.color.push(!linked ? told.colors.ink
         : c >= 0 ? told.classColors[c] : told.colors.accent)
       sticks.alpha.push(linked ? mix(0.15, 1, weight) : outlier ? 0.95 : 0.5)
-      sticks.width.push(linked ? mix(1.2, 6, weight) : thin * (outlier ? 2.4 : 1.6))
-      sticks.size.push(linked ? mix(4, 14, weight) : thin * (outlier ? 9 : 6))
+      sticks.width.push(told.marks * (linked ? mix(1.2, 6, weight) : thin * (outlier ? 2.4 : 1.6)))
+      sticks.size.push(told.marks * (linked ? mix(4, 14, weight) : thin * (outlier ? 9 : 6)))
       sticks.label.push(!linked || weight < 0.1 ? "" : c >= 0 ? percent(share) : String(j + 1))
       sticks.name.push(knocked ? `eigenvalue ${j + 1} of what is left`
         : outlier ? `outlier ${j + 1} of G` : stored.name[j])

@@ -3,13 +3,16 @@
 class Table {
   constructor(pair) {
     Object.assign(this, {pair, ...pair.models.overlap})
-    this.line = this.cells.data.line[0] // as Python drew it
     this.actions = {overlap: (_, {event}) => this.pick(event)}
   }
 
   render(changed) {
     if (changed.has("selected_class") || changed.has("selected_outlier")) this.draw()
     if (changed.has("num_outliers")) this.drawEdge()
+  }
+
+  repaint() {
+    this.draw()
   }
 
   // A cell or its head stands for the class; the row's number and its sum for the outlier.
@@ -31,12 +34,13 @@ class Table {
   draw() {
     const {selected} = this.pair
     const {selected_class: c, selected_outlier: j} = this.pair.state
-    const {ink, onAccent} = this.pair.told.colors
+    const {ink, line, background, "on-accent": onAccent} = this.pair.told.colors
+    const plain = this.cells.data.text[0] === "" ? background : line // as Python drew it
     const {data} = this.cells
     for (let cell = 0; cell < data.value.length; cell++) {
       const total = data.c[cell] < 0
       const inside = selected && (c >= 0 ? data.c[cell] === c : data.j[cell] === j)
-      data.line[cell] = inside ? ink : this.line
+      data.line_color[cell] = inside ? ink : plain
       data.alpha[cell] = (total ? 0.55 : 0.9) * data.value[cell] * (!selected || inside ? 1 : 0.3)
       data.text_color[cell] = data.alpha[cell] > 0.5 && !total ? onAccent : ink
     }

@@ -1,0 +1,39 @@
+"""The files that the page makes in its kernel, taken away by a real browser."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.browser.drive import Workbench
+from tests.conftest import ROOT
+from workbench.study import load_study
+
+pytestmark = pytest.mark.browser
+EXAMPLE = ROOT / "workbench" / "examples" / "digits-mlp.study"
+
+
+def test_the_study_the_tables_and_the_page_are_downloaded(
+    workbench: Workbench, tmp_path: Path
+) -> None:
+    def take(words: str) -> tuple[str, bytes]:
+        with workbench.page.expect_download() as saved:
+            workbench.button(words).click()
+        path = saved.value.path()
+        return saved.value.suggested_filename, path.read_bytes()
+
+    workbench.button("Download").click()
+    name, data = take("The study")
+    (tmp_path / name).write_bytes(data)
+    example, study = load_study(EXAMPLE), load_study(tmp_path / "digits-mlp.study")
+    assert study.created == example.created
+    assert (study.embedding.points == example.embedding.points).all()
+    name, page = take("This page (HTML)")
+    assert name == "digits-mlp.html"
+    assert page.startswith(b"<!DOCTYPE html>")
+    with workbench.page.expect_download() as saved:
+        workbench.button("Tables (CSV)").click()
+    assert "digits-mlp-overlaps.csv" in zipfile.ZipFile(saved.value.path()).namelist()
+    assert workbench.state("wanted") == ""

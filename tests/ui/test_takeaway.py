@@ -1,0 +1,58 @@
+"""What the page hands out of its kernel."""
+
+from __future__ import annotations
+
+import base64
+import io
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.studies import make_study
+from workbench.errors import WorkbenchError
+from workbench.study import load_study
+from workbench.tables import csv_tables
+from workbench.ui.takeaway import FILES, answer
+from workbench.ui.views.linked import LinkedView
+from workbench.ui.views.words import stem
+
+
+def taken(view: LinkedView, wanted: str) -> tuple[str, bytes]:
+    view.state.wanted = wanted
+    answer(view)
+    assert view.state.wanted == ""
+    return view.state.parcel["name"], base64.b64decode(view.state.parcel["data"])
+
+
+def test_each_file_is_the_one_that_was_wanted(tmp_path: Path) -> None:
+    study = make_study(3, 40)
+    view = LinkedView(study, weighting="jmlr", files=tuple(FILES))
+    name, page = taken(view, "This page (HTML)")
+    assert name == "synthetic-linear.html"
+    assert "the median over these, <i>jmlr</i>" in page.decode()
+    name, archive = taken(view, "Tables (CSV)")
+    with zipfile.ZipFile(io.BytesIO(archive)) as tables:
+        text = tables.read("synthetic-linear-overlaps.csv").decode()
+    assert text == csv_tables(study)["overlaps"]
+    name, data = taken(view, "The study")
+    (tmp_path / name).write_bytes(data)
+    assert load_study(tmp_path / name).run == study.run
+
+
+def test_nothing_is_made_that_was_not_wanted_and_nothing_twice() -> None:
+    view = LinkedView(make_study(3, 40), files=tuple(FILES))
+    answer(view)
+    assert view.state.parcel == {}
+    view.state.wanted = "/etc/passwd"
+    with pytest.raises(WorkbenchError, match="is none of This page"):
+        answer(view)
+    answer(view)
+
+
+def test_a_file_is_named_in_plain_letters() -> None:
+    study = make_study(2, 30, class_names=("a", "b"))
+    study.run["data"] = "folder:../../<b>Ä</b>"
+    assert stem(study) == "folder-b-b-linear"
+    study.run.clear()
+    assert stem(study) == "study"

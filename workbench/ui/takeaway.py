@@ -1,0 +1,68 @@
+"""The files that the page hands out of its kernel: the page, the tables, the study."""
+
+from __future__ import annotations
+
+import base64
+import io
+import tempfile
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from workbench.errors import WorkbenchError
+from workbench.study import Study
+from workbench.tables import csv_tables
+from workbench.ui.export import page_html
+from workbench.ui.views.linked import LinkedView
+from workbench.ui.views.words import stem
+
+
+def make_page(study: Study, weighting: str) -> tuple[str, str, bytes]:
+    """The page that needs no kernel."""
+    page = page_html(study, weighting=weighting)
+    return "html", "text/html", page.encode()
+
+
+def make_tables(study: Study, weighting: str) -> tuple[str, str, bytes]:
+    """All tables in one archive; they hold every weighting."""
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
+        for name, text in csv_tables(study).items():
+            file.writestr(f"{stem(study)}-{name}.csv", text)
+    return "zip", "application/zip", archive.getvalue()
+
+
+def make_study(study: Study, weighting: str) -> tuple[str, str, bytes]:
+    """The study itself, as `workbench measure` writes it."""
+    with tempfile.TemporaryDirectory() as folder:
+        data = study.save(Path(folder) / "study").read_bytes()
+    return "study", "application/octet-stream", data
+
+
+# The words on the button -> suffix, type and bytes of the file.
+FILES: Mapping[str, Callable[[Study, str], tuple[str, str, bytes]]] = {
+    "This page (HTML)": make_page,
+    "Tables (CSV)": make_tables,
+    "The study": make_study,
+}
+
+
+def answer(view: LinkedView) -> None:
+    """Make the file that is wanted, if one is, and send it to the browser.
+
+    Raises:
+        WorkbenchError: If there is no such file.
+    """
+    state, study = view.state, view.study
+    wanted = state.wanted
+    if not wanted or study is None:
+        return
+    state.wanted = ""  # first: a change may be told twice, and a failure is no reason
+    if wanted not in FILES:
+        raise WorkbenchError(f"Download: {wanted!r} is none of {', '.join(FILES)}.")
+    suffix, kind, data = FILES[wanted](study, view.weighting)
+    state.parcel = {
+        "name": f"{stem(study)}.{suffix}",
+        "type": kind,
+        "data": base64.b64encode(data).decode(),
+    }
