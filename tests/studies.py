@@ -8,7 +8,7 @@ never exceeds G), and the residual H alone is made up.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -49,6 +49,7 @@ def make_study(
     num_outliers: int | None = None,
     class_names: tuple[str, ...] | None = None,
     signal: float = 3.0,
+    num_moments: int = 0,
     seed: int = 0,
 ) -> Study:
     """Make a study of logistic regression on clustered features, once a process.
@@ -64,6 +65,7 @@ def make_study(
         num_outliers: How many outliers there are said to be; by default C - 1.
         class_names: One for each class; by default clothes, or numbers.
         signal: How far apart the classes are; 0 for a network that learnt nothing.
+        num_moments: Earlier epochs, in which the classes were nearer to each other.
         seed: The same seed gives the same study.
     """
     rng = np.random.default_rng(seed)
@@ -75,13 +77,14 @@ def make_study(
     noise = rng.standard_normal((dim, dim))
     H = (noise + noise.T) * 0.02 * np.trace(G) / dim
     operators = {"G": G} | ({"Hess": G + H, "H": H} if with_hess else {})
+    counted = num_outliers
     if num_outliers is None:
         num_outliers = num_classes - 1
     num_measured = min(dim, max(2 * num_classes, num_outliers))
     names = class_names or (
         CLOTHES if num_classes == 10 else tuple(map(str, range(num_classes)))
     )
-    return Study(
+    study = Study(
         run={
             "data": "synthetic",
             "per_class": per_class,
@@ -115,6 +118,36 @@ def make_study(
         versions={"workbench": "0.1.0"},
         created="2025-01-01T00:00:00+00:00",
     )
+    if not num_moments:
+        return study
+    moments = []
+    for n in range(num_moments):
+        share = n / num_moments
+        moment = make_study(
+            num_classes,
+            num_gradients,
+            weighting,
+            exact=exact,
+            with_hess=with_hess,
+            with_dots=with_dots,
+            weightings=weightings,
+            num_outliers=counted,
+            class_names=names,
+            signal=signal * share,
+            seed=seed,
+        )
+        points = study.embedding.points  # the classes move apart, and turn a little
+        turn = np.array([[1, share - 1], [1 - share, 1]], dtype=np.float32)
+        mixed = share * points @ turn + (1 - share) * rng.normal(size=points.shape)
+        moments.append(
+            replace(
+                moment,
+                run={**moment.run, "epochs": n**2},
+                history={k: v[: n**2] for k, v in study.history.items()},
+                embedding=replace(moment.embedding, points=mixed.astype(np.float32)),
+            )
+        )
+    return replace(study, moments=tuple(moments))
 
 
 def _gradients(

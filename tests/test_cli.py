@@ -36,6 +36,16 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def test_epochs_that_were_kept_become_moments_of_the_study(tmp_path: Path) -> None:
+    path = tmp_path / "film.ckpt"
+    assert run(*SMALL, "--snapshots", "0,2,3", "--out", path) == 0
+    assert run("measure", path, "--embedding", "pca") == 0
+    film = load_study(tmp_path / "film.study").film
+    assert [moment.run["epochs"] for moment in film] == [0, 2, 3]
+    assert run("measure", path, "--embedding", "pca", "--no-moments", "--force") == 0
+    assert load_study(tmp_path / "film.study").moments == ()
+
+
 @pytest.fixture
 def study_file(tmp_path: Path) -> Path:
     return make_study(4, num_gradients=50).save(tmp_path / "run.study")
@@ -43,7 +53,7 @@ def study_file(tmp_path: Path) -> Path:
 
 def test_the_commands_have_every_flag(capsys: pytest.CaptureFixture[str]) -> None:
     wanted = {
-        "train": "data per-class model epochs lr seed device root resume out",
+        "train": "data per-class model epochs lr seed snapshots device root resume out",
         "measure": "weighting embedding metric device out",
         "show": "json",
         "app": "port no-browser",
@@ -72,6 +82,8 @@ def test_without_a_command_it_says_what_there_is(
         ("train --epochs many", "--epochs"),
         ("train --epochs -1", "epochs is -1"),
         ("train --lr nan", "lr is nan"),
+        ("train --snapshots 0;1", "--snapshots: '0;1' is no list of epochs"),
+        ("train --epochs 3 --snapshots 9", "snapshots names epoch 9"),
         ("train --data cats", "digits"),
         ("train --data folder:/nowhere", "/nowhere does not exist"),
         ("train --data digits --model alexnet", "resnet18"),

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
-from workbench.embedding import METHODS, METRICS, distances, embed
+from workbench.embedding import METHODS, METRICS, align, distances, embed
 from workbench.errors import WorkbenchError
 
 Array = NDArray[np.float64]
@@ -158,6 +158,51 @@ def test_a_zero_vector_is_as_far_from_all_in_direction() -> None:
     vectors = np.array([[0.0, 0.0], [2.0, 0.0], [0.0, 3.0], [0.0, -1.0]])
     unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
     assert distances(gram(unit), "cosine")[0].tolist() == [0.0, 1.0, 1.0, 1.0]
+
+
+# ----- from where the same vectors lay before
+
+
+def grown(share: float) -> Array:
+    """The clusters on their way: nearer to each other, and turned another way."""
+    vectors, labels = clusters()
+    centres = np.stack([vectors[labels == c].mean(0) for c in range(3)])[labels]
+    turn = np.linalg.qr(np.random.default_rng(5).standard_normal((20, 20)))[0]
+    return (vectors - (1 - share) * 0.6 * centres) @ turn
+
+
+@pytest.mark.parametrize("method", EACH_METHOD)
+def test_points_that_start_where_they_lay_move_less(method: str) -> None:
+    before = embed(gram(grown(1.0)), method=method, metric="euclidean")
+    alone = embed(gram(grown(0.7)), method=method, metric="euclidean", seed=1)
+    moved = embed(
+        gram(grown(0.7)), method=method, metric="euclidean", seed=1, start=before
+    )
+    path = np.linalg.norm(moved - before, axis=1).mean()
+    assert path < 0.5 * np.linalg.norm(alone - before, axis=1).mean() + 0.02
+    assert spread(moved, clusters()[1]) > 1.5
+
+
+def test_aligned_points_keep_their_distances_up_to_one_factor() -> None:
+    rng = np.random.default_rng(0)
+    points, to = rng.standard_normal((2, 30, 2))
+    moved = align(points, to)
+    factor = cdist(moved, moved)[0, 1] / cdist(points, points)[0, 1]
+    np.testing.assert_allclose(cdist(moved, moved), factor * cdist(points, points))
+    best = ((moved - to) ** 2).sum()
+    for angle in np.linspace(0, 2 * np.pi, 50):
+        turn = np.array(
+            [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+        )
+        for mirror in (1, -1):
+            other = (points - points.mean(0)) @ turn * [1, mirror]
+            other = factor * other + to.mean(0)
+            assert ((other - to) ** 2).sum() >= best - 1e-9
+
+
+def test_points_in_one_place_are_aligned_to_the_middle_of_the_others() -> None:
+    to = np.random.default_rng(0).standard_normal((9, 2))
+    np.testing.assert_allclose(align(np.ones((9, 2)), to), np.tile(to.mean(0), (9, 1)))
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from safetensors.numpy import save_file
 
 from tests.studies import make_study
 from workbench.errors import WorkbenchError
-from workbench.study import SCHEMA, Study, load_study
+from workbench.study import SCHEMA, Study, _checksum, load_study
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +72,72 @@ def test_a_study_is_read_back_bit_by_bit(
         else:
             assert type(value) is type(after[name]), name
             assert value == after[name], name
+
+
+def test_moments_are_read_back_in_single_precision(tmp_path: Path) -> None:
+    written = make_study(3, 40, num_moments=3)
+    read = load_study(written.save(tmp_path / "run.study"))
+    assert [moment.run["epochs"] for moment in read.film] == [0, 1, 4, 30]
+    for before, after in zip(written.film, read.film, strict=True):
+        found = dict(leaves(after))
+        for name, value in leaves(before):
+            if name == "/moments" or not isinstance(value, np.ndarray):
+                assert name == "/moments" or value == found[name], name
+                continue
+            assert found[name].dtype == value.dtype, name
+            if after is not read and value.dtype.kind == "f":
+                value = value.astype(np.float32)
+            assert np.array_equal(value, found[name].astype(value.dtype)), name
+
+
+def test_a_moment_takes_a_fraction_of_the_bytes(tmp_path: Path) -> None:
+    alone = make_study(10, 1500).save(tmp_path / "alone.study").stat().st_size
+    study = make_study(10, 1500, num_moments=4)
+    more = study.save(tmp_path / "film.study").stat().st_size - alone
+    assert more / 4 < 0.5 * alone
+
+
+def test_a_study_of_the_first_schema_is_read(tmp_path: Path, study: Study) -> None:
+    path = study.save(tmp_path / "old.study")
+    with safe_open(path, framework="np") as file:
+        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        header = json.loads(file.metadata()["workbench.study"])
+    header["schema"] = 1
+    del header["study"]["moments"]
+    text = json.dumps(header)
+    crc = _checksum(text, arrays)
+    save_file(arrays, path, {"workbench.study": text, "workbench.crc32": crc})
+    assert load_study(path).film[-1].moments == ()
+
+
+MISFITS: dict[str, Callable[[Study], Study]] = {
+    "rows of a moment by example": lambda moment: replace(
+        moment,
+        embedding=replace(moment.embedding, example=moment.embedding.example + 1),
+    ),
+    "spectra of a moment": lambda moment: replace(
+        moment, spectra={**moment.spectra, "H": moment.spectra["G"]}
+    ),
+    "moments at epochs": lambda moment: replace(
+        moment, run={**moment.run, "epochs": 99}
+    ),
+    "a moment of another study": lambda moment: replace(
+        moment, class_names=("a", "b", "c")
+    ),
+    "weightings of a moment": lambda moment: replace(
+        moment, levels={"icml": moment.levels["icml"]}
+    ),
+}
+
+
+@pytest.mark.parametrize("said", MISFITS)
+def test_a_moment_that_does_not_fit_its_study_is_refused(
+    tmp_path: Path, said: str
+) -> None:
+    study = make_study(3, 40, num_moments=1, with_hess=False)
+    study = replace(study, moments=(MISFITS[said](study.moments[0]),))
+    with pytest.raises(WorkbenchError, match=f"damaged.*{said}"):
+        load_study(study.save(tmp_path / "odd.study"))
 
 
 def test_names_in_any_script_and_empty_arrays_survive(tmp_path: Path) -> None:

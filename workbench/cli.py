@@ -149,6 +149,13 @@ def train(
             help="Of the choice of data, the weights and the order.  [default: 0]"
         ),
     ] = None,
+    snapshots: Annotated[
+        str | None,
+        typer.Option(
+            help="Epochs whose weights are kept, as 0,1,3,10,30; 0 is the fresh "
+            "network. Measuring makes each a moment of the study."
+        ),
+    ] = None,
     device: _Device = "auto",
     root: Annotated[
         Path | None,
@@ -172,7 +179,8 @@ def train(
 ) -> int:
     """Train a network; Ctrl-C keeps what it has learnt."""
     _check_out(out, force)
-    config = {"epochs": epochs, "lr": lr, "seed": seed}
+    kept = None if snapshots is None else _epochs(snapshots)
+    config = {"epochs": epochs, "lr": lr, "seed": seed, "snapshots": kept}
     given = {name: value for name, value in config.items() if value is not None}
     if resume is not None:
         fixed = {
@@ -215,6 +223,16 @@ def train(
         f"{run['train_accuracy']:.3g}."
     )
     return 0 if checkpoint.status == "finished" else INTERRUPTED
+
+
+def _epochs(text: str) -> tuple[int, ...]:
+    """Read epochs separated by commas."""
+    try:
+        return tuple(int(word) for word in text.split(",") if word.strip())
+    except ValueError:
+        raise WorkbenchError(
+            f"--snapshots: {text!r} is no list of epochs; write them as 0,1,3,10,30."
+        ) from None
 
 
 def _trained(
@@ -270,6 +288,13 @@ def measure(
             callback=_one_of("cosine", "euclidean"),
         ),
     ] = "cosine",
+    moments: Annotated[
+        bool,
+        typer.Option(
+            help="Measure the epochs that `train --snapshots` kept, too, each at "
+            "about half the cost."
+        ),
+    ] = True,
     device: _Device = "auto",
     out: Annotated[
         Path | None,
@@ -288,7 +313,11 @@ def measure(
         from workbench.training.checkpoint import load_checkpoint
 
         settings = MeasureSettings(
-            weighting=weighting, embedding=embedding, metric=metric, device=device
+            weighting=weighting,
+            embedding=embedding,
+            metric=metric,
+            moments=moments,
+            device=device,
         )
         study = measure_checkpoint(
             load_checkpoint(checkpoint), settings, progress=progress, control=control

@@ -12,13 +12,21 @@ from workbench.errors import WorkbenchError
 
 METHODS = ("umap", "tsne", "pca")
 METRICS = ("cosine", "euclidean")
+STARTED_EPOCHS = 200  # of UMAP's where it begins near its end; by itself it takes 500
 Matrix = NDArray[np.float64]
 _ONE_UMAP = (
     threading.Lock()
 )  # numba's threads and the warning filters are one a process
 
 
-def embed(gram: Matrix, *, method: str, metric: str, seed: int = 0) -> Matrix:
+def embed(
+    gram: Matrix,
+    *,
+    method: str,
+    metric: str,
+    seed: int = 0,
+    start: Matrix | None = None,
+) -> Matrix:
     """Place vectors in the plane so that near ones stay near.
 
     Works on inner products, so the length of the vectors does not matter. Costs O(n^2)
@@ -29,9 +37,13 @@ def embed(gram: Matrix, *, method: str, metric: str, seed: int = 0) -> Matrix:
         method: ``"umap"``, ``"tsne"`` or ``"pca"``; fewer than 8 vectors take PCA.
         metric: ``"cosine"`` compares directions, ``"euclidean"`` also lengths.
         seed: Fixes the picture.
+        start: Where the same vectors lay at another time, (n, 2). UMAP and t-SNE begin
+            there, and the result is turned, mirrored and scaled to lie as near to it
+            as it can, so that points move and do not jump.
 
     Returns:
-        Points, (n, 2), centred, the furthest at distance 1.
+        Points, (n, 2), centred, the furthest at distance 1; with ``start``, in its
+        place and of its size instead.
 
     Raises:
         WorkbenchError: If a name does not exist.
@@ -50,9 +62,11 @@ def embed(gram: Matrix, *, method: str, metric: str, seed: int = 0) -> Matrix:
     if method == "pca" or len(gram) < 8:
         points = _pca(gram)
     elif method == "tsne":
-        points = _tsne(distances(gram, metric), seed)
+        points = _tsne(distances(gram, metric), seed, start)
     else:
-        points = _umap(distances(gram, metric), seed)
+        points = _umap(distances(gram, metric), seed, start)
+    if start is not None:
+        return align(points, start)
     points = points - points.mean(0)
     reach = np.sqrt((points**2).sum(1).max(initial=0.0))
     return points / (reach or 1.0)
@@ -68,6 +82,35 @@ def check_names(method: str, metric: str) -> None:
         raise WorkbenchError(
             f"embed: there is no metric {metric!r}; choose one of {', '.join(METRICS)}."
         )
+
+
+def align(points: Matrix, to: Matrix) -> Matrix:
+    r"""Turn, mirror, scale and shift points as near to others as they can lie.
+
+    .. math:: \min_{s, R, t} \sum_i \|s R x_i + t - y_i\|^2, \quad R^T R = I
+
+    Distances keep their ratios, so the picture says what it said. Points that all lie
+    in one place stay there, at the mean of the others.
+
+    Args:
+        points: What is moved, (n, 2).
+        to: Where the same things lay, row by row, (n, 2).
+
+    Reference:
+        Schoenemann and Carroll (1970), Psychometrika 35.
+
+    Example:
+        >>> square = np.array([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
+        >>> turned = 3 * square @ np.array([[0.0, -1.0], [1.0, 0.0]]) + 7
+        >>> bool(np.allclose(align(turned, square), square))
+        True
+    """
+    centred, wanted = points - points.mean(0), to - to.mean(0)
+    size = (centred**2).sum()
+    if size == 0:
+        return np.broadcast_to(to.mean(0), to.shape).copy()
+    left, strength, right = np.linalg.svd(centred.T @ wanted)
+    return strength.sum() / size * centred @ (left @ right) + to.mean(0)
 
 
 def distances(gram: Matrix, metric: str) -> Matrix:
@@ -96,21 +139,24 @@ def _pca(gram: Matrix) -> Matrix:
     return np.pad(points, ((0, 0), (0, 2 - points.shape[1])))
 
 
-def _tsne(apart: Matrix, seed: int) -> Matrix:
+def _tsne(apart: Matrix, seed: int, start: Matrix | None) -> Matrix:
     from sklearn.manifold import TSNE
     from threadpoolctl import threadpool_limits
 
+    begin: str | Matrix = "random"
+    if start is not None:  # as small as scikit-learn makes its own
+        begin = (1e-4 / (start[:, 0].std() or 1.0) * start).astype(np.float32)
     with threadpool_limits(1):  # a second thread waits actively: slower on busy cores
         found = TSNE(
             metric="precomputed",
-            init="random",
+            init=begin,
             perplexity=min(30.0, (len(apart) - 1) / 3),
             random_state=seed,
         ).fit_transform(apart)
     return np.asarray(found, dtype=np.float64)
 
 
-def _umap(apart: Matrix, seed: int) -> Matrix:
+def _umap(apart: Matrix, seed: int, start: Matrix | None) -> Matrix:
     with _ONE_UMAP, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # umap and numba warn of their own choices
         from umap import UMAP
@@ -119,6 +165,8 @@ def _umap(apart: Matrix, seed: int) -> Matrix:
             metric="precomputed",
             n_neighbors=min(15, len(apart) - 1),
             min_dist=0.3,
+            init="spectral" if start is None else start.astype(np.float32),
+            n_epochs=None if start is None else STARTED_EPOCHS,
             random_state=seed,
             n_jobs=1,
         ).fit_transform(apart)

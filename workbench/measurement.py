@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import platform
+import time
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 
@@ -23,16 +25,24 @@ from workbench.errors import WorkbenchError
 from workbench.linalg.operator import Dense
 from workbench.measuring.config import MeasureSettings, check_settings
 from workbench.measuring.levels import split_levels
+from workbench.measuring.moments import (
+    COST,
+    as_moment,
+    earlier_epochs,
+    moment_settings,
+    share_of,
+    thinned_out,
+)
 from workbench.measuring.picture import draw
 from workbench.measuring.probe import BLOCK_SIZE, Probe, dense_matrix, whole_spectrum
 from workbench.measuring.stages import Stages, part_of
 from workbench.memory import device_memory, total_memory
 from workbench.outliers import count_outliers
-from workbench.study import WEIGHTINGS, Study
+from workbench.study import WEIGHTINGS, Embedding, Study
 from workbench.training.checkpoint import Checkpoint
 from workbench.training.device import resolve_device
 
-__all__ = ["MeasureSettings", "measure"]
+__all__ = ["MeasureSettings", "measure", "measure_moments"]
 
 DOUBLE_LIMIT = 5_000  # parameters up to which everything is measured in float64
 MAX_CLASSES = 40  # C^2 means, each drawn: beyond that the picture is full too
@@ -53,6 +63,9 @@ def measure(
     by a block Krylov subspace and the density by stochastic Lanczos quadrature, as for
     Hess and H always. Every eigenvalue has its residual ``||A v - lam v||``.
 
+    The epochs that the training kept are measured too and become the study's moments,
+    each at about half the cost: see `measure_moments`.
+
     Args:
         checkpoint: What `train` returned or `load_checkpoint` read.
         settings: How to measure.
@@ -66,6 +79,73 @@ def measure(
     settings = settings or MeasureSettings()
     check_settings(settings)
     control = control or Control()
+    epochs = earlier_epochs(checkpoint) if settings.moments else ()
+    share = 1 / (1 + COST * len(epochs))
+    own = share_of(progress, 0.0, share)
+    study = _measure_one(checkpoint, settings, own, control)
+    if not epochs:
+        return study
+    rest = share_of(progress, share, 1.0)
+    return measure_moments(study, checkpoint, settings, progress=rest, control=control)
+
+
+def measure_moments(
+    study: Study,
+    checkpoint: Checkpoint,
+    settings: MeasureSettings,
+    *,
+    seconds: float = math.inf,
+    progress: ProgressCallback | None = None,
+    control: Control | None = None,
+) -> Study:
+    """Measure the earlier epochs that a training kept, for a study of its last one.
+
+    From the last to the first, and the gradients drawn are the same, each placed from
+    where it lies one moment later: so points move and do not jump, and the study's own
+    picture stays as it is. Hess and H by their leading ends (`moment_settings`).
+
+    Args:
+        study: What `measure` found of the same checkpoint with the same settings.
+        checkpoint: With the weights of earlier epochs; without, the study is returned.
+        settings: How the study was measured.
+        seconds: About how long this may take. The first moment is timed, and of the
+            others as many are measured as fit.
+        progress: Called with `Progress` events.
+        control: Pauses and cancels.
+
+    Returns:
+        The study with its moments.
+
+    Raises:
+        WorkbenchError: If the weights of an epoch cannot be measured.
+        Cancelled: If ``control.cancel`` was called; nothing is kept.
+    """
+    left = list(earlier_epochs(checkpoint))
+    cheap, control = moment_settings(settings), control or Control()
+    found: list[Study] = []
+    total, near, began = len(left), study.embedding, time.monotonic()
+    while left:
+        epoch = left.pop()
+        done, detail = len(found) / total, f"epoch {epoch}"
+        own = share_of(progress, done, (len(found) + 1) / total, detail)
+        moment = _measure_one(checkpoint.at_epoch(epoch), cheap, own, control, near)
+        found.append(as_moment(moment))
+        near = moment.embedding
+        if len(found) == 1 and left:
+            num = min(seconds / (time.monotonic() - began), total)
+            left = list(thinned_out(tuple(left), max(int(num) - 1, 0)))
+            total = 1 + len(left)
+    return replace(study, moments=tuple(reversed(found)))
+
+
+def _measure_one(
+    checkpoint: Checkpoint,
+    settings: MeasureSettings,
+    progress: ProgressCallback | None,
+    control: Control,
+    near: Embedding | None = None,
+) -> Study:
+    """Measure these weights alone; ``near``: the same gradients at another time."""
     model, data = checkpoint.load_model(), checkpoint.load_data()
     num_params = sum(p.numel() for p in model.parameters() if p.requires_grad)
     if num_params <= DOUBLE_LIMIT:
@@ -130,7 +210,7 @@ def measure(
         report((step + 1) / len(WEIGHTINGS))
 
     stages.start("Placing the gradients in the plane")
-    picture = draw(risk, place, settings)
+    picture = draw(risk, place, settings, near)
     control.check()
     seen = 2 * num if g.complete else num
     num_outliers, rule = count_outliers(g.eigenvalues[:seen])
@@ -183,5 +263,5 @@ def _check_memory(risk: EmpiricalRisk, num: int, exact: bool) -> None:
 def _hessian_fits(risk: EmpiricalRisk, settings: MeasureSettings) -> bool:
     """Whether P products with the Hessian take seconds: then all of it is exact."""
     size = max(risk.dim, risk.num_activations)
-    within = risk.dim <= settings.exact_limit
+    within = settings.exact_hessian and risk.dim <= settings.exact_limit
     return within and risk.dim * risk.num_examples * size <= 10**10

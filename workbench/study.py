@@ -23,7 +23,7 @@ from safetensors.numpy import save as serialize
 from workbench.errors import WorkbenchError
 from workbench.spectrum import Spectrum
 
-SCHEMA = 1  # raised when a file of before can no longer be read as it stands
+SCHEMA = 2  # 2: moments, which a reader of before would not show
 _HEADER, _CHECKSUM = "workbench.study", "workbench.crc32"
 # What reading a file that is not as it should be can raise.
 _BROKEN = (KeyError, TypeError, ValueError, AttributeError, RecursionError)
@@ -39,6 +39,9 @@ PARTS: Mapping[str, tuple[str, ...]] = {
 CLASS_PART: Mapping[str, str] = {"slide": "G_class", "icml": "G1", "jmlr": "G_class"}
 # Sum of all the parts that the means delta_{c,c'} carry: what the first average keeps.
 MEANS_PART: Mapping[str, str] = {"slide": "G_means", "icml": "G12", "jmlr": "G_means"}
+
+# Columns of an embedding that say what a row is; the same in every moment of a study.
+ROWS = ("level", "example", "true_class", "potential_class")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,6 +98,12 @@ class Study:
     embedding: Embedding
     versions: dict[str, str] = field(default_factory=dict)
     created: str = ""  # ISO 8601, UTC
+    moments: tuple[Study, ...] = ()  # earlier epochs, by epoch; see `as_moment`
+
+    @property
+    def film(self) -> tuple[Study, ...]:
+        """Every epoch that was measured, the last of them this study itself."""
+        return (*self.moments, self)
 
     @property
     def weighting(self) -> str:
@@ -193,10 +202,33 @@ def _damaged(source: Path, error: Exception) -> WorkbenchError:
 
 
 def _flatten(study: Study) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    """Split a study into a JSON header and flat named arrays."""
+    """Split a study into a JSON header and flat named arrays; moments are narrowed."""
     arrays: dict[str, NDArray[Any]] = {}
     header = {"schema": SCHEMA, "study": _pack(study, "", arrays)}
-    return header, arrays
+    small = {k: narrowed(v) if _of_moment(k) else v for k, v in arrays.items()}
+    return header, small
+
+
+def _of_moment(name: str) -> bool:
+    """Whether an array is stored narrowed; points are single precision anyhow."""
+    return name.startswith("moments/") and not name.endswith("embedding/points")
+
+
+def narrowed(array: NDArray[Any]) -> NDArray[Any]:
+    """The same numbers in fewer bytes: single precision; whole numbers as they fit."""
+    if array.dtype.kind == "f":
+        return array.astype(np.float32)
+    low, high = array.min(initial=0), array.max(initial=0)
+    kinds: tuple[type[np.signedinteger[Any]], ...] = (np.int8, np.int16, np.int32)
+    for kind in kinds:
+        if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max:
+            return array.astype(kind)
+    return array
+
+
+def _widened(array: NDArray[Any]) -> NDArray[Any]:
+    """Undo `narrowed`, but for the digits that it took."""
+    return array.astype(np.float64 if array.dtype.kind == "f" else np.int64)
 
 
 def _pack(value: Any, name: str, arrays: dict[str, NDArray[Any]]) -> Any:
@@ -228,11 +260,16 @@ def _unpack(value: Any, arrays: Mapping[str, NDArray[Any]]) -> Any:
 
 
 def _unflatten(header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Study:
-    found = _unpack(header["study"], arrays)
+    wide = {k: _widened(v) if _of_moment(k) else v for k, v in arrays.items()}
+    return _study(_unpack(header["study"], wide))
+
+
+def _study(found: dict[str, Any]) -> Study:
     found["spectra"] = {k: Spectrum(**v) for k, v in found["spectra"].items()}
     found["levels"] = {k: Levels(**v) for k, v in found["levels"].items()}
     found["embedding"] = Embedding(**found["embedding"])
     found["class_names"] = tuple(map(str, found["class_names"]))
+    found["moments"] = tuple(map(_study, found.get("moments", ())))  # none in schema 1
     return Study(**found)
 
 
@@ -256,9 +293,24 @@ def _check(study: Study) -> None:
     num_points = len(embedding.points)
     if embedding.points.shape != (num_points, 2):
         raise ValueError("embedding points")
-    for column in ("level", "example", "true_class", "potential_class"):
+    for column in ROWS:
         if getattr(embedding, column).shape != (num_points,):
             raise ValueError(f"embedding {column}")
     classes = (embedding.true_class, embedding.potential_class)
     if num_points and max(c.max() for c in classes) >= study.num_classes:
         raise ValueError("embedding classes")
+    for moment in study.moments:
+        _check(moment)
+        if moment.moments or moment.class_names != study.class_names:
+            raise ValueError("a moment of another study")
+        if set(moment.spectra) - set(study.spectra):
+            raise ValueError("spectra of a moment")
+        if set(moment.levels) != set(study.levels):
+            raise ValueError("weightings of a moment")
+        for column in ROWS:
+            mine, its = getattr(embedding, column), getattr(moment.embedding, column)
+            if not np.array_equal(mine, its):
+                raise ValueError(f"rows of a moment by {column}")
+    epochs = [moment.run["epochs"] for moment in study.film] if study.moments else []
+    if epochs != sorted(set(epochs)):
+        raise ValueError(f"moments at epochs {epochs}")

@@ -22,6 +22,8 @@ class MeasureSettings:
     num_steps: int = 16  # Lanczos steps a probe of the density
     num_probes: int = 3  # probes of the density: their spread is its error bar
     exact_limit: int = 5_000  # min(P, N (C - 1)) up to which all of G is had exactly
+    exact_hessian: bool = True  # all of Hess and H too, where it takes seconds
+    moments: bool = True  # the earlier epochs too, where their weights were kept
     seed: int = 0  # of probes, start vectors, the drawn sample and the embedding
     device: str = "auto"  # auto, cpu or cuda; mps has no float64 and becomes cpu
 

@@ -17,9 +17,15 @@ from workbench.study import Embedding
 
 
 def draw(
-    risk: EmpiricalRisk, place: Coordinates, settings: MeasureSettings
+    risk: EmpiricalRisk,
+    place: Coordinates,
+    settings: MeasureSettings,
+    near: Embedding | None = None,
 ) -> Embedding:
-    """A balanced sample of the gradients and all their means, in the plane."""
+    """A balanced sample of the gradients and all their means, in the plane.
+
+    ``near`` is the picture of the same ones at another time: they start from there.
+    """
     chosen, inputs, labels = _sample(risk, settings)
     num_classes = risk.num_classes
     three = averages(place.means, settings.weighting)
@@ -39,6 +45,7 @@ def draw(
         method=settings.embedding,
         metric=settings.metric,
         seed=settings.seed,
+        start=None if near is None else near.points.astype(np.float64),
     )
     c, k = np.divmod(np.arange(num_classes**2), num_classes)
     b = len(chosen)
