@@ -1,0 +1,87 @@
+"""Everybody: what axe-core finds, and all of it by keyboard."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page
+
+from tests.browser.drive import Workbench
+from tests.studies import make_study
+from workbench.ui.export import export_html
+
+pytestmark = pytest.mark.browser
+
+
+def findings(page: Page) -> list[str]:
+    """What axe-core calls serious or critical, at both widths and in both themes."""
+    found = []
+    for width in (1440, 390):
+        page.set_viewport_size({"width": width, "height": 1000})
+        for scheme in ("light", "dark"):
+            page.emulate_media(color_scheme=scheme)
+            page.wait_for_timeout(300)
+            for finding in Axe().run(page).response["violations"]:
+                if finding["impact"] in ("serious", "critical"):
+                    nodes = "; ".join(node["html"] for node in finding["nodes"])
+                    found.append(f"{width} {scheme} {finding['id']}: {nodes}")
+    return found
+
+
+def test_axe_finds_nothing_serious_in_the_page(workbench: Workbench) -> None:
+    workbench.fill("Rate", "-1")  # the red box is looked at too
+    workbench.button("Download").click()
+    assert findings(workbench.page) == []
+
+
+def test_axe_finds_nothing_serious_in_the_exported_page_and_sees_into_it(
+    chromium: Browser, tmp_path: Path
+) -> None:
+    path = export_html(make_study(10, 200), tmp_path / "page.html")
+    page = chromium.new_page()
+    page.goto(path.as_uri())
+    workbench = Workbench(page).wait()
+    workbench.button("Download").click()
+    assert findings(page) == []
+    workbench.button("Play").evaluate(
+        "button => {button.replaceChildren(); button.removeAttribute('title')}"
+    )
+    (finding,) = Axe().run(page).response["violations"]
+    assert finding["id"] == "button-name"
+    page.close()
+
+
+def test_a_class_is_picked_and_the_averages_are_taken_by_keyboard_alone(
+    chromium: Browser, tmp_path: Path
+) -> None:
+    path = export_html(make_study(3, 40), tmp_path / "page.html")
+    page = chromium.new_page(reduced_motion="reduce")
+    page.goto(path.as_uri())
+    workbench = Workbench(page).wait()
+
+    def tab_to(name: str) -> None:
+        for _ in range(60):
+            page.keyboard.press("Tab")
+            focused = page.evaluate(
+                "() => {let e = document.activeElement;"
+                "while (e.shadowRoot?.activeElement) e = e.shadowRoot.activeElement;"
+                "return e.innerText.trim()}"
+            )
+            if focused == name:
+                return
+        raise AssertionError(f"{name} is not reached by Tab")
+
+    for name, then in (
+        ("Dark", lambda: workbench.state("theme") == "dark"),
+        ("Step ›", lambda: workbench.state("level") == 1),
+        ("the class part", lambda: workbench.state("knockout") == "subtracted"),
+        ("1", lambda: workbench.state("selected_class") == 1),
+    ):
+        tab_to(name)
+        page.keyboard.press("Enter")
+        workbench.until(then)
+    page.keyboard.press("Escape")
+    workbench.until(lambda: workbench.state("selected_class") == -1)
+    page.close()
