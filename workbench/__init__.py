@@ -11,6 +11,7 @@ __version__ = "0.1.0"
 
 _HOME = {
     "Checkpoint": "workbench.training.checkpoint",
+    "ClassMeans": "workbench.curvature.means",
     "Dataset": "workbench.training.data",
     "MeasureSettings": "workbench.measurement",
     "Study": "workbench.study",
@@ -18,6 +19,7 @@ _HOME = {
     "Workbench": "workbench.ui.app",
     "WorkbenchError": "workbench.errors",
     "build_model": "workbench.training.models",
+    "class_means": "workbench.curvature.means",
     "load_checkpoint": "workbench.training.checkpoint",
     "load_data": "workbench.training.data",
     "load_study": "workbench.study",

@@ -63,14 +63,15 @@ def _parts(case: Solved, weighting: str) -> oracles.Parts:
 
 
 @cache
-def _solve(name: str) -> Solved:
+def solve(name: str) -> Solved:
+    """The problem of a name, solved once."""
     return Solved(name, CASES[name]())
 
 
 @pytest.fixture(params=CASES)
 def case(request: pytest.FixtureRequest) -> Solved:
     """Each problem in turn."""
-    return _solve(request.param)
+    return solve(request.param)
 
 
 @pytest.fixture(params=["slide", "icml", "jmlr"])

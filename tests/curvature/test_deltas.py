@@ -91,4 +91,4 @@ def test_the_share_done_rises_to_one() -> None:
     cross_class_means(risk, shares.append)
     assert shares == sorted(shares)
     assert shares[-1] == 1.0
-    assert len(shares) > 3
+    assert len(shares) >= 3  # a class each

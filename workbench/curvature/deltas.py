@@ -2,14 +2,15 @@ r"""The means of the gradients delta_{i,c,c'}: over i, then over c', then over c
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from workbench.curvature.risk import EmpiricalRisk, evaluating
-from workbench.curvature.softmax import delta_cotangents, probabilities
+from workbench.curvature.pullback import class_pullbacks
+from workbench.curvature.risk import EmpiricalRisk
+from workbench.curvature.softmax import delta_cotangents
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,38 +62,25 @@ def cross_class_means(
         Papyan (2019), arXiv:1901.08244; Papyan (2020), arXiv:2008.11865.
     """
     num_classes = risk.num_classes
-    shape = (num_classes, num_classes, risk.dim)
-    plain = torch.zeros(shape, dtype=risk.dtype, device=risk.device)
-    weighted = torch.zeros_like(plain)
-    mass = torch.zeros(shape[:2], dtype=torch.float64, device=risk.device)
-    parameters = list(risk.parameters.values())
-    done = 0
-    with evaluating(risk.model):
-        for c, inputs in risk.class_batches():
-            with torch.enable_grad():
-                logits = risk.model(inputs)
-            probs = probabilities(logits.detach())
-            cotangents = delta_cotangents(probs)  # (B, k, logit)
-            mass[c] += probs.sum(0) / risk.num_examples
-            for k in range(num_classes):
-                for target, factor in (
-                    (plain, torch.ones_like(probs[:, k])),
-                    (weighted, probs[:, k].sqrt()),
-                ):
-                    column = (cotangents[:, k] * factor[:, None]).to(logits.dtype)
-                    grads = torch.autograd.grad(
-                        logits,
-                        parameters,
-                        column,
-                        retain_graph=True,
-                        materialize_grads=True,
-                    )
-                    target[c, k] += risk.flatten(grads)
-            done += len(inputs)
-            if report:
-                report(done / risk.num_own)
-    for total in (plain, weighted, mass):
+    sums = torch.zeros(
+        num_classes, 2 * num_classes, risk.dim, dtype=risk.dtype, device=risk.device
+    )
+    mass = torch.zeros(
+        num_classes, num_classes, dtype=torch.float64, device=risk.device
+    )
+
+    def cotangents(c: int, probs: Tensor) -> Iterator[tuple[int, Tensor]]:
+        mass[c] += probs.sum(0) / risk.num_examples
+        delta = delta_cotangents(probs)
+        for k in range(num_classes):
+            yield k, delta[:, k]
+            yield num_classes + k, probs[:, k, None].sqrt() * delta[:, k]
+
+    for c, j, pulled in class_pullbacks(risk, cotangents, report):
+        sums[c, j] += pulled
+    for total in (sums, mass):
         risk.world.sum(total)
+    plain, weighted = sums.split(num_classes, dim=1)
     counts = risk.class_counts.to(risk.device)
     tiny = torch.finfo(risk.dtype).tiny  # a probability that underflowed
     plain /= counts[:, None, None]
@@ -114,22 +102,21 @@ def averages(means: CrossClassMeans, weighting: str) -> Averages:
 
     Then ``delta_G`` is the mean of the delta_c, weighted as they are in G.
     """
-    num_classes = len(means.share)
-    others = 1.0 - torch.eye(num_classes, dtype=torch.float64, device=means.mass.device)
     if weighting == "jmlr":
-        cross, cross_weight = means.weighted, means.mass
-        inner = cross_weight * others
-    else:
-        cross = means.plain
-        cross_weight = means.share[:, None].expand(-1, num_classes)
-        inner = cross_weight * (
-            others if weighting == "icml" else torch.ones_like(others)
-        )
+        return average_further(weighting, means.weighted, means.mass)
+    share = means.share[:, None].expand_as(means.mass)
+    return average_further(weighting, means.plain, share)
+
+
+def average_further(weighting: str, cross: Tensor, cross_weight: Tensor) -> Averages:
+    """`averages`, from the first averages (C, C, d) and their weights in G (C, C)."""
+    inner = cross_weight.clone()
+    if weighting != "slide":
+        inner.fill_diagonal_(0.0)
     class_weight = inner.sum(1)
     normal = (inner / class_weight[:, None]).to(cross.dtype)
     classes = torch.einsum("ck,ckp->cp", normal, cross)
-    total = class_weight.sum()
-    everything = (class_weight / total).to(cross.dtype) @ classes
+    everything, total = average_classes(classes, class_weight)
     return Averages(
         weighting=weighting,
         cross=cross,
@@ -137,6 +124,12 @@ def averages(means: CrossClassMeans, weighting: str) -> Averages:
         classes=classes,
         class_weight=class_weight,
         everything=everything,
-        everything_weight=float(total),
+        everything_weight=total,
         off_diagonal=weighting != "slide",
     )
+
+
+def average_classes(classes: Tensor, class_weight: Tensor) -> tuple[Tensor, float]:
+    """The third average, delta_G (d,), and its weight."""
+    total = class_weight.sum()
+    return (class_weight / total).to(classes.dtype) @ classes, float(total)

@@ -10,6 +10,13 @@ from torch import Tensor
 from workbench.curvature.deltas import Averages
 from workbench.linalg.operator import LinearOperator, LowRank, Projected
 
+# class part, cross part, diagonal part, all the means, and the rest of G
+PART_NAMES = {
+    "slide": ("G_class", "G_cross", "G_diag", "G_means", "G_within"),
+    "icml": ("G1", "G2", "G0", "G12", "G3"),
+    "jmlr": ("G_class", "G_cross", "G_diag", "G_means", "G_within"),
+}
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Hierarchy:
@@ -54,11 +61,7 @@ def hierarchy(averages: Averages) -> Hierarchy:
     inside = ~eye if averages.off_diagonal else torch.ones_like(eye)
     spread = weight[..., None] * (cross - averages.classes[:, None])
     root = averages.class_weight.sqrt().to(cross.dtype)
-    names = {
-        "slide": ("G_class", "G_cross", "G_diag", "G_means", "G_within"),
-        "icml": ("G1", "G2", "G0", "G12", "G3"),
-        "jmlr": ("G_class", "G_cross", "G_diag", "G_means", "G_within"),
-    }[averages.weighting]
+    names = PART_NAMES[averages.weighting]
     class_part, cross_part, diagonal, means_part, within_part = names
     factors = {
         class_part: (root[:, None] * averages.classes).T,
@@ -80,8 +83,10 @@ def hierarchy(averages: Averages) -> Hierarchy:
 
 
 def factor_eigenvalues(factor: Tensor) -> Tensor:
-    """Nonzero eigenvalues of ``F F^T`` from the Gram matrix ``F^T F``, descending."""
-    small = factor.T.double() @ factor.double()
+    """Nonzero eigenvalues of ``F F^T``, from it or from ``F^T F``, descending."""
+    factor = factor.double()
+    wide = factor.shape[0] < factor.shape[1]
+    small = factor @ factor.T if wide else factor.T @ factor
     values = torch.linalg.eigvalsh(small).flip(0).clamp(min=0.0)
     return values[: min(factor.shape)]
 

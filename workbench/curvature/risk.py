@@ -145,7 +145,8 @@ def empirical_risk(
             such pairs.
         batch_size: Examples a batch for the first two; by default what keeps the
             inputs of a batch below 4 MB, at most 1,024.
-        device: Where to compute; by default where the model is.
+        device: Where to compute; by default where the model is. ``"auto"``: a CUDA
+            device if there is one.
         control: Cancels between batches.
         world: Processes that share the examples; each is given all the data.
 
@@ -172,6 +173,8 @@ def empirical_risk(
             f"empirical_risk: {len(bad)} parameters hold NaN or infinite weights, the "
             f"first is {bad[0]}; train again with a smaller rate."
         )
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else None
     target = torch.device(device or next(iter(parameters.values())).device)
     model.to(target)
     parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}

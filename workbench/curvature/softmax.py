@@ -57,6 +57,29 @@ def log_prob_cotangents(probs: Tensor) -> Tensor:
     return cotangents
 
 
+def others_sum(values: Tensor) -> Tensor:
+    """Sum of the other entries along the last axis, for each entry of values >= 0.
+
+    Without cancellation: only at the largest entry would a difference lose digits.
+    """
+    largest = values.argmax(-1, keepdim=True)
+    rest = values.scatter(-1, largest, 0.0)
+    total = rest.sum(-1, keepdim=True)
+    others = total + values.gather(-1, largest) - values
+    return others.scatter(-1, largest, total)
+
+
+def combined_cotangents(probs: Tensor, factors: Tensor) -> Tensor:
+    r"""``sum_k s_k (e_k - p)`` for factors s >= 0: (N, C) and (N, C) to (N, C).
+
+    .. math:: \sum_k s_k (e_k - p) = s \, (1 - p) - p \, (S - s), \quad
+       S = \sum_k s_k
+
+    One backward pass with it is that combination of all C gradients of an example.
+    """
+    return factors * others_sum(probs) - probs * others_sum(factors)
+
+
 def delta_cotangents(probs: Tensor) -> Tensor:
     r"""Cotangents of the gradients delta: ``sqrt(p_k) (e_k - p)``, (N, C) to (N, C, C).
 
