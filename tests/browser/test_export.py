@@ -12,6 +12,8 @@ from tests.browser.drive import Workbench
 from tests.studies import make_study
 from workbench.ui.export import export_html
 from workbench.ui.theme import DARK, LIGHT, PROJECTOR, Theme
+from workbench.ui.views.glossary import GLOSSARY
+from workbench.ui.views.tour import STOPS
 
 pytestmark = pytest.mark.browser
 STUDY = make_study()
@@ -144,6 +146,41 @@ def test_each_picture_is_saved_as_it_stands(exported: Workbench) -> None:
     assert DARK.background in picture
     assert rgb(DARK.classes[8]).replace(" ", "") in picture
     assert exported.page.get_by_text("From the kernel").count() == 0
+
+
+def test_the_tour_points_at_one_control_after_the_other_by_keyboard(
+    exported: Workbench,
+) -> None:
+    page = exported.page
+    card = page.get_by_role("dialog", name="Tour")
+    exported.button("Tour").click()
+    titles = []
+    for _ in range(20):
+        if card.count() == 0:
+            break
+        box = card.bounding_box()
+        assert box is not None
+        assert box["x"] >= 0
+        assert 0 <= box["y"] <= 1000 - box["height"]
+        titles.append(card.locator("b").inner_text())
+        page.keyboard.press("ArrowRight")
+    assert titles == [title for where, title, _ in STOPS if where[0] != "."]
+    assert exported.state("level") == 0  # the arrows were the tour's
+    page.keyboard.press("Enter")  # the button that began it has the focus again
+    expect(card).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(card).to_have_count(0)
+
+
+def test_a_word_explains_itself_until_escape(exported: Workbench) -> None:
+    page = exported.page
+    meaning = page.locator(".wb-meaning:popover-open")
+    page.locator(".wb-words").get_by_role("button", name="outliers", exact=True).click()
+    expect(meaning).to_contain_text("stands apart from the bulk")
+    page.keyboard.press("Escape")
+    expect(meaning).to_have_count(0)
+    page.get_by_text("Glossary").click()
+    expect(page.locator(".wb-glossary dt")).to_have_count(len(GLOSSARY))
 
 
 @pytest.mark.parametrize("width", [1440, 390])

@@ -20,6 +20,7 @@ from workbench.ui.panels import (
 from workbench.ui.takeaway import FILES, answer
 from workbench.ui.theme import page_style
 from workbench.ui.views.explain import explain
+from workbench.ui.views.glossary import explained
 from workbench.ui.views.linked import LinkedView
 from workbench.ui.views.overlap import overlap_html
 from workbench.ui.views.state import LinkState
@@ -134,7 +135,7 @@ class StudyPanel:
             self._view.show(study, weighting=weighting)
         self.words.value = (
             '<section class="wb-words"><h2>What am I seeing?</h2>'
-            f"{explain(study, weighting)}"
+            f"{explained(explain(study, weighting))}"
             "<details><summary>The overlaps as a table</summary>"
             f'<div class="wb-scroll">{overlap_html(study, weighting)}</div></details>'
             "</section>"

@@ -22,6 +22,7 @@ from workbench.study import Study, load_study
 from workbench.tables import TABLES, csv_tables
 from workbench.ui.theme import page_style
 from workbench.ui.views.explain import explain
+from workbench.ui.views.glossary import explained, glossary_html
 from workbench.ui.views.linked import LinkedView
 from workbench.ui.views.overlap import overlap_html
 from workbench.ui.views.words import run_in_words
@@ -46,7 +47,8 @@ def page_html(study: Study, *, weighting: str | None = None, title: str = TITLE)
     words = {
         "style": page_style(),
         "about": about,
-        "explained": explain(study, view.weighting),
+        "explained": explained(explain(study, view.weighting)),
+        "glossary": glossary_html(),
         "overlaps": overlap_html(study, view.weighting),
         "made": made_in_words(study),
         "version": __version__,

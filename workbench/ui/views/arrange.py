@@ -36,7 +36,7 @@ def arrange(
     """Lay the views out, in the look of ``linked.css``."""
     page = _column(
         "wb-linked",
-        _row("wb-tools", bar.theme, bar.download),
+        _row("wb-tools", bar.theme, bar.tour, bar.download),
         bar.menu,
         _row("wb-stations", *stepper.stations),
         stepper.position,

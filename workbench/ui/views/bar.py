@@ -20,6 +20,7 @@ class BarView:
     """Its controls; ``browser/bar.js`` gives them their work."""
 
     theme: RadioButtonGroup
+    tour: Button
     download: Button  # opens and closes the menu
     menu: Column
     status: Div  # what is being made
@@ -50,6 +51,7 @@ def build_bar(files: Sequence[str]) -> BarView:
             name="theme",
             css_classes=["wb-switch"],
         ),
+        tour=Button(label="Tour", name="tour", css_classes=["wb-button"]),
         download=Button(label="Download", name="download", css_classes=["wb-button"]),
         menu=Column(
             children=[*rows, status],

@@ -56,6 +56,7 @@ from workbench.ui.views.spectrum import (
 from workbench.ui.views.state import LinkState
 from workbench.ui.views.stepper import SPEEDS, build_stepper
 from workbench.ui.views.titles import LABELS, build_titles
+from workbench.ui.views.tour import STOPS
 from workbench.ui.views.words import stem, symbol
 
 # Joined in this order; a new part's file stands before pair.js, which lists the parts.
@@ -68,6 +69,7 @@ SCRIPTS = (
     "controls",
     "look",
     "bar",
+    "tour",
     "pair",
 )
 STATE = tuple(sorted(LinkState.properties() - Model.properties()))
@@ -252,6 +254,7 @@ def _told(study: Study, levels: Levels, theme: Theme) -> dict[str, Any]:
         "partName": symbol(CLASS_PART[levels.weighting]),
         "parts": [part.role for part in parts_of(study, levels, theme)],
         "partTops": HEIGHTS,
+        "tour": [list(stop) for stop in STOPS],
         "labels": LABELS,
         "titles": build_titles(study, parts_of(study, levels, theme)),
         "speeds": list(SPEEDS),

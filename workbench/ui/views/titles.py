@@ -19,6 +19,7 @@ LABELS: Mapping[str, str] = {
     "knockout": "Take away from G",
     "speed": "Speed",
     "position": "Averages taken so far, from none to three",
+    "theme": "Theme",
     "count": "How many eigenvalues of G count as outliers",
 }
 
@@ -59,5 +60,13 @@ def build_titles(study: Study, parts: tuple[Part, ...]) -> dict[str, str | list[
         "play": "Take the three averages one after the other (space)",
         "step": "Take the next average (→)",
         "clear": "Select nothing (Escape)",
+        "theme": [
+            "As the browser, or JupyterLab, has it",
+            "Dark on light",
+            "Light on dark",
+            "Larger type and thicker marks, for a lecture hall",
+        ],
+        "tour": "Points at what is where; Escape ends it",
+        "download": "Pictures, tables, the study, and this page as a file",
         "automatic": f"Count as the rule does: {study.num_outliers}",
     }

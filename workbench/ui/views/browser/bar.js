@@ -20,9 +20,15 @@ class Bar {
   }
 
   dress() {
-    labelGroup(this.models.theme, "Theme")
-    const button = Bokeh.index.find_one(this.models.download)?.shadow_el.querySelector("button")
-    button?.setAttribute("aria-expanded", String(this.models.menu.visible))
+    const {models} = this
+    const {labels, titles} = this.pair.told
+    labelGroup(models.theme, labels.theme, titles.theme)
+    for (const model of [models.tour, models.download]) {
+      const button = Bokeh.index.find_one(model)?.shadow_el.querySelector("button")
+      if (button) button.title = titles[model.name]
+    }
+    Bokeh.index.find_one(models.download)?.shadow_el.querySelector("button")
+      .setAttribute("aria-expanded", String(models.menu.visible))
   }
 
   open(visible) {

@@ -11,7 +11,7 @@
 // properties of the state whose names are in `changed`.
 
 const PARTS = {stepper: Stepper, marks: Marks, spectrum: Spectrum, table: Table, controls: Controls,
-  look: Look, bar: Bar}
+  look: Look, bar: Bar, tour: Tour}
 
 class LinkedPair {
   constructor(state, models, told) {
@@ -43,7 +43,7 @@ class LinkedPair {
     const changed = new Set(Object.keys(shown).filter((key) => state[key] !== shown[key]))
     if (changed.size === 0) return
     for (const key of changed) shown[key] = state[key]
-    for (const part of Object.values(this.parts)) part.render(changed)
+    for (const part of Object.values(this.parts)) part.render?.(changed)
     this.dress()
   }
 

@@ -1,0 +1,154 @@
+"""The glossary: what the words on the page mean, in two sentences each."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from html import escape
+from itertools import count
+
+# Word as it stands in the list -> what it means.
+GLOSSARY: Mapping[str, str] = {
+    "gradient": (
+        "How the loss of one image would change with each weight of the network. Here "
+        "it is taken for every label c′ that the image might have had, not the true "
+        "one alone."
+    ),
+    "class mean": (
+        "The average δ_c of all gradients of one true class, over its images and "
+        "their possible labels. There are as many as classes."
+    ),
+    "Hessian": (
+        "The matrix of all second derivatives of the training loss: how the gradient "
+        "changes from one point to the next. Hess = G + H."
+    ),
+    "G": (
+        "The Gauss-Newton matrix: the sum of the outer products of all gradients "
+        "δ_i,c,c′. It is the part of the Hessian whose largest eigenvalues stand apart."
+    ),
+    "H": (
+        "What G leaves of the Hessian: the curvature of the network itself, weighted "
+        "by its errors. It shrinks as the network fits its data."
+    ),
+    "spectrum": (
+        "All eigenvalues of a matrix, drawn as a density: how many of them lie where. "
+        "An eigenvalue says how strongly the loss curves along its eigenvector."
+    ),
+    "eigenvector": (
+        "A direction in the space of all weights that the matrix only stretches. Its "
+        "eigenvalue is the factor."
+    ),
+    "bulk": (
+        "Where nearly all eigenvalues lie, close to zero. Along these directions the "
+        "loss hardly changes."
+    ),
+    "outlier": (
+        "An eigenvalue that stands apart from the bulk. A rule counts them, and the "
+        "slider below the spectrum lets you count otherwise."
+    ),
+    "density": (
+        "How many eigenvalues lie in a short piece of the axis, as a share of all. It "
+        "is exact where all are measured, else estimated with an error."
+    ),
+    "class part": (
+        "The part of G that the class means carry by themselves, one eigenvalue a "
+        "class. If the outliers come from the classes, its eigenvalues follow them."
+    ),
+    "trace share": (
+        "The sum of a part's eigenvalues over the sum of G's. It says how much of G "
+        "an average keeps."
+    ),
+    "overlap": (
+        "The share of a class mean that points along an eigenvector, from 0 to 100 %. "
+        "Nearly equal eigenvalues mix, so one outlier may share several classes."
+    ),
+    "span": (
+        "All directions that can be put together from the class means. An eigenvector "
+        "within it is explained by them."
+    ),
+    "knock-out": (
+        "G without its class part, or without the directions of the class means. "
+        "Outliers that go were made by what was taken away."
+    ),
+    "averages": (
+        "The convention of the means: slide averages over every c′, icml leaves out "
+        "c′ = c, jmlr also weighs by the predicted probability. Names are those of the "
+        "papers."
+    ),
+    "UMAP": (
+        "A method that lays points out in the plane so that neighbours stay "
+        "neighbours. Distances between far groups mean nothing."
+    ),
+    "residual": (
+        "How far a computed eigenpair is from an exact one. A true eigenvalue lies no "
+        "further than that from the one drawn."
+    ),
+    "epoch": (
+        "One pass of the training over all its images. The longer the training, the "
+        "clearer the outliers, as a rule."
+    ),
+}
+_FORMS = {  # as the words stand in a sentence, where that is not the same
+    "class mean": "class means?",
+    "outlier": "outliers?",
+    "eigenvector": "eigenvectors?",
+    "overlap": "overlaps?",
+    "knock-out": "[Kk]nock-out",
+}
+_serial = count()  # of the ids: a word may be explained at several places of a page
+
+
+def explained(html: str) -> str:
+    """Make the first mention of each word of the glossary a button that explains it.
+
+    Args:
+        html: Text of ours; tags are left alone.
+
+    Returns:
+        The same text. The browser opens and closes the explanations by itself.
+    """
+    words = sorted(GLOSSARY, key=len, reverse=True)
+    forms = "|".join(f"(?P<word{n}>{_form(word)})" for n, word in enumerate(words))
+    seen: set[str] = set()
+
+    def explain_first(match: re.Match[str]) -> str:
+        if match["tag"]:
+            return match[0]
+        word = words[int(str(match.lastgroup).removeprefix("word"))]
+        if word in seen:
+            return match[0]
+        seen.add(word)
+        return term(word, match[0])
+
+    pattern = rf"(?P<tag><[^>]*>)|(?<![\w-])(?:{forms})(?![\w-])"
+    return re.sub(pattern, explain_first, html)
+
+
+def _form(word: str) -> str:
+    return _FORMS.get(word, re.escape(word))
+
+
+def term(word: str, shown: str) -> str:
+    """Write a word as a button that opens its explanation."""
+    name = f"wb-term-{next(_serial)}"
+    return (
+        f'<button type="button" class="wb-term" popovertarget="{name}">{shown}</button>'
+        f'<span class="wb-meaning" id="{name}" popover><b>{escape(word)}</b> '
+        f"{_meaning(word)}</span>"
+    )
+
+
+def glossary_html() -> str:
+    """The whole glossary, folded."""
+    rows = "".join(
+        f"<dt>{escape(word)}</dt><dd>{_meaning(word)}</dd>"
+        for word in sorted(GLOSSARY, key=str.lower)
+    )
+    return (
+        '<details class="wb-glossary"><summary>Glossary</summary>'
+        f"<dl>{rows}</dl></details>"
+    )
+
+
+def _meaning(word: str) -> str:
+    return re.sub(r"δ_([\w,′]+)", r"δ<sub>\1</sub>", escape(GLOSSARY[word]))

@@ -1,0 +1,58 @@
+"""The guided tour: where it stops, and what it says there."""
+
+from __future__ import annotations
+
+# Name of a model of the pair, or selector of what is around it; title; text. A stop
+# whose place is not on the page is left out.
+STOPS = (
+    (
+        "station 0",
+        "Every gradient",
+        "Each dot below is a gradient: how one image, under one possible label, "
+        "pulls on the network's weights. These four boxes are the levels of "
+        "averaging; the bar says how much of G each keeps.",
+    ),
+    (
+        "play",
+        "Three averages",
+        "Play takes them one after the other: over images, over labels, over "
+        "classes. Step and Back go one at a time, the rail above goes anywhere "
+        "between.",
+    ),
+    (
+        "embedding",
+        "Who gathers where",
+        "Colour and shape say the true class. Press a mark, and what belongs to its"
+        " class stays; the outliers that it points along stand out in the spectrum.",
+    ),
+    (
+        "spectrum",
+        "The outliers",
+        "Nearly all eigenvalues lie in the bulk near zero; a few stand apart. The "
+        "orange sticks are what the class means alone predict.",
+    ),
+    (
+        "knockout",
+        "Break it",
+        "Take the class part away and watch: outliers that go were made by the "
+        "classes, outliers that stay were not.",
+    ),
+    (
+        "classes",
+        "Linked both ways",
+        "Pick a class or an eigenvector here too, with the mouse or the keyboard. "
+        "Escape clears.",
+    ),
+    (
+        "overlap",
+        "The proof in numbers",
+        "How much of each class mean points along each eigenvector. The last column"
+        " says how much of the eigenvector all class means together explain.",
+    ),
+    (
+        ".wb-controls",
+        "Your own",
+        "Choose images, a network and a training, and press Train: the same picture"
+        " of your run takes the place of this one.",
+    ),
+)
