@@ -10,7 +10,7 @@ PYTHON ?=
 
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help app lab test check pictures clean
+.PHONY: help app lab test check bench gpu pictures clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' Makefile
@@ -31,6 +31,16 @@ check: .venv/installed-dev ## ruff, mypy and import-linter
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+
+# BENCH='--rows g hess', for instance; python -m tests.benchmarks --help says more.
+BENCH ?=
+
+bench: .venv/installed-dev ## time this beside every peer: BENCH='--rows g hess' some of it
+	$(BIN)/python -m tests.benchmarks --out bench.json $(BENCH)
+
+gpu: .venv/installed-dev ## the same on a CUDA device, and the tests that need one
+	$(BIN)/python -m tests.benchmarks --device cuda --out bench-cuda.json $(BENCH)
+	$(BIN)/python -m pytest -m gpu
 
 pictures: .venv/installed-dev ## take the README's picture from the real page
 	$(BIN)/python tests/chromium.py

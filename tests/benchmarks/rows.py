@@ -1,0 +1,309 @@
+"""The rows of the table: who does the same work, and how it is seen that they agree."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tests.benchmarks import peers
+from tests.benchmarks.problems import Problem, large, small
+from workbench.curvature.deltas import averages, cross_class_means
+from workbench.curvature.operators import operators
+from workbench.curvature.risk import EmpiricalRisk, empirical_risk
+from workbench.linalg.lanczos import EigenPairs, top_eigenpairs
+from workbench.linalg.operator import LinearOperator
+
+OURS = "workbench"
+SAME = 1e-5  # relative, of products and means
+TOL = 1e-3  # residual of an eigenpair over the largest eigenvalue
+NUM_PAIRS = 10
+PUBLISHED = 128  # iterations of the published subspace iteration, of ten vectors each
+
+
+class DisagreementError(Exception):
+    """Two that should compute the same do not: nothing is timed."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Contender:
+    """Somebody who does the work of a row."""
+
+    name: str
+    run: Callable[[], Any]
+    times: float = 1.0  # runs that the work is; fewer than 1: a run does more of it
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Row:
+    """One piece of work."""
+
+    key: str
+    title: str
+    problem: Problem
+    contenders: list[Contender]  # ours first
+    check: Callable[[Mapping[str, Any]], dict[str, float]]  # the error of each
+    at_most: float | None = None  # units of F asked of ours
+    ahead: float | None = None  # of each peer's time, asked of ours
+    rounds: int = 7
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    device: torch.device
+    data: str = "auto"  # auto: real images where they are; made-up
+    quick: bool = False
+    keys: tuple[str, ...] = field(default_factory=tuple)  # none: all
+
+    def wants(self, key: str) -> bool:
+        return not self.keys or key in self.keys
+
+
+def rows(options: Options) -> Iterator[Row]:
+    """Those that are asked for; a network is made when its first row comes."""
+
+    @cache
+    def cnn() -> Problem:
+        return small(options.device, options.data, options.quick)
+
+    @cache
+    def resnet() -> Problem:
+        return large(options.device, options.data, options.quick)
+
+    num_pairs, max_iter = (3, 3) if options.quick else (NUM_PAIRS, 100)
+    for key, make in {
+        "g": lambda: product(cnn(), "g", "G", 1, at_most=1.8),
+        "g10": lambda: product(cnn(), "g10", "G", 10, at_most=1.4),
+        "hess": lambda: product(cnn(), "hess", "Hess", 1, at_most=2.2),
+        "hess10": lambda: product(cnn(), "hess10", "Hess", 10),
+        "resnet-g": lambda: product(resnet(), "resnet-g", "G", 1, ahead=0.8),
+        "resnet-hess": lambda: product(resnet(), "resnet-hess", "Hess", 1, ahead=0.8),
+        "eig-g": lambda: leading_g(cnn(), num_pairs),
+        "eig-hess": lambda: leading_hess(cnn(), num_pairs, max_iter),
+        "means": lambda: class_means_row(cnn()),
+        "cross": lambda: cross_means_row(cnn()),
+    }.items():
+        if options.wants(key):
+            yield make()
+
+
+def product(
+    problem: Problem,
+    key: str,
+    kind: str,
+    width: int,
+    *,
+    at_most: float | None = None,
+    ahead: float | None = None,
+) -> Row:
+    """A matrix times vectors; the time is that of one vector."""
+    vectors = problem.vectors(width)
+    ours = _operators(problem)[kind]
+    share = 1 / width
+    found = [Contender(OURS, lambda: ours.matmat(vectors), share)]
+    if peers.installed("curvlinops"):
+        theirs = peers.curvlinops(problem, kind)
+        found.append(Contender("curvlinops", lambda: theirs @ vectors, share))
+    if kind == "Hess" and width == 1 and peers.installed("pyhessian"):
+        image = peers.pyhessian_product(problem)
+        found.append(Contender("pyhessian", lambda: image(vectors)))
+    if kind == "G" and width == 1:
+        twice = peers.double_backward(problem)
+        found.append(Contender("reverse mode twice", lambda: twice(vectors)))
+    return Row(
+        key=key,
+        title=f"{kind} v" if width == 1 else f"{kind} v, in blocks of {width}",
+        problem=problem,
+        contenders=found,
+        check=same,
+        at_most=at_most,
+        ahead=ahead,
+    )
+
+
+def leading_g(problem: Problem, num_pairs: int) -> Row:
+    """Ten eigenpairs of G, ours from the class means, theirs by SciPy's eigsh."""
+
+    def ours() -> EigenPairs:
+        risk = _risk(problem)
+        start = averages(cross_class_means(risk), "icml").classes.T
+        g = _operators(problem)["G"]
+        return top_eigenpairs(g, num_pairs, tol=TOL, start=start)
+
+    found = [Contender(OURS, ours)]
+    if peers.installed("curvlinops"):
+        theirs = peers.curvlinops(problem, "G")
+        found.append(Contender("eigsh on curvlinops", lambda: eigsh(theirs, num_pairs)))
+    twice = peers.double_backward(problem)
+    block = torch.linalg.qr(problem.vectors(num_pairs))[0]
+    found.append(
+        Contender(
+            "subspace iteration",
+            lambda: torch.linalg.qr(twice(block))[0],
+            PUBLISHED,
+            f"one of {PUBLISHED} published iterations timed, not run to the end",
+        )
+    )
+    exact = reference(problem, "G", num_pairs)
+    return Row(
+        key="eig-g",
+        title=f"first {num_pairs} eigenpairs of G, residual {TOL}",
+        problem=problem,
+        contenders=found,
+        check=lambda results: near(exact, results, skip=("subspace iteration",)),
+        at_most=30,
+        rounds=3,
+    )
+
+
+def leading_hess(problem: Problem, num_pairs: int, max_iter: int) -> Row:
+    """Ten eigenpairs of Hess; PyHessian's power iteration by its own defaults."""
+
+    def ours() -> EigenPairs:
+        risk = _risk(problem)
+        start = averages(cross_class_means(risk), "icml").classes.T
+        hess = _operators(problem)["Hess"]
+        return top_eigenpairs(hess, num_pairs, tol=TOL, start=start)
+
+    found = [Contender(OURS, ours)]
+    if peers.installed("curvlinops"):
+        theirs = peers.curvlinops(problem, "Hess")
+        found.append(Contender("eigsh on curvlinops", lambda: eigsh(theirs, num_pairs)))
+    if peers.installed("pyhessian"):
+        found.append(
+            Contender(
+                "pyhessian", lambda: power_iteration(problem, num_pairs, max_iter)
+            )
+        )
+    exact = reference(problem, "Hess", num_pairs)
+    return Row(
+        key="eig-hess",
+        title=f"first {num_pairs} eigenpairs of Hess, residual {TOL}",
+        problem=problem,
+        contenders=found,
+        check=lambda results: near(exact, results, skip=("pyhessian",)),
+        at_most=45,
+        rounds=2,
+    )
+
+
+def class_means_row(problem: Problem) -> Row:
+    """The C class means delta_c."""
+    others = ~torch.eye(10, dtype=torch.bool, device=problem.inputs.device)
+
+    def ours() -> Tensor:
+        risk = _risk(problem)
+        return averages(cross_class_means(risk), "icml").classes
+
+    def theirs() -> Tensor:
+        return (peers.pair_by_pair(problem) * others[..., None]).sum(1) / 9
+
+    return Row(
+        key="means",
+        title="all delta_c",
+        problem=problem,
+        contenders=[Contender(OURS, ours), Contender("pair by pair", theirs)],
+        check=same,
+        at_most=2.5,
+        rounds=5,
+    )
+
+
+def cross_means_row(problem: Problem) -> Row:
+    """The C^2 means delta_{c,c'}."""
+
+    def ours() -> Tensor:
+        return cross_class_means(_risk(problem)).plain
+
+    return Row(
+        key="cross",
+        title="all delta_{c,c'}",
+        problem=problem,
+        contenders=[
+            Contender(OURS, ours),
+            Contender("pair by pair", lambda: peers.pair_by_pair(problem)),
+        ],
+        check=same,
+        at_most=7,
+        rounds=5,
+    )
+
+
+def _operators(problem: Problem) -> dict[str, LinearOperator]:
+    return operators(problem.model, problem.batches, device=problem.inputs.device.type)
+
+
+def _risk(problem: Problem) -> EmpiricalRisk:
+    device = problem.inputs.device.type
+    return empirical_risk(problem.model, problem.batches, device=device)
+
+
+def eigsh(operator: Any, num_pairs: int) -> Tensor:
+    """Values from SciPy's Lanczos, (k,), descending."""
+    from scipy.sparse.linalg import eigsh as scipy_eigsh
+
+    values, _ = scipy_eigsh(operator.to_scipy(), num_pairs, which="LA", tol=TOL)
+    return torch.as_tensor(values).flip(0)
+
+
+def power_iteration(problem: Problem, num_pairs: int, max_iter: int) -> Tensor:
+    """PyHessian's values, (k,), descending; at most 100 iterations each by default."""
+    with peers.quiet(), torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(0)
+        found = peers.pyhessian(problem)
+        values, _ = found.eigenvalues(maxIter=max_iter, top_n=num_pairs)
+    return torch.tensor(values).sort(descending=True).values
+
+
+def reference(problem: Problem, kind: str, num_pairs: int) -> Tensor:
+    """The eigenvalues, from random vectors to a hundredth of the tolerance, (k,)."""
+    operator = _operators(problem)[kind]
+    found = top_eigenpairs(operator, num_pairs, tol=TOL / 100, block_size=10)
+    if peers.installed("curvlinops"):  # whose products the residuals are seen by
+        image = peers.curvlinops(problem, kind) @ found.vectors
+        rest = (image - found.vectors * found.values.to(image.dtype)).norm(dim=0)
+        worst = float(rest.max() / found.values[0])
+        if worst > TOL / 10:
+            raise DisagreementError(
+                f"the eigenvectors of {kind} have a residual of {worst:.1e} of the "
+                "largest eigenvalue by curvlinops' products."
+            )
+    return found.values
+
+
+def same(results: Mapping[str, Tensor]) -> dict[str, float]:
+    """Distance from ours, relative in norm."""
+    mine = results[OURS].double()
+    errors = {}
+    for name, theirs in results.items():
+        errors[name] = float((theirs.double() - mine).norm() / mine.norm())
+        if not errors[name] <= SAME:
+            raise DisagreementError(
+                f"{name} and {OURS} differ by {errors[name]:.1e} of the norm, more "
+                f"than {SAME:.0e}."
+            )
+    return errors
+
+
+def near(
+    exact: Tensor, results: Mapping[str, Any], skip: tuple[str, ...]
+) -> dict[str, float]:
+    """Largest relative error of an eigenvalue; of those in ``skip`` only reported."""
+    errors = {}
+    for name, found in results.items():
+        values = found.values if isinstance(found, EigenPairs) else found
+        if values.ndim != 1:  # a block of vectors on its way
+            continue
+        gap = (values.to(exact) - exact).abs()
+        errors[name] = float((gap / exact.abs()).max())
+        if name not in skip and not float(gap.max()) <= TOL * float(exact[0]):
+            raise DisagreementError(
+                f"{name}: an eigenvalue is {float(gap.max()):.1e} away from the one "
+                f"found to {TOL / 100:.0e}."
+            )
+    return errors
