@@ -122,7 +122,7 @@ def make_study(
         return study
     moments = []
     for n in range(num_moments):
-        share = n / num_moments
+        share = (n + 0.3) / (num_moments + 0.3)
         moment = make_study(
             num_classes,
             num_gradients,

@@ -38,8 +38,8 @@ def embed(
         metric: ``"cosine"`` compares directions, ``"euclidean"`` also lengths.
         seed: Fixes the picture.
         start: Where the same vectors lay at another time, (n, 2). UMAP and t-SNE begin
-            there, and the result is turned, mirrored and scaled to lie as near to it
-            as it can, so that points move and do not jump.
+            there, and the result is laid upon it (`align`), so that points move and
+            do not jump.
 
     Returns:
         Points, (n, 2), centred, the furthest at distance 1; with ``start``, in its
@@ -85,12 +85,14 @@ def check_names(method: str, metric: str) -> None:
 
 
 def align(points: Matrix, to: Matrix) -> Matrix:
-    r"""Turn, mirror, scale and shift points as near to others as they can lie.
+    r"""Lay points upon others: same middle and spread, turned and mirrored to fit.
 
-    .. math:: \min_{s, R, t} \sum_i \|s R x_i + t - y_i\|^2, \quad R^T R = I
+    .. math:: \min_{R^T R = I} \sum_i \|s R (x_i - \bar x) - (y_i - \bar y)\|^2,
+              \quad s = \sqrt{\sum \|y_i - \bar y\|^2 / \sum \|x_i - \bar x\|^2}
 
-    Distances keep their ratios, so the picture says what it said. Points that all lie
-    in one place stay there, at the mean of the others.
+    Distances keep their ratios, so the picture says what it said. The best s would
+    shrink points that have little to do with the others. Points that all lie in one
+    place stay there, at the mean of the others.
 
     Args:
         points: What is moved, (n, 2).
@@ -109,8 +111,8 @@ def align(points: Matrix, to: Matrix) -> Matrix:
     size = (centred**2).sum()
     if size == 0:
         return np.broadcast_to(to.mean(0), to.shape).copy()
-    left, strength, right = np.linalg.svd(centred.T @ wanted)
-    return strength.sum() / size * centred @ (left @ right) + to.mean(0)
+    left, _, right = np.linalg.svd(centred.T @ wanted)
+    return np.sqrt((wanted**2).sum() / size) * centred @ (left @ right) + to.mean(0)
 
 
 def distances(gram: Matrix, metric: str) -> Matrix:

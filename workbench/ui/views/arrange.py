@@ -14,6 +14,7 @@ from workbench.ui.theme import FONT, MARKERS, Theme, class_style, variables
 from workbench.ui.views.bar import BarView
 from workbench.ui.views.controls import Controls
 from workbench.ui.views.embedding import EmbeddingView, describe_embedding
+from workbench.ui.views.film import FilmView
 from workbench.ui.views.overlap import OverlapView
 from workbench.ui.views.parts import MARKERS as PART_MARKERS
 from workbench.ui.views.parts import Part, parts_of
@@ -31,6 +32,7 @@ def arrange(
     overlap: OverlapView,
     stepper: StepperView,
     controls: Controls,
+    film: FilmView,
     bar: BarView,
 ) -> LayoutDOM:
     """Lay the views out, in the look of ``linked.css``."""
@@ -46,6 +48,7 @@ def arrange(
             stepper.now,
             _row("wb-buttons", _text("wb-label", "speed"), stepper.speed),
         ),
+        *([_film(film)] if study.moments else []),
         _row(
             "wb-pair",
             _column(
@@ -114,6 +117,16 @@ def arrange(
     ]
     page.styles = {"font-family": FONT} | variables(theme)  # what is inside inherits
     return page
+
+
+def _film(film: FilmView) -> LayoutDOM:
+    """The rail of the training: epochs as stops, and what was reached at each."""
+    return _row(
+        "wb-film",
+        film.roll,
+        _column("wb-track", film.rail, film.stops),
+        film.when,
+    )
 
 
 @cache

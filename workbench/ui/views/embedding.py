@@ -42,7 +42,6 @@ class EmbeddingView:
 
 def build_embedding(study: Study, theme: Theme) -> EmbeddingView:
     """Draw all levels of the embedding; ``browser/marks.js`` moves and fades them."""
-    embedding = study.embedding
     plot = style_figure(
         figure(
             x_range=DataRange1d(range_padding=0.08),
@@ -58,7 +57,8 @@ def build_embedding(study: Study, theme: Theme) -> EmbeddingView:
     )
     plot.axis.visible = False
     plot.grid.visible = False
-    x, y = _corners(embedding.points).T
+    points = np.concatenate([moment.embedding.points for moment in study.film])
+    x, y = _corners(points).T
     anchor = plot.add_glyph(
         ColumnDataSource({"x": x, "y": y}),
         Scatter(x="x", y="y", size=1, fill_alpha=0, line_alpha=0),

@@ -45,6 +45,7 @@ from workbench.ui.views.controls import (
     hint,
 )
 from workbench.ui.views.embedding import build_embedding
+from workbench.ui.views.film import build_film
 from workbench.ui.views.overlap import build_overlap, overlaps
 from workbench.ui.views.parts import HEIGHTS, parts_of
 from workbench.ui.views.spectrum import (
@@ -64,6 +65,7 @@ SCRIPTS = (
     "base",
     "stepper",
     "marks",
+    "film",
     "spectrum",
     "table",
     "controls",
@@ -168,6 +170,7 @@ def build_pair(
     stepper = build_stepper(study, levels)
     parts = parts_of(study, levels, theme)
     controls = build_controls(study, overlap.num_rows, parts)
+    film = build_film(study, levels, theme, spectrum)
     bar = build_bar(files)
     layout = arrange(
         study,
@@ -178,6 +181,7 @@ def build_pair(
         overlap=overlap,
         stepper=stepper,
         controls=controls,
+        film=film,
         bar=bar,
     )
     views = {
@@ -186,6 +190,7 @@ def build_pair(
         "overlap": overlap,
         "stepper": stepper,
         "controls": controls,
+        "film": film,
         "bar": bar,
     }
     act = CustomJS(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +23,7 @@ from bokeh.models import (
 )
 from bokeh.plotting import figure
 
+from workbench.spectrum import Spectrum
 from workbench.study import Levels, Study
 from workbench.ui.theme import Theme
 from workbench.ui.views.axis import (
@@ -83,7 +85,10 @@ def build_spectrum(study: Study, levels: Levels, theme: Theme) -> SpectrumView:
         name: np.concatenate([np.asarray(eigenvalues[name].data["value"]), orange])
         for name in names
     }
-    floor = log_floor(densities.values(), values.values())
+    floor = log_floor(
+        [*densities.values(), *map(density_sides, _others(study.moments))],
+        [*values.values(), *(s.eigenvalues for s in _others(study.moments))],
+    )
     curves, frames = {}, {}
     for scale in ("linear", "log"):
         for name in names:
@@ -169,6 +174,10 @@ def build_spectrum(study: Study, levels: Levels, theme: Theme) -> SpectrumView:
     return view
 
 
+def _others(studies: Sequence[Study]) -> list[Spectrum]:
+    return [spectrum for study in studies for spectrum in study.spectra.values()]
+
+
 def describe_spectrum(study: Study, name: str) -> str:
     """Say how this spectrum was measured: exactly or estimated, by what, how well."""
     spectrum = study.spectra[name]
@@ -176,6 +185,11 @@ def describe_spectrum(study: Study, name: str) -> str:
     if spectrum.complete:
         text = f"Exact: all {count(spectrum.dim, 'eigenvalue')} ({spectrum.method})"
         text += f", {zeros:,} of them zero by rank." if zeros else "."
+    elif spectrum.nodes.size and spectrum.trace_error == 0 and len(spectrum.nodes) == 1:
+        text = (
+            f"Exact ({spectrum.method}): {count(spectrum.dim, 'eigenvalue')} as a "
+            "density, the leading ones one by one."
+        )
     elif spectrum.nodes.size:
         probes = count(len(spectrum.nodes), "probe")
         text = (

@@ -29,6 +29,8 @@ class LinkState(DataModel):
     knockout = String(
         default="none", help="G without what: none, subtracted, projected."
     )
+    moment = Int(default=-1, help="Moment of the film, by index; -1: the last epoch.")
+    rolling = Bool(default=False, help="Whether the film goes on by itself.")
     theme = String(default="auto", help="auto: as the host; else the name of a theme.")
     wanted = String(default="", help="File that is asked of Python; empty: none.")
     parcel = Dict(

@@ -20,6 +20,8 @@ LABELS: Mapping[str, str] = {
     "speed": "Speed",
     "position": "Averages taken so far, from none to three",
     "theme": "Theme",
+    "stops": "Epoch of the training",
+    "rail": "Training, from its first epoch to its last",
     "count": "How many eigenvalues of G count as outliers",
 }
 
@@ -59,6 +61,7 @@ def build_titles(study: Study, parts: tuple[Part, ...]) -> dict[str, str | list[
         "back": "Undo the last average (←)",
         "play": "Take the three averages one after the other (space)",
         "step": "Take the next average (→)",
+        "roll": "Watch the training: points and eigenvalues travel from epoch to epoch",
         "clear": "Select nothing (Escape)",
         "theme": [
             "As the browser, or JupyterLab, has it",

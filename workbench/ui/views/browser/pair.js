@@ -10,8 +10,8 @@
 // for ("station 2" asks `station`, index 2), `render(changed)` draws what hangs on the
 // properties of the state whose names are in `changed`.
 
-const PARTS = {stepper: Stepper, marks: Marks, spectrum: Spectrum, table: Table, controls: Controls,
-  look: Look, bar: Bar, tour: Tour}
+const PARTS = {stepper: Stepper, film: Film, marks: Marks, spectrum: Spectrum, table: Table,
+  controls: Controls, look: Look, bar: Bar, tour: Tour}
 
 class LinkedPair {
   constructor(state, models, told) {

@@ -1,0 +1,111 @@
+"""The film without a browser: every moment in the rows and on the axes of the study."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from bokeh.core.validation import check_integrity
+from bokeh.document import Document
+from bokeh.models import Row
+
+from tests.studies import make_study
+from workbench.ui.theme import LIGHT
+from workbench.ui.views.film import FilmView, build_film
+from workbench.ui.views.linked import LinkedView
+from workbench.ui.views.spectrum import SpectrumView, build_spectrum
+
+SHAPES = {
+    "exact": {},
+    "density": {"exact": False},
+    "2 classes": {"num_classes": 2},
+    "one convention": {"weighting": "jmlr", "weightings": ("jmlr",)},
+    "no Hess and no H": {"with_hess": False},
+}
+
+
+def film_of(**shape) -> tuple[FilmView, SpectrumView]:
+    study = make_study(**{"num_gradients": 200, "num_moments": 3} | shape)
+    levels = study.levels[study.weighting]
+    spectrum = build_spectrum(study, levels, LIGHT)
+    return build_film(study, levels, LIGHT, spectrum), spectrum
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_moment_has_the_rows_of_the_study_and_its_own_numbers(shape):
+    study = make_study(num_gradients=200, num_moments=3, **SHAPES[shape])
+    film, spectrum = film_of(**SHAPES[shape])
+    assert film.stops.labels == ["0", "1", "4", "30"]
+    for moment, held in zip(study.moments, film.moments, strict=True):
+        for name, source in spectrum.eigenvalues.items():
+            rows = held["eigenvalues"][name]["value"]
+            assert len(rows) == len(source.data["value"])
+            drawn = rows[np.isfinite(rows)]
+            assert set(drawn) <= set(moment.spectra[name].eigenvalues)
+            assert rows[0] == moment.spectra[name].eigenvalues[0]
+            if name != "G":
+                assert rows[-1] == moment.spectra[name].eigenvalues.min()
+        for role, source in spectrum.parts.items():
+            assert len(held["parts"][role]) == len(source.data["value"])
+        for level, home in enumerate(held["homes"]):
+            points = moment.embedding.points[moment.embedding.level == level]
+            np.testing.assert_array_equal(home["x"], points[:, 0])
+
+
+def test_all_moments_stand_within_one_logarithmic_axis():
+    film, spectrum = film_of()
+    for name in ("G", "Hess", "H", "all"):
+        frames = [m["frames"][f"{name}/log"] for m in film.moments]
+        wide = spectrum.frames[f"{name}/log"]["x"]
+        assert all(frame["x"] == wide for frame in frames)
+    for moment in film.moments:
+        value = moment["eigenvalues"]["G"]["value"]
+        place = np.log10(value[value > 0]) - spectrum.floor
+        low, high = spectrum.frames["G/log"]["x"]
+        assert ((place > low) & (place < high)).all()
+
+
+def test_a_curve_is_sent_without_its_grid_and_the_grid_is_even():
+    film, _ = film_of()
+    for curve in film.moments[0]["curves"].values():
+        sides = len(curve["spans"])
+        assert sides in (1, 2)
+        assert len(curve["y"]) == sides * 401
+        assert all(left < right for left, right in curve["spans"])
+
+
+def test_every_mark_finds_the_mark_that_it_is_averaged_into():
+    study = make_study(4, 200, num_moments=1)
+    film, _ = film_of(num_classes=4, num_moments=1)
+    embedding = study.embedding
+    for level, same in ((0, ("true_class", "potential_class")), (1, ("true_class",))):
+        rows = np.flatnonzero(embedding.level == level)
+        above = np.flatnonzero(embedding.level == level + 1)[film.parents[level]]
+        for column in same:
+            values = getattr(embedding, column)
+            np.testing.assert_array_equal(values[rows], values[above])
+    assert film.parents[2].tolist() == [0] * 4
+    assert film.parents[3].tolist() == [-1]
+
+
+def test_the_plane_holds_the_points_of_every_epoch():
+    study = make_study(4, 200, num_moments=2)
+    layout = LinkedView(study).layout
+    (figure,) = [m for m in layout.references() if m.name == "embedding"]
+    (corners,) = [r for r in figure.renderers if r.name == "corners"]
+    points = np.concatenate([moment.embedding.points for moment in study.film])
+    x = corners.data_source.data["x"]
+    assert x[0] <= points[:, 0].min()
+    assert x[1] >= points[:, 0].max()
+
+
+@pytest.mark.parametrize("num_moments", [0, 2])
+def test_the_rail_is_there_where_there_is_a_film(num_moments):
+    view = LinkedView(make_study(4, 100, num_moments=num_moments))
+    rows = [m for m in view.layout.references() if isinstance(m, Row)]
+    shown = [row for row in rows if "wb-film" in row.css_classes]
+    assert len(shown) == min(num_moments, 1)
+    issues = check_integrity(list(view.layout.references()))
+    assert (issues.error, issues.warning) == ([], [])
+    document = Document()
+    document.add_root(view.layout)
+    Document.from_json(document.to_json())

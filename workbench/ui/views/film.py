@@ -1,0 +1,239 @@
+"""The film: earlier epochs of the run, ready to stand where the last one stands.
+
+Every moment has the rows of the study itself, so that the browser (``film.js``) puts
+its numbers, or a mixture of two neighbours, in their place and draws as ever: stepper,
+selection and knock-out work in each.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from bokeh.models import Button, Div, RadioButtonGroup, Slider
+from numpy.typing import NDArray
+
+from workbench.study import Levels, Study
+from workbench.ui.theme import Theme
+from workbench.ui.views.axis import Frame, density_sides, draw_curve, joined
+from workbench.ui.views.controls import describe_rule
+from workbench.ui.views.parts import parts_of
+from workbench.ui.views.spectrum import ALL, SpectrumView, describe_spectrum
+from workbench.ui.views.words import count, number, percent
+
+Array = NDArray[np.float64]
+SCALES = ("linear", "log")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FilmView:
+    """Its controls, and what each moment holds."""
+
+    roll: Button
+    rail: Slider  # from the first moment to the last, to be dragged
+    stops: RadioButtonGroup  # one an epoch
+    when: Div  # the epoch that is shown, its loss and accuracy
+    moments: list[dict[str, Any]]  # earlier ones, by epoch; see `content`
+    parents: list[NDArray[np.int32]]  # by level: row of the next level; -1: none
+    texts: list[dict[str, Any]]  # by moment, the last included: what is said of it
+
+
+def build_film(
+    study: Study, levels: Levels, theme: Theme, spectrum: SpectrumView
+) -> FilmView:
+    """Make rail and stops, and the moments; log axes are widened to hold them all."""
+    names = [str(moment.run.get("epochs", 0)) for moment in study.film]
+    last = len(names) - 1
+    moments = [
+        content(moment, moment.levels[levels.weighting], theme, spectrum)
+        | {"homes": _homes(moment)}
+        for moment in study.moments
+    ]
+    for key in spectrum.frames:
+        if key.endswith("/log"):  # the axis stays, and the outliers travel along it
+            frames = [spectrum.frames[key], *(m["frames"][key] for m in moments)]
+            for frame in frames:
+                frame |= joined(frames)
+    texts = [_told(s, s.levels[levels.weighting], spectrum) for s in study.film]
+    return FilmView(
+        roll=Button(
+            label="Play training", name="roll", css_classes=["wb-button", "wb-roll"]
+        ),
+        rail=Slider(
+            start=0,
+            end=max(last, 1),
+            step=0.01,
+            value=last,
+            title="",
+            show_value=False,
+            tooltips=False,
+            name="rail",
+            css_classes=["wb-rail"],
+            sizing_mode="stretch_width",
+        ),
+        stops=RadioButtonGroup(
+            labels=names,
+            active=last,
+            name="stops",
+            css_classes=["wb-stops"],
+            sizing_mode="stretch_width",
+        ),
+        when=Div(
+            text=texts[-1]["when"],
+            name="when",
+            css_classes=["wb-when"],
+            disable_math=True,
+            html_attributes={"aria-live": "polite"},
+        ),
+        moments=moments,
+        parents=_parents(study),
+        texts=texts if study.moments else [],
+    )
+
+
+def content(
+    moment: Study, levels: Levels, theme: Theme, spectrum: SpectrumView
+) -> dict[str, Any]:
+    """The spectra of another study, in the rows and on the log axis of this one's.
+
+    Returns:
+        ``eigenvalues``: operator -> columns, NaN where there is none to stand there;
+        ``parts``: role -> eigenvalues; ``curves``: ``"G/log"`` -> ``spans``, the ends
+        of its grid a side, and ``y``, ``low``, ``high``; ``frames``: as those of
+        `SpectrumView`.
+    """
+    eigenvalues = {
+        name: _rows(moment, levels, name, np.asarray(source.data["value"]))
+        for name, source in spectrum.eigenvalues.items()
+    }
+    orange = [
+        p.eigenvalues for p in parts_of(moment, levels, theme) if p.role == "class"
+    ]
+    curves: dict[str, Any] = {}
+    frames: dict[str, Frame] = {}
+    for scale in SCALES:
+        for name in spectrum.eigenvalues:
+            key = f"{name}/{scale}"
+            if name not in moment.spectra:
+                curves[key] = {"spans": [], "y": [], "low": [], "high": []}
+                frames[key] = dict(spectrum.frames[key])
+                continue
+            found = moment.spectra[name]
+            values = np.concatenate([eigenvalues[name]["value"], *orange])
+            values = values[np.isfinite(values)]
+            curve, frame = draw_curve(
+                density_sides(found), scale, spectrum.floor, values, found
+            )
+            curves[key] = _packed(curve.data)
+            frames[key] = spectrum.frames[key] | frame
+        frames[f"{ALL}/{scale}"] = spectrum.frames[f"{ALL}/{scale}"] | joined(
+            [frames[f"{name}/{scale}"] for name in spectrum.eigenvalues]
+        )
+    parts = {part.role: part.eigenvalues for part in parts_of(moment, levels, theme)}
+    return {
+        "eigenvalues": eigenvalues,
+        "parts": {
+            role: _filled(parts.get(role, np.empty(0)), len(source.data["value"]))
+            for role, source in spectrum.parts.items()
+        },
+        "curves": curves,
+        "frames": frames,
+    }
+
+
+def _rows(moment: Study, levels: Levels, name: str, own: Array) -> dict[str, Array]:
+    """Leading eigenvalues at both ends, rank by rank beside those of the study."""
+    if name not in moment.spectra:
+        nothing = np.full(len(own), np.nan)
+        return {"value": nothing, "residual": nothing}
+    spectrum = moment.spectra[name]
+    values, errors = spectrum.eigenvalues, spectrum.residuals
+    if name == "G":
+        many = len(own)
+        return {
+            "value": _filled(values, many),
+            "residual": _filled(errors, many),
+            "subtracted": _filled(levels.subtracted, many),
+            "projected": _filled(levels.projected, many),
+        }
+    many, below = int((own > 0).sum()), int((own <= 0).sum())
+
+    def ends(column: Array) -> Array:
+        low = column[values < 0][::-1]
+        top = _filled(column[values > 0], many)
+        return np.concatenate([top, _filled(low, below)[::-1]])
+
+    return {"value": ends(values), "residual": ends(errors)}
+
+
+def _filled(values: Array, length: int) -> Array:
+    """The first ``length`` values; NaN where there are no more."""
+    full = np.full(length, np.nan)
+    full[: len(values)] = values[:length]
+    return full
+
+
+def _packed(curve: Any) -> dict[str, Any]:
+    """A curve without its grid, which is even between the ends of each side."""
+    x = np.asarray(curve["x"], dtype=np.float64)
+    ends = np.flatnonzero(np.isnan(x))
+    starts = np.r_[0, ends[:-1] + 1]
+    spans = [[float(x[a]), float(x[b - 1])] for a, b in zip(starts, ends, strict=True)]
+    columns = {name: np.asarray(curve[name]) for name in ("y", "low", "high")}
+    if np.array_equal(columns["low"], columns["high"], equal_nan=True):
+        columns["low"] = columns["high"] = columns["y"]  # sent once
+    return {"spans": spans} | {n: c.astype(np.float32) for n, c in columns.items()}
+
+
+def _homes(moment: Study) -> list[dict[str, NDArray[np.float32]]]:
+    """Where the marks of each level lie."""
+    embedding = moment.embedding
+    by_level = [embedding.points[embedding.level == level] for level in range(4)]
+    return [{"x": p[:, 0].copy(), "y": p[:, 1].copy()} for p in by_level]
+
+
+def _parents(study: Study) -> list[NDArray[np.int32]]:
+    """Row of the mark, one level on, that each mark becomes part of."""
+    embedding = study.embedding
+    found = []
+    for level in range(4):
+        rows = np.flatnonzero(embedding.level == level).tolist()
+        above = np.flatnonzero(embedding.level == level + 1).tolist()
+        key = [_key(study, level, row) for row in rows]
+        place = {_key(study, level, row): n for n, row in enumerate(above)}
+        found.append(np.array([place.get(k, -1) for k in key], dtype=np.int32))
+    return found
+
+
+def _key(study: Study, level: int, row: int) -> tuple[int, ...]:
+    """What a mark of ``level`` and the one above that it belongs to have in common."""
+    c = int(study.embedding.true_class[row])
+    return [(c, int(study.embedding.potential_class[row])), (c,), (), ()][level]
+
+
+def _told(moment: Study, levels: Levels, spectrum: SpectrumView) -> dict[str, Any]:
+    """What the page says of a moment."""
+    run = moment.run
+    words = [f"<b>epoch {run.get('epochs', 0)}</b>"]
+    if isinstance(run.get("train_loss"), float):
+        words.append(f"loss {number(run['train_loss'])}")
+    if isinstance(run.get("train_accuracy"), float):
+        words.append(f"accuracy {percent(run['train_accuracy'])}")
+    words.append(count(moment.num_outliers, "outlier"))
+    rows = min(len(spectrum.eigenvalues["G"].data["value"]), len(levels.overlap))
+    return {
+        "when": " · ".join(words),
+        "automatic": moment.num_outliers,
+        "rule": describe_rule(moment),
+        "notes": {
+            name: describe_spectrum(moment, name)
+            if name in moment.spectra
+            else f"{name} was not measured at this epoch."
+            for name in spectrum.eigenvalues
+        },
+        "overlap": np.nan_to_num(levels.class_overlap[:rows]).tolist(),
+        "span": np.nan_to_num(levels.overlap[:rows]).tolist(),
+        "kept": np.clip(np.nan_to_num(levels.kept), 0, 1).tolist(),
+        "chips": [number(v) for v in moment.spectra["G"].eigenvalues[:rows]],
+    }
