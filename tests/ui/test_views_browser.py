@@ -65,6 +65,14 @@ class Pair:
             [name, path],
         )
 
+    def rail(self) -> float:
+        """How far the handle has come, in levels."""
+        handle = self.page.get_by_role("slider", name="Averages taken so far")
+        return float(handle.get_attribute("aria-valuenow"))
+
+    def told(self, station: int, what: str) -> str:
+        return self.page.locator(f".wb-{what}").nth(station).inner_text()
+
     def press(self, name: str) -> None:
         self.page.get_by_role("button", name=name, exact=True).click()
 
@@ -142,7 +150,7 @@ def test_steps_lead_forwards_backwards_and_on_from_midway(pair):
     pair.page.wait_for_timeout(600)
     midway = pair.read("marks 0", "data.x")
     target = pair.read("marks 0", "data.target_x")
-    assert 0 < pair.read("position", "value") < 1
+    assert 0 < pair.rail() < 1
     assert midway != home
     assert midway != target
     pair.press("‹ Back")
@@ -157,6 +165,68 @@ def test_steps_lead_forwards_backwards_and_on_from_midway(pair):
     pair.press("Play")
     pair.until("position", "value", 3)
     pair.until("play", "label", "Play")
+
+
+def test_while_an_average_is_taken_its_numbers_run_down_and_its_index_is_lit(pair):
+    kept = STUDY.levels["icml"].kept
+    assert pair.told(1, "count") == "100"
+    pair.page.evaluate(
+        "() => {const {stepper} = workbenchPairs.get(Bokeh.documents[0]"
+        ".get_model_by_name('state')).parts; stepper.drag(0.5)}"
+    )
+    assert pair.told(1, "count") == f"{round((2400 * 100) ** 0.5):,}"
+    share = kept[1] + 0.25 * (kept[0] - kept[1])
+    assert pair.told(1, "kept") == f"{100 * share:.0f}\u00a0% of G’s trace"
+    assert f"{100 * share:.0f}\u00a0%" in pair.page.locator(".wb-told").inner_text()
+    assert pair.page.locator(".wb-averaging .wb-index").all_inner_texts() == ["i"] * 3
+    now = pair.page.locator(".wb-now .bk-clearfix")
+    assert "Averaging over the examples i" in now.inner_text()
+    pair.press("Step ›")
+    pair.until("position", "value", 1)
+    assert pair.told(1, "count") == "100"
+    assert pair.page.locator(".wb-averaging").count() == 0
+    assert now.inner_text().startswith("2,400 gradients")
+
+
+def test_arrows_step_and_space_plays_where_the_pictures_have_the_focus(pair):
+    pair.page.keyboard.press("ArrowRight")
+    assert pair.read("state", "level") == 0
+    pair.press("4×")
+    pair.page.locator(".wb-plane").focus()
+    pair.page.keyboard.press("ArrowRight")
+    pair.until("position", "value", 1)
+    pair.page.keyboard.press("ArrowLeft")
+    pair.until("position", "value", 0)
+    pair.page.keyboard.press(" ")
+    pair.until("state", "playing", True)
+    pair.until("position", "value", 3)
+
+
+def test_the_dots_are_painted_where_their_columns_say(pair):
+    """What Bokeh's own painting would show, and after a step what it is told."""
+    light = """() => {
+      const doc = Bokeh.documents[0]
+      const {brushes} = workbenchPairs.get(doc.get_model_by_name("state")).parts.marks
+      const {glyph, source} = brushes[0]
+      const {data} = source
+      const canvas = new OffscreenCanvas(600, 700)
+      const ctx = canvas.getContext("2d")
+      glyph._paint(ctx, [0])
+      const [ox, fx, oy, fy] = brushes[0].scales
+      let hit = 0
+      for (let row = 0; row < data.c.length; row++) {
+        const [x, y] = [ox + fx * data.x[row], oy + fy * data.y[row]].map(Math.round)
+        if (ctx.getImageData(x, y, 1, 1).data[3] > 100) hit++
+      }
+      return [hit / data.c.length, Math.abs(glyph.sx[7] - (ox + fx * data.x[7]))]
+    }"""
+    pair.press("Step ›")
+    pair.until("position", "value", 1)
+    pair.press("‹ Back")
+    pair.until("position", "value", 0)
+    hit, apart = pair.page.evaluate(light)
+    assert hit > 0.95
+    assert apart < 0.5
 
 
 def test_the_sticks_travel_when_the_class_part_is_taken_away_and_come_back(pair):

@@ -41,6 +41,7 @@ def arrange(
         _row("wb-tools", bar.theme, bar.tour, bar.download),
         bar.menu,
         _row("wb-stations", *stepper.stations),
+        stepper.left,
         stepper.position,
         _row(
             "wb-stepper",

@@ -109,7 +109,7 @@ def hint(study: Study) -> str:
 def describe_rule(study: Study) -> str:
     """Say in HTML how many outliers there are, and by which rule."""
     outliers = count(study.num_outliers, "outlier")
-    return f"{outliers} of G, counted by the {escape(typeset(study.outlier_rule))}."
+    return f"{outliers} of G, by this rule: {escape(typeset(study.outlier_rule))}."
 
 
 def _outlier_label(study: Study, j: int, num_rows: int) -> str:

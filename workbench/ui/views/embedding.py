@@ -52,9 +52,11 @@ def build_embedding(study: Study, theme: Theme) -> EmbeddingView:
             css_classes=["wb-plane"],
         ),
         theme,
-        "Gradients and their averages in the plane, by true class",
+        "Gradients and their averages in the plane, by true class. Right arrow takes "
+        "the next average, left arrow undoes it, space plays.",
         height=560,
     )
+    plot.html_attributes = plot.html_attributes | {"tabindex": "0"}
     plot.axis.visible = False
     plot.grid.visible = False
     points = np.concatenate([moment.embedding.points for moment in study.film])

@@ -28,6 +28,7 @@ from workbench.errors import WorkbenchError
 from workbench.study import CLASS_PART, Levels, Study
 from workbench.ui.theme import (
     AUTO,
+    MARKERS,
     THEMES,
     Theme,
     get_theme,
@@ -64,6 +65,7 @@ from workbench.ui.views.words import stem, symbol
 SCRIPTS = (
     "base",
     "stepper",
+    "brush",
     "marks",
     "film",
     "spectrum",
@@ -265,6 +267,7 @@ def _told(study: Study, levels: Levels, theme: Theme) -> dict[str, Any]:
         "speeds": list(SPEEDS),
         "scales": list(SCALES),
         "knockouts": list(KNOCKOUTS),
+        "markers": dict(MARKERS),
         "stickTop": STICK_TOP,
     }
 

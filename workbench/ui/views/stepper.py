@@ -18,7 +18,8 @@ from workbench.ui.views.words import (
     percent,
 )
 
-SPEEDS = (0.5, 1.0, 2.0)
+SPEEDS = (0.25, 0.5, 1.0, 2.0, 4.0)
+CURVE_POINTS = 32  # of the trace share, a step
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -26,18 +27,24 @@ class StepperView:
     """Its controls; ``browser/stepper.js`` gives them their work."""
 
     stations: tuple[Button, ...]  # one a level; each goes there
-    position: Slider  # between the levels, to be dragged
+    left: Div  # what is left of G's trace, drawn along above the rail
+    position: Slider  # the rail between the levels, to be dragged
     back: Button
     play: Button
     step: Button
     speed: RadioButtonGroup
     now: Div  # one sentence on the level that is shown
     sentences: tuple[str, ...]  # one a level
+    doing: tuple[str, ...]  # one a level: what is being averaged on the way to it
+    counts: tuple[int, ...]  # how many gradients or means there are at each level
+    kept: tuple[float, ...]  # share of G's trace that each level keeps
 
 
 def build_stepper(study: Study, levels: Levels) -> StepperView:
     """Make the stations with formula, count and share, and the controls."""
     sentences = _sentences(study, levels)
+    C = study.num_classes
+    kept = tuple(np.clip(np.nan_to_num(levels.kept), 0, 1).tolist())
     return StepperView(
         stations=tuple(
             Button(
@@ -47,6 +54,13 @@ def build_stepper(study: Study, levels: Levels) -> StepperView:
                 margin=0,
             )
             for n, html in enumerate(_stations(study, levels))
+        ),
+        left=Div(
+            text=_left(kept),
+            name="left",
+            css_classes=["wb-left"],
+            disable_math=True,
+            sizing_mode="stretch_width",
         ),
         position=Slider(
             start=0,
@@ -77,6 +91,55 @@ def build_stepper(study: Study, levels: Levels) -> StepperView:
             html_attributes={"aria-live": "polite"},
         ),
         sentences=sentences,
+        doing=_doing(levels),
+        counts=(study.embedding.num_total, C * C, C, 1),
+        kept=kept,
+    )
+
+
+def share_on_the_way(kept: tuple[float, ...], position: float) -> float:
+    r"""Share of trace G that is left when the points have gone part of their way.
+
+    A gradient that has gone the share w of the way to its mean m is
+    ``(1 - w) delta + w m``, so that of what the average loses ``(1 - w)^2`` is left.
+    `shareAt` in browser/stepper.js is the same.
+    """
+    level = min(int(position), 2)
+    t = position - level
+    way = t * t * (3 - 2 * t)
+    return kept[level + 1] + (1 - way) ** 2 * (kept[level] - kept[level + 1])
+
+
+def _left(kept: tuple[float, ...]) -> str:
+    """The share of trace G along the rail; the browser moves ball and number."""
+    places = [n / CURVE_POINTS for n in range(3 * CURVE_POINTS + 1)]
+    line = " L".join(
+        f"{100 * x:.1f},{100 * (1 - share_on_the_way(kept, x)):.1f}" for x in places
+    )
+    area = f"M0,100 L{line} L300,100 Z"
+    svg = (
+        '<svg viewBox="0 0 300 100" preserveAspectRatio="none" aria-hidden="true">'
+        f'<path d="{area}"/></svg>'
+    )
+    return (
+        '<div class="wb-curve-left" style="--at:0%;--share:1">'
+        f'{svg}<div class="wb-gone">{svg}</div><span class="wb-ball"></span>'
+        '<span class="wb-told"><b>100\u00a0%</b> of G’s trace is left</span></div>'
+    )
+
+
+def _doing(levels: Levels) -> tuple[str, ...]:
+    """What is being averaged on the way to each level, in one sentence."""
+    others = "" if levels.weighting == "slide" else ", all but c itself"
+    weighted = " weighted by p" if levels.weighting == "jmlr" else ""
+    return (
+        "",
+        f"Averaging over the examples <b>i</b>{weighted}: each gradient travels to the "
+        "mean of its pair of true class c and potential class c′.",
+        f"Averaging over the potential classes <b>c′</b>{weighted}{others}: each mean "
+        "of a pair travels to the mean of its class c.",
+        "Averaging over the classes <b>c</b>: the class means travel to the mean of "
+        "everything.",
     )
 
 
@@ -93,17 +156,17 @@ def _stations(study: Study, levels: Levels) -> tuple[str, ...]:
     rows = (
         (of_all, f"{one}<sub>i,c,c′</sub>", study.embedding.num_total),
         (
-            "average over examples i",
+            f"average over examples {mark('i')}",
             f"{over('c,c′')} = {_op(ave, mark('i'))} {one}<sub>{mark('i')},c,c′</sub>",
             C * C,
         ),
         (
-            "average over potential classes c′",
+            f"average over potential classes {mark('c′')}",
             f"{over('c')} = {_op(ave, mark('c′') + others)} {over('c,' + mark('c′'))}",
             C,
         ),
         (
-            "average over classes c",
+            f"average over classes {mark('c')}",
             f"{over('G')} = {_op(ave, mark('c'))} {over(mark('c'))}",
             1,
         ),

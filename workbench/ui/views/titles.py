@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from workbench.study import Study
 from workbench.ui.views.parts import Part
 from workbench.ui.views.spectrum import ALL
+from workbench.ui.views.stepper import SPEEDS
 from workbench.ui.views.words import number
 
 # What a screen reader calls a group of buttons or a slider, by the model's name.
@@ -57,7 +58,7 @@ def build_titles(study: Study, parts: tuple[Part, ...]) -> dict[str, str | list[
             "G minus its class part: do the outliers go?",
             "G without all that lies along the directions of the class means",
         ],
-        "speed": ["How fast the points travel"] * 9,
+        "speed": [f"One average takes {1.6 / speed:.3g} seconds" for speed in SPEEDS],
         "back": "Undo the last average (←)",
         "play": "Take the three averages one after the other (space)",
         "step": "Take the next average (→)",

@@ -261,7 +261,8 @@ class Film {
 
   settleStations(kept) {
     const {stepper} = this.pair.models
-    if (stepper.kept) stepper.kept = kept
+    stepper.kept = kept
+    this.pair.parts.stepper.drawCurve()
     stepper.stations.forEach((station, level) => {
       const root = Bokeh.index.find_one(station)?.shadow_el
       const [told, bar] = [root?.querySelector(".wb-kept"), root?.querySelector(".wb-bar span")]

@@ -60,7 +60,18 @@ class LinkedPair {
 
   // Whether no other study took this one's place. (Its models outlive that a while.)
   get onPage() {
-    return Bokeh.index.find_one(this.models.embedding.figure) !== null
+    return this.element(this.models.embedding.figure)?.host.isConnected ?? false
+  }
+
+  // The shadow tree that a model is drawn in. Looking it up is slow, so it is kept.
+  element(model) {
+    this.elements ??= new Map()
+    let found = this.elements.get(model)
+    if (!found?.host.isConnected) {
+      found = Bokeh.index.find_one(model)?.shadow_el
+      this.elements.set(model, found)
+    }
+    return found
   }
 
   get selected() {
@@ -103,9 +114,21 @@ class LinkedPair {
     return row.map((share) => share / most)
   }
 
+  // Escape clears from anywhere; the other keys only where the pictures have the focus, and
+  // what has it does not need the key for itself.
   key(event) {
-    if (!this.onPage) document.removeEventListener("keydown", this.onKey)
-    else if (event.key === "Escape") this.state.setv({selected_class: -1, selected_outlier: -1})
+    if (!this.onPage) return document.removeEventListener("keydown", this.onKey)
+    if (event.key === "Escape") return this.state.setv({selected_class: -1, selected_outlier: -1})
+    const path = event.composedPath()
+    const root = this.element(this.models.look.layout)?.host
+    const busy = path[0].matches?.("input, select, textarea, [role=slider]")
+    if (!path.includes(root) || busy || event.ctrlKey || event.metaKey || event.altKey) return
+    const {stepper} = this.parts
+    if (event.key === "ArrowRight") stepper.jump(stepper.next(1))
+    else if (event.key === "ArrowLeft") stepper.jump(stepper.next(-1))
+    else if (event.key === " " && !path[0].matches?.("button, a, summary")) stepper.toggle()
+    else return
+    event.preventDefault()
   }
 }
 
