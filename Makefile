@@ -10,7 +10,7 @@ PYTHON ?=
 
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help app lab test check bench gpu pictures clean
+.PHONY: help app lab test check bench gpu examples pictures clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' Makefile
@@ -41,6 +41,9 @@ bench: .venv/installed-dev ## time this beside every peer: BENCH='--rows g hess'
 gpu: .venv/installed-dev ## the same on a CUDA device, and the tests that need one
 	$(BIN)/python -m tests.benchmarks --device cuda --out bench-cuda.json $(BENCH)
 	$(BIN)/python -m pytest -m gpu
+
+examples: .venv/installed-dev ## train and measure the shipped examples anew
+	$(BIN)/python -m tests.examples
 
 pictures: .venv/installed-dev ## take the README's picture from the real page
 	$(BIN)/python tests/chromium.py

@@ -10,7 +10,7 @@ from typing import Any
 
 from tests.studies import make_study
 from workbench.control import Cancelled, Control, Progress, ProgressCallback
-from workbench.jobs import Outcome, Step
+from workbench.jobs import Job, JobEvent, JobRecord, Outcome, Step, perform
 
 
 class FakeWork:
@@ -25,6 +25,15 @@ class FakeWork:
         self.free, self.held = threading.Event(), threading.Event()
         self.asked: list[tuple[str, Mapping[str, Any]]] = []
         self.raises: dict[str, Exception] = {}
+        self.warmed = 0
+
+    def perform(
+        self, job: Job, report: Callable[[JobEvent], None], control: Control
+    ) -> JobRecord:
+        return perform(job, report, control, find=self.find)
+
+    def warm_up(self) -> None:
+        self.warmed += 1
 
     def find(self, name: str) -> Step:
         steps: dict[str, Step] = {"train": self.train, "measure": self.measure}

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -164,7 +165,7 @@ class Receiver:
 def test_the_record_comes_after_every_event_and_frees_the_runner(
     tmp_path: Path,
 ) -> None:
-    got, runner = Receiver(), JobRunner(find=FakeWork().find, interval=0)
+    got, runner = Receiver(), JobRunner(FakeWork().perform, interval=0)
     number = got.start(runner, tmp_path)
     wait_until(lambda: bool(got.records))
     assert got.records[0].status == "finished"
@@ -178,7 +179,7 @@ def test_the_record_comes_after_every_event_and_frees_the_runner(
 def test_a_thousand_events_are_told_at_most_ten_times_a_second(tmp_path: Path) -> None:
     work, got = FakeWork(epochs=1000, pace=0.0005), Receiver()
     began = time.monotonic()
-    got.start(JobRunner(find=work.find), tmp_path)
+    got.start(JobRunner(work.perform), tmp_path)
     wait_until(lambda: bool(got.records))
     assert len(got.events) > 1000
     assert got.calls <= 2 + 10 * (time.monotonic() - began)
@@ -186,7 +187,7 @@ def test_a_thousand_events_are_told_at_most_ten_times_a_second(tmp_path: Path) -
 
 def test_a_pause_holds_the_work_and_its_clock_until_resume(tmp_path: Path) -> None:
     work, got = FakeWork(hold="train"), Receiver()
-    runner = JobRunner(find=work.find, interval=0)
+    runner = JobRunner(work.perform, interval=0)
     got.start(runner, tmp_path)
     assert work.held.wait(5)
     runner.pause()
@@ -202,7 +203,7 @@ def test_a_pause_holds_the_work_and_its_clock_until_resume(tmp_path: Path) -> No
 
 def test_cancel_ends_a_paused_job(tmp_path: Path) -> None:
     work, got = FakeWork(hold="measure"), Receiver()
-    runner = JobRunner(find=work.find, interval=0)
+    runner = JobRunner(work.perform, interval=0)
     got.start(runner, tmp_path)
     assert work.held.wait(5)
     runner.pause()
@@ -227,7 +228,7 @@ def test_a_second_job_cancels_the_first_and_waits_for_its_end(tmp_path: Path) ->
         assert over.is_set() or not begun.is_set()
         return work.find(name) if begun.is_set() else stubborn
 
-    runner = JobRunner(find=find, interval=0)
+    runner = JobRunner(partial(perform, find=find), interval=0)
     old = first.start(runner, tmp_path)
     assert begun.wait(5)
     new = second.start(runner, tmp_path)
@@ -246,7 +247,7 @@ def test_a_second_job_cancels_the_first_and_waits_for_its_end(tmp_path: Path) ->
 def test_a_receiver_that_fails_does_not_end_the_job(
     tmp_path: Path, broken: str
 ) -> None:
-    got, runner = Receiver(), JobRunner(find=FakeWork().find, interval=0)
+    got, runner = Receiver(), JobRunner(FakeWork().perform, interval=0)
 
     def fail(_: Any) -> None:
         raise RuntimeError("a broken panel")
@@ -261,7 +262,7 @@ def test_a_receiver_that_fails_does_not_end_the_job(
 
 def test_silent_work_is_heard_of_every_second(tmp_path: Path) -> None:
     work, got = FakeWork(hold="measure"), Receiver()
-    got.start(JobRunner(find=work.find, interval=0), tmp_path)
+    got.start(JobRunner(work.perform, interval=0), tmp_path)
     assert work.held.wait(5)
     calls = got.calls
     wait_until(lambda: got.calls > calls + 1, seconds=4)

@@ -27,7 +27,7 @@ def test_the_code_cell_gives_the_study_that_is_shipped(
     monkeypatch.chdir(tmp_path)
     exec(CODE, {})
     found = load_study(tmp_path / "run.study")
-    shipped = load_study(str(files("workbench") / "examples" / "digits-mlp.study"))
+    shipped = load_study(str(files("workbench") / "examples" / "training.study"))
     assert found.run["num_examples"] == shipped.run["num_examples"]
     assert found.num_outliers == shipped.num_outliers
     for name in ("G", "Hess"):

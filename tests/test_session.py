@@ -13,8 +13,8 @@ import traitlets
 from tests.fake_work import FakeWork, wait_until
 from tests.studies import make_study
 from workbench.errors import WorkbenchError
-from workbench.runner import JobRunner
-from workbench.session import Problem, Session, _extended, describe_device
+from workbench.report import describe_device, extended
+from workbench.session import Problem, Session
 
 
 class Bench:
@@ -22,8 +22,8 @@ class Bench:
 
     def __init__(self, folder: Path, work: FakeWork) -> None:
         self.work = work
-        self.runner = JobRunner(find=work.find, interval=0)
-        self.session = Session(folder=folder, runner=self.runner, warm_up=False)
+        self.session = Session(folder=folder, worker=work, interval=0)
+        self.runner = self.session.runner
         self.states: list[str] = []
         self.session.observe(lambda c: self.states.append(c["new"]), names=["state"])
 
@@ -46,7 +46,7 @@ def test_a_run_ends_with_its_own_study_shown_and_the_controls_free(
     bench: Bench,
 ) -> None:
     session = bench.session
-    session.show(make_study(2, 30), is_example=True)
+    session.show(make_study(2, 30), preset="paper")
     session.run()
     bench.until("idle")
     assert session.study is not None
@@ -73,7 +73,7 @@ def test_a_part_of_an_epoch_stands_until_the_epoch_is_whole() -> None:
     def told(*epochs: float) -> tuple[float, ...]:
         history: Mapping[str, tuple[float, ...]] = {}
         for epoch in epochs:
-            history = _extended(history, {"epoch": epoch, "loss": 1, "accuracy": 0})
+            history = extended(history, {"epoch": epoch, "loss": 1, "accuracy": 0})
         assert len(history["loss"]) == len(history["accuracy"])
         return history["epoch"]
 
@@ -141,7 +141,7 @@ def test_stop_during_measuring_keeps_the_network_and_it_can_be_measured_again(
 def test_a_failure_shows_its_sentence_and_the_next_run_works(bench: Bench) -> None:
     session, work = bench.session, bench.work
     shown = make_study(2, 30)
-    session.show(shown, is_example=True)
+    session.show(shown, preset="paper")
     work.raises["train"] = WorkbenchError("load_data: the folder /x is empty.")
     session.run()
     bench.until("idle")
@@ -292,10 +292,9 @@ def test_the_folder_for_files_is_made_when_the_first_job_needs_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "workbench.session.platformdirs.user_data_path", lambda name: tmp_path / name
+        "workbench.runs.platformdirs.user_data_path", lambda name: tmp_path / name
     )
-    runner = JobRunner(find=FakeWork().find, interval=0)
-    session = Session(runner=runner, warm_up=False)
+    session = Session(worker=FakeWork(), interval=0)
     assert not list(tmp_path.iterdir())
     session.run()
     wait_until(lambda: session.state == "idle")
@@ -306,24 +305,17 @@ def test_the_folder_for_files_is_made_when_the_first_job_needs_it(
 
 def test_a_folder_that_cannot_be_made_is_said_and_nothing_runs(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    session = Session(folder=tmp_path / "file" / "runs", warm_up=False)
+    session = Session(folder=tmp_path / "file" / "runs", worker=FakeWork())
     with pytest.raises(WorkbenchError, match="cannot be made"):
         session.run()
     assert session.state == "idle"
 
 
-@pytest.mark.parametrize("warm_up", [True, False])
-def test_the_first_touch_of_a_control_warms_up_once_unless_told_not_to(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, warm_up: bool
-) -> None:
-    calls: list[int] = []
-    monkeypatch.setattr("workbench.session._warm_up", lambda: calls.append(1))
-    session = Session(folder=tmp_path, warm_up=warm_up)
-    assert calls == []
-    session.change(seed=1)
-    session.change(seed=2)
-    wait_until(lambda: len(calls) == warm_up)
-    assert len(calls) == warm_up
+def test_the_first_touch_of_a_control_warms_up_once(bench: Bench) -> None:
+    assert bench.work.warmed == 0
+    bench.session.change(seed=1)
+    bench.session.change(seed=2)
+    assert bench.work.warmed == 1
 
 
 def test_the_device_is_named_without_torch() -> None:

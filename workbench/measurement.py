@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 import platform
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 import torch
@@ -217,7 +219,7 @@ def _measure_one(
     if progress is not None:
         progress(Progress("Measured", 1.0))
     return Study(
-        run=dict(checkpoint.run),
+        run={**checkpoint.run, "training": _plain(checkpoint.settings)},
         settings=asdict(settings),
         class_names=tuple(data.class_names),
         history={k: np.asarray(v, float) for k, v in checkpoint.history.items()},
@@ -265,3 +267,8 @@ def _hessian_fits(risk: EmpiricalRisk, settings: MeasureSettings) -> bool:
     size = max(risk.dim, risk.num_activations)
     within = settings.exact_hessian and risk.dim <= settings.exact_limit
     return within and risk.dim * risk.num_examples * size <= 10**10
+
+
+def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings as they come back from a file: lists for tuples."""
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in settings.items()}

@@ -1,4 +1,4 @@
-"""Runs jobs in a thread of this process, one at a time."""
+"""Runs jobs one at a time, and tells the page about them at its own pace."""
 
 from __future__ import annotations
 
@@ -11,23 +11,29 @@ from pathlib import Path
 from typing import Any
 
 from workbench.control import Control, Progress
-from workbench.jobs import STEPS, Job, JobEvent, JobRecord, Step, find_step, perform
+from workbench.jobs import STEPS, Job, JobEvent, JobRecord, explain_failure
 from workbench.timing import Stopwatch, TimeLeft
 
 _log = logging.getLogger(__name__)
 
 
+Perform = Callable[[Job, Callable[[JobEvent], None], Control], JobRecord]
+
+
 class JobRunner:
-    """Runs one job at a time in a thread of this process.
+    """Runs one job at a time, looked after by a thread of this process.
 
     Events and the record are delivered from one more thread, at most ten times a
     second and at least every second, so that the work never waits for a screen.
+
+    Args:
+        perform: Does one job and returns how it ended: `workbench.jobs.perform` in this
+            process, `workbench.remote.WorkerProcess.perform` in another.
+        interval: Seconds between two deliveries.
     """
 
-    def __init__(
-        self, *, find: Callable[[str], Step] = find_step, interval: float = 0.1
-    ) -> None:
-        self._find, self._interval = find, interval
+    def __init__(self, perform: Perform, *, interval: float = 0.1) -> None:
+        self._perform, self._interval = perform, interval
         self._number = 0
         self._control, self._watch = Control(), Stopwatch()
         self._worker: threading.Thread | None = None
@@ -40,8 +46,9 @@ class JobRunner:
         *,
         on_events: Callable[[list[JobEvent]], None],
         on_end: Callable[[JobRecord], None],
+        perform: Perform | None = None,
     ) -> int:
-        """Start a job and return its number.
+        """Start a job, ``perform``ed in another way if wanted, and return its number.
 
         A job that is still running is cancelled, and the new one begins when the old
         one has really ended; compare numbers to drop what the old one still says.
@@ -51,7 +58,9 @@ class JobRunner:
         self._control, self._watch = Control(), Stopwatch()
         job = Job(work=work, settings=settings, folder=str(folder), number=self._number)
         line, previous = _Line(), self._worker
-        self._worker = _thread(job, self._do, job, self._control, line, previous)
+        self._worker = _thread(
+            job, self._do, perform or self._perform, job, self._control, line, previous
+        )
         _thread(job, self._deliver, self._watch, line, on_events, on_end)
         return job.number
 
@@ -81,13 +90,24 @@ class JobRunner:
             self._worker.join(timeout)
 
     def _do(
-        self, job: Job, control: Control, line: _Line, previous: threading.Thread | None
+        self,
+        perform: Perform,
+        job: Job,
+        control: Control,
+        line: _Line,
+        previous: threading.Thread | None,
     ) -> None:
         if previous is not None and previous.is_alive():
             waiting = Progress("Waiting", 0.0, "for the work before this to end")
             line.put(JobEvent(job.number, 0, len(STEPS[job.work]), waiting))
             previous.join()
-        line.end(perform(job, line.put, control, find=self._find))
+        try:
+            record = perform(job, line.put, control)
+        except Exception as error:  # nothing could be begun
+            _log.exception("job %s was not done", job.work)
+            failed = explain_failure(error)
+            record = JobRecord(job.number, job.work, "failed", {}, {}, {}, *failed)
+        line.end(record)
 
     def _deliver(
         self,

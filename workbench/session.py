@@ -10,27 +10,41 @@ from __future__ import annotations
 import importlib.resources
 import logging
 import os
-import secrets
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-import platformdirs
 import traitlets
 
+from workbench.control import Control
 from workbench.errors import WorkbenchError
-from workbench.jobs import JobEvent, JobRecord, explain_failure, load_work
-from workbench.runner import JobRunner
-from workbench.settings import CONVENTIONS, Limits, RunSettings
+from workbench.files import STUDY, kind_of
+from workbench.jobs import Job, JobEvent, JobRecord, explain_failure
+from workbench.presets import PRESETS, find_preset
+from workbench.remote import WorkerProcess, follow
+from workbench.report import (
+    Trained,
+    describe_device,
+    end_in_words,
+    extended,
+    trained_at,
+)
+from workbench.runner import JobRunner, Perform
+from workbench.runs import (
+    facts_of,
+    find_run,
+    find_runs,
+    make_run,
+    network_of,
+    runs_folder,
+)
+from workbench.settings import CONVENTIONS, Limits, RunSettings, held
 from workbench.study import Study, load_study
-from workbench.timing import say_duration
 
 _log = logging.getLogger(__name__)
-EXAMPLE = "digits-mlp.study"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,31 +55,36 @@ class Problem:
     details: str = ""  # of a defect, folded
 
 
-@dataclass(frozen=True, slots=True)
-class Trained:
-    """The last network that this session trained."""
+class Worker(Protocol):
+    """What does the jobs; `remote.WorkerProcess` is one."""
 
-    path: str  # of its checkpoint
-    finished: bool  # False: training was stopped and can be continued
-    facts: Mapping[str, Any]
+    def perform(
+        self, job: Job, report: Callable[[JobEvent], None], control: Control
+    ) -> JobRecord:
+        """Do one job and return how it ended."""
+
+    def warm_up(self) -> None:
+        """Load what a job needs, ahead of the first one."""
 
 
 class Session(traitlets.HasTraits):
     """The state of one page.
 
     Args:
-        folder: Where the files of the jobs go; by default a new folder below the user's
-            data folder, made when the first job needs it.
+        folder: Where the runs go, each in a folder of its own; by default below the
+            user's data folder, where the next page finds them again.
         limits: Bounds on what may be asked for.
-        runner: What runs the jobs.
-        warm_up: Whether to load torch and compile UMAP in the background when a control
-            is first touched, so that the first run is quick. It costs some 900 MB of
-            memory, so a hub of many kernels may say no; a kernel that only shows a
-            study never pays.
+        worker: What does the jobs; by default a process that stays for the next one.
+        interval: Seconds between two looks at a job.
     """
 
     study = traitlets.Instance(Study, allow_none=True)
-    is_example = traitlets.Bool(False)
+    preset = traitlets.Unicode("")  # name of the preset that is shown; "": none
+    source = traitlets.Unicode("")  # what is shown if no preset: "your run", a file
+    view = traitlets.Dict()  # what the pictures show: selection, level, operator, ...
+    hidden = traitlets.Instance(frozenset, ())  # controls, by a teacher's link
+    locked = traitlets.Instance(frozenset, ())
+    runs = traitlets.Tuple()  # those of before, as found when last looked for
     weighting = traitlets.Enum(tuple(CONVENTIONS), "icml")
     settings = traitlets.Instance(RunSettings, ())
     state = traitlets.Enum(("idle", "running", "paused", "stopping"), "idle")
@@ -81,31 +100,86 @@ class Session(traitlets.HasTraits):
         *,
         folder: str | os.PathLike[str] | None = None,
         limits: Limits | None = None,
-        runner: JobRunner | None = None,
-        warm_up: bool = True,
+        worker: Worker | None = None,
+        interval: float = 0.1,
     ) -> None:
         super().__init__()
         self.limits = limits or Limits()
         self.lock = threading.RLock()
-        self._folder = None if folder is None else Path(folder)
-        self._runner = runner or JobRunner()
-        self._cold = warm_up
+        self.folder = runs_folder() if folder is None else Path(folder)
+        self._worker: Worker = worker or WorkerProcess()
+        self.runner = JobRunner(self._worker.perform, interval=interval)
+        self._cold = True
         self.device = describe_device()
 
     # What is shown
 
-    def open_example(self) -> None:
-        """Show the study that comes with the package."""
-        place = importlib.resources.files("workbench") / "examples" / EXAMPLE
-        with self.guarded(), importlib.resources.as_file(place) as path:
-            self.show(load_study(path), is_example=True)
+    @property
+    def is_example(self) -> bool:
+        """Whether what is shown came with the package."""
+        return self.preset != ""
 
-    def show(self, study: Study, *, is_example: bool = False) -> None:
+    def open_preset(self, name: str = PRESETS[0].name) -> None:
+        """Show a study that comes with the package; its settings are set for a run.
+
+        Raises:
+            WorkbenchError: If there is no preset of that name.
+        """
+        chosen = find_preset(name)
+        place = importlib.resources.files("workbench") / "examples" / chosen.file
+        with self.lock, importlib.resources.as_file(place) as path:
+            self.settings = chosen.settings.within(self.limits)
+            self.show(load_study(path), preset=name)
+
+    def open_file(self, path: str | os.PathLike[str]) -> None:
+        """Show a study, or measure a checkpoint, that is on the kernel's machine.
+
+        Raises:
+            WorkbenchError: If it is neither, too large, or damaged.
+        """
+        source = Path(path).expanduser()
+        kind = kind_of(source)
+        with self.lock:
+            if kind.name == STUDY:
+                self.show(load_study(source), source=source.name)
+                return
+            self._expect_idle()
+            self.trained = trained_at(str(source), kind.run)
+            self.measure_again()
+
+    def open_run(self, name: str) -> None:
+        """Show a run of before, look on while it is at work, or take up its network.
+
+        Raises:
+            WorkbenchError: If it is not there any more.
+        """
+        run = find_run(self.folder, name)
+        with self.lock:
+            self._expect_idle()
+            if path := network_of(run):
+                self.trained = trained_at(path, facts_of(path))
+            if run.state == "running":
+                self.history = {}
+                self._begin(replace(run.job, folder=str(run.folder.path)), follow)
+            elif run.state == "finished":
+                self.show(load_study(run.files["study"]), source="your run")
+            else:
+                self.notice = end_in_words(
+                    JobRecord(0, run.job.work, "cancelled", run.files, {}, {}),
+                    self.trained,
+                )
+
+    def look_for_runs(self) -> None:
+        """See which runs of before there are."""
+        with self.lock:
+            self.runs = find_runs(self.folder)
+
+    def show(self, study: Study, *, preset: str = "", source: str = "") -> None:
         """Show this study, in the chosen weighting where it was measured."""
         with self.lock:
             if self.weighting not in study.levels:
                 self.weighting = study.weighting
-            self.is_example = is_example
+            self.preset, self.source = preset, source
             self.study = study
 
     def show_weighting(self, name: str) -> None:
@@ -115,6 +189,7 @@ class Session(traitlets.HasTraits):
                 f"Convention: {name!r} is not known; choose {', '.join(CONVENTIONS)}."
             )
         with self.lock:
+            self._expect_free("weighting")
             self.weighting = name
 
     # What is asked for
@@ -126,6 +201,7 @@ class Session(traitlets.HasTraits):
             WorkbenchError: If a value does not do; then nothing is changed.
         """
         with self.lock:
+            self._expect_free(*values)
             self.settings = self.settings.changed(self.limits, **values)
         self._warm_up()
 
@@ -140,31 +216,39 @@ class Session(traitlets.HasTraits):
 
     def measure_again(self) -> None:
         """Measure the last network with the settings of now."""
-        settings = self.settings.to_work(self.weighting)
+        last, settings = self._last(), self.settings.to_work(self.weighting)
         keys = ("weighting", "embedding", "metric", "seed")
         chosen = {key: settings[key] for key in keys}
-        self._start("measure", {**chosen, "checkpoint": self._last().path})
+        about = ("data", "model", "per_class", "epochs")
+        known = {key: last.facts[key] for key in about if key in last.facts}
+        self._start("measure", {**known, **chosen, "checkpoint": last.path})
 
     def pause(self) -> None:
         """Let the job wait between two batches."""
         with self.lock:
             if self.state == "running":
-                self._runner.pause()
+                self.runner.pause()
                 self.state = "paused"
 
     def resume(self) -> None:
         """Let the job go on."""
         with self.lock:
             if self.state == "paused":
-                self._runner.resume()
+                self.runner.resume()
                 self.state = "running"
 
     def stop(self) -> None:
         """End the job; what was trained is kept. The state says so at once."""
         with self.lock:
             if self.state in ("running", "paused"):
-                self._runner.cancel()
+                self.runner.cancel()
                 self.state = "stopping"
+
+    def _expect_free(self, *names: str) -> None:
+        if fixed := held(self.locked).intersection(names):
+            raise WorkbenchError(
+                f"{sorted(fixed)[0]} is locked on this page by the link that opened it."
+            )
 
     # What went wrong
 
@@ -201,39 +285,36 @@ class Session(traitlets.HasTraits):
 
     def _start(self, work: str, settings: Mapping[str, Any]) -> None:
         with self.lock:
-            if self.state == "stopping":  # what it leaves is still to be taken over
-                raise WorkbenchError("The last job is still stopping; wait a moment.")
-            if self.state != "idle":
-                raise WorkbenchError("A job is running; stop it, or wait for its end.")
-            folder = self._make_folder()
-            self.problem, self.notice, self.event = None, "", None
+            self._expect_idle()
             if work == "run" and "resume" not in settings:
                 self.history = {}
-            self._cold = False
-            self._runner.start(
-                work, settings, folder, on_events=self._on_events, on_end=self._on_end
-            )
-            self.state = "running"
+            folder = make_run(self.folder)
+            self._begin(Job(work=work, settings=settings, folder=str(folder.path)))
 
-    def _make_folder(self) -> Path:
-        if self._folder is None:
-            base = platformdirs.user_data_path("hessian-workbench") / "runs"
-            name = time.strftime("%Y-%m-%d-%H%M%S-") + secrets.token_hex(2)
-            self._folder = base / name
-        try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise WorkbenchError(
-                f"The folder {self._folder} for results cannot be made "
-                f"({error.strerror}); set XDG_DATA_HOME to a folder you may write to."
-            ) from error
-        return self._folder
+    def _expect_idle(self) -> None:
+        if self.state == "stopping":  # what it leaves is still to be taken over
+            raise WorkbenchError("The last job is still stopping; wait a moment.")
+        if self.state != "idle":
+            raise WorkbenchError("A job is running; stop it, or wait for its end.")
+
+    def _begin(self, job: Job, perform: Perform | None = None) -> None:
+        self.problem, self.notice, self.event = None, "", None
+        self._cold = False
+        self.runner.start(
+            job.work,
+            job.settings,
+            job.folder,
+            on_events=self._on_events,
+            on_end=self._on_end,
+            perform=perform,
+        )
+        self.state = "running"
 
     def _on_events(self, events: list[JobEvent]) -> None:
         with self.guarded():
             history: Mapping[str, tuple[float, ...]] = self.history
             for event in events:
-                history = _extended(history, event.progress.values)
+                history = extended(history, event.progress.values)
             self.history = dict(history)
             self.event = events[-1]
 
@@ -250,77 +331,19 @@ class Session(traitlets.HasTraits):
         """Take over what a job left: a network, a study, a sentence."""
         facts = record.facts
         if path := record.files.get("checkpoint"):
-            planned = facts.get("epochs_planned", facts.get("epochs"))
-            finished = facts.get("epochs") == planned
-            self.trained = Trained(path, finished, facts)
+            self.trained = trained_at(path, facts or facts_of(path))
         if "device" in facts:
             self.device = describe_device(str(facts["device"]))
         if record.error:
             self.problem = Problem(record.error, record.defect)
-        self.notice = _end_in_words(record, self.trained)
+        self.notice = end_in_words(record, self.trained)
         if path := record.files.get("study"):
-            self.show(load_study(path))
+            self.show(load_study(path), source="your run")
+        self.runs = find_runs(self.folder)
 
     def _warm_up(self) -> None:
         """Load what a run needs in the background, once."""
         with self.lock:
             cold, self._cold = self._cold, False
         if cold:
-            name = "workbench-warm-up"
-            threading.Thread(target=_warm_up, name=name, daemon=True).start()
-
-
-def _warm_up() -> None:
-    try:
-        load_work().warm_up()
-    except Exception:  # the run itself will say what is wrong
-        _log.exception("warming up failed")
-
-
-def describe_device(used: str = "") -> str:
-    """Say in a few words what computes; ``used`` is torch's name for it, if known."""
-    if used and not used.startswith("cpu"):
-        return f"GPU ({used})"
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
-    cores = cores or os.cpu_count() or 1
-    cpu = f"CPU, {cores} core{'s' if cores > 1 else ''}"
-    if not used and Path("/proc/driver/nvidia/gpus").is_dir():
-        return f"{cpu} (GPU found)"
-    return cpu
-
-
-def _extended(
-    history: Mapping[str, tuple[float, ...]], values: Mapping[str, float]
-) -> Mapping[str, tuple[float, ...]]:
-    """Add loss and accuracy at this epoch; a part of an epoch stands for the moment."""
-    names = ("epoch", "loss", "accuracy")
-    if any(name not in values for name in names):
-        return history
-    before = history.get("epoch", ())
-    keep = sum(e == int(e) and e < values["epoch"] for e in before)
-    return {
-        name: (*history.get(name, ())[:keep], float(values[name])) for name in names
-    }
-
-
-def _end_in_words(record: JobRecord, trained: Trained | None) -> str:
-    """One or two sentences on how a job ended."""
-    if record.status == "finished":
-        did = "Trained and measured" if record.work == "run" else "Measured"
-        return f"{did} in {say_duration(sum(record.seconds.values()))}."
-    kept = "checkpoint" in record.files
-    if record.status == "failed":
-        return (
-            "The trained network is kept: Measure again tries once more."
-            if kept
-            else ""
-        )
-    if kept and trained is not None and not trained.finished:
-        epoch, planned = trained.facts["epochs"] + 1, trained.facts["epochs_planned"]
-        return (
-            f"Stopped in epoch {epoch} of {planned}. What was learnt is kept: "
-            "Continue trains on, Measure again shows it as it is."
-        )
-    if kept or record.work == "measure":
-        return "Measuring was stopped. The network is kept: Measure again starts anew."
-    return "Stopped before anything was learnt."
+            self._worker.warm_up()

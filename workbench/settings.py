@@ -6,7 +6,7 @@ The browser controls nothing: whatever arrives from it is checked here.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -39,6 +39,22 @@ CONVENTIONS: Mapping[str, str] = {
 }
 EMBEDDINGS: Mapping[str, str] = {"umap": "UMAP", "tsne": "t-SNE", "pca": "PCA"}
 METRICS: Mapping[str, str] = {"cosine": "Cosine", "euclidean": "Euclidean"}
+
+# What a teacher's link can hide or lock: cards, menus and single controls.
+CONTROLS: tuple[str, ...] = (
+    *("presets", "open", "share", "code"),
+    *("data", "network", "training", "measuring"),
+    *("dataset", "per_class", "model", "epochs", "lr", "seed"),
+    *("weighting", "embedding", "metric"),
+)
+# The settings that each of them stands for.
+HELD: Mapping[str, tuple[str, ...]] = {
+    "data": ("data", "folder", "download", "per_class"),
+    "network": ("model", "seed"),
+    "training": ("epochs", "lr"),
+    "measuring": ("weighting", "embedding", "metric"),
+    "dataset": ("data", "folder", "download"),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +93,14 @@ class RunSettings:
             raise TypeError(f"RunSettings has no {sorted(unknown)}")
         return replace(self, **{k: _check(k, v, limits) for k, v in values.items()})
 
+    def within(self, limits: Limits) -> RunSettings:
+        """Return a copy whose numbers are brought within the limits."""
+        values = {}
+        for name in _NUMBERS:
+            low, high = getattr(limits, name)
+            values[name] = min(max(getattr(self, name), low), high)
+        return replace(self, **values)
+
     def to_work(self, weighting: str) -> dict[str, Any]:
         """Return what the jobs take: names of `workbench.train` and `measure`.
 
@@ -103,6 +127,11 @@ class RunSettings:
             "embedding": self.embedding,
             "metric": self.metric,
         }
+
+
+def held(controls: Iterable[str]) -> set[str]:
+    """Return the settings that these controls stand for."""
+    return {setting for name in controls for setting in HELD.get(name, (name,))}
 
 
 _CHOICES: Mapping[str, tuple[str, Mapping[str, str]]] = {

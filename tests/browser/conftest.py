@@ -84,8 +84,10 @@ def open_page(chromium: Browser) -> Iterator[Callable[..., Page]]:
     wrong: list[str] = []
     contexts = []
 
-    def opened(url: str, *, width: int = 1440, height: int = 1000, **more: Any) -> Page:
-        host = urlsplit(url).netloc
+    def opened(
+        url: str, *, width: int = 1440, height: int = 1000, host: str = "", **more: Any
+    ) -> Page:
+        host = urlsplit(host or url).netloc
         size = {"width": width, "height": height}
         context = chromium.new_context(viewport=size, **more)
         contexts.append(context)

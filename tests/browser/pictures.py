@@ -7,9 +7,10 @@ from pathlib import Path
 
 from playwright.sync_api import sync_playwright
 
-from tests.browser.conftest import QUIET, serving
+from tests.browser.conftest import serving
 from tests.browser.drive import Workbench
 from tests.chromium import find_chromium
+from tests.conftest import QUIET
 
 TARGET = Path(__file__).parents[2] / "docs" / "page.png"
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.drive import Workbench
+from tests.browser.figures import measure_opening
 
 pytestmark = pytest.mark.browser
 
@@ -111,7 +111,7 @@ def test_a_number_out_of_bounds_is_put_back_in_the_browser_too(
 ) -> None:
     workbench.fill("Epochs", "100000")
     expect(workbench.problem).to_contain_text("from 1 to 500")
-    expect(workbench.field("Epochs")).to_have_value("30")
+    expect(workbench.field("Epochs")).to_have_value("40")
 
 
 @pytest.mark.slow
@@ -120,6 +120,7 @@ def test_training_on_digits_from_the_click_to_the_new_picture(
 ) -> None:
     page = workbench.page
     before = workbench.read("sticks", "data.x")
+    workbench.field("Network").select_option(label="MLP")
     workbench.fill("Per class", "30")
     workbench.fill("Epochs", "8")
     workbench.button("Train").click()
@@ -142,6 +143,7 @@ def test_stop_is_answered_within_a_second_and_what_was_learnt_is_kept(
     workbench: Workbench,
 ) -> None:
     page = workbench.page
+    workbench.field("Network").select_option(label="MLP")
     workbench.fill("Epochs", "500")
     workbench.button("Train").click()
     expect(page.get_by_text("Training", exact=True)).to_be_visible(timeout=60_000)
@@ -161,7 +163,7 @@ def test_two_pages_do_not_share_what_they_show(
 ) -> None:
     workbench.fill("Epochs", "11")
     other = Workbench(open_page(voila)).wait()
-    expect(other.field("Epochs")).to_have_value("30")
+    expect(other.field("Epochs")).to_have_value("40")
     expect(workbench.field("Epochs")).to_have_value("11")
 
 
@@ -178,17 +180,10 @@ def test_nothing_hangs_out_of_the_page(
     assert wide <= width + 1
 
 
-def test_the_page_opens_without_torch_and_small(
-    open_page: Callable[..., Page], voila: str, tmp_path: Path
+def test_the_page_opens_small_and_its_kernel_without_torch(
+    open_page: Callable[..., Page], voila: str
 ) -> None:
-    """Of the kernel that serves this page: no torch among its files in memory."""
-    import psutil
-
-    before = {p.pid for p in psutil.process_iter()}
-    Workbench(open_page(voila)).wait()
-    new = [p for p in psutil.process_iter() if p.pid not in before]
-    kernels = [p for p in new if any("ipykernel" in part for part in p.cmdline())]
-    assert kernels
-    for kernel in kernels:
-        mapped = {Path(m.path).name for m in kernel.memory_maps()}
-        assert not {name for name in mapped if "torch" in name}
+    found = measure_opening(open_page("about:blank", host=voila), voila)
+    assert found.kernel_mb < 200
+    assert found.wire_mb <= 3.0
+    assert not found.torch

@@ -14,27 +14,18 @@ from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
 
-import psutil
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.conftest import serving
 from tests.browser.drive import Workbench
+from tests.browser.figures import kernel_of
 from tests.conftest import ROOT
 
 pytestmark = pytest.mark.browser
 
 ENDED = "This session has ended; reload the page to start a new one."
 KERNEL = "window.jupyterapp.widgetManager.kernel"
-
-
-def kernel_of(page: Page) -> psutil.Process:
-    """Find the process of a page's kernel."""
-    name = page.evaluate(f"{KERNEL}.id")
-    for process in psutil.process_iter(["cmdline"]):
-        if any(f"kernel-{name}.json" in word for word in process.info["cmdline"] or ()):
-            return process
-    raise AssertionError(f"kernel {name} does not run")
 
 
 @pytest.fixture

@@ -12,24 +12,23 @@ import pytest
 
 from tests.fake_work import FakeWork, wait_until
 from tests.studies import make_study
-from workbench.runner import JobRunner
 from workbench.session import Session
-from workbench.ui.app import Workbench, run_in_words
+from workbench.ui.app import Workbench
+from workbench.ui.views.words import run_in_words
 
 
 def make_page(folder: Path, work: FakeWork | None = None, **study: Any) -> Workbench:
-    runner = JobRunner(find=(work or FakeWork()).find, interval=0)
-    session = Session(folder=folder, runner=runner, warm_up=False)
-    session.show(make_study(3, 40, **study), is_example=True)
+    session = Session(folder=folder, worker=work or FakeWork(), interval=0)
+    session.show(make_study(3, 40, **study), preset="paper")
     return Workbench(session)
 
 
 def test_the_head_says_whether_it_is_the_example(tmp_path: Path) -> None:
     page = make_page(tmp_path)
-    assert ">example<" in page.head.widget.value
+    assert ">example<" in page.head.title.value
     page.session.show(make_study(2, 30))
-    assert ">your run<" in page.head.widget.value
-    assert ">example<" not in page.head.widget.value
+    assert ">your run<" in page.head.title.value
+    assert ">example<" not in page.head.title.value
 
 
 def test_the_head_escapes_what_a_study_says_of_itself(tmp_path: Path) -> None:
@@ -37,8 +36,8 @@ def test_the_head_escapes_what_a_study_says_of_itself(tmp_path: Path) -> None:
     study = make_study(2, 30)
     study.run["data"] = "folder:<img src=x onerror=alert(1)>"
     page.session.show(study)
-    assert "<img" not in page.head.widget.value
-    assert "&lt;img" in page.head.widget.value
+    assert "<img" not in page.head.title.value
+    assert "&lt;img" in page.head.title.value
 
 
 def test_a_run_is_told_as_far_as_it_is_known() -> None:
@@ -95,15 +94,15 @@ def test_a_convention_that_was_not_measured_is_said_and_the_picture_stays(
 def test_a_page_without_a_study_says_what_to_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workbench.session.EXAMPLE", "missing.study")
-    session = Session(folder=tmp_path, warm_up=False)
+    monkeypatch.setattr("workbench.presets.Preset.file", "missing.study")
+    session = Session(folder=tmp_path, worker=FakeWork())
     page = Workbench(session)
     assert "press Train" in page.study.words.value
     assert "missing.study" in page.problem.text.value
 
 
 def test_the_shipped_example_is_what_opens(tmp_path: Path) -> None:
-    page = Workbench(Session(folder=tmp_path, warm_up=False))
+    page = Workbench(Session(folder=tmp_path, worker=FakeWork()))
     study = page.session.study
     assert study is not None
     assert study.run["data"] == "digits"
@@ -143,13 +142,13 @@ def test_the_page_is_built_without_torch() -> None:
 
 
 @pytest.mark.parametrize("said", ["0", "1"])
-def test_a_hub_can_say_by_its_environment_that_nothing_is_warmed_up(
+def test_a_hub_can_say_by_its_environment_that_no_process_is_kept(
     monkeypatch: pytest.MonkeyPatch, said: str
 ) -> None:
-    calls: list[int] = []
-    monkeypatch.setattr("workbench.session._warm_up", lambda: calls.append(1))
+    words: list[str] = []
+    monkeypatch.setattr(
+        "workbench.remote.WorkerProcess._tell", lambda self, word: words.append(word)
+    )
     monkeypatch.setenv("WORKBENCH_WARM_UP", said)
     Workbench().settings.seed.value = 3
-    if said == "1":
-        wait_until(lambda: bool(calls))
-    assert len(calls) == int(said)
+    assert words == (["warm"] if said == "1" else [])

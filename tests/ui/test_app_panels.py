@@ -13,7 +13,6 @@ from tests.fake_work import FakeWork, wait_until
 from workbench.control import Progress
 from workbench.errors import WorkbenchError
 from workbench.jobs import JobEvent
-from workbench.runner import JobRunner
 from workbench.session import Problem, Session
 from workbench.settings import Limits
 from workbench.ui.chart import curves
@@ -31,11 +30,11 @@ class Page:
 
     def __init__(self, folder: Path) -> None:
         self.work = FakeWork()
-        self.runner = JobRunner(find=self.work.find, interval=0)
         limits = Limits(epochs=(1, 50))
         self.session = Session(
-            folder=folder, runner=self.runner, limits=limits, warm_up=False
+            folder=folder, worker=self.work, limits=limits, interval=0
         )
+        self.runner = self.session.runner
         self.settings = SettingsPanel(self.session)
         self.job = JobPanel(self.session)
         self.measuring = MeasuringPanel(self.session)

@@ -3,35 +3,34 @@
 from __future__ import annotations
 
 import os
-from html import escape
 
 import ipywidgets as w
 from IPython.display import display
 
 from workbench.errors import WorkbenchError
+from workbench.link import read_link
+from workbench.remote import WorkerProcess
 from workbench.session import Session
-from workbench.ui.bridge import widget
+from workbench.settings import held
+from workbench.ui.bridge import refresh, widget
+from workbench.ui.drawer import Drawer, Menu
+from workbench.ui.head import HeadPanel
+from workbench.ui.opening import FoundPanel, OpenPanel
 from workbench.ui.panels import (
     JobPanel,
     MeasuringPanel,
     ProblemPanel,
     SettingsPanel,
 )
+from workbench.ui.query import query_string
+from workbench.ui.share import CodePanel, SharePanel
 from workbench.ui.takeaway import FILES, answer
 from workbench.ui.theme import page_style
 from workbench.ui.views.explain import explain
 from workbench.ui.views.glossary import explained
-from workbench.ui.views.linked import LinkedView
+from workbench.ui.views.linked import STATE, LinkedView
 from workbench.ui.views.overlap import overlap_html
 from workbench.ui.views.state import LinkState
-from workbench.ui.views.words import run_in_words
-
-LEAD = (
-    "Each dot is a gradient: how one image, under one possible label, pulls on the "
-    "network's weights. Press <b>Play</b> to average them over images, then labels: a "
-    "few directions remain; below you see how far the outliers of the spectrum point "
-    "along them."
-)
 
 
 class Workbench:
@@ -44,12 +43,30 @@ class Workbench:
 
     def __init__(self, session: Session | None = None) -> None:
         if session is None:
-            warm_up = os.environ.get("WORKBENCH_WARM_UP", "1") != "0"
-            session = Session(warm_up=warm_up)
+            keep = os.environ.get("WORKBENCH_WARM_UP", "1") != "0"
+            session = Session(worker=WorkerProcess(keep=keep))
         self.session = session
         if session.study is None:
-            session.open_example()
-        self.head = HeadPanel(session)
+            with session.guarded():
+                session.open_preset()
+        self.opening = OpenPanel(session, lambda: self.drawer.open(""))
+        self.share, self.code = SharePanel(session), CodePanel(session)
+        self.drawer = Drawer(
+            session,
+            Menu(
+                "open",
+                "Open",
+                "Your last runs, or a file or image folder of your own",
+                self.opening.widget,
+                self.opening.refresh,
+            ),
+            Menu("share", "Share", "A link to this page", self.share.widget),
+            Menu("code", "Code", "The Python that makes this", self.code.widget),
+        )
+        self.head = HeadPanel(
+            session, self.drawer.buttons, lambda: self.drawer.open("open")
+        )
+        self.found = FoundPanel(session)
         self.problem = ProblemPanel(session)
         self.settings = SettingsPanel(session)
         self.job = JobPanel(session, *self.settings.training)
@@ -65,41 +82,68 @@ class Workbench:
         parts = [
             w.HTML(f"<style>{page_style()}</style>"),
             self.head.widget,
+            self.drawer.widget,
+            self.found.widget,
             self.problem.widget,
             body,
         ]
         self.widget = w.VBox(parts)
         self.widget.add_class("workbench")
+        session.watch(self._refresh_controls, "hidden", "locked")
 
     def show(self) -> None:
-        """Display the page as the output of this cell."""
+        """Display the page as the output of this cell, as its address says."""
+        query = query_string()
+        with self.session.guarded():
+            self.session.look_for_runs()
+            if query:
+                read_link(query).open(self.session)
+                self.study.refresh()
         display(self.widget)
 
-
-class HeadPanel:
-    """Title, what is shown, and what computes."""
-
-    def __init__(self, session: Session) -> None:
-        self._session = session
-        self.widget = w.HTML()
-        session.watch(self._refresh, "study", "is_example", "device")
-
-    def _refresh(self) -> None:
-        session = self._session
-        badge, about = "", ""
-        if session.study is not None:
-            kind, words = ("own", "your run")
-            if session.is_example:
-                kind, words = ("example", "example")
-            badge = f'<span class="wb-badge wb-badge-{kind}">{words}</span>'
-            about = run_in_words(session.study.run)
-        self.widget.value = (
-            '<div class="wb-head"><h1>Three-level structure of the Hessian</h1>'
-            f'{badge}<span class="wb-badge" title="What this page computes on">'
-            f"{escape(session.device)}</span>"
-            f'<span class="wb-about">{escape(about)}</span></div>'
-            f'<p class="wb-lead">{LEAD}</p>'
+    def controls(self) -> dict[str, tuple[w.DOMWidget, ...]]:
+        """What a teacher's link can hide or lock, by name."""
+        settings, measuring, toggles = (
+            self.settings,
+            self.measuring,
+            self.drawer.toggles,
         )
+        data, network = settings.widgets
+        return {
+            "presets": (self.head.choosing,),
+            "open": (toggles["open"], self.found.widget),
+            "share": (toggles["share"],),
+            "code": (toggles["code"],),
+            "data": (data,),
+            "network": (network,),
+            "training": (self.job.widget, self.head.live),
+            "measuring": (measuring.widget,),
+            "dataset": (settings.data, settings.folder, settings.download),
+            "per_class": (settings.per_class,),
+            "model": (settings.model,),
+            "epochs": (settings.epochs,),
+            "lr": (settings.lr,),
+            "seed": (settings.seed,),
+            "weighting": (measuring.weighting,),
+            "embedding": (measuring.embedding,),
+            "metric": (measuring.metric,),
+        }
+
+    def _refresh_controls(self) -> None:
+        session, controls = self.session, self.controls()
+        for name, widgets in controls.items():
+            for part in widgets:
+                (part.add_class if name in session.hidden else part.remove_class)(
+                    "wb-hidden"
+                )
+        settings = {**vars(self.settings), **vars(self.measuring)}
+        fixed = held(session.locked)
+        for name in fixed:
+            if name in settings:
+                settings[name].disabled = True
+        for name in ("open", "share", "code"):
+            self.drawer.toggles[name].disabled = name in session.locked
+        self.head.presets.disabled = "presets" in session.locked
 
 
 class StudyPanel:
@@ -108,9 +152,27 @@ class StudyPanel:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._view: LinkedView | None = None
+        self._picture: w.DOMWidget | None = None
         self.words = w.HTML()
         self.widget = w.VBox([self.words])
         session.watch(self._refresh, "study", "weighting")
+        session.watch(self._look, "view")
+
+    def refresh(self) -> None:
+        """Before the page is seen: what was drawn before is as if it had not been."""
+        if self._view is not None and self._picture is not None:
+            refresh(self._picture, self._view.layout)
+
+    def _looked(self, state: LinkState) -> None:
+        """Tell the session what is selected and shown in the pictures."""
+        with self._session.guarded():
+            self._session.view = {name: getattr(state, name) for name in STATE}
+
+    def _look(self) -> None:
+        """Select and show what the session says."""
+        if self._view is not None:
+            state, view = self._view.state, self._session.view
+            state.update(**{k: v for k, v in view.items() if getattr(state, k) != v})
 
     def _answer(self, _: LinkState) -> None:
         with self._session.guarded():
@@ -130,9 +192,12 @@ class StudyPanel:
         if self._view is None:
             self._view = LinkedView(study, weighting=weighting, files=tuple(FILES))
             self._view.observe(self._answer)
-            self.widget.children = (widget(self._view.layout), self.words)
+            self._view.observe(self._looked)
+            self._picture = widget(self._view.layout)
+            self.widget.children = (self._picture, self.words)
         else:
             self._view.show(study, weighting=weighting)
+        self._looked(self._view.state)
         self.words.value = (
             '<section class="wb-words"><h2>What am I seeing?</h2>'
             f"{explained(explain(study, weighting))}"

@@ -32,6 +32,11 @@ def widget(layout: LayoutDOM) -> DOMWidget:
     return BokehModel(layout)
 
 
+def refresh(made: DOMWidget, layout: LayoutDOM) -> None:
+    """Let a widget that nobody has seen yet start from what the layout is now."""
+    made.update_from_model(layout)
+
+
 def load_bokehjs() -> None:
     """Put BokehJS into the output of the running cell, once a cell."""
     global _loaded_by

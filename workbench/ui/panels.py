@@ -211,16 +211,11 @@ class ProblemPanel:
 
 def progress_html(event: JobEvent | None, state: str) -> str:
     """Draw a bar for each step of the job, and say the stage and the time left."""
-    if event is None:
-        return '<div class="wb-stage">Starting…</div>'
+    if event is None:  # the process that works is being started
+        return _bars([0.0], "Starting…")
     done = event.progress.fraction
     shares = [float(n < event.step) for n in range(event.num_steps)]
     shares[event.step] = done
-    bars = "".join(
-        f'<div class="wb-step"><div style="width:{share:.1%}"></div></div>'
-        for share in shares
-    )
-    whole = sum(shares) / len(shares)
     stage, detail = event.progress.stage, event.progress.detail
     said = f"<b>{escape(stage)}</b>" + (f": {escape(detail)}" if detail else "")
     if state == "paused":
@@ -233,11 +228,19 @@ def progress_html(event: JobEvent | None, state: str) -> str:
             after += ", then measuring"
     else:
         after = f"{say_duration(event.elapsed)} so far"
+    return _bars(shares, f'{said} · <span class="wb-muted">{after}</span>')
+
+
+def _bars(shares: list[float], said: str) -> str:
+    bars = "".join(
+        f'<div class="wb-step"><div style="width:{share:.1%}"></div></div>'
+        for share in shares
+    )
+    whole = sum(shares) / len(shares)
     return (
         f'<div class="wb-steps" role="progressbar" aria-valuemin="0" '
         f'aria-valuemax="100" aria-valuenow="{100 * whole:.0f}" '
-        f'aria-label="Progress">{bars}</div>'
-        f'<div class="wb-stage">{said} · <span class="wb-muted">{after}</span></div>'
+        f'aria-label="Progress">{bars}</div><div class="wb-stage">{said}</div>'
     )
 
 

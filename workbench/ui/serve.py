@@ -18,6 +18,7 @@ import webbrowser
 from http.cookiejar import CookieJar
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.request import (
     HTTPCookieProcessor,
@@ -28,10 +29,13 @@ from urllib.request import (
 )
 
 from workbench.errors import WorkbenchError
+from workbench.worker import SERVER
 
 HOST = "127.0.0.1"
 PORT = 8866
 _HERE = Path(__file__).parent
+# As in binder/jupyter_server_config.json, where the server is Jupyter's.
+TORNADO = {"compress_response": True, "websocket_max_message_size": 80 * 2**20}
 # voila.json, labconfig/, and below nbconvert/ the template of the page
 _JUPYTER = _HERE / "jupyter"
 
@@ -96,8 +100,16 @@ def _first(folder: Path, others: str | None) -> str:
 
 
 def _start_voila(notebook: Path, port: int, browser: bool) -> None:
-    from voila.app import Voila
+    from voila.app import Voila as Server
 
+    class Voila(Server):
+        """Voila that compresses what it sends, and takes files of some size."""
+
+        def init_settings(self) -> dict[str, Any]:
+            return {**super().init_settings(), **TORNADO}
+
+    # The processes that do jobs outlive their kernels, but not this server.
+    os.environ[SERVER] = str(os.getpid())
     url = f"http://{HOST}:{port}/"
     arguments = [
         str(notebook),

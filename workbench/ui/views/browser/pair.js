@@ -135,4 +135,5 @@ class LinkedPair {
 globalThis.workbenchPairs ??= new WeakMap()
 const pair = new LinkedPair(state, models, told)
 globalThis.workbenchPairs.set(state, pair)
+pair.render() // what Python asked for before anyone saw it
 pair.handle(cb_obj)

@@ -45,6 +45,38 @@
     if (!finished) end();
   });
 
+  // Copy what stands beside the button; a link is completed by this page's address.
+  const copy = async (button) => {
+    const field = button.parentElement.querySelector("input");
+    const source = field ?? button.parentElement.querySelector("pre");
+    if (field && field.value.startsWith("?")) {
+      field.value = location.origin + location.pathname + field.value;
+    }
+    const answer = button.nextElementSibling;
+    try {
+      await navigator.clipboard.writeText(field ? field.value : source.textContent);
+      answer.textContent = "Copied.";
+    } catch { // without https there is no clipboard
+      field ? field.select() : getSelection().selectAllChildren(source);
+      answer.textContent = "It is selected: copy it with Ctrl-C.";
+    }
+  };
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest?.(".wb-copy");
+    if (button) copy(button);
+  });
+
+  // A larger file would end the connection, before the kernel could refuse it.
+  const MOST = 64 * 2 ** 20;
+  document.addEventListener("change", (event) => {
+    const file = event.target.files?.[0];
+    if (!file || file.size <= MOST) return;
+    event.stopImmediatePropagation();
+    event.target.value = "";
+    say(`${file.name} has ${Math.round(file.size / 2 ** 20)} MB and at most 64 MB can be uploaded; give its path instead.`);
+    setTimeout(() => say(""), 15000);
+  }, true);
+
   // Whether the kernel is there: true, false, or null where the server does not answer.
   const alive = async (kernel) => {
     const base = JSON.parse(document.getElementById("jupyter-config-data").textContent).baseUrl;

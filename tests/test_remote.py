@@ -1,0 +1,223 @@
+"""Jobs in another process: events, wishes, a record; found again, lost, forced."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.fake_work import FakeWork, wait_until
+from workbench import remote, worker
+from workbench.control import Control, Progress
+from workbench.jobs import Job, JobEvent, JobRecord
+from workbench.remote import MEMORY, WorkerProcess, follow
+from workbench.runfolder import RunFolder
+from workbench.worker import work_at
+
+SETTINGS = {"weighting": "icml"}
+
+
+def make_job(folder: Path, work: str = "run") -> Job:
+    job = Job(work=work, settings=SETTINGS, folder=str(folder), number=3)
+    RunFolder(folder).write_job(job)
+    return job
+
+
+class Elsewhere:
+    """A job at work in a thread, by the files of its folder alone."""
+
+    def __init__(
+        self, folder: Path, work: FakeWork, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(
+            worker, "perform", lambda job, *more: work.perform(job, *more)
+        )
+        monkeypatch.setattr(worker, "PAUSE", 0.01)
+        self.job, self.folder = make_job(folder), RunFolder(folder)
+        self.thread = threading.Thread(target=work_at, args=(self.folder,), daemon=True)
+        self.thread.start()
+
+    def follow(self, control: Control | None = None) -> list[JobEvent]:
+        events: list[JobEvent] = []
+        self.record = follow(self.job, events.append, control or Control())
+        self.thread.join(5)
+        return events
+
+
+def test_one_who_comes_late_sees_every_epoch_and_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = Elsewhere(tmp_path, FakeWork(epochs=60, pace=0.002), monkeypatch)
+    wait_until(lambda: (tmp_path / "events.jsonl").exists())
+    events = job.follow()
+    epochs = [
+        e.progress.values["epoch"] for e in events if "epoch" in e.progress.values
+    ]
+    assert epochs == list(range(1, 61))
+    assert job.record.status == "finished", job.record
+    assert Path(job.record.files["study"]).is_file()
+    assert job.folder.record() == job.record
+    assert job.follow() == events  # and again
+
+
+@pytest.mark.parametrize("work", ["train", "measure"])
+def test_a_stop_reaches_the_work_and_what_was_trained_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, work: str
+) -> None:
+    fake, control = FakeWork(hold=work), Control()
+    job = Elsewhere(tmp_path, fake, monkeypatch)
+    assert fake.held.wait(5)
+    control.cancel()
+    job.follow(control)
+    assert job.record.status == "cancelled"
+    assert set(job.record.files) == {"checkpoint"}
+
+
+def test_a_pause_holds_the_work_until_it_is_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake, control = FakeWork(epochs=100, pace=0.001), Control()
+    job = Elsewhere(tmp_path, fake, monkeypatch)
+    following = threading.Thread(target=job.follow, args=(control,), daemon=True)
+    following.start()
+    control.pause()
+    wait_until(lambda: job.folder.wished() == "wait")
+    lines = tmp_path / "events.jsonl"
+
+    def rests() -> bool:
+        if not lines.exists():
+            return False
+        before = lines.stat().st_size
+        threading.Event().wait(0.05)
+        return lines.stat().st_size == before
+
+    wait_until(rests)
+    control.resume()
+    following.join(20)
+    assert job.record.status == "finished", job.record
+
+
+def test_work_that_no_page_looks_at_ends_after_a_while_and_keeps_its_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "LEFT_ALONE", 0.0)
+    job = Elsewhere(tmp_path, FakeWork(hold="train"), monkeypatch)
+    job.thread.join(10)
+    record = job.folder.record()
+    assert record is not None
+    assert (record.status, set(record.files)) == ("cancelled", {"checkpoint"})
+
+
+def test_work_ends_with_the_server_of_its_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(worker.SERVER, str(2**22 + 1))  # no process has that number
+    job = Elsewhere(tmp_path, FakeWork(hold="train"), monkeypatch)
+    job.thread.join(10)
+    record = job.folder.record()
+    assert record is not None
+    assert record.status == "cancelled"
+
+
+def test_of_many_events_the_last_and_those_of_whole_epochs_are_written(
+    tmp_path: Path,
+) -> None:
+    folder = RunFolder(tmp_path)
+    notes = worker._Notes(folder)
+    for epoch in (0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 2.75):
+        notes.put(JobEvent(1, 0, 2, Progress("Training", 0.1, "", {"epoch": epoch})))
+    notes.put(JobEvent(1, 1, 2, Progress("Measuring", 0.1)))
+    notes.write()
+    (written,) = (next(folder.events()),)
+    told = [event.progress.values.get("epoch") for event in written]
+    assert told == [1.0, 2.0, 2.75, None]
+
+
+@pytest.fixture
+def process() -> Iterator[WorkerProcess]:
+    made = WorkerProcess()
+    yield made
+    kept = made._process
+    made.close()
+    if kept is not None:
+        kept.kill()
+        kept.wait(10)
+
+
+def kill(folder: RunFolder) -> None:
+    wait_until(lambda: folder.process is not None)
+    number = folder.process
+    assert number is not None
+    os.kill(number, signal.SIGKILL)
+
+
+def test_a_process_that_dies_is_told_in_a_sentence_and_the_next_job_works(
+    tmp_path: Path, process: WorkerProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = tmp_path / "1", tmp_path / "2"
+    for folder in (first, second):
+        folder.mkdir()
+    killer = threading.Thread(target=kill, args=(RunFolder(first),))
+    killer.start()
+    job = Job(work="train", settings={"data": "none"}, folder=str(first), number=1)
+    record = process.perform(job, lambda event: None, Control())
+    killer.join()
+    assert (record.status, record.error) == ("failed", MEMORY)
+    job = Job(
+        work="measure",
+        settings={"checkpoint": "/no/such.ckpt"},
+        folder=str(second),
+        number=2,
+    )
+    record = process.perform(job, lambda event: None, Control())
+    assert record.status == "failed"
+    assert "there is no file /no/such.ckpt" in record.error
+
+
+def test_measuring_that_does_not_stop_is_ended_by_force(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """UMAP cannot be stopped midway; nothing of a measurement is kept anyway."""
+    killed: list[int] = []
+    job, folder = make_job(tmp_path, "measure"), RunFolder(tmp_path)
+    folder.touch("alive")
+    folder.add([JobEvent(3, 0, 1, Progress("UMAP", 0.9))])
+    monkeypatch.setattr(remote, "PATIENCE", 0.05)
+    monkeypatch.setattr(remote.os, "kill", lambda number, sign: killed.append(number))
+    control = Control()
+    control.cancel()
+    record = follow(job, lambda event: None, control, gone=lambda: bool(killed))
+    assert killed[-1] == os.getpid()
+    assert (record.status, record.error) == ("cancelled", "")
+
+
+def test_a_run_that_was_left_by_its_process_is_told_after_a_reload(
+    tmp_path: Path,
+) -> None:
+    job, folder = make_job(tmp_path), RunFolder(tmp_path)
+    (tmp_path / "alive").write_text(str(2**22 + 1))
+    (tmp_path / "run-001.ckpt").write_text("weights")
+    record = follow(job, lambda event: None, Control())
+    assert (record.status, set(record.files)) == ("failed", {"checkpoint"})
+    assert folder.record() == record
+
+
+def test_files_that_are_no_json_are_as_if_they_were_not_there(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    for name in ("job.json", "record.json", "alive", "wish", "events.jsonl"):
+        (tmp_path / name).write_bytes(b"\xff{[\n")
+    assert (folder.job(), folder.record(), folder.process) == (None, None, None)
+    assert folder.wished() == "go"
+    assert next(folder.events()) == []
+    (tmp_path / "record.json").write_text('{"status": "finished"}')
+    assert folder.record() is None
+
+
+def test_a_record_comes_back_from_the_disk_as_it_was(tmp_path: Path) -> None:
+    record = JobRecord(1, "run", "failed", {"a": "b"}, {"x": 1.5}, {"t": 0.1}, "e", "d")
+    RunFolder(tmp_path).end(record)
+    assert RunFolder(tmp_path).record() == record

@@ -1,0 +1,200 @@
+"""A page as a link: what is shown, and what a teacher hides, locks and caps.
+
+The query string of the page's address, such as ``v=1&preset=few&level=2&class=3``.
+Every value comes from outside and is checked before any of it is used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+from urllib.parse import parse_qsl, urlencode
+
+from workbench.errors import WorkbenchError
+from workbench.presets import find_preset
+from workbench.session import Session
+from workbench.settings import CONTROLS, CONVENTIONS, Limits, RunSettings
+
+VERSION = 1
+LONGEST = 4096  # characters
+# What the pictures show: a name in links -> the name in the session's view, and what
+# it is: whole numbers count from 0, words are one of these.
+VIEW: Mapping[str, tuple[str, type | tuple[str, ...]]] = {
+    "level": ("level", int),
+    "class": ("selected_class", int),
+    "outlier": ("selected_outlier", int),
+    "operator": ("operator", ("G", "Hess", "H", "all")),
+    "scale": ("scale", ("linear", "log")),
+    "knockout": ("knockout", ("none", "subtracted", "projected")),
+}
+USUAL: Mapping[str, Any] = {
+    "level": 0,
+    "class": -1,
+    "outlier": -1,
+    "operator": "G",
+    "scale": "linear",
+    "knockout": "none",
+}
+RUN = (
+    "data", "per_class", "model", "epochs", "lr", "seed", "embedding", "metric",
+)  # fmt: skip
+CAPS = {"max_epochs": "epochs", "max_per_class": "per_class"}
+FOREIGN = ("token",)  # of the server's own
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    """What a link asks for."""
+
+    preset: str = ""
+    weighting: str = ""
+    view: Mapping[str, Any] = field(default_factory=dict)
+    run: Mapping[str, Any] = field(default_factory=dict)
+    hidden: frozenset[str] = frozenset()
+    locked: frozenset[str] = frozenset()
+    limits: Limits = Limits()  # noqa: RUF009 - it is frozen
+
+    def open(self, session: Session) -> None:
+        """Show it.
+
+        Raises:
+            WorkbenchError: If the study that it names does not hold what it selects.
+        """
+        with session.lock:
+            session.limits = self.limits
+            session.settings = session.settings.within(self.limits)
+            session.locked = frozenset()
+            try:
+                self._show(session)
+            finally:
+                session.hidden, session.locked = self.hidden, self.hidden | self.locked
+
+    def _show(self, session: Session) -> None:
+        if self.preset:
+            session.open_preset(self.preset)
+        if self.run:
+            session.settings = session.settings.changed(self.limits, **self.run)
+        if self.weighting:
+            session.show_weighting(self.weighting)
+        self._check(session)
+        session.view = {**session.view, **self.view}
+
+    def _check(self, session: Session) -> None:
+        study = session.study
+        if study is None:
+            return
+        most = {"level": 4, "selected_class": study.num_classes}
+        most["selected_outlier"] = len(study.levels[session.weighting].overlap)
+        for name, bound in most.items():
+            if self.view.get(name, 0) >= bound:
+                raise WorkbenchError(
+                    f"Link: {name.removeprefix('selected_')} {self.view[name]} is not "
+                    f"in this study; the last one is {bound - 1}."
+                )
+        operator = self.view.get("operator", "G")
+        if operator not in (*study.spectra, "all"):
+            raise WorkbenchError(f"Link: this study holds no spectrum of {operator}.")
+
+
+def read_link(query: str) -> Link:
+    """Read a query string; an empty one asks for nothing.
+
+    Raises:
+        WorkbenchError: If anything in it is not known or out of range.
+    """
+    if len(query) > LONGEST:
+        raise WorkbenchError(
+            f"Link: {len(query)} characters, and at most {LONGEST} are read."
+        )
+    given = dict(parse_qsl(query.lstrip("?"), keep_blank_values=True))
+    for name in FOREIGN:
+        given.pop(name, None)
+    version = given.pop("v", str(VERSION))
+    if version != str(VERSION):
+        raise WorkbenchError(
+            f"Link: it is of version {version} and this page reads {VERSION}; "
+            "copy it anew from the page."
+        )
+    words = {name: given.pop(name) for name in ("preset", "weighting") if name in given}
+    if "preset" in words:
+        find_preset(words["preset"])
+    if words.get("weighting", "icml") not in CONVENTIONS:
+        raise WorkbenchError(
+            f"Link: weighting {words['weighting']!r}; choose {', '.join(CONVENTIONS)}."
+        )
+    hidden, locked = (_controls(given.pop(name, "")) for name in ("hide", "lock"))
+    limits = _limits(
+        {name: given.pop(cap) for cap, name in CAPS.items() if cap in given}
+    )
+    view = {VIEW[n][0]: _viewed(n, given.pop(n)) for n in VIEW if n in given}
+    run = {name: given.pop(name) for name in RUN if name in given}
+    if given:
+        raise WorkbenchError(
+            f"Link: {', '.join(sorted(given))[:80]} means nothing to this page; "
+            "copy the link anew from a page, or see the README for what it may hold."
+        )
+    RunSettings().changed(limits, **run)
+    return Link(
+        **words, view=view, run=run, hidden=hidden, locked=locked, limits=limits
+    )
+
+
+def write_link(session: Session) -> str:
+    """Return the query string that shows this page again."""
+    settings, view = session.settings, session.view
+    told: dict[str, Any] = {"v": VERSION}
+    if session.preset:
+        told["preset"] = session.preset
+        usual = find_preset(session.preset).settings.within(session.limits)
+    else:
+        usual = RunSettings(data="")
+    told["weighting"] = session.weighting
+    for name, (key, _) in VIEW.items():
+        if view.get(key, USUAL[name]) != USUAL[name]:
+            told[name] = view[key]
+    for name in RUN:
+        value = getattr(settings, name)
+        if value != getattr(usual, name) and value != "folder":
+            told[name] = value
+    for name, names in (("hide", session.hidden), ("lock", session.locked)):
+        if names:
+            told[name] = ",".join(sorted(names))
+    for cap, name in CAPS.items():
+        if getattr(session.limits, name) != getattr(Limits(), name):
+            told[cap] = getattr(session.limits, name)[1]
+    return urlencode(told, safe=",")
+
+
+def _controls(text: str) -> frozenset[str]:
+    names = frozenset(name for name in text.split(",") if name)
+    if unknown := sorted(names - set(CONTROLS)):
+        raise WorkbenchError(
+            f"Link: there is no control {unknown[0][:40]!r} to hide or lock; choose "
+            f"from {', '.join(CONTROLS)}."
+        )
+    return names
+
+
+def _limits(caps: Mapping[str, str]) -> Limits:
+    limits = Limits()
+    for name, text in caps.items():
+        low, high = getattr(limits, name)
+        number = int(text) if text.isdecimal() and len(text) < 10 else -1
+        if not low <= number <= high:
+            raise WorkbenchError(
+                f"Link: max_{name} is {text[:40]!r}; give a whole number from {low} "
+                f"to {high}."
+            )
+        limits = replace(limits, **{name: (low, number)})
+    return limits
+
+
+def _viewed(name: str, text: str) -> int | str:
+    _, kind = VIEW[name]
+    if kind is int and text.isdecimal() and len(text) < 6:
+        return int(text)
+    if isinstance(kind, tuple) and text in kind:
+        return text
+    wanted = "a whole number from 0" if kind is int else f"one of {', '.join(kind)}"  # type: ignore[arg-type]
+    raise WorkbenchError(f"Link: {name} is {text[:40]!r}; it can be {wanted}.")

@@ -1,0 +1,169 @@
+"""Jobs in a process of their own: begun from here, or found running after a reload.
+
+The page's kernel stays small and quick, and whatever happens to it, the work goes on;
+whatever happens to the work, the page lives on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from workbench.control import Control
+from workbench.jobs import STEPS, Job, JobEvent, JobRecord
+from workbench.runfolder import RunFolder
+
+PATIENCE = 0.7  # seconds that measuring gets to stop by itself; it keeps nothing anyway
+PAUSE = 0.05
+START = 30.0  # seconds that a process found elsewhere may be silent at first
+MEMORY = (
+    "The work ended without a word: most likely this machine ran out of memory. "
+    "Choose fewer examples a class or a smaller network."
+)
+
+
+class WorkerProcess:
+    """A process that does jobs for one page, kept for the next one.
+
+    Args:
+        keep: Whether it stays when a job is done, with torch loaded and UMAP compiled:
+            some 900 MB. Without, each job has a process of its own.
+    """
+
+    def __init__(self, *, keep: bool = True) -> None:
+        self._keep, self._lock = keep, threading.Lock()
+        self._process: subprocess.Popen[str] | None = None
+
+    def warm_up(self) -> None:
+        """Let the process load what a run needs, if it is one that stays."""
+        if self._keep:
+            self._tell("warm")
+
+    def perform(
+        self, job: Job, report: Callable[[JobEvent], None], control: Control
+    ) -> JobRecord:
+        """Do a job there; the same as `workbench.jobs.perform`, which does it here."""
+        folder = RunFolder(Path(job.folder))
+        folder.write_job(job)
+        folder.touch("watched")
+        process = self._tell(str(folder.path.resolve()))
+        return follow(job, report, control, gone=lambda: process.poll() is not None)
+
+    def close(self) -> None:
+        """Let the process end, as soon as it has done what it is at."""
+        with self._lock:
+            self._dismiss()
+
+    def _tell(self, word: str) -> subprocess.Popen[str]:
+        with self._lock:
+            if self._process is not None and self._process.poll() is not None:
+                self._dismiss()
+            if self._process is None:
+                self._process = self._start()
+            process = self._process
+            assert process.stdin is not None
+            process.stdin.write(f"{word}\n")
+            process.stdin.flush()
+            if not self._keep:
+                self._dismiss()
+            return process
+
+    def _start(self) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "workbench.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env={"OMP_WAIT_POLICY": "PASSIVE", **os.environ},
+            start_new_session=True,  # so that it outlives the kernel
+        )
+
+    def _dismiss(self) -> None:
+        if self._process is not None and self._process.stdin is not None:
+            with contextlib.suppress(OSError):
+                self._process.stdin.close()
+        self._process = None
+
+
+def follow(
+    job: Job,
+    report: Callable[[JobEvent], None],
+    control: Control,
+    *,
+    gone: Callable[[], bool] | None = None,
+) -> JobRecord:
+    """Look on while a process does a job, hand on wishes, and return how it ended.
+
+    Args:
+        job: What is done, in which folder.
+        report: Called with all events, those before this call too.
+        control: What the page wishes; a cancel ends measuring by force if need be.
+        gone: Whether the process has ended; by default judged by its signs of life.
+    """
+    folder = RunFolder(Path(job.folder))
+    gone = gone or _silent(folder)
+    events, step, asked, stopped = folder.events(), 0, "go", 0.0
+    looked = 0.0
+    while True:
+        was_gone = gone()  # before the record is looked for: then it is there
+        for event in next(events):
+            report(event)
+            step = event.step
+        if (record := folder.record()) is not None:
+            return record
+        if was_gone:
+            return _lost(job, folder, control)
+        now = time.monotonic()
+        if now - looked > 1.0:
+            folder.touch("watched")
+            looked = now
+        wish = "end" if control.cancelled else "wait" if control.paused else "go"
+        if wish != asked:
+            folder.wish(wish)
+            asked, stopped = wish, now
+        stubborn = wish == "end" and now - stopped > PATIENCE
+        if stubborn and STEPS[job.work][step] == "measure":
+            _kill(folder)
+        time.sleep(PAUSE)
+
+
+def _silent(folder: RunFolder) -> Callable[[], bool]:
+    began = time.monotonic()
+
+    def silent() -> bool:
+        if folder.process is not None:
+            return False
+        return folder.age("alive") < float("inf") or time.monotonic() - began > START
+
+    return silent
+
+
+def _kill(folder: RunFolder) -> None:
+    """End the process at work in this folder."""
+    if (number := folder.process) is not None:
+        with contextlib.suppress(OSError):
+            os.kill(number, getattr(signal, "SIGKILL", signal.SIGTERM))
+
+
+def _lost(job: Job, folder: RunFolder, control: Control) -> JobRecord:
+    """Say how a job ended whose process is gone, and write it down."""
+    cancelled = control.cancelled
+    record = JobRecord(
+        job.number,
+        job.work,
+        "cancelled" if cancelled else "failed",
+        folder.files(),
+        {},
+        {},
+        "" if cancelled else MEMORY,
+    )
+    folder.end(record)
+    return record

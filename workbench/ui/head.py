@@ -1,0 +1,92 @@
+"""The head of the page: what is shown, the presets, and the menus."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from html import escape
+from typing import Any
+
+import ipywidgets as w
+
+from workbench.presets import PRESETS, find_preset
+from workbench.session import Session
+from workbench.ui.panels import button
+from workbench.ui.views.words import run_in_words
+
+LEAD = (
+    "Each dot is a gradient: how one image, under one possible label, pulls on the "
+    "network's weights. Press <b>Play</b> to average them, and watch whether the "
+    "averages point along the outliers of the spectrum."
+)
+OWN = "Your own…"
+
+
+class HeadPanel:
+    """Title, presets, menus, and one sentence on what is shown.
+
+    Args:
+        session: What is shown.
+        menus: Buttons that stand at the right.
+        own: Called when one wants to open something of one's own.
+    """
+
+    def __init__(
+        self, session: Session, menus: w.Widget, own: Callable[[], None]
+    ) -> None:
+        self._session, self._own = session, own
+        self.title, self.words = w.HTML(), w.HTML()
+        self.presets = w.Dropdown(
+            options=[*((p.title, p.name) for p in PRESETS), (OWN, "")],
+            description="Show",
+            tooltip="Networks that were measured before: each opens at once",
+        )
+        self.live = button(
+            session,
+            "Run this live",
+            "Train and measure this network here and now, with the same settings",
+            session.run,
+        )
+        self.presets.observe(self._chosen, names=["value"])
+        self.choosing = w.Box([self.presets, self.live])
+        self.choosing.add_class("wb-choosing")
+        bar = w.Box([self.choosing, menus])
+        bar.add_class("wb-bar")
+        self.widget = w.VBox([self.title, bar, self.words])
+        session.watch(self._refresh, "study", "preset", "source", "device")
+        session.watch(self._refresh_live, "state", "preset")
+
+    def _chosen(self, change: Mapping[str, Any]) -> None:
+        session = self._session
+        with session.guarded():
+            try:
+                if change["new"] == "":
+                    self._own()
+                elif change["new"] != session.preset:
+                    session.open_preset(change["new"])
+            finally:
+                self.presets.value = session.preset
+
+    def _refresh_live(self) -> None:
+        self.live.disabled = self._session.state != "idle"
+        self.live.layout.display = None if self._session.preset else "none"
+
+    def _refresh(self) -> None:
+        session = self._session
+        self.presets.value = session.preset
+        badge, about = "", ""
+        if session.study is not None:
+            kind, words = ("own", session.source or "your run")
+            if session.is_example:
+                kind, words = ("example", "example")
+            badge = f'<span class="wb-badge wb-badge-{kind}">{escape(words)}</span>'
+            about = run_in_words(session.study.run)
+        self.title.value = (
+            '<div class="wb-head"><h1>Three-level structure of the Hessian</h1>'
+            f'{badge}<span class="wb-badge" title="What this page computes on">'
+            f"{escape(session.device)}</span>"
+            f'<span class="wb-about">{escape(about)}</span></div>'
+        )
+        told = ""
+        if session.preset:
+            told = f"<p>{escape(find_preset(session.preset).sentence)}</p>"
+        self.words.value = f'<div class="wb-lead">{told}<p>{LEAD}</p></div>'

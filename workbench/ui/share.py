@@ -1,0 +1,74 @@
+"""Share: the link to this page. Code: the Python that makes what it shows."""
+
+from __future__ import annotations
+
+from html import escape
+
+import ipywidgets as w
+
+from workbench.link import write_link
+from workbench.recipe import recipe
+from workbench.session import Session
+
+
+class SharePanel:
+    """The link that shows this page again; ``page.js`` completes and copies it."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self.link = w.HTML()
+        self.widget = w.VBox([self.link])
+        self.widget.add_class("wb-menu")
+        watched = ("view", "preset", "weighting", "settings", "limits", "locked")
+        session.watch(self._refresh, *watched)
+
+    def _refresh(self) -> None:
+        query = escape(write_link(self._session), quote=True)
+        own = "" if self._session.preset or self._session.study is None else OWN
+        field = f'<input readonly aria-label="Link to this page" value="?{query}">'
+        self.link.value = (
+            "<h2>A link to this page, as it is now</h2>"
+            f'<div class="wb-copied wb-line">{field}{_copy("link")}</div>'
+            f'<p class="wb-muted">{own}{TEACH}</p>'
+        )
+
+
+OWN = (
+    "A run of your own is not in the link: it carries its settings, and one press on "
+    "Train makes it again. "
+)
+TEACH = (
+    "For a class: add <code>&amp;hide=training,open</code>, "
+    "<code>&amp;lock=epochs,lr</code>, <code>&amp;max_epochs=20</code> or "
+    "<code>&amp;max_per_class=50</code>."
+)
+
+
+class CodePanel:
+    """The code that makes the study that is shown."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self.code = w.HTML()
+        self.widget = w.VBox([self.code])
+        self.widget.add_class("wb-menu")
+        session.watch(self._refresh, "study")
+
+    def _refresh(self) -> None:
+        study = self._session.study
+        code = "" if study is None else recipe(study)
+        self.code.value = (
+            "<h2>The code that makes this</h2>"
+            f'<div class="wb-copied"><pre tabindex="0">{escape(code)}</pre>'
+            f"{_copy('code')}</div>"
+            '<p class="wb-muted">It runs as pasted where hessian-workbench is '
+            "installed, and gives the same numbers on the same kind of machine.</p>"
+        )
+
+
+def _copy(what: str) -> str:
+    """A button that ``page.js`` makes work, and what it answers."""
+    return (
+        f'<button type="button" class="jupyter-button wb-copy">Copy {what}</button>'
+        '<span role="status"></span>'
+    )
