@@ -12,9 +12,8 @@ from torch import Tensor
 
 from tests.benchmarks import peers
 from tests.benchmarks.problems import Problem, large, small
-from workbench.curvature.deltas import averages, cross_class_means
+from workbench.curvature.means import ClassMeans, Level, class_means
 from workbench.curvature.operators import operators
-from workbench.curvature.risk import EmpiricalRisk, empirical_risk
 from workbench.linalg.lanczos import EigenPairs, top_eigenpairs
 from workbench.linalg.operator import LinearOperator
 
@@ -130,8 +129,7 @@ def leading_g(problem: Problem, num_pairs: int) -> Row:
     """Ten eigenpairs of G, ours from the class means, theirs by SciPy's eigsh."""
 
     def ours() -> EigenPairs:
-        risk = _risk(problem)
-        start = averages(cross_class_means(risk), "icml").classes.T
+        start = _found(_means(problem, "c").classes).T
         g = _operators(problem)["G"]
         return top_eigenpairs(g, num_pairs, tol=TOL, start=start)
 
@@ -165,8 +163,7 @@ def leading_hess(problem: Problem, num_pairs: int, max_iter: int) -> Row:
     """Ten eigenpairs of Hess; PyHessian's power iteration by its own defaults."""
 
     def ours() -> EigenPairs:
-        risk = _risk(problem)
-        start = averages(cross_class_means(risk), "icml").classes.T
+        start = _found(_means(problem, "c").classes).T
         hess = _operators(problem)["Hess"]
         return top_eigenpairs(hess, num_pairs, tol=TOL, start=start)
 
@@ -197,8 +194,7 @@ def class_means_row(problem: Problem) -> Row:
     others = ~torch.eye(10, dtype=torch.bool, device=problem.inputs.device)
 
     def ours() -> Tensor:
-        risk = _risk(problem)
-        return averages(cross_class_means(risk), "icml").classes
+        return _found(_means(problem, "c").classes)
 
     def theirs() -> Tensor:
         return (peers.pair_by_pair(problem) * others[..., None]).sum(1) / 9
@@ -218,7 +214,7 @@ def cross_means_row(problem: Problem) -> Row:
     """The C^2 means delta_{c,c'}."""
 
     def ours() -> Tensor:
-        return cross_class_means(_risk(problem)).plain
+        return _found(_means(problem, "ck").cross)
 
     return Row(
         key="cross",
@@ -238,9 +234,14 @@ def _operators(problem: Problem) -> dict[str, LinearOperator]:
     return operators(problem.model, problem.batches, device=problem.inputs.device.type)
 
 
-def _risk(problem: Problem) -> EmpiricalRisk:
+def _means(problem: Problem, level: Level) -> ClassMeans:
     device = problem.inputs.device.type
-    return empirical_risk(problem.model, problem.batches, device=device)
+    return class_means(problem.model, problem.batches, level=level, device=device)
+
+
+def _found(means: Tensor | None) -> Tensor:
+    assert means is not None
+    return means
 
 
 def eigsh(operator: Any, num_pairs: int) -> Tensor:
