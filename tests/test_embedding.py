@@ -7,8 +7,9 @@ import pytest
 from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
-from workbench.embedding import METHODS, METRICS, align, distances, embed
+from workbench.embedding import METHODS, METRICS, distances, embed
 from workbench.errors import WorkbenchError
+from workbench.plane import align
 
 Array = NDArray[np.float64]
 

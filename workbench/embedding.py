@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workbench.errors import WorkbenchError
+from workbench.plane import align
 
 METHODS = ("umap", "tsne", "pca")
 METRICS = ("cosine", "euclidean")
@@ -82,37 +83,6 @@ def check_names(method: str, metric: str) -> None:
         raise WorkbenchError(
             f"embed: there is no metric {metric!r}; choose one of {', '.join(METRICS)}."
         )
-
-
-def align(points: Matrix, to: Matrix) -> Matrix:
-    r"""Lay points upon others: same middle and spread, turned and mirrored to fit.
-
-    .. math:: \min_{R^T R = I} \sum_i \|s R (x_i - \bar x) - (y_i - \bar y)\|^2,
-              \quad s = \sqrt{\sum \|y_i - \bar y\|^2 / \sum \|x_i - \bar x\|^2}
-
-    Distances keep their ratios, so the picture says what it said. The best s would
-    shrink points that have little to do with the others. Points that all lie in one
-    place stay there, at the mean of the others.
-
-    Args:
-        points: What is moved, (n, 2).
-        to: Where the same things lay, row by row, (n, 2).
-
-    Reference:
-        Schoenemann and Carroll (1970), Psychometrika 35.
-
-    Example:
-        >>> square = np.array([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
-        >>> turned = 3 * square @ np.array([[0.0, -1.0], [1.0, 0.0]]) + 7
-        >>> bool(np.allclose(align(turned, square), square))
-        True
-    """
-    centred, wanted = points - points.mean(0), to - to.mean(0)
-    size = (centred**2).sum()
-    if size == 0:
-        return np.broadcast_to(to.mean(0), to.shape).copy()
-    left, _, right = np.linalg.svd(centred.T @ wanted)
-    return np.sqrt((wanted**2).sum() / size) * centred @ (left @ right) + to.mean(0)
 
 
 def distances(gram: Matrix, metric: str) -> Matrix:

@@ -28,8 +28,9 @@ class Pair:
 
     def __init__(self, browser: Browser, folder: Path, study: Any, **page: Any) -> None:
         file = folder / "pair.html"
+        view = study if isinstance(study, LinkedView) else LinkedView(study)
         html = file_html(
-            LinkedView(study).layout,
+            view.layout,
             Resources(mode="inline"),
             suppress_callback_warning=True,
         )

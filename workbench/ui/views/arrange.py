@@ -12,6 +12,7 @@ from bokeh.models import Column, Div, InlineStyleSheet, LayoutDOM, Row, UIElemen
 from workbench.study import Levels, Study
 from workbench.ui.theme import FONT, MARKERS, Theme, class_style, variables
 from workbench.ui.views.bar import BarView
+from workbench.ui.views.compare import CompareView
 from workbench.ui.views.controls import Controls
 from workbench.ui.views.embedding import EmbeddingView, describe_embedding
 from workbench.ui.views.film import FilmView
@@ -33,6 +34,7 @@ def arrange(
     stepper: StepperView,
     controls: Controls,
     film: FilmView,
+    compare: CompareView | None,
     bar: BarView,
 ) -> LayoutDOM:
     """Lay the views out, in the look of ``linked.css``."""
@@ -50,6 +52,7 @@ def arrange(
             _row("wb-buttons", _text("wb-label", "speed"), stepper.speed),
         ),
         *([_film(film)] if study.moments else []),
+        *([_pinned(compare)] if compare else []),
         _row(
             "wb-pair",
             _column(
@@ -85,6 +88,7 @@ def arrange(
                 controls.note,
             ),
         ),
+        *([compare.row] if compare else []),
         _row(
             "wb-pair",
             _column(
@@ -127,6 +131,15 @@ def _film(film: FilmView) -> LayoutDOM:
         film.roll,
         _column("wb-track", film.rail, film.stops),
         film.when,
+    )
+
+
+def _pinned(compare: CompareView) -> LayoutDOM:
+    """What is pinned, and where it is drawn."""
+    return _row(
+        "wb-heads",
+        compare.note,
+        _row("wb-buttons", _text("wb-label", "pinned:"), compare.mode),
     )
 
 

@@ -95,41 +95,17 @@ def build_film(
 def content(
     moment: Study, levels: Levels, theme: Theme, spectrum: SpectrumView
 ) -> dict[str, Any]:
-    """The spectra of another study, in the rows and on the log axis of this one's.
+    """The spectra of a moment, in the rows and on the log axis of the study's.
 
     Returns:
         ``eigenvalues``: operator -> columns, NaN where there is none to stand there;
-        ``parts``: role -> eigenvalues; ``curves``: ``"G/log"`` -> ``spans``, the ends
-        of its grid a side, and ``y``, ``low``, ``high``; ``frames``: as those of
-        `SpectrumView`.
+        ``parts``: role -> eigenvalues; ``curves`` and ``frames``: see `densities`.
     """
     eigenvalues = {
         name: _rows(moment, levels, name, np.asarray(source.data["value"]))
         for name, source in spectrum.eigenvalues.items()
     }
-    orange = [
-        p.eigenvalues for p in parts_of(moment, levels, theme) if p.role == "class"
-    ]
-    curves: dict[str, Any] = {}
-    frames: dict[str, Frame] = {}
-    for scale in SCALES:
-        for name in spectrum.eigenvalues:
-            key = f"{name}/{scale}"
-            if name not in moment.spectra:
-                curves[key] = {"spans": [], "y": [], "low": [], "high": []}
-                frames[key] = dict(spectrum.frames[key])
-                continue
-            found = moment.spectra[name]
-            values = np.concatenate([eigenvalues[name]["value"], *orange])
-            values = values[np.isfinite(values)]
-            curve, frame = draw_curve(
-                density_sides(found), scale, spectrum.floor, values, found
-            )
-            curves[key] = _packed(curve.data)
-            frames[key] = spectrum.frames[key] | frame
-        frames[f"{ALL}/{scale}"] = spectrum.frames[f"{ALL}/{scale}"] | joined(
-            [frames[f"{name}/{scale}"] for name in spectrum.eigenvalues]
-        )
+    values = {name: columns["value"] for name, columns in eigenvalues.items()}
     parts = {part.role: part.eigenvalues for part in parts_of(moment, levels, theme)}
     return {
         "eigenvalues": eigenvalues,
@@ -137,9 +113,46 @@ def content(
             role: _filled(parts.get(role, np.empty(0)), len(source.data["value"]))
             for role, source in spectrum.parts.items()
         },
-        "curves": curves,
-        "frames": frames,
+        **densities(moment, values, parts.get("class", np.empty(0)), spectrum),
     }
+
+
+def densities(
+    other: Study, values: dict[str, Array], orange: Array, spectrum: SpectrumView
+) -> dict[str, Any]:
+    """The densities of another study on the log axis of the one that is drawn.
+
+    Args:
+        other: Whose they are.
+        values: Operator -> eigenvalues that its frame has to hold.
+        orange: Eigenvalues of the class part, likewise.
+        spectrum: How the study itself is drawn.
+
+    Returns:
+        ``curves``: ``"G/log"`` -> ``spans``, the ends of its grid a side, and ``y``,
+        ``low``, ``high``; ``frames``: as those of `SpectrumView`.
+    """
+    curves: dict[str, Any] = {}
+    frames: dict[str, Frame] = {}
+    for scale in SCALES:
+        for name in spectrum.eigenvalues:
+            key = f"{name}/{scale}"
+            if name not in other.spectra:
+                curves[key] = {"spans": [], "y": [], "low": [], "high": []}
+                frames[key] = dict(spectrum.frames[key])
+                continue
+            found = other.spectra[name]
+            held = np.concatenate([values[name], orange])
+            held = held[np.isfinite(held)]
+            curve, frame = draw_curve(
+                density_sides(found), scale, spectrum.floor, held, found
+            )
+            curves[key] = _packed(curve.data)
+            frames[key] = spectrum.frames[key] | frame
+        frames[f"{ALL}/{scale}"] = spectrum.frames[f"{ALL}/{scale}"] | joined(
+            [frames[f"{name}/{scale}"] for name in spectrum.eigenvalues]
+        )
+    return {"curves": curves, "frames": frames}
 
 
 def _rows(moment: Study, levels: Levels, name: str, own: Array) -> dict[str, Array]:

@@ -38,6 +38,7 @@ from workbench.ui.theme import (
 )
 from workbench.ui.views.arrange import arrange, asset
 from workbench.ui.views.bar import PICTURES, THEME_NAMES, TYPES, build_bar
+from workbench.ui.views.compare import GHOST_TOP, MODES, build_compare
 from workbench.ui.views.controls import (
     KNOCKOUTS,
     SCALES,
@@ -69,6 +70,7 @@ SCRIPTS = (
     "marks",
     "film",
     "spectrum",
+    "compare",
     "table",
     "controls",
     "look",
@@ -77,6 +79,16 @@ SCRIPTS = (
     "pair",
 )
 STATE = tuple(sorted(LinkState.properties() - Model.properties()))
+LASTING = ("operator", "scale", "parts", "speed", "theme", "compare")  # of any study
+KEPT = (  # of the same one, drawn anew
+    *LASTING,
+    "selected_class",
+    "selected_outlier",
+    "level",
+    "num_outliers",
+    "knockout",
+    "moment",
+)
 
 
 class LinkedView:
@@ -108,6 +120,7 @@ class LinkedView:
             sizing_mode="stretch_width", name="linked", margin=0, syncable=False
         )
         self.study: Study | None = None
+        self.pinned: Study | None = None
         self.weighting = ""
         self.state = LinkState(name="state", theme=theme)
         self.show(study, weighting=weighting)
@@ -127,24 +140,47 @@ class LinkedView:
                 f"show: this study was not measured with weighting {chosen!r}; "
                 f"it holds {', '.join(study.levels)}."
             )
-        if study is self.study and chosen == self.weighting:
-            return
+        if study is not self.study or chosen != self.weighting:
+            self._draw(study, chosen, self.pinned, LASTING)
+
+    def compare(self, other: Study | None, *, mode: str | None = None) -> None:
+        """Pin another study, or unpin it; what is selected and shown stays.
+
+        Args:
+            other: What is drawn along, on the same axes and with the same selection;
+                None for nothing. Where it has another number of classes, its spectra
+                only.
+            mode: ``"ghost"``, behind, or ``"beside"``; by default as it was.
+
+        Raises:
+            WorkbenchError: If there is no such mode.
+        """
+        mode = mode or self.state.compare
+        if mode not in MODES:
+            raise WorkbenchError(f"compare: {mode!r} is none of {', '.join(MODES)}.")
+        assert self.study is not None
+        if other is not self.pinned:
+            self._draw(self.study, self.weighting, other, KEPT)
+        self.state.compare = mode
+
+    def _draw(
+        self, study: Study, weighting: str, pinned: Study | None, kept: Sequence[str]
+    ) -> None:
+        """Replace what is in the layout; these properties of the state stay."""
         old, state = self.state, LinkState(name="state")
-        pair = build_pair(study, study.levels[chosen], self._theme, state, self._files)
+        levels = study.levels[weighting]
+        pair = build_pair(study, levels, self._theme, state, self._files, pinned)
         for name in STATE:
             state.on_change(name, self._changed)
-        self.study, self.weighting, self.state = study, chosen, state
+        self.study, self.weighting, self.state = study, weighting, state
+        self.pinned = pinned
         self.layout.children = [pair]
         # Set after the pair is in the page: a change is what the browser acts upon.
         operators = [*study.spectra, ALL] if len(study.spectra) > 1 else ["G"]
-        operator = old.operator if old.operator in operators else "G"
-        state.update(
-            operator=operator,
-            scale=old.scale,
-            parts=old.parts,
-            speed=old.speed,
-            theme=old.theme,
-        )
+        values = {name: getattr(old, name) for name in kept}
+        if values["operator"] not in operators:
+            values["operator"] = "G"
+        state.update(**values)
 
     def observe(self, callback: Callable[[LinkState], None]) -> None:
         """Call back with the state after each change, made here or in the browser.
@@ -164,15 +200,23 @@ def build_pair(
     theme: Theme,
     state: LinkState,
     files: Sequence[str] = (),
+    pinned: Study | None = None,
 ) -> LayoutDOM:
     """Build all views of a study and tie them together in the browser."""
     embedding = build_embedding(study, theme)
-    spectrum = build_spectrum(study, levels, theme)
+    spectrum = build_spectrum(study, levels, theme, pinned)
+    compare = None
+    if pinned is not None:
+        compare = build_compare(
+            study, pinned, levels.weighting, theme, embedding, spectrum
+        )
     overlap = build_overlap(study, levels, theme)
     stepper = build_stepper(study, levels)
     parts = parts_of(study, levels, theme)
     controls = build_controls(study, overlap.num_rows, parts)
     film = build_film(study, levels, theme, spectrum)
+    if compare is not None:
+        compare.widen(film)
     bar = build_bar(files)
     layout = arrange(
         study,
@@ -184,6 +228,7 @@ def build_pair(
         stepper=stepper,
         controls=controls,
         film=film,
+        compare=compare,
         bar=bar,
     )
     views = {
@@ -193,6 +238,7 @@ def build_pair(
         "stepper": stepper,
         "controls": controls,
         "film": film,
+        **({} if compare is None else {"compare": compare}),
         "bar": bar,
     }
     act = CustomJS(
@@ -269,6 +315,8 @@ def _told(study: Study, levels: Levels, theme: Theme) -> dict[str, Any]:
         "knockouts": list(KNOCKOUTS),
         "markers": dict(MARKERS),
         "stickTop": STICK_TOP,
+        "ghostTop": GHOST_TOP,
+        "compareModes": list(MODES),
     }
 
 

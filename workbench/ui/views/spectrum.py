@@ -74,10 +74,17 @@ class SpectrumView:
     floor: int  # the log axis starts at 10^floor on either side
 
 
-def build_spectrum(study: Study, levels: Levels, theme: Theme) -> SpectrumView:
-    """Prepare each operator on each scale, and draw G on the linear one."""
+def build_spectrum(
+    study: Study, levels: Levels, theme: Theme, pinned: Study | None = None
+) -> SpectrumView:
+    """Prepare each operator on each scale, and draw G on the linear one.
+
+    The log axis reaches down to the smallest eigenvalue of every moment, and of a
+    study that is pinned beside.
+    """
+    others = _others([*study.moments, *([pinned] if pinned else [])])
     names = [name for name in OPERATORS if name in study.spectra]
-    eigenvalues = {name: _leading(study, levels, name) for name in names}
+    eigenvalues = {name: leading(study, levels, name) for name in names}
     parts = parts_of(study, levels, theme)
     orange = np.concatenate([p.eigenvalues for p in parts if p.role == "class"])
     densities = {name: density_sides(study.spectra[name]) for name in names}
@@ -86,8 +93,8 @@ def build_spectrum(study: Study, levels: Levels, theme: Theme) -> SpectrumView:
         for name in names
     }
     floor = log_floor(
-        [*densities.values(), *map(density_sides, _others(study.moments))],
-        [*values.values(), *(s.eigenvalues for s in _others(study.moments))],
+        [*densities.values(), *map(density_sides, others)],
+        [*values.values(), *(spectrum.eigenvalues for spectrum in others)],
     )
     curves, frames = {}, {}
     for scale in ("linear", "log"):
@@ -214,7 +221,7 @@ def num_leading(study: Study) -> int:
     return min(wanted, len(study.spectra["G"].eigenvalues))
 
 
-def _leading(study: Study, levels: Levels, name: str) -> ColumnDataSource:
+def leading(study: Study, levels: Levels, name: str) -> ColumnDataSource:
     """Leading eigenvalues of an operator at both ends; for G, its knock-outs too."""
     spectrum = study.spectra[name]
     values = spectrum.eigenvalues

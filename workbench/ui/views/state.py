@@ -31,6 +31,7 @@ class LinkState(DataModel):
     )
     moment = Int(default=-1, help="Moment of the film, by index; -1: the last epoch.")
     rolling = Bool(default=False, help="Whether the film goes on by itself.")
+    compare = String(default="ghost", help="Where a pinned study is: ghost, beside.")
     theme = String(default="auto", help="auto: as the host; else the name of a theme.")
     wanted = String(default="", help="File that is asked of Python; empty: none.")
     parcel = Dict(

@@ -21,6 +21,7 @@ LABELS: Mapping[str, str] = {
     "speed": "Speed",
     "position": "Averages taken so far, from none to three",
     "theme": "Theme",
+    "compare": "Where the pinned study is drawn",
     "stops": "Epoch of the training",
     "rail": "Training, from its first epoch to its last",
     "count": "How many eigenvalues of G count as outliers",
@@ -62,6 +63,10 @@ def build_titles(study: Study, parts: tuple[Part, ...]) -> dict[str, str | list[
         "back": "Undo the last average (←)",
         "play": "Take the three averages one after the other (space)",
         "step": "Take the next average (→)",
+        "compare": [
+            "As dashed outlines behind this study",
+            "As a pair of pictures of its own, on the same axes",
+        ],
         "roll": "Watch the training: points and eigenvalues travel from epoch to epoch",
         "clear": "Select nothing (Escape)",
         "theme": [

@@ -182,6 +182,7 @@ class Film {
     for (const [role, {data}] of Object.entries(spectrum.parts)) {
       const [a, b] = [from.parts[role], to.parts[role]]
       data.value = t === 0 ? a : Float64Array.from(a, (value, j) => between(value, b[j], t))
+      data.told = Array.from(data.value, (value) => rounded(value, 3))
     }
     for (const [key, source] of Object.entries(spectrum.curves)) {
       const seen = key.endsWith(scale) && (operator === "all" || key.startsWith(`${operator}/`))
@@ -204,6 +205,7 @@ class Film {
     view.drawSticks()
     view.drawParts()
     view.drawCut(true)
+    this.pair.parts.compare.drawSpectrum()
   }
 
   // ---- what it says ----------------------------------------------------------------

@@ -10,7 +10,7 @@
 // for ("station 2" asks `station`, index 2), `render(changed)` draws what hangs on the
 // properties of the state whose names are in `changed`.
 
-const PARTS = {stepper: Stepper, film: Film, marks: Marks, spectrum: Spectrum, table: Table,
+const PARTS = {stepper: Stepper, film: Film, marks: Marks, spectrum: Spectrum, compare: Compare, table: Table,
   controls: Controls, look: Look, bar: Bar, tour: Tour}
 
 class LinkedPair {
@@ -35,6 +35,8 @@ class LinkedPair {
   // The pictures are on the page now.
   appear() {
     this.parts.look.apply()
+    this.parts.compare.appear()
+    this.render() // what the state was before there was anything to draw
     this.dress()
   }
 
