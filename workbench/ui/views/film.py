@@ -20,6 +20,7 @@ from workbench.ui.views.axis import Frame, density_sides, draw_curve, joined
 from workbench.ui.views.controls import describe_rule
 from workbench.ui.views.parts import parts_of
 from workbench.ui.views.spectrum import ALL, SpectrumView, describe_spectrum
+from workbench.ui.views.stepper import describe_levels
 from workbench.ui.views.words import count, number, percent
 
 Array = NDArray[np.float64]
@@ -247,6 +248,7 @@ def _told(moment: Study, levels: Levels, spectrum: SpectrumView) -> dict[str, An
         },
         "overlap": np.nan_to_num(levels.class_overlap[:rows]).tolist(),
         "span": np.nan_to_num(levels.overlap[:rows]).tolist(),
+        "sentences": describe_levels(moment, levels),
         "kept": np.clip(np.nan_to_num(levels.kept), 0, 1).tolist(),
         "chips": [number(v) for v in moment.spectra["G"].eigenvalues[:rows]],
     }

@@ -42,7 +42,7 @@ class StepperView:
 
 def build_stepper(study: Study, levels: Levels) -> StepperView:
     """Make the stations with formula, count and share, and the controls."""
-    sentences = _sentences(study, levels)
+    sentences = describe_levels(study, levels)
     C = study.num_classes
     kept = tuple(np.clip(np.nan_to_num(levels.kept), 0, 1).tolist())
     return StepperView(
@@ -186,7 +186,7 @@ def _op(name: str, below: str) -> str:
     return f'<span class="wb-op">{name}</span><sub>{below}</sub>'
 
 
-def _sentences(study: Study, levels: Levels) -> tuple[str, ...]:
+def describe_levels(study: Study, levels: Levels) -> tuple[str, ...]:
     """One sentence a level, with the numbers of this study."""
     C, total, kept = study.num_classes, study.embedding.num_total, levels.kept
     left_out = ""

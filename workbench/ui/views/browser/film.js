@@ -238,7 +238,7 @@ class Film {
     for (const name of ["automatic", "rule", "notes"]) pair.told[name] = text[name]
     pair.told.overlap = pair.told.overlap.map((row, j) => text.overlap[j] ?? row.map(() => 0))
     this.settleTable(text)
-    this.settleStations(text.kept)
+    this.settleStations(text)
     const {outliers} = pair.models.controls
     outliers.labels = outliers.labels.map((label, j) =>
       (label.includes("λ") ? `${j + 1}   λ ${text.chips[j] ?? "–"}` : label))
@@ -261,9 +261,11 @@ class Film {
     this.pair.parts.table.drawEdge()
   }
 
-  settleStations(kept) {
+  settleStations({kept, sentences}) {
     const {stepper} = this.pair.models
+    stepper.sentences = sentences
     stepper.kept = kept
+    this.pair.parts.stepper.drawStations()
     this.pair.parts.stepper.drawCurve()
     stepper.stations.forEach((station, level) => {
       const root = Bokeh.index.find_one(station)?.shadow_el
