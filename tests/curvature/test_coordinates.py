@@ -19,7 +19,7 @@ from workbench.curvature.coordinates import (
     trace_gauss_newton,
 )
 from workbench.curvature.deltas import averages
-from workbench.curvature.gram import gram
+from workbench.curvature.gram import risk_gram
 from workbench.curvature.hierarchy import (
     class_overlap,
     hierarchy,
@@ -35,7 +35,7 @@ from workbench.linalg.operator import Dense
 
 
 def dual(case: Solved) -> Coordinates:
-    return dual_coordinates(gram(case.risk))
+    return dual_coordinates(risk_gram(case.risk))
 
 
 def matrix(place: Coordinates) -> torch.Tensor:
@@ -170,7 +170,7 @@ def test_a_network_that_is_sure_of_everything_gets_a_sentence() -> None:
 def test_gradients_that_overflow_get_a_sentence() -> None:
     found = CASES["unequal"]()
     risk = empirical_risk(found.model, found.data)
-    dual = gram(risk)
+    dual = risk_gram(risk)
     broken = replace(dual, matrix=torch.full_like(dual.matrix, torch.nan))
     with pytest.raises(WorkbenchError, match="NaN or infinite"):
         dual_coordinates(broken)

@@ -10,9 +10,8 @@ from tests.cases import CASES
 from tests.curvature.conftest import Solved
 from tests.oracles import apart
 from workbench.curvature import products
-from workbench.curvature.deltas import averages
-from workbench.curvature.gram import gram
-from workbench.curvature.products import dual_products, union_gram
+from workbench.curvature.gram import risk_gram
+from workbench.curvature.products import union_gram
 from workbench.curvature.risk import empirical_risk
 
 
@@ -45,9 +44,8 @@ def test_the_union_by_layers_is_that_of_explicit_vectors(
 def test_the_union_from_the_dual_is_that_of_explicit_vectors(
     case: Solved, weighting: str
 ) -> None:
-    three = averages(case.means, weighting)
     vectors = explicit(case, CHOSEN, weighting)
-    found = dual_products(gram(case.risk), CHOSEN, three)
+    found = risk_gram(case.risk).products(CHOSEN, weighting)
     assert apart(found, vectors @ vectors.T) < 1e-9
 
 

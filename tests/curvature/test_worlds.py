@@ -17,7 +17,7 @@ from workbench.curvature.coordinates import (
     trace_gauss_newton,
 )
 from workbench.curvature.deltas import cross_class_means
-from workbench.curvature.gram import gram
+from workbench.curvature.gram import risk_gram
 from workbench.curvature.operators import KINDS, Curvature
 from workbench.curvature.risk import empirical_risk
 from workbench.distributed import ALONE, World
@@ -42,7 +42,7 @@ def found(name: str, world: World) -> dict[str, Tensor]:
         **{kind: Curvature(risk, kind).matmat(vectors) for kind in KINDS},
         "dense": dense_gauss_newton(risk).matrix,
         "trace": torch.tensor(trace_gauss_newton(risk)),
-        "gram": gram(risk).matrix,
+        "gram": risk_gram(risk).matrix,
         "plain": means.plain,
         "weighted": means.weighted,
         "mass": means.mass,

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from workbench.curvature.deltas import CrossClassMeans, cross_class_means
-from workbench.curvature.gram import TILE, Gram, gram, mean_coefficients, reflection
+from workbench.curvature.dual import Gram, mean_coefficients
+from workbench.curvature.gram import TILE, risk_gram
 from workbench.curvature.jacobian import gradient_rows, layer_gradients
 from workbench.curvature.risk import EmpiricalRisk, evaluating
 from workbench.curvature.softmax import hessian_root
@@ -26,7 +27,7 @@ class Coordinates:
     means: CrossClassMeans
     trace: float  # of G, exact
     gram: Gram | None  # where d is the number of gradients
-    root: Tensor | None  # likewise: L with L L^T the reduced Gram matrix
+    root: Tensor | None  # likewise: L with L L^T the Gram matrix
     method: str  # in words
 
 
@@ -43,7 +44,7 @@ def coordinates(
     """
     n = risk.num_examples * (risk.num_classes - 1)
     if n < risk.dim and n <= exact_limit:
-        return dual_coordinates(gram(risk, report))
+        return dual_coordinates(risk_gram(risk, report))
     if risk.dim <= exact_limit:
         dense = dense_gauss_newton(risk, lambda share: report(0.7 * share))
         means = cross_class_means(risk, lambda share: report(0.7 + 0.3 * share))
@@ -149,11 +150,11 @@ def trace_gauss_newton(
 def dual_coordinates(dual: Gram) -> Coordinates:
     r"""G and the class means in coordinates where inner products are those of R^P.
 
-    With K the reduced Gram matrix, ``K + s I = L L^T`` for an s at the level of
-    rounding, taken off again; the reduced gradients become the columns of ``L^T``, and
+    With K the Gram matrix, ``K + s I = L L^T`` for an s at the level of
+    rounding, taken off again; the gradients become the columns of ``L^T``, and
     G becomes ``(L^T L - s I) / N``. Costs about ``2 n^3`` products.
     """
-    matrix = dual.reduced()
+    matrix = dual.matrix
     num_examples, n = len(dual.probs), len(matrix)
     _check_trace(float(matrix.trace()) / num_examples)
     shift = 1e-15 * float(matrix.abs().sum(1).max())  # relative to a bound of lambda_1
@@ -165,13 +166,11 @@ def dual_coordinates(dual: Gram) -> Coordinates:
         shift *= 10
     g = (lower.T @ lower - shift * eye) / num_examples
     plain, weighted, mass = mean_coefficients(dual.probs, dual.labels)
-    turned = reflection(dual.probs)
 
     def place(coefficients: Tensor) -> Tensor:
-        """Coefficients over the delta, (N, C, C, C), in the new coordinates."""
+        """Combinations of the delta, (N, C, C, C), in the new coordinates."""
         num_classes = coefficients.shape[1]
-        flat = torch.einsum("ikj,ikcl->ijcl", turned, coefficients)
-        found = lower.T @ flat.reshape(n, -1)
+        found = lower.T @ dual.combine(coefficients.flatten(2))
         return found.T.reshape(num_classes, num_classes, n)
 
     counts = dual.labels.bincount(minlength=dual.probs.shape[1]).double()

@@ -2,78 +2,93 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from workbench.control import Control, Progress, ProgressCallback
+from workbench.curvature.dual import Gram
 from workbench.curvature.jacobian import (
     LayerGradients,
     layer_gradients,
     layer_groups,
 )
-from workbench.curvature.risk import EmpiricalRisk
-from workbench.curvature.softmax import (
-    delta_cotangents,
-)
+from workbench.curvature.risk import EmpiricalRisk, empirical_risk
+from workbench.curvature.softmax import hessian_root
+from workbench.curvature.subset import choose_classes
+from workbench.errors import WorkbenchError
+from workbench.memory import device_memory, total_memory
 
 CACHE_BYTES = 2**31  # what the factors of one group of layers may take
 TILE = 2**25  # entries of a temporary
-TINY = 1e-300  # no division by a probability that underflowed
+BLOCK = 2048  # rows of a tile of the matrix
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Gram:
-    r"""Inner products of all the gradients delta, and what turns them into G.
+def gram(
+    model: nn.Module,
+    data: Any,
+    *,
+    classes: Sequence[int] | None = None,
+    batch_size: int | None = None,
+    device: str | torch.device | None = "auto",
+    progress: ProgressCallback | None = None,
+    control: Control | None = None,
+) -> Gram:
+    r"""Inner products of the gradients of a network over all of the data.
 
-    ``matrix[(i, k), (j, l)] = <delta_{i,k}, delta_{j,l}>``; ``matrix / N`` has the
-    nonzero eigenvalues of G, and N zeros more than it needs: the C gradients of an
-    example are dependent, ``sum_k sqrt(p_k) delta_{i,k} = 0``.
+    The dual of G: its spectrum, that of each part and knock-out, the overlaps and all
+    distances are methods of the result and take no further pass. Stores n^2 float64
+    numbers, n = N (C - 1).
+
+    Args:
+        model: The network, (B, ...) inputs to (B, C) logits. Used in eval mode and left
+            in the mode it was in; moved to the device.
+        data: A `Dataset`, a pair of tensors ``(inputs, labels)``, or a re-iterable of
+            such pairs.
+        classes: Look only at these classes and their logits, as `choose_classes`.
+        batch_size: Examples a batch; None takes what fits.
+        device: ``"auto"`` is a CUDA device, else where the model is.
+        progress: Called with `Progress` events.
+        control: Pauses and cancels.
+
+    Raises:
+        WorkbenchError: If the matrix does not fit the memory, or as `empirical_risk`.
     """
+    if classes is not None:
+        model, data = choose_classes(model, data, classes)
+    risk = empirical_risk(
+        model, data, batch_size=batch_size, device=device, control=control
+    )
+    n = risk.num_examples * (risk.num_classes - 1)
+    there = total_memory() if risk.device.type == "cpu" else device_memory(risk.device)
+    if 8 * n**2 > 0.7 * there:
+        fits = int((0.7 * there / 8) ** 0.5) // (risk.num_classes - 1)
+        raise WorkbenchError(
+            f"gram: {n:,} gradients have {8 * n**2 / 2**30:.0f} GB of inner products "
+            f"and {risk.device.type} has {there / 2**30:.0f}; take at most {fits:,} "
+            "examples, or fewer classes."
+        )
 
-    matrix: Tensor  # (N C, N C) float64
-    probs: Tensor  # (N, C) float64
-    labels: Tensor  # (N,)
+    def report(share: float) -> None:
+        if progress is not None:
+            progress(Progress("Multiplying the gradients", share))
 
-    def reduced(self) -> Tensor:
-        """The same for an orthonormal combination of C - 1 gradients an example.
-
-        A reflection of the C gradients takes the dependent combination to the last
-        place, where it is dropped. Shape (N (C - 1), N (C - 1)).
-        """
-        num_examples, num_classes = self.probs.shape
-        blocks = self.matrix.view(num_examples, num_classes, -1)
-        half = reflection(self.probs).transpose(1, 2) @ blocks  # (N, C - 1, N C)
-        half = half.flatten(0, 1).T.reshape(num_examples, num_classes, -1)
-        return (reflection(self.probs).transpose(1, 2) @ half).flatten(0, 1)
-
-
-def reflection(probs: Tensor) -> Tensor:
-    """The reflection of each sqrt(p) to the last axis, without its last column.
-
-    (N, C) to (N, C, C - 1), with orthonormal columns U of each example: the reduced
-    gradients are ``r_{i,j} = sum_k U[i, k, j] delta_{i,k}``, and ``delta_{i,k} =
-    sum_j U[i, k, j] r_{i,j}``.
-    """
-    unit = probs.sqrt()
-    normal = unit / unit.norm(dim=-1, keepdim=True)
-    normal[:, -1] += 1.0  # nonnegative entries: no cancellation
-    normal = normal / normal.norm(dim=-1, keepdim=True)
-    eye = torch.eye(probs.shape[1], dtype=probs.dtype, device=probs.device)
-    turned: Tensor = (eye - 2 * normal[:, :, None] * normal[:, None, :])[..., :-1]
-    return turned
+    return risk_gram(risk, report)
 
 
-def gram(risk: EmpiricalRisk, report: Callable[[float], None] | None = None) -> Gram:
-    r"""Inner products of all gradients, layer by layer.
+def risk_gram(
+    risk: EmpiricalRisk, report: Callable[[float], None] | None = None
+) -> Gram:
+    r"""`gram` of a network and data that are bound already, layer by layer.
 
     A layer's share is had from explicit rows, ``n^2 p`` products for its p parameters,
     or without them from its factors (``<sum_l d_l a_l^T, sum_m d'_m a'_m^T> =
-    sum_{l,m} <d_l, d'_m> <a_l, a'_m>``), whichever counts fewer. Forward and
-    backward in the model's dtype, sums in float64. Stores n^2 numbers, n = N C.
+    sum_{l,m} <d_l, d'_m> <a_l, a'_m>``), whichever counts fewer. Forward and backward
+    in the model's dtype, sums in float64; of the matrix one half is computed.
 
-    Every process has the factors of all layers and fills its rows of the matrix.
+    Every process has the factors of all layers and fills its tiles of the matrix.
 
     Args:
         risk: Network and data.
@@ -82,10 +97,10 @@ def gram(risk: EmpiricalRisk, report: Callable[[float], None] | None = None) -> 
     batches = list(risk.whole())
     probs, labels = _predictions(risk, batches)
     sizes = [len(inputs) for inputs, _ in batches]
-    cotangents = delta_cotangents(probs).transpose(1, 2).split(sizes)
-    n = risk.num_examples * risk.num_classes
+    cotangents = hessian_root(probs).split(sizes)
+    n = risk.num_examples * (risk.num_classes - 1)
     matrix = torch.zeros(n, n, dtype=torch.float64, device=risk.device)
-    done = 0
+    done = 0.0
     for names in layer_sets(risk, batches[0][0], risk.num_examples):
         pieces: dict[tuple[str, ...], list[LayerGradients]] = {}
         for (inputs, _), columns in zip(batches, cotangents, strict=True):
@@ -94,31 +109,17 @@ def gram(risk: EmpiricalRisk, report: Callable[[float], None] | None = None) -> 
                 pieces.setdefault(layer.names, []).append(layer)
         for layer_names in list(pieces):
             layer = _join(pieces.pop(layer_names))
-            _add_layer(matrix, layer, risk)
-            done += layer.num_parameters
-            if report:
-                report(done / risk.dim)
-    return Gram(risk.world.sum(matrix), probs, labels)
+            share = layer.num_parameters / risk.dim
 
+            def step(part: float, before: float = done, share: float = share) -> None:
+                risk.control.check()
+                if report:
+                    report(min(before + share * part, 1.0))
 
-def mean_coefficients(probs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The first averages as combinations of the delta, and their mass.
-
-    Returns:
-        ``plain`` and ``weighted``, (N, C, C, C): entry ``[i, k, c, l]`` is the factor
-        of delta_{i,k} in the mean of (c, l); and the mass, (C, C).
-    """
-    num_examples, num_classes = probs.shape
-    member = torch.nn.functional.one_hot(labels, num_classes).to(probs.dtype)
-    mass = member.T @ probs / num_examples
-    eye = torch.eye(num_classes, dtype=probs.dtype, device=probs.device)
-    plain = torch.einsum("ic,kl->ikcl", member / member.sum(0), eye)
-    share = (
-        torch.einsum("ic,ik,ck->ick", member, probs.sqrt(), 1 / mass.clamp(min=TINY))
-        / num_examples
-    )
-    weighted = torch.einsum("ick,kl->ikcl", share, eye)
-    return plain, weighted, mass
+            _add_layer(matrix, layer, risk, step)
+            done += share
+    _mirror(risk.world.sum(matrix))
+    return Gram(matrix, probs, labels)
 
 
 def _predictions(
@@ -135,7 +136,7 @@ def layer_sets(
     example = inputs[:1]
     cotangents = torch.zeros(1, risk.num_classes, 1, device=risk.device)
     size = {
-        layer.names: layer.outputs[0].numel() * risk.num_classes
+        layer.names: layer.outputs[0].numel() * (risk.num_classes - 1)
         + (0 if layer.inputs is None else layer.inputs[0].numel())
         for layer in layer_gradients(risk, example, cotangents)
     }
@@ -162,8 +163,13 @@ def _join(pieces: list[LayerGradients]) -> LayerGradients:
     return LayerGradients(names, torch.cat(inputs), outputs)
 
 
-def _add_layer(matrix: Tensor, layer: LayerGradients, risk: EmpiricalRisk) -> None:
-    """Add one layer's share to the Gram matrix by the cheaper of two ways."""
+Step = Callable[[float], None]
+
+
+def _add_layer(
+    matrix: Tensor, layer: LayerGradients, risk: EmpiricalRisk, step: Step
+) -> None:
+    """Add one layer's share to the upper half by the cheaper of two ways."""
     num_examples, m, positions, r = layer.outputs.shape
     n = num_examples * m
     by_rows = float(n) * n * layer.num_parameters
@@ -172,35 +178,61 @@ def _add_layer(matrix: Tensor, layer: LayerGradients, risk: EmpiricalRisk) -> No
         pairs = float(num_examples * positions) ** 2
         by_factors = pairs * (q + m * m * (r + 2.0))
         if by_factors < by_rows:
-            _add_by_factors(matrix, layer, risk)
+            _add_by_factors(matrix, layer, risk, step)
             return
-    _add_by_rows(matrix, layer, risk)
+    _add_by_rows(matrix, layer, risk, step)
 
 
-def _add_by_rows(matrix: Tensor, layer: LayerGradients, risk: EmpiricalRisk) -> None:
-    """Explicit rows, a few output channels at a time."""
+def _add_by_rows(
+    matrix: Tensor, layer: LayerGradients, risk: EmpiricalRisk, step: Step
+) -> None:
+    """Explicit rows, a few output channels at a time, pairs of blocks of examples."""
+    tiles = _tiles(len(matrix))
+    pairs = [(a, b) for i, a in enumerate(tiles) for b in tiles[i:]]
+    own = pairs[risk.world.share(len(pairs))]
+    done = 0
     for piece in layer.pieces(TILE):
-        risk.control.check()
         rows = piece.flatten(0, 1).double()
-        own = risk.world.share(len(rows))
-        matrix[own].addmm_(rows[own], rows.T)
+        for count, (a, b) in enumerate(own):
+            matrix[a, b].addmm_(rows[a], rows[b].T)
+            part = rows.shape[1] * (count + 1) / len(own)
+            step((done + part) / layer.num_parameters)
+        done += rows.shape[1]
 
 
-def _add_by_factors(matrix: Tensor, layer: LayerGradients, risk: EmpiricalRisk) -> None:
-    """Products of inner products of the factors, a few examples at a time."""
+def _add_by_factors(
+    matrix: Tensor, layer: LayerGradients, risk: EmpiricalRisk, step: Step
+) -> None:
+    """Products of inner products of the factors, a few examples with all after them."""
     assert layer.inputs is not None
     num_examples, m, positions, _ = layer.outputs.shape
     inputs = layer.inputs.double().flatten(0, 1)  # (N L, q)
     outputs = layer.outputs.double().flatten(0, 2)  # (N m L, r)
     bias = float(len(layer.names) > 1)
-    step = max(1, TILE // (m * positions * len(outputs)))
-    own = risk.world.share(num_examples)
-    for start in range(own.start, own.stop, step):
-        risk.control.check()
-        stop = min(start + step, own.stop)
-        inner = inputs[start * positions : stop * positions] @ inputs.T + bias
-        inner = inner.view(stop - start, 1, positions, num_examples, 1, positions)
-        block = outputs[start * m * positions : stop * m * positions] @ outputs.T
-        block = block.view(stop - start, m, positions, num_examples, m, positions)
-        product = block.mul_(inner).sum((2, 5))
-        matrix[start * m : stop * m] += product.reshape((stop - start) * m, -1)
+    size = max(1, TILE // (m * positions * len(outputs)))
+    starts = range(0, num_examples, size)
+    own = starts[risk.world.share(len(starts))]
+    for count, start in enumerate(own):
+        stop = min(start + size, num_examples)
+        some, after = slice(start * positions, stop * positions), start * positions
+        inner = inputs[some] @ inputs[after:].T + bias
+        inner = inner.view(stop - start, 1, positions, -1, 1, positions)
+        some, after = slice(some.start * m, some.stop * m), after * m
+        block = outputs[some] @ outputs[after:].T
+        block = block.view(stop - start, m, positions, -1, m, positions)
+        product = block.mul_(inner).sum((2, 5)).reshape((stop - start) * m, -1)
+        matrix[start * m : stop * m, start * m :] += product
+        step((count + 1) / len(own))
+
+
+def _tiles(n: int) -> list[slice]:
+    return [slice(a, min(a + BLOCK, n)) for a in range(0, n, BLOCK)]
+
+
+def _mirror(matrix: Tensor) -> None:
+    """Copy the upper half below, in place."""
+    tiles = _tiles(len(matrix))
+    for i, a in enumerate(tiles):
+        matrix[a, a].copy_(matrix[a, a].triu() + matrix[a, a].triu(1).T)
+        for b in tiles[i + 1 :]:
+            matrix[b, a].copy_(matrix[a, b].T)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from workbench.curvature.deltas import Averages
-from workbench.curvature.gram import TILE, Gram, layer_sets, mean_coefficients
+from workbench.curvature.gram import TILE, layer_sets
 from workbench.curvature.jacobian import layer_gradients
 from workbench.curvature.risk import EmpiricalRisk
 from workbench.curvature.softmax import delta_cotangents
@@ -41,27 +40,3 @@ def union_gram(risk: EmpiricalRisk, inputs: Tensor, vectors: Tensor) -> Tensor:
                 rows = torch.cat([piece.flatten(0, 1), columns]).double()
                 total.addmm_(rows, rows.T)
     return total
-
-
-def dual_products(dual: Gram, chosen: Tensor, three: Averages) -> Tensor:
-    """The same for examples ``chosen`` and all means, from the Gram matrix alone."""
-    num_classes = dual.probs.shape[1]
-    plain, weighted, _ = mean_coefficients(dual.probs, dual.labels)
-    cross = weighted if three.weighting == "jmlr" else plain
-    cross = cross.reshape(len(dual.matrix), num_classes, num_classes)
-    inner = three.cross_weight.clone()
-    if three.off_diagonal:
-        inner.fill_diagonal_(0.0)
-    classes = torch.einsum("nck,ck->nc", cross, inner / three.class_weight[:, None])
-    everything = classes @ (three.class_weight / three.everything_weight)
-    means = torch.cat([cross.flatten(1), classes, everything[:, None]], dim=1)
-    rows = chosen.to(means.device)[:, None] * num_classes
-    index = (rows + torch.arange(num_classes, device=means.device)).flatten()
-    across = dual.matrix[index] @ means
-    inside = means.T @ (dual.matrix @ means)
-    return torch.cat(
-        [
-            torch.cat([dual.matrix[index][:, index], across], dim=1),
-            torch.cat([across.T, inside], dim=1),
-        ]
-    )

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from workbench.curvature.coordinates import Coordinates
 from workbench.curvature.deltas import averages
-from workbench.curvature.products import dual_products, union_gram
+from workbench.curvature.products import union_gram
 from workbench.curvature.risk import EmpiricalRisk
 from workbench.embedding import embed
 from workbench.measuring.config import MeasureSettings
@@ -35,7 +35,7 @@ def draw(
         )
         products = union_gram(risk, inputs, vectors.to(risk.dtype))
     else:
-        products = dual_products(place.gram, torch.from_numpy(chosen), three)
+        products = place.gram.products(torch.from_numpy(chosen), settings.weighting)
     if settings.weighting == "jmlr":  # g = delta / sqrt(p)
         scale = risk.probabilities(inputs).clamp(min=1e-300).rsqrt().flatten()
         scale = torch.cat([scale, scale.new_ones(len(products) - len(scale))])
