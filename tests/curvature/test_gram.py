@@ -85,7 +85,7 @@ def test_either_way_of_adding_a_layer_gives_the_same(case: Solved, way: str) -> 
         add = module._add_by_rows if by_rows else module._add_by_factors
         add(matrix, layer, case.risk, shares.append)
         assert shares[-1] == pytest.approx(1.0)
-    module._mirror(matrix)
+    module.mirror(matrix)
     assert apart(matrix, inner_products(case)) < 1e-12
 
 

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from workbench.curvature.deltas import CrossClassMeans, cross_class_means
 from workbench.curvature.dual import Gram, mean_coefficients
-from workbench.curvature.gram import TILE, risk_gram
+from workbench.curvature.gram import TILE, mirror, risk_gram, tiles
 from workbench.curvature.jacobian import gradient_rows, layer_gradients
-from workbench.curvature.risk import EmpiricalRisk, evaluating
+from workbench.curvature.pullback import pull_back
+from workbench.curvature.risk import EmpiricalRisk
 from workbench.curvature.softmax import hessian_root
 from workbench.errors import WorkbenchError
 from workbench.linalg.operator import Dense, LinearOperator
@@ -78,31 +79,7 @@ def primal_eigenvectors(
         return vectors.to(risk.dtype)
     probs = place.gram.probs
     weights = (place.root @ vectors).view(len(probs), -1, vectors.shape[1])
-    cotangents = (hessian_root(probs) @ weights).to(risk.dtype)  # (N, C, m)
-    total = torch.zeros(
-        risk.dim, vectors.shape[1], dtype=risk.dtype, device=risk.device
-    )
-    parameters = list(risk.parameters.values())
-    seen = 0
-    with evaluating(risk.model):
-        for inputs, _ in risk.whole():
-            own = risk.world.share(len(inputs))
-            weight = cotangents[seen : seen + len(inputs)][own]
-            seen += len(inputs)
-            if not len(weight):
-                continue
-            with torch.enable_grad():
-                logits = risk.model(inputs[own])
-            for column in range(vectors.shape[1]):
-                pulled = torch.autograd.grad(
-                    logits,
-                    parameters,
-                    weight[:, :, column],
-                    retain_graph=True,
-                    materialize_grads=True,
-                )
-                total[:, column] += risk.flatten(pulled)
-    return risk.world.sum(total)
+    return pull_back(risk, hessian_root(probs) @ weights)
 
 
 def dense_gauss_newton(
@@ -110,9 +87,10 @@ def dense_gauss_newton(
 ) -> Dense:
     r"""``G = R^T R / N`` as a matrix, (P, P) float64, for networks of few parameters.
 
-    Costs ``N (C - 1) P^2`` products and one pass with C - 1 backwards.
+    Costs ``N (C - 1) P^2 / 2`` products and one pass with C - 1 backwards.
     """
     matrix = torch.zeros(risk.dim, risk.dim, dtype=torch.float64, device=risk.device)
+    blocks = tiles(risk.dim)
     done = 0
     size = max(1, TILE // (risk.dim * risk.num_classes))
     for inputs, _ in risk.batches():
@@ -120,11 +98,15 @@ def dense_gauss_newton(
             risk.control.check()
             root = hessian_root(risk.probabilities(piece))
             rows = gradient_rows(risk, piece, root).flatten(0, 1).double()
-            matrix.addmm_(rows.T, rows)
+            for i, a in enumerate(blocks):
+                risk.control.check()
+                for b in blocks[i:]:
+                    matrix[a, b].addmm_(rows[:, a].T, rows[:, b])
             done += len(piece)
             if report:
                 report(done / risk.num_own)
-    return Dense(risk.world.sum(matrix) / risk.num_examples)
+    mirror(risk.world.sum(matrix))
+    return Dense(matrix.div_(risk.num_examples))
 
 
 def trace_gauss_newton(

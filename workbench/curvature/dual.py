@@ -52,7 +52,7 @@ class Gram:
         Costs ``4/3 n^3`` operations and a second matrix of the size. LAPACK gives no
         news meanwhile, and cannot be stopped: ``progress`` says beforehand how long.
         """
-        return _eigenvalues(self.matrix / len(self.labels), progress)
+        return eigenvalues_of(self.matrix, progress) / len(self.labels)
 
     def part(self, name: str, weighting: str = "icml") -> Tensor:
         """Eigenvalues of a part of G, descending: G0, G1, G2, G3, G12 in ``icml``.
@@ -90,7 +90,7 @@ class Gram:
         size, turn = _definite(parts.classes.T @ products)
         gone = products @ (turn / size.sqrt())
         left = torch.addmm(self.matrix, gone, gone.T, alpha=-1.0)
-        return _eigenvalues(left.div_(len(self.labels)))
+        return eigenvalues_of(left) / len(self.labels)
 
     def overlaps(self, num: int = 10, weighting: str = "icml") -> Overlaps:
         r"""Squared cosines of the ``num`` leading eigenvectors of G with the delta_c.
@@ -192,7 +192,7 @@ class Gram:
         half = products - 0.5 * change @ (left.T @ products)
         changed = torch.addmm(self.matrix, change, half.T, alpha=-1.0)
         changed.addmm_(half, change.T, alpha=-1.0)
-        return _eigenvalues(changed.div_(num_examples))
+        return eigenvalues_of(changed) / num_examples
 
 
 def reflection(probs: Tensor) -> Tensor:
@@ -231,7 +231,13 @@ def mean_coefficients(probs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Te
     return plain, weighted, mass
 
 
-def _eigenvalues(matrix: Tensor, progress: ProgressCallback | None = None) -> Tensor:
+def eigenvalues_of(
+    matrix: Tensor, progress: ProgressCallback | None = None, *, start: float = 0.0
+) -> Tensor:
+    """All eigenvalues, descending; ``progress`` says beforehand how long it takes.
+
+    Told from the time of a small matrix, by the third power of the order.
+    """
     if progress is not None:
         trial = matrix[:TRIAL, :TRIAL]
         began = time.perf_counter()
@@ -240,7 +246,7 @@ def _eigenvalues(matrix: Tensor, progress: ProgressCallback | None = None) -> Te
         n = len(matrix)
         silence = say_duration(seconds * (n / len(trial)) ** 3)
         detail = f"{n:,} at once: about {silence} without news"
-        progress(Progress("Solving for all eigenvalues", 0.0, detail))
+        progress(Progress("Solving for all eigenvalues", start, detail))
     values = torch.linalg.eigvalsh(matrix).flip(0)
     if progress is not None:
         progress(Progress("Solving for all eigenvalues", 1.0))

@@ -118,7 +118,7 @@ def risk_gram(
 
             _add_layer(matrix, layer, risk, step)
             done += share
-    _mirror(risk.world.sum(matrix))
+    mirror(risk.world.sum(matrix))
     return Gram(matrix, probs, labels)
 
 
@@ -187,8 +187,8 @@ def _add_by_rows(
     matrix: Tensor, layer: LayerGradients, risk: EmpiricalRisk, step: Step
 ) -> None:
     """Explicit rows, a few output channels at a time, pairs of blocks of examples."""
-    tiles = _tiles(len(matrix))
-    pairs = [(a, b) for i, a in enumerate(tiles) for b in tiles[i:]]
+    blocks = tiles(len(matrix))
+    pairs = [(a, b) for i, a in enumerate(blocks) for b in blocks[i:]]
     own = pairs[risk.world.share(len(pairs))]
     done = 0
     for piece in layer.pieces(TILE):
@@ -225,14 +225,15 @@ def _add_by_factors(
         step((count + 1) / len(own))
 
 
-def _tiles(n: int) -> list[slice]:
+def tiles(n: int) -> list[slice]:
+    """Blocks of the rows of a matrix of order n."""
     return [slice(a, min(a + BLOCK, n)) for a in range(0, n, BLOCK)]
 
 
-def _mirror(matrix: Tensor) -> None:
+def mirror(matrix: Tensor) -> None:
     """Copy the upper half below, in place."""
-    tiles = _tiles(len(matrix))
-    for i, a in enumerate(tiles):
+    blocks = tiles(len(matrix))
+    for i, a in enumerate(blocks):
         matrix[a, a].copy_(matrix[a, a].triu() + matrix[a, a].triu(1).T)
-        for b in tiles[i + 1 :]:
+        for b in blocks[i + 1 :]:
             matrix[b, a].copy_(matrix[a, b].T)

@@ -1,4 +1,4 @@
-r"""Sums of pulled-back cotangents over the examples of each class."""
+r"""Sums of pulled-back cotangents, ``sum_i J_i^T w_i``, over classes or all data."""
 
 from __future__ import annotations
 
@@ -55,6 +55,36 @@ def class_pullbacks(
             done += len(inputs)
             if report:
                 report(done / risk.num_own)
+
+
+def pull_back(risk: EmpiricalRisk, cotangents: Tensor) -> Tensor:
+    """``sum_i J_i^T w_{i,j}`` over all the data: (N, C, m) to (P, m), model's dtype.
+
+    One forward pass over the data and m backward passes.
+    """
+    num = cotangents.shape[2]
+    total = torch.zeros(risk.dim, num, dtype=risk.dtype, device=risk.device)
+    parameters = list(risk.parameters.values())
+    seen = 0
+    with evaluating(risk.model):
+        for inputs, _ in risk.whole():
+            own = risk.world.share(len(inputs))
+            weight = cotangents[seen : seen + len(inputs)][own].to(risk.dtype)
+            seen += len(inputs)
+            if not len(weight):
+                continue
+            with torch.enable_grad():
+                logits = risk.model(inputs[own])
+            for column in range(num):
+                pulled = torch.autograd.grad(
+                    logits,
+                    parameters,
+                    weight[:, :, column],
+                    retain_graph=True,
+                    materialize_grads=True,
+                )
+                total[:, column] += risk.flatten(pulled)
+    return risk.world.sum(total)
 
 
 def _class_pieces(risk: EmpiricalRisk) -> Iterator[tuple[int, Tensor]]:

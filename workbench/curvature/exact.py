@@ -1,0 +1,83 @@
+"""The whole spectrum of G, from the smaller of two matrices."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from workbench.control import Control, Progress, ProgressCallback
+from workbench.curvature.coordinates import dense_gauss_newton
+from workbench.curvature.dual import eigenvalues_of
+from workbench.curvature.gram import risk_gram
+from workbench.curvature.risk import empirical_risk
+from workbench.errors import WorkbenchError
+from workbench.memory import device_memory, total_memory
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ExactSpectrum:
+    """All P eigenvalues of G."""
+
+    values: Tensor  # (min(P, N (C - 1)),) descending, float64; the rest is zero
+    num_zeros: int  # P less those
+    method: str  # in words
+
+
+def exact_spectrum(
+    model: nn.Module,
+    data: Any,
+    *,
+    batch_size: int | None = None,
+    device: str | torch.device | None = "auto",
+    progress: ProgressCallback | None = None,
+    control: Control | None = None,
+) -> ExactSpectrum:
+    r"""Every eigenvalue of G of a network on data.
+
+    G is ``R^T R / N`` with ``n = N (C - 1)`` rows of length P: its nonzero eigenvalues
+    are those of ``R R^T / N``, too. Of the two the smaller is formed, of order m, by
+    ``m n P / 2`` multiplications in float64, and solved by ``4/3 m^3`` operations; two
+    matrices of order m are held. The ``P - m`` other eigenvalues are zero.
+
+    Args:
+        model: The network, (B, ...) inputs to (B, C) logits. Used in eval mode and left
+            in the mode it was in; moved to the device.
+        data: A `Dataset`, a pair of tensors ``(inputs, labels)``, or a re-iterable of
+            such pairs.
+        batch_size: Examples a batch; None takes what fits.
+        device: ``"auto"`` is a CUDA device, else where the model is.
+        progress: Called with `Progress` events; the eigensolver's silence is announced.
+        control: Pauses and cancels, but for the eigensolver.
+
+    Raises:
+        WorkbenchError: If the matrices do not fit the memory, or as `empirical_risk`.
+    """
+    risk = empirical_risk(
+        model, data, batch_size=batch_size, device=device, control=control
+    )
+    n = risk.num_examples * (risk.num_classes - 1)
+    order = min(n, risk.dim)
+    there = total_memory() if risk.device.type == "cpu" else device_memory(risk.device)
+    if 16 * order**2 > 0.8 * there:
+        raise WorkbenchError(
+            f"exact_spectrum: {risk.dim:,} parameters and {n:,} gradients make "
+            f"matrices of order {order:,}; two need {16 * order**2 / 2**30:.0f} GB of "
+            f"{there / 2**30:.0f}; take fewer examples, or spectral_density."
+        )
+
+    def report(share: float) -> None:
+        if progress is not None:
+            progress(Progress("Multiplying the gradients", 0.5 * share))
+
+    if n < risk.dim:
+        matrix = risk_gram(risk, report).matrix.div_(risk.num_examples)
+        method = f"dual of order {n:,}, exact"
+    else:
+        matrix = dense_gauss_newton(risk, report).matrix
+        method = f"matrix of order {risk.dim:,}, exact"
+    risk.control.check()
+    values = eigenvalues_of(matrix, progress, start=0.5)
+    return ExactSpectrum(values, risk.dim - order, method)
