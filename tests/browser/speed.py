@@ -75,6 +75,7 @@ class Speed(NamedTuple):
 
     highlight: float  # median of ten
     slowest: float
+    picking: float  # computed by the page's thread a highlight
     first: float  # of a step: until the first painting
     rate: float  # of a step: paintings a second
     longest: float  # of a step: between two paintings
@@ -82,7 +83,8 @@ class Speed(NamedTuple):
 
     def __str__(self) -> str:
         return (
-            f"highlight {self.highlight:.0f} ms (slowest {self.slowest:.0f}); step: "
+            f"highlight {self.highlight:.0f} ms (slowest {self.slowest:.0f}), "
+            f"{self.picking:.0f} ms of work; step: "
             f"first painting after {self.first:.0f} ms, then {self.rate:.0f} a second "
             f"(longest gap {self.longest:.0f} ms), {self.work:.0f} ms of work each"
         )
@@ -111,8 +113,6 @@ def open_pair(browser: Browser, folder: Path) -> Page:
 
 def measure_speed(page: Page, steps: int = 4) -> Speed:
     """Pick each class in turn, then take the first average and undo it."""
-    highlights = [page.evaluate(_HIGHLIGHT, c) for c in range(10)]
-    page.evaluate(_HIGHLIGHT, -1)
     tracing = page.context.new_cdp_session(page)
     tracing.send("Performance.enable", {"timeDomain": "threadTicks"})
 
@@ -120,12 +120,17 @@ def measure_speed(page: Page, steps: int = 4) -> Speed:
         metrics = tracing.send("Performance.getMetrics")["metrics"]
         return 1000 * {m["name"]: m["value"] for m in metrics}["TaskDuration"]
 
+    begin = worked()
+    highlights = [page.evaluate(_HIGHLIGHT, c) for c in range(10)]
+    picking = (worked() - begin) / len(highlights)
+    page.evaluate(_HIGHLIGHT, -1)
     before = worked()
     runs = [page.evaluate(_STEP, (n + 1) % 2) for n in range(steps)]
     paintings = sum(run["paintings"] for run in runs)
     return Speed(
         median(highlights),
         max(highlights),
+        picking,
         median(run["first"] for run in runs),
         median(run["rate"] for run in runs),
         max(run["longest"] for run in runs),

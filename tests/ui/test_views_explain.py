@@ -122,6 +122,38 @@ def test_what_a_file_says_is_escaped():
     assert "<script>" not in explain(study)
 
 
+def test_what_was_estimated_or_not_measured_is_told_and_what_is_exact_is_not():
+    assert "Measured:" not in explain(make_study())
+    told = explain(make_study(exact=False))
+    assert "are estimates, each within" in told
+    assert "an estimated density" in told
+    assert "Hess and H were not measured" in explain(make_study(with_hess=False))
+    study = make_study(exact=False)
+    kept = {name: value for name, value in study.spectra.items() if name != "H"}
+    G = replace(kept["G"], nodes=np.empty((0, 0)), weights=np.empty((0, 0)))
+    told = explain(replace(study, spectra=kept | {"G": G}))
+    assert "H was not measured" in told
+    assert "the bulk was not measured" in told
+
+
+def test_the_largest_residual_is_told_beside_its_eigenvalue():
+    study = make_study(4, num_outliers=3, exact=False)
+    G = study.spectra["G"]
+    residuals = np.full_like(G.residuals, 1e-9)
+    residuals[1] = 0.25 * G.eigenvalues[1]
+    told = explain(
+        replace(study, spectra=study.spectra | {"G": replace(G, residuals=residuals)})
+    )
+    assert "each within 25\u00a0% of a true one" in told
+
+
+def test_few_or_many_classes_are_said_to_be_hard_to_read():
+    assert "<b>Two classes</b>" in explain(make_study(2))
+    assert "<b>100 classes</b>" in explain(make_study(100))
+    for text in ("Two classes", "more than there are colours"):
+        assert text not in explain(make_study(10))
+
+
 @pytest.mark.parametrize("num_classes", [2, 100])
 @pytest.mark.parametrize("exact", [True, False])
 def test_studies_of_every_size_are_explained(num_classes, exact):

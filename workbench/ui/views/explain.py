@@ -31,6 +31,8 @@ def explain(study: Study, weighting: str | None = None) -> str:
         _sizes(study, levels),
         _knockout(study, levels),
         _training(study),
+        _measured(study, levels),
+        _classes(study),
     ]
     return "".join(f"<p>{part}</p>" for part in parts if part)
 
@@ -171,3 +173,49 @@ def _training(study: Study) -> str:
         f"(guessing gives a loss of {number(chance)}). The structure is described for "
         "trained networks and may be weak here."
     )
+
+
+def _measured(study: Study, levels: Levels) -> str:
+    """Say what was estimated, and what was not measured at all."""
+    G, many = study.spectra["G"], _leading(study, levels)
+    said = []
+    if not G.complete and many:
+        own, residuals = G.eigenvalues[:many], G.residuals[:many]
+        worst = float((residuals / np.maximum(np.abs(own), 1e-300)).max())
+        said.append(
+            f"the leading eigenvalues of G are estimates, each within {percent(worst)} "
+            "of a true one, so that the order of closer neighbours is not certain"
+        )
+    if not G.complete:
+        said.append(
+            "the bulk is an estimated density, its error drawn as a band"
+            if G.nodes.size
+            else "the bulk was not measured, so that outliers cannot be held against it"
+        )
+    missing = [name for name in ("Hess", "H") if name not in study.spectra]
+    if missing:
+        verb = "were" if len(missing) > 1 else "was"
+        said.append(
+            f"{' and '.join(missing)} {verb} not measured, so that all of this is about"
+            " G, which is most of the Hessian only where the network fits its data"
+        )
+    if not said:
+        return ""
+    return f"<b>Measured:</b> {'; '.join(said)}."
+
+
+def _classes(study: Study) -> str:
+    """Say where the number of classes makes the picture hard to read."""
+    C = study.num_classes
+    if C == 2:
+        return (
+            "<b>Two classes</b> have two class means, and C or C − 1 outliers are two "
+            "or one: such a picture can hardly tell them from chance. Ten classes can."
+        )
+    if C > 20:
+        return (
+            f"<b>{C} classes</b> are more than there are colours: colour and shape "
+            "together tell them, and a picked class stands out from the others. The "
+            f"{C * C:,} means of pairs overlap in the plane; trust the table."
+        )
+    return ""
