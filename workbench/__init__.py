@@ -13,8 +13,10 @@ _HOME = {
     "Checkpoint": "workbench.training.checkpoint",
     "ClassMeans": "workbench.curvature.means",
     "Dataset": "workbench.training.data",
+    "EigenPairs": "workbench.linalg.lanczos",
     "Gram": "workbench.curvature.dual",
     "MeasureSettings": "workbench.measurement",
+    "SpectralDensity": "workbench.linalg.density",
     "Study": "workbench.study",
     "TrainConfig": "workbench.training.train",
     "Workbench": "workbench.ui.app",
@@ -29,6 +31,9 @@ _HOME = {
     "load_data": "workbench.training.data",
     "load_study": "workbench.study",
     "measure": "workbench.measurement",
+    "operators": "workbench.curvature.operators",
+    "spectral_density": "workbench.linalg.density",
+    "top_eigenpairs": "workbench.linalg.lanczos",
     "train": "workbench.training.train",
 }
 __all__ = sorted(_HOME)

@@ -14,7 +14,8 @@ from tests import oracles
 from tests.cases import CASES, Problem
 from tests.curvature.conftest import Solved
 from tests.oracles import apart
-from workbench.curvature.operators import BLOCK, operators
+from workbench.curvature.general import BLOCK
+from workbench.curvature.operators import operators
 from workbench.curvature.softmax import probabilities
 from workbench.errors import WorkbenchError
 from workbench.linalg.operator import LinearOperator

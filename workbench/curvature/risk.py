@@ -81,13 +81,15 @@ class EmpiricalRisk:
         inputs = inputs.to(self.device, self.dtype, non_blocking=True)
         return inputs, labels.to(self.device, non_blocking=True)
 
-    def pieces(self, num_vectors: int) -> Iterator[Batch]:
+    def pieces(self, num_vectors: int, least: int = 0) -> Iterator[Batch]:
         """The data in pieces whose activations, for a block of vectors, stay near.
 
         A block of vectors multiplies the activations; on a CPU, pieces that leave the
-        cache cost two to three times as much a vector.
+        cache cost two to three times as much a vector. What each piece costs at all
+        weighs little where it has ``least`` activations, of which 2^27 are given.
         """
         room = CACHED_ACTIVATIONS if self.device.type == "cpu" else 2**30
+        room = max(room, min(least, 2**27))
         size = max(1, room // (self.num_activations * num_vectors))
         for inputs, labels in self.batches():
             yield from zip(inputs.split(size), labels.split(size), strict=True)
@@ -104,6 +106,16 @@ class EmpiricalRisk:
         """f(x; theta), shape (B, C)."""
         logits: Tensor = functional_call(self.model, parameters, (inputs,))
         return logits
+
+    def snapshot(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Copies of `parameters`, and of all else that the model holds."""
+        named = {
+            **dict(self.model.named_parameters()),
+            **dict(self.model.named_buffers()),
+        }
+        rest = {name: tensor.detach().clone() for name, tensor in named.items()}
+        theta = {name: rest.pop(name) for name in self.parameters}
+        return theta, rest
 
     def probabilities(self, inputs: Tensor) -> Tensor:
         """Softmax f(x), shape (B, C), float64, without a graph."""

@@ -1,0 +1,198 @@
+"""Products with G, Hess and H for networks that can be read layer by layer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.func import jvp, vjp, vmap
+
+from workbench.curvature.linearised import Passed, Sums, bend, forward, pull, push
+from workbench.curvature.program import Pair, Program
+from workbench.curvature.reader import read_program
+from workbench.curvature.risk import EmpiricalRisk, evaluating
+from workbench.curvature.softmax import hessian_product, loss_gradient, probabilities
+
+Kind = Literal["G", "Hess", "H"]
+BLOCK_NUMBERS = 2**27  # numbers of the vectors that share a forward pass
+SMALL = 2**22  # activations of all examples up to which whole blocks go through torch
+KEPT_NUMBERS = 2**28  # activations of all examples up to which passes are kept
+
+
+@dataclass(slots=True, eq=False)
+class _Piece:
+    """Some examples: their forward pass, and the gradients of their loss."""
+
+    passed: Passed
+    labels: Tensor
+    probs: Tensor  # (B, C) float64
+    pulled: dict[int, Tensor] | None = None  # behind each layer, by slot; for Hess, H
+
+
+@dataclass(slots=True, eq=False)
+class _Found:
+    """What does not depend on the vector, found at the first product."""
+
+    pieces: list[_Piece] | None = None
+    gradient: list[Tensor] | None = None  # of the loss, in the folded weights
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LayerWise:
+    r"""A network read as a `Program`, with its weights as they were then.
+
+    One step of a linear or convolutional layer, ``B(W, x)``, is a third of its share of
+    F. A product with G takes two forward and two back, with Hess two and four, and the
+    forward pass (for Hess also the primal way back) comes on top, once a block of
+    vectors: 5/3 F and 8/3 F a vector, 4/3 F and 2 F where it is shared. Where the
+    activations of all examples are at most 2^28 numbers, and the data are tensors, the
+    forward pass is kept from product to product. Memory: these (about 1 GB in
+    float32), else those of one piece of the data; and three times the block.
+    """
+
+    risk: EmpiricalRisk
+    program: Program
+    theta: dict[str, Tensor]  # parameters that require a gradient
+    fixed: dict[str, Tensor]  # all others, and buffers
+    found: _Found = field(default_factory=_Found)
+
+    def fold(self, theta: dict[str, Tensor]) -> list[Tensor]:
+        """Weights and biases of the layers, batch norm folded in."""
+        return self.program.fold({**self.fixed, **theta})
+
+    def product(self, kind: Kind, vectors: Tensor) -> Tensor:
+        """``A V``, summed over this process's examples: (P, m) to (P, m)."""
+        width = max(1, BLOCK_NUMBERS // self.risk.dim)
+        with torch.no_grad():
+            blocks = [self._block(kind, b) for b in vectors.split(width, dim=1)]
+        return torch.cat(blocks, dim=1) if len(blocks) > 1 else blocks[0]
+
+    def _block(self, kind: Kind, vectors: Tensor) -> Tensor:
+        folded = self.fold(self.theta)
+        directions = self._split(vectors)
+        tangents = vmap(self._fold_along)(directions)
+        sums = [t.new_zeros(vectors.shape[1], *t.shape) for t in folded]
+        each = [
+            (self.program.pairs([t[j] for t in tangents]), self._sums(sums, j))
+            for j in range(vectors.shape[1])
+        ]
+        curved, gradient, first = kind != "G", self.found.gradient, None
+        if curved and gradient is None:
+            gradient = [torch.zeros_like(t) for t in folded]
+            first = Sums(self.program, gradient)
+        for piece in self._pieces(folded):
+            if curved and (piece.pulled is None or first is not None):
+                self._pull_loss(piece, first)
+            for along, total in each:
+                self._share(kind, piece, along, total)
+        self.found.gradient = gradient
+        found = vmap(self._unfold)(sums)
+        if curved and gradient is not None and self.program.folds:
+            bent = vmap(lambda along: self._unfold_along(gradient, along))(directions)
+            found = {name: found[name] + bent[name] for name in found}
+        return torch.cat([found[name].flatten(1) for name in self.theta], dim=1).T
+
+    def _split(self, vectors: Tensor) -> dict[str, Tensor]:
+        """Columns (P, m) as tensors (m, ...) of the parameters' shapes."""
+        pieces = vectors.T.split(self.risk.sizes, dim=1)
+        named = zip(self.theta.items(), pieces, strict=True)
+        return {name: part.reshape(-1, *p.shape) for (name, p), part in named}
+
+    def _sums(self, stacked: Sequence[Tensor], j: int) -> Sums:
+        return Sums(self.program, [tensor[j] for tensor in stacked])
+
+    def _fold_along(self, direction: dict[str, Tensor]) -> list[Tensor]:
+        tangents: list[Tensor] = jvp(self.fold, (self.theta,), (direction,))[1]
+        return tangents
+
+    def _unfold(self, sums: list[Tensor]) -> dict[str, Tensor]:
+        """Gradients in the parameters from those in the folded weights."""
+        found: dict[str, Tensor] = vjp(self.fold, self.theta)[1](sums)[0]
+        return found
+
+    def _unfold_along(
+        self, gradient: list[Tensor], direction: dict[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """How `_unfold` itself changes along a direction: folding is not linear."""
+
+        def unfold(theta: dict[str, Tensor]) -> dict[str, Tensor]:
+            found: dict[str, Tensor] = vjp(self.fold, theta)[1](gradient)[0]
+            return found
+
+        bent: dict[str, Tensor] = jvp(unfold, (self.theta,), (direction,))[1]
+        return bent
+
+    def _pieces(self, folded: list[Tensor]) -> Iterator[_Piece]:
+        """The data in pieces with their forward passes, kept where they are few."""
+        if self.found.pieces is not None:
+            for piece in self.found.pieces:
+                self.risk.control.check()
+                yield piece
+            return
+        numbers = self.risk.num_own * self.risk.num_activations
+        keep = numbers <= KEPT_NUMBERS and isinstance(self.risk.data, list)
+        weights = self.program.pairs(folded)
+        kept = []
+        for inputs, labels in self.risk.pieces(1, least=6 * self.risk.dim):
+            passed = forward(self.program, weights, inputs)
+            piece = _Piece(passed, labels, probabilities(passed.logits))
+            if keep:
+                kept.append(piece)
+            yield piece
+        if keep:
+            self.found.pieces = kept
+
+    def _pull_loss(self, piece: _Piece, gradient: Sums | None) -> None:
+        """The gradient of the loss behind each layer, and in the weights if asked."""
+        residual = loss_gradient(piece.probs, piece.labels) / self.risk.num_examples
+        pulled = pull(piece.passed, residual.to(self.risk.dtype), gradient)
+        piece.pulled = {
+            index + 1: g
+            for index, step in enumerate(self.program.steps)
+            if step.weights is not None and (g := pulled[index + 1]) is not None
+        }
+
+    def _share(
+        self, kind: Kind, piece: _Piece, along: Sequence[Pair], total: Sums
+    ) -> None:
+        """Add these examples' share of one product, in the folded weights."""
+        derivatives = push(piece.passed, along)
+        dlogits = derivatives[-1]
+        if dlogits is None:
+            return
+        cotangent = torch.zeros_like(dlogits)
+        if kind != "H":
+            product = hessian_product(piece.probs, dlogits.double())
+            cotangent = (product / self.risk.num_examples).to(dlogits.dtype)
+        if kind == "G":
+            pull(piece.passed, cotangent, total)
+        elif piece.pulled is not None:
+            bend(piece.passed, along, derivatives, piece.pulled, cotangent, total)
+
+
+def read_layers(risk: EmpiricalRisk) -> LayerWise | None:
+    """Read the network, and check on some examples that what was read is the network.
+
+    None where it cannot be read, or does something else than was read; and where it is
+    so small that starting each step costs more than the step.
+    """
+    if risk.num_activations * risk.num_examples < SMALL:
+        return None
+    with evaluating(risk.model), torch.no_grad():
+        program = read_program(risk.model)
+        if program is None:
+            return None
+        inputs = next(risk.whole())[0][:8]
+        expected = risk.model(inputs)
+    theta, fixed = risk.snapshot()
+    layers = LayerWise(risk, program, theta, fixed)
+    try:
+        found = forward(program, program.pairs(layers.fold(theta)), inputs).logits
+    except (RuntimeError, ValueError, IndexError):  # shapes that were not foreseen
+        return None
+    tolerance = 1e3 * torch.finfo(risk.dtype).eps * expected.abs().max()
+    same = found.shape == expected.shape and (found - expected).abs().max() <= tolerance
+    return layers if same else None

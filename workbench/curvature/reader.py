@@ -1,0 +1,203 @@
+"""Reading a network as a `Program`."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.nn.functional import relu
+
+from workbench.curvature.layers import (
+    Add,
+    Convolution,
+    Joined,
+    Layer,
+    Linear,
+    Link,
+    MaxPool,
+    ReLU,
+    Same,
+    Scale,
+)
+from workbench.curvature.program import Program, Step, Weights
+
+
+def read_program(model: nn.Module) -> Program | None:
+    """Read a network in eval mode; None where one of its layers is not known here.
+
+    Known are linear layers, ungrouped convolutions, batch norm, ReLU, pooling, sums,
+    concatenations and flattening, called in an order that does not depend on the data.
+    """
+    if any(_altered(module) for module in model.modules()):
+        return None
+    try:
+        graph = fx.Tracer().trace(model)
+    except Exception:  # whatever the network's own code raises when it meets a proxy
+        return None
+    return _Reader(model, graph).program()
+
+
+def _altered(module: nn.Module) -> bool:
+    """Whether a call of the module does more than its forward."""
+    hooks = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks)
+    return any(hooks) or "forward" in vars(module)
+
+
+class _Reader:
+    """Turns a graph of calls into steps."""
+
+    def __init__(self, model: nn.Module, graph: fx.Graph) -> None:
+        self.modules = dict(model.named_modules())
+        self.graph = graph
+        parameters = dict(model.named_parameters())
+        named = {**parameters, **dict(model.named_buffers())}
+        self.names = {id(tensor): name for name, tensor in named.items()}
+        self.trained = {n for n, p in parameters.items() if p.requires_grad}
+        self.steps: list[Step] = []
+        self.slots: dict[fx.Node, int] = {}
+        self.live = [False]
+
+    def program(self) -> Program | None:
+        """The steps, or None."""
+        for node in self.graph.nodes:
+            if node in self.slots:  # a norm that was folded into the layer below
+                continue
+            if node.op == "placeholder":
+                if self.slots and node.users:
+                    return None
+                self.slots.setdefault(node, 0)
+            elif node.op == "output":
+                last = self.slots.get(node.args[0])
+                return self._finish() if last == len(self.steps) else None
+            elif not (self._layer(node) or self._link(node)):
+                return None
+        return None
+
+    def _finish(self) -> Program:
+        """The steps, with the last use of each slot that no derivative looks at."""
+        last: dict[int, int] = {}
+        kept: set[int] = set()
+        for index, step in enumerate(self.steps):
+            for slot in step.reads:
+                last[slot] = index
+            if step.needs_inputs:
+                kept.update(step.reads)
+        dropped: list[list[int]] = [[] for _ in self.steps]
+        for slot, index in last.items():
+            if slot not in kept:
+                dropped[index].append(slot)
+        return Program(tuple(self.steps), tuple(map(tuple, dropped)))
+
+    def _layer(self, node: fx.Node) -> bool:
+        """Append a layer with a weight, and the norm after it."""
+        module = self._module(node)
+        if module is None or len(node.args) != 1 or node.kwargs:
+            return False
+        norm, after = None, self._only_user(node)
+        if type(module) is nn.Linear:
+            rule: Layer = Linear()
+        elif type(module) is nn.Conv2d:
+            plain = module.padding_mode == "zeros" and module.groups == 1
+            if not plain or isinstance(module.padding, str):
+                return False
+            rule = Convolution(module.stride, module.padding, module.dilation)
+        elif _is_norm(module):
+            rule, norm, module = Scale(), module, nn.Identity()
+        else:
+            return False
+        if norm is None and after is not None and _is_norm(self._module(after)):
+            norm = self._module(after)
+            self.slots[after] = len(self.steps) + 1
+        weights = Weights(
+            weight=self._name(module, "weight"),
+            bias=self._name(module, "bias"),
+            mean=self._name(norm, "running_mean"),
+            var=self._name(norm, "running_var"),
+            gamma=self._name(norm, "weight"),
+            beta=self._name(norm, "bias"),
+            eps=getattr(norm, "eps", 0.0),
+        )
+        return self._append(node, rule, [node.args[0]], weights)
+
+    def _link(self, node: fx.Node) -> bool:
+        """Append a link, or let the node stand for its input."""
+        called: Any = self._module(node) or node.target
+        args: list[Any] = list(node.args)
+        if called is torch.cat:
+            joined = args.pop(0)
+            axis = node.kwargs.get("dim", args[0] if args else 0)
+            return bool(axis == 1) and self._append(node, Joined(), list(joined))
+        if (node.kwargs and set(node.kwargs) != {"inplace"}) or not args:
+            return False
+        if type(called) in (nn.Identity, nn.Dropout, nn.Dropout2d):
+            if args[0] not in self.slots:
+                return False
+            self.slots[node] = self.slots[args[0]]
+            return True
+        if called in (operator.add, operator.iadd, torch.add):
+            return len(args) == 2 and self._append(node, Add(), args)
+        if type(called) is nn.ReLU or called in (torch.relu, relu):
+            return self._append(node, ReLU(), args)
+        if type(called) is nn.MaxPool2d and not called.return_indices:
+            window = (called.kernel_size, called.stride, called.padding)
+            rule = MaxPool(
+                (*map(_pair, window), _pair(called.dilation), called.ceil_mode)
+            )
+            return self._append(node, rule, args)
+        if type(called) in (nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.Flatten):
+            return self._append(node, Same(called), args)
+        if called in (torch.flatten, "flatten", "mean"):
+            function = getattr(torch, called) if isinstance(called, str) else called
+            first, rest = args[0], tuple(args[1:])
+            return self._append(node, Same(_Bound(function, rest)), [first])
+        return False
+
+    def _append(
+        self,
+        node: fx.Node,
+        rule: Layer | Link,
+        args: list[Any],
+        weights: Weights | None = None,
+    ) -> bool:
+        if not all(isinstance(arg, fx.Node) and arg in self.slots for arg in args):
+            return False
+        reads = tuple(self.slots[arg] for arg in args)
+        live = tuple(self.live[slot] for slot in reads)
+        self.live.append(any(live) or weights is not None)
+        self.steps.append(Step(rule, reads, live, weights))
+        self.slots[node] = len(self.steps)
+        return True
+
+    def _module(self, node: fx.Node) -> nn.Module | None:
+        return self.modules[str(node.target)] if node.op == "call_module" else None
+
+    def _only_user(self, node: fx.Node) -> fx.Node | None:
+        return next(iter(node.users)) if len(node.users) == 1 else None
+
+    def _name(self, module: nn.Module | None, attribute: str) -> str | None:
+        tensor = getattr(module, attribute, None)
+        return None if tensor is None else self.names[id(tensor)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Bound:
+    """A function with its further arguments."""
+
+    function: Callable[..., Tensor]
+    rest: tuple[Any, ...]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.function(x, *self.rest)
+
+
+def _is_norm(module: nn.Module | None) -> bool:
+    known = type(module) in (nn.BatchNorm1d, nn.BatchNorm2d)
+    return known and getattr(module, "running_mean", None) is not None
+
+
+def _pair(value: Any) -> tuple[int, int]:
+    return tuple(value) if isinstance(value, (tuple, list)) else (value, value)
