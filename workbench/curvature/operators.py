@@ -38,9 +38,11 @@ class Curvature(LinearOperator):
 
     risk: EmpiricalRisk
     kind: Kind
-    network: LayerWise | General
+    network: LayerWise | General | None = None  # None: read here, shared with no other
 
     def __post_init__(self) -> None:
+        if self.network is None:
+            object.__setattr__(self, "network", _read(self.risk))
         for name in ("dim", "dtype", "device"):
             object.__setattr__(self, name, getattr(self.risk, name))
 
@@ -57,6 +59,7 @@ class Curvature(LinearOperator):
                 f"{self.kind} times vectors of shape {tuple(vectors.shape)}; expected "
                 f"columns of {self.dim:,} numbers, one a parameter."
             )
+        assert self.network is not None
         vectors = vectors.detach().to(self.device, self.dtype)
         return self.risk.world.sum(self.network.product(self.kind, vectors))
 
@@ -117,5 +120,14 @@ def operators(
         control=control,
         world=world,
     )
-    network = read_layers(risk) or General(risk, *risk.snapshot())
+    return curvatures(risk)
+
+
+def curvatures(risk: EmpiricalRisk) -> dict[str, LinearOperator]:
+    """G, Hess and H of a risk; they share what is kept."""
+    network = _read(risk)
     return {kind: Curvature(risk, kind, network) for kind in KINDS}
+
+
+def _read(risk: EmpiricalRisk) -> LayerWise | General:
+    return read_layers(risk) or General(risk, *risk.snapshot())
