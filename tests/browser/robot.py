@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import psutil
-from playwright.sync_api import Browser, Error, Route, sync_playwright
+from playwright.sync_api import Browser, Error, Route, expect, sync_playwright
 
 from tests.browser.conftest import serving
 from tests.browser.drive import Workbench
@@ -230,25 +230,29 @@ class Robot:
         self.settle()
 
     def settle(self) -> None:
-        """Stop what runs; then a step, a selection and a setting must be answered."""
+        """Stop what runs; then a setting, a step and a selection must be answered."""
         page, workbench = self.page, self.workbench
         page.set_viewport_size({"width": 1440, "height": 1000})
         for _ in range(3):
             page.keyboard.press("Escape")
-        close = workbench.button("Close")
-        while close.count() and close.first.is_visible():
-            close.first.click()
-            page.wait_for_timeout(300)
-        stop = workbench.button("Stop")
-        if stop.is_enabled():
+        if (stop := workbench.button("Stop")).is_enabled():
             stop.click()
         workbench.until(lambda: workbench.button("Train").is_enabled(), seconds=120)
+        # The kernel answers one thing after the other, so all before this is answered.
+        workbench.fill("Seed", "-12345")
+        workbench.until(
+            lambda: "-12345" in page.locator(".wb-problem").inner_text(), 60
+        )
+        workbench.button("Close").click()
+        expect(workbench.problem).to_have_count(0)
         page.get_by_role("button").filter(has_text="every gradient").click()
         workbench.until(lambda: workbench.state("level") == 0)
         workbench.button("Step ›").click()
         workbench.until(lambda: workbench.state("level") == 1)
-        workbench.fill("Seed", "5")
-        workbench.until(lambda: workbench.field("Seed").input_value() == "5")
+        page.locator(".wb-classes button").last.click()
+        workbench.until(lambda: workbench.state("selected_class") >= 0)
+        page.keyboard.press("Escape")
+        workbench.until(lambda: workbench.state("selected_class") == -1)
         self.look()
 
     def report(self) -> str:

@@ -18,11 +18,17 @@ class Tour {
     this.card.addEventListener("click", ({target}) => this.press(target.name))
     this.card.addEventListener("keydown", (event) => {
       event.stopPropagation()
-      this.press({ArrowRight: "next", ArrowLeft: "back", Escape: "close"}[event.key])
+      this.press({ArrowRight: "next", ArrowLeft: "back"}[event.key])
     })
     Bokeh.index.find_one(this.pair.models.look.layout).shadow_el.append(this.card)
     this.card.showPopover()
     this.move = () => this.put()
+    this.leave = (event) => {
+      if (event.key !== "Escape") return
+      event.stopPropagation()
+      this.end(true)
+    }
+    addEventListener("keydown", this.leave, true)
     for (const what of ["scroll", "resize"]) addEventListener(what, this.move, true)
     this.go(0)
   }
@@ -77,6 +83,7 @@ class Tour {
 
   end(back = false) {
     if (!this.card) return
+    removeEventListener("keydown", this.leave, true)
     for (const what of ["scroll", "resize"]) removeEventListener(what, this.move, true)
     this.mark("")
     this.card.remove()
