@@ -14,6 +14,7 @@ from tests.spectra import SPECTRA, Counting, orthogonal, planted, symmetric_matr
 from workbench.errors import WorkbenchError
 from workbench.linalg import density as module
 from workbench.linalg.density import SpectralDensity, spectral_density
+from workbench.linalg.lanczos import top_eigenpairs
 from workbench.linalg.operator import Dense
 from workbench.spectrum import Spectrum, density_curve
 
@@ -180,6 +181,86 @@ def test_the_smoothed_density_has_unit_mass_and_its_error_bars_cover() -> None:
         covered += int(near[where].sum())
         points += int(where.sum())
     assert 0.75 < covered / points <= 1.0
+
+
+@pytest.mark.parametrize("name", ["planted", "both_signs", "clusters"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_deflated_pairs_are_sticks_and_out_of_the_nodes(
+    name: str, dtype: torch.dtype
+) -> None:
+    spectrum = SPECTRA[name]().sort(descending=True).values
+    operator = Dense(symmetric_matrix(spectrum).to(dtype))
+    pairs = top_eigenpairs(operator, 5, tol=1e-5, block_size=3)
+    found = spectral_density(
+        operator, num_steps=12, num_probes=4, deflate=pairs, generator=seeded(2)
+    )
+    size = float(spectrum.abs().max())
+    assert found.sticks.shape == (5,)
+    assert float((found.sticks - spectrum[:5]).abs().max()) < 1e-4 * size
+    assert found.stick_weight == 1 / len(spectrum)
+    total = found.weights.sum(1) + 5 * found.stick_weight
+    assert apart(total, torch.ones(4).double()) < 1e-13
+    drawn = found.nodes[found.weights > 1e-9]
+    assert float(drawn.max()) < float(spectrum[5]) + 1e-4 * size
+    whole = spectral_density(operator, num_steps=12, num_probes=4, generator=seeded(2))
+    assert found.trace_error < 0.5 * whole.trace_error or name == "both_signs"
+    slack = 4 * found.trace_error + 1e-3 * size
+    assert abs(found.trace - float(spectrum.sum())) < slack
+
+
+def test_deflated_moments_are_exact_off_the_pairs() -> None:
+    spectrum = planted()
+    matrix, turn = symmetric_matrix(spectrum), orthogonal(len(spectrum))
+    pairs = top_eigenpairs(Dense(matrix), 5, tol=1e-12, block_size=5)
+    found = spectral_density(
+        Dense(matrix), num_steps=3, num_probes=2, deflate=pairs, generator=seeded()
+    )
+    inside = (turn.T @ probes_of(len(spectrum), 2))[5:]
+    inside = inside / inside.norm(dim=0)
+    share = (len(spectrum) - 5) / len(spectrum)
+    for j in range(6):
+        expected = share * (inside**2 * spectrum[5:, None] ** j).sum(0)
+        assert apart((found.weights * found.nodes**j).sum(1), expected) < 1e-9, j
+
+
+def test_on_the_log_scale_each_sign_is_a_curve_with_error_bars_that_cover() -> None:
+    spectrum = torch.cat([torch.logspace(1, -1, 150), -torch.logspace(1, 0, 50)])
+    matrix = symmetric_matrix(spectrum.double())
+    covered = points = 0
+    for seed in range(12):
+        found = spectral_density(
+            Dense(matrix),
+            num_steps=40,
+            num_probes=6,
+            scale="log",
+            generator=seeded(seed),
+        )
+        for sign, side in ((1, spectrum[:150]), (-1, -spectrum[150:])):
+            curve = found.curve(sign=sign, width=0.4)
+            z = (curve.grid[:, None] - side.log10().numpy()) / 0.4
+            exact = np.exp(-0.5 * z**2).sum(1) / (0.4 * np.sqrt(2 * np.pi) * 200)
+            mass = np.trapezoid(curve.density, curve.grid)
+            assert mass == pytest.approx(len(side) / 200, rel=0.4)
+            where = exact > 0.2 * exact.max()
+            covered += int(
+                (np.abs(curve.density - exact) <= 2.6 * curve.error)[where].sum()
+            )
+            points += int(where.sum())
+    assert 0.8 < covered / points < 1.0
+
+
+def test_pairs_that_cannot_be_deflated_get_a_sentence() -> None:
+    operator = Dense(symmetric_matrix(planted()))
+    few = top_eigenpairs(operator, 3, tol=1e-9, max_matvecs=4)
+    with pytest.raises(WorkbenchError, match=r"residuals up to .* did not converge"):
+        spectral_density(operator, deflate=few)
+    small = Dense(torch.eye(3).double())
+    with pytest.raises(WorkbenchError, match="5 vectors of 120 numbers to deflate an"):
+        spectral_density(small, deflate=top_eigenpairs(operator, 5, block_size=5))
+    with pytest.raises(WorkbenchError, match="expected fewer vectors than rows"):
+        spectral_density(small, deflate=top_eigenpairs(small, 3))
+    with pytest.raises(WorkbenchError, match="scale = 'cubic'; expected linear or log"):
+        spectral_density(operator, scale="cubic")  # type: ignore[arg-type]
 
 
 def test_bad_input_gets_a_sentence() -> None:

@@ -129,4 +129,5 @@ def density_in_parameters(
         density,
         nodes=torch.cat([density.nodes, zero], dim=1),
         weights=torch.cat([density.weights * share, zero + (1 - share)], dim=1),
+        stick_weight=density.stick_weight * share,
     )

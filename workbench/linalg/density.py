@@ -5,13 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from workbench.errors import WorkbenchError
-from workbench.linalg.lanczos import tridiagonalise
-from workbench.linalg.operator import LinearOperator
+from workbench.linalg.lanczos import EigenPairs, tridiagonalise
+from workbench.linalg.operator import LinearOperator, Projected
+from workbench.spectrum import DensityCurve, Spectrum, density_curve
+
+Scale = Literal["linear", "log"]
 
 BASIS_BYTES = 2**31  # what the Lanczos bases of the probes run together may take
 
@@ -21,10 +26,40 @@ class SpectralDensity:
     """Nodes and weights: smoothing is redrawn from them without a matvec."""
 
     nodes: Tensor  # (num_probes, num_steps) float64
-    weights: Tensor  # (num_probes, num_steps) float64; each row sums to 1
-    trace: float  # Hutchinson's estimate from the same probes
+    weights: Tensor  # (num_probes, num_steps) float64; each row sums to 1 less sticks
+    trace: float  # Hutchinson's estimate from the same probes, plus the sticks
     trace_error: float  # its standard error over probes; NaN for one probe
     num_matvecs: int
+    sticks: Tensor  # (r,) float64: eigenvalues that were deflated, not in the nodes
+    stick_weight: float  # of each stick, 1 / P
+    scale: Scale
+
+    def curve(
+        self, *, sign: int = 1, width: float | None = None, num_points: int = 400
+    ) -> DensityCurve:
+        """The density without the sticks, smoothed; its standard error over probes.
+
+        Args:
+            sign: On the log scale the side, +1 or -1; the grid is then log10 |lam|.
+            width: Standard deviation of the smoothing; by default what nodes resolve.
+            num_points: Points of the grid.
+        """
+        empty = np.empty(0)
+        rest = Spectrum(
+            eigenvalues=empty,
+            residuals=empty,
+            nodes=self.nodes.cpu().numpy(),
+            weights=self.weights.cpu().numpy(),
+            dim=0,
+            trace=self.trace,
+            trace_error=self.trace_error,
+            complete=False,
+            method="stochastic Lanczos quadrature",
+            num_matvecs=self.num_matvecs,
+        )
+        return density_curve(
+            rest, scale=self.scale, sign=sign, width=width, num_points=num_points
+        )
 
 
 def spectral_density(
@@ -32,6 +67,8 @@ def spectral_density(
     *,
     num_steps: int = 60,
     num_probes: int = 6,
+    scale: Scale = "linear",
+    deflate: EigenPairs | None = None,
     generator: torch.Generator | None = None,
     report: Callable[[float], None] | None = None,
 ) -> SpectralDensity:
@@ -43,32 +80,118 @@ def spectral_density(
     with v uniform on the sphere, ``theta`` the Ritz values of m Lanczos steps from v
     and ``w`` the squared first entries of their eigenvectors (Gauss quadrature: exact
     for polynomials f of degree 2m - 1). Costs ``num_steps * num_probes`` matvecs;
-    stores that many vectors.
+    stores that many vectors, or 2 GB of them at a time.
+
+    With r eigenpairs deflated, A and the probes are projected off their span, where the
+    density has the weight ``(P - r) / P``; each pair is a stick of weight 1/P, without
+    a sampling error, and the nodes are left for the bulk. The error bars are of the
+    sampling alone: where nodes are few (a log scale has them near zero), take more
+    steps until the curve stays.
 
     Args:
         operator: The symmetric operator A, of order P.
         num_steps: Lanczos steps a probe: the resolution.
         num_probes: Independent probes: their spread is the error bar.
+        scale: What `SpectralDensity.curve` is drawn over: ``"linear"`` the eigenvalue,
+            ``"log"`` the logarithm of its size, either sign by itself.
+        deflate: Pairs of this operator that `top_eigenpairs` found.
         generator: Source of the probes.
         report: Called with the share done.
 
     Raises:
-        WorkbenchError: If a count is below 1, or the operator returns NaN.
+        WorkbenchError: If a count is below 1, there is no such scale, the pairs have
+            not converged or are of another operator, or the operator returns NaN.
 
     Reference:
         Golub and Meurant (1994); Ubaru, Chen and Saad (2017), SIAM J. Matrix Anal.
-        Appl. 38(4).
+        Appl. 38(4); Papyan (2019), arXiv:1811.07062, for the deflation and log scale.
+
+    Example:
+        >>> from workbench.linalg.operator import Dense
+        >>> found = spectral_density(Dense(3.0 * torch.eye(4)), num_probes=2)
+        >>> round(found.trace, 4), round(found.trace_error, 4)
+        (12.0, 0.0)
     """
+    _check(operator, num_steps, num_probes, scale, deflate)
+    generator = generator or torch.Generator().manual_seed(0)
+    shape = (operator.dim, num_probes)
+    probes = torch.randn(shape, generator=generator, dtype=torch.float64)
+    start = probes.to(operator.device, operator.dtype)
+    sticks, left = torch.empty(0, dtype=torch.float64), operator.dim
+    if deflate is not None:
+        sticks = deflate.values.double()
+        left -= len(sticks)
+        vectors = deflate.vectors.to(start)
+        for _ in range(2):  # to rounding, whatever the rounding of the vectors
+            start = start - vectors @ (vectors.T @ start)
+        operator = Projected(operator, vectors)
+    alpha, beta = _recurrences(operator, start, min(num_steps, left), report)
+    if not alpha.isfinite().all():
+        raise WorkbenchError(
+            "spectral_density: the operator returned NaN or infinity; the weights or "
+            "the data are not finite, or too large for this dtype."
+        )
+    matrix = torch.diag_embed(alpha)
+    matrix = matrix + torch.diag_embed(beta, 1) + torch.diag_embed(beta, -1)
+    nodes, turned = torch.linalg.eigh(matrix)
+    weights = turned[:, 0, :] ** 2
+    estimates = left * alpha[:, 0]
+    error = float(estimates.std()) / num_probes**0.5 if num_probes > 1 else math.nan
+    share = left / operator.dim
+    return SpectralDensity(
+        nodes=nodes,
+        weights=share * weights / weights.sum(1, keepdim=True),
+        trace=float(estimates.mean() + sticks.sum()),
+        trace_error=error,
+        num_matvecs=num_probes * alpha.shape[1],
+        sticks=sticks,
+        stick_weight=1 / operator.dim,
+        scale=scale,
+    )
+
+
+def _check(
+    operator: LinearOperator,
+    num_steps: int,
+    num_probes: int,
+    scale: Scale,
+    deflate: EigenPairs | None,
+) -> None:
     if num_steps < 1 or num_probes < 1:
         raise WorkbenchError(
             f"spectral_density: {num_steps} steps and {num_probes} probes; expected at "
             "least one of each."
         )
-    generator = generator or torch.Generator().manual_seed(0)
-    shape = (operator.dim, num_probes)
-    probes = torch.randn(shape, generator=generator, dtype=torch.float64)
-    start = probes.to(operator.device, operator.dtype)
-    stored = max(1, min(num_steps, operator.dim)) * operator.dim * start.element_size()
+    if scale not in ("linear", "log"):
+        raise WorkbenchError(
+            f"spectral_density: scale = {scale!r}; expected linear or log."
+        )
+    if deflate is None:
+        return
+    rows, columns = deflate.vectors.shape
+    if rows != operator.dim or columns >= rows:
+        raise WorkbenchError(
+            f"spectral_density: {columns} vectors of {rows:,} numbers to deflate an "
+            f"operator of {operator.dim:,} rows; expected fewer vectors than rows, and "
+            "as many numbers."
+        )
+    if deflate.status == "max_steps":
+        raise WorkbenchError(
+            "spectral_density: the pairs to deflate have residuals up to "
+            f"{float(deflate.residuals.max()):.2g} and did not converge; give "
+            "top_eigenpairs a higher max_matvecs, or a larger tol."
+        )
+
+
+def _recurrences(
+    operator: LinearOperator,
+    start: Tensor,
+    num_steps: int,
+    report: Callable[[float], None] | None,
+) -> tuple[Tensor, Tensor]:
+    """Lanczos from all the probes, as many at a time as the bases have room for."""
+    num_probes = start.shape[1]
+    stored = num_steps * operator.dim * start.element_size()
     together = max(1, min(num_probes, BASIS_BYTES // stored))
     rows = []
     for first in range(0, num_probes, together):
@@ -81,21 +204,4 @@ def spectral_density(
 
         rows.append(tridiagonalise(operator, block, num_steps, step))
     alpha, beta = (torch.cat(parts) for parts in zip(*rows, strict=True))
-    if not alpha.isfinite().all():
-        raise WorkbenchError(
-            "spectral_density: the operator returned NaN or infinity; the weights or "
-            "the data are not finite, or too large for this dtype."
-        )
-    matrix = torch.diag_embed(alpha)
-    matrix = matrix + torch.diag_embed(beta, 1) + torch.diag_embed(beta, -1)
-    nodes, vectors = torch.linalg.eigh(matrix)
-    weights = vectors[:, 0, :] ** 2
-    estimates = operator.dim * alpha[:, 0]
-    error = float(estimates.std()) / num_probes**0.5 if num_probes > 1 else math.nan
-    return SpectralDensity(
-        nodes=nodes,
-        weights=weights / weights.sum(1, keepdim=True),
-        trace=float(estimates.mean()),
-        trace_error=error,
-        num_matvecs=num_probes * alpha.shape[1],
-    )
+    return alpha, beta
