@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch.utils.data import DataLoader, TensorDataset
 
 from tests.cases import CASES
 from tests.curvature.conftest import Solved, solve
@@ -64,6 +65,16 @@ def test_the_density_from_the_dual_is_that_of_g_with_all_its_zeros() -> None:
     assert float(zeros) >= 60 / 84 - 1e-12
     with pytest.raises(WorkbenchError, match="take the density of G itself"):
         density_in_parameters(found, 85, 84)
+
+
+def test_data_that_are_shuffled_each_time_are_refused() -> None:
+    problem = CASES["unequal"]()
+    data = TensorDataset(*problem.data)
+    generator = torch.Generator().manual_seed(0)
+    loader = DataLoader(data, batch_size=5, shuffle=True, generator=generator)
+    with pytest.raises(WorkbenchError, match="pass a loader that does not shuffle"):
+        dual_operator(problem.model, loader)
+    assert dual_operator(problem.model, DataLoader(data, batch_size=5)).dim == 26
 
 
 @pytest.mark.parametrize("name", ["convolution", "residual", "linear", "two_classes"])

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from workbench.curvature.softmax import (
+    combined_cotangents,
     delta_cotangents,
     hessian_product,
     hessian_root,
@@ -94,6 +95,23 @@ def test_cotangents_of_log_probabilities_keep_all_digits(logits: list[float]) ->
         scaled += [p[k].sqrt() * entry for entry in row]
     assert relative(log_prob_cotangents(probs), expected) < 1e-13
     assert relative(delta_cotangents(probs), scaled) < 1e-13
+
+
+@pytest.mark.parametrize("without", [None, 0, -1])
+def test_combinations_of_the_cotangents_keep_all_digits(
+    logits: list[float], without: int | None
+) -> None:
+    p = exactly(logits)
+    probs = probabilities(torch.tensor([logits], dtype=torch.float64))
+    factors, s = probs.sqrt(), [entry.sqrt() for entry in p]
+    if without is not None:
+        factors[:, without], s[without] = 0.0, Decimal(0)
+    found = combined_cotangents(probs, factors)[0].tolist()
+    for j, ours in enumerate(found):
+        others = sum(p) - p[j], sum(s) - s[j]
+        theirs = s[j] * others[0] - p[j] * others[1]
+        size = s[j] * others[0] + p[j] * others[1]
+        assert abs(Decimal(ours) - theirs) < Decimal("1e-13") * size
 
 
 def test_outer_products_of_the_cotangents_sum_to_the_hessian(

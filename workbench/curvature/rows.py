@@ -93,19 +93,28 @@ def dual_operator(
         model: The network, (B, ...) inputs to (B, C) logits. Used in eval mode and left
             in the mode it was in; moved to the device.
         data: A `Dataset`, a pair of tensors ``(inputs, labels)``, or a re-iterable of
-            such pairs.
+            such pairs, in the same order each time.
         batch_size: Examples a batch; None takes what fits.
         device: ``"auto"`` is a CUDA device, else where the model is.
         control: Cancels between batches.
 
     Raises:
-        WorkbenchError: As `empirical_risk`.
+        WorkbenchError: If the order of the data changes, or as `empirical_risk`.
     """
     risk = empirical_risk(
         model, data, batch_size=batch_size, device=device, control=control
     )
-    probs = torch.cat([risk.probabilities(inputs) for inputs, _ in risk.whole()])
-    return Dual(risk, hessian_root(probs))
+    probs, labels = [], []
+    for inputs, found in risk.whole():
+        probs.append(risk.probabilities(inputs))
+        labels.append(found)
+    again = [found for _, found in risk.whole()]
+    if not torch.equal(torch.cat(labels), torch.cat(again)):
+        raise WorkbenchError(
+            "dual_operator: the data come in another order each time, and the rows of "
+            "the dual are the examples in theirs; pass a loader that does not shuffle."
+        )
+    return Dual(risk, hessian_root(torch.cat(probs)))
 
 
 def density_in_parameters(
