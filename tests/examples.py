@@ -15,6 +15,11 @@ from workbench.presets import PRESETS, Preset
 FOLDER = Path(wb.__file__).parent / "examples"
 
 
+def film_epochs(epochs: int) -> tuple[int, ...]:
+    """The fresh weights, then epochs ever wider apart."""
+    return tuple(sorted({0, *(round(epochs ** (k / 6)) for k in range(6))}))
+
+
 def make(preset: Preset, *, download: bool = False) -> Path:
     """Train and measure what a preset says, and write its study."""
     chosen = preset.settings
@@ -23,7 +28,11 @@ def make(preset: Preset, *, download: bool = False) -> Path:
     )
     model = wb.build_model(chosen.model, data, seed=chosen.seed)
     config = wb.TrainConfig(
-        epochs=chosen.epochs, lr=chosen.lr, seed=chosen.seed, device="cpu"
+        epochs=chosen.epochs,
+        lr=chosen.lr,
+        seed=chosen.seed,
+        snapshots=film_epochs(chosen.epochs) if preset.film else (),
+        device="cpu",
     )
     settings = wb.MeasureSettings(
         embedding=chosen.embedding,

@@ -40,7 +40,7 @@ RUN = (
     "data", "per_class", "model", "epochs", "lr", "seed", "embedding", "metric",
 )  # fmt: skip
 CAPS = {"max_epochs": "epochs", "max_per_class": "per_class"}
-FOREIGN = ("token",)  # of the server's own
+FOREIGN = ("token", "theme")  # read by the server, and in the browser
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

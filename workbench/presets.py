@@ -20,6 +20,7 @@ class Preset:
     title: str
     sentence: str
     settings: RunSettings
+    film: bool = False  # whether its study holds earlier epochs
 
     @property
     def file(self) -> str:
@@ -34,6 +35,7 @@ PRESETS = (
         sentence="A small convolutional network, trained to the end: nine outliers "
         "stand clear of the bulk, and all of them point along the class means.",
         settings=RunSettings(model="cnn", per_class=50, epochs=40),
+        film=True,
     ),
     Preset(
         name="training",
@@ -41,6 +43,7 @@ PRESETS = (
         sentence="Before training the class means hardly matter; as the network "
         "learns, they grow into the outliers.",
         settings=RunSettings(model="mlp", per_class=100, epochs=30),
+        film=True,
     ),
     Preset(
         name="few",

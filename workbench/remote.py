@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from workbench.control import Control
+from workbench.control import Control, Progress
 from workbench.jobs import STEPS, Job, JobEvent, JobRecord
 from workbench.runfolder import RunFolder
 
@@ -53,6 +53,8 @@ class WorkerProcess:
         folder = RunFolder(Path(job.folder))
         folder.write_job(job)
         folder.touch("watched")
+        begun = Progress("Getting ready", 0.0, "starting a process")
+        report(JobEvent(job.number, 0, len(STEPS[job.work]), begun))
         process = self._tell(str(folder.path.resolve()))
         return follow(job, report, control, gone=lambda: process.poll() is not None)
 

@@ -131,8 +131,12 @@ class Session(traitlets.HasTraits):
             self.settings = chosen.settings.within(self.limits)
             self.show(load_study(path), preset=name)
 
-    def open_file(self, path: str | os.PathLike[str]) -> None:
+    def open_file(self, path: str | os.PathLike[str], *, name: str = "") -> None:
         """Show a study, or measure a checkpoint, that is on the kernel's machine.
+
+        Args:
+            path: The file.
+            name: What it is called on the page; by default as the file is.
 
         Raises:
             WorkbenchError: If it is neither, too large, or damaged.
@@ -141,7 +145,7 @@ class Session(traitlets.HasTraits):
         kind = kind_of(source)
         with self.lock:
             if kind.name == STUDY:
-                self.show(load_study(source), source=source.name)
+                self.show(load_study(source), source=name or source.name)
                 return
             self._expect_idle()
             self.trained = trained_at(str(source), kind.run)

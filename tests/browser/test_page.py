@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.drive import Workbench
 from tests.browser.figures import measure_opening
+from tests.studies import make_study
 
 pytestmark = pytest.mark.browser
 
@@ -125,7 +127,9 @@ def test_training_on_digits_from_the_click_to_the_new_picture(
     workbench.fill("Epochs", "8")
     workbench.button("Train").click()
     expect(page.get_by_role("progressbar")).to_be_visible()
-    expect(page.locator(".wb-stage")).to_contain_text(re.compile(" left| so far"))
+    expect(page.locator(".wb-stage")).to_contain_text(
+        re.compile(" left| so far"), timeout=20_000
+    )
     expect(page.locator(".wb-curves figure")).to_have_count(2, timeout=60_000)
     # The pictures answer while the kernel works.
     workbench.button("Step ›").click()
@@ -136,6 +140,30 @@ def test_training_on_digits_from_the_click_to_the_new_picture(
     expect(workbench.problem).to_have_count(0)
     workbench.expect_ready()
     expect(workbench.button("Measure again")).to_be_enabled()
+
+
+@pytest.mark.slow
+def test_a_training_is_found_again_after_a_reload_and_can_be_stopped(
+    workbench: Workbench,
+) -> None:
+    page = workbench.page
+    workbench.field("Network").select_option(label="MLP")
+    workbench.fill("Epochs", "500")
+    workbench.button("Train").click()
+    expect(page.locator(".wb-curves figure")).to_have_count(2, timeout=90_000)
+    page.reload()
+    workbench.wait()
+    expect(page.locator(".wb-found")).to_contain_text("is at work", timeout=20_000)
+    workbench.button("Look on").click()
+    expect(page.locator(".wb-curves figure")).to_have_count(2, timeout=20_000)
+    workbench.button("Stop").click()
+    expect(page.get_by_text("What was learnt is kept")).to_be_visible(timeout=20_000)
+    expect(workbench.button("Continue")).to_be_visible()
+    page.reload()
+    workbench.wait()
+    expect(page.locator(".wb-found")).to_contain_text("was cut off", timeout=20_000)
+    workbench.button("Take up").click()
+    expect(workbench.button("Continue")).to_be_enabled()
 
 
 @pytest.mark.slow
@@ -156,6 +184,61 @@ def test_stop_is_answered_within_a_second_and_what_was_learnt_is_kept(
     expect(workbench.button("Continue")).to_be_visible()
     expect(workbench.badge).to_have_text("example")
     assert took < 1.0
+
+
+def test_a_link_restores_the_page_and_locks_what_it_says(
+    open_page: Callable[..., Page], voila: str
+) -> None:
+    query = "v=1&preset=few&level=2&class=3&scale=log&hide=training&lock=seed"
+    page = open_page(f"{voila}?{query}", permissions=["clipboard-write"])
+    workbench = Workbench(page).wait()
+    expect(page.locator(".wb-about")).to_contain_text("10 a class · 60 epochs")
+    assert workbench.state("selected_class") == 3
+    assert workbench.state("scale") == "log"
+    workbench.until(lambda: workbench.read("position", "value") == 2)
+    expect(workbench.button("Train")).to_be_hidden()
+    expect(workbench.field("Seed")).to_be_disabled()
+    workbench.button("Share").click()
+    workbench.button("Copy link").click()
+    expect(page.get_by_text("Copied.")).to_be_visible()
+    link = workbench.field("Link to this page").input_value()
+    assert link.startswith(f"{voila}?v=1&preset=few")
+    assert "level=2&class=3&scale=log" in link
+    page.goto(f"{voila}?v=1&preset=<b>none</b>")
+    workbench.wait()
+    expect(workbench.problem).to_contain_text("Preset: '<b>none</b>' is not known")
+    expect(page.locator(".wb-about")).to_contain_text("50 a class · 40 epochs")
+
+
+def upload(page: Page, path: Path) -> None:
+    with page.expect_file_chooser() as chosen:
+        page.locator(".wb-upload").click()
+    chosen.value.set_files(path)
+
+
+def test_a_preset_opens_at_once_and_a_file_of_ones_own_too(
+    workbench: Workbench, tmp_path: Path
+) -> None:
+    page = workbench.page
+    workbench.field("Show").select_option(label="Too few examples")
+    expect(page.locator(".wb-about")).to_contain_text("10 a class · 60 epochs")
+    expect(workbench.field("Epochs")).to_have_value("60")
+    expect(workbench.button("Run this live")).to_be_enabled()
+    workbench.field("Show").select_option(label="Your own…")
+    study, other = tmp_path / "mine.study", tmp_path / "other.study"
+    make_study(3, 40).save(study)
+    other.write_bytes(b"import os")
+    upload(page, other)
+    expect(workbench.problem).to_contain_text("other.study is neither a study nor")
+    workbench.button("Close").click()
+    with other.open("wb") as file:
+        file.truncate(65 * 2**20)
+    upload(page, other)
+    notice = page.locator("#page-notice")
+    expect(notice).to_contain_text("other.study has 65 MB and at most 64 MB")
+    upload(page, study)
+    expect(workbench.badge).to_have_text("mine.study", timeout=20_000)
+    expect(workbench.button("Run this live")).to_be_hidden()
 
 
 def test_two_pages_do_not_share_what_they_show(

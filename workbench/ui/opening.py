@@ -118,14 +118,12 @@ class OpenPanel:
         path = folder / f"upload{suffix}"
         path.write_bytes(content)
         try:
-            self._session.open_file(path)
+            self._session.open_file(path, name=name)
         except WorkbenchError as error:
             path.unlink()
             folder.rmdir()
             said = str(error).replace(str(path), name).replace(path.name, name)
             raise WorkbenchError(said) from error
-        if self._session.source == path.name:
-            self._session.source = name
 
 
 RECENT = 3600.0  # seconds for which a run is offered by itself

@@ -66,16 +66,23 @@
     if (button) copy(button);
   });
 
-  // A larger file would end the connection, before the kernel could refuse it.
+  // A larger file would end the connection, before the kernel could refuse it. The
+  // widget's file input is not in the document: it is met where it is pressed.
   const MOST = 64 * 2 ** 20;
-  document.addEventListener("change", (event) => {
+  const refuse = (event) => {
     const file = event.target.files?.[0];
     if (!file || file.size <= MOST) return;
     event.stopImmediatePropagation();
     event.target.value = "";
-    say(`${file.name} has ${Math.round(file.size / 2 ** 20)} MB and at most 64 MB can be uploaded; give its path instead.`);
-    setTimeout(() => say(""), 15000);
-  }, true);
+    const size = Math.round(file.size / 2 ** 20);
+    say(`${file.name} has ${size} MB and at most 64 MB can be uploaded; give its path instead.`);
+    setTimeout(() => ended || say(""), 15000);
+  };
+  const press = HTMLInputElement.prototype.click;
+  HTMLInputElement.prototype.click = function () {
+    if (this.type === "file") this.addEventListener("change", refuse, true);
+    return press.call(this);
+  };
 
   // Whether the kernel is there: true, false, or null where the server does not answer.
   const alive = async (kernel) => {

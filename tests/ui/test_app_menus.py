@@ -1,0 +1,193 @@
+"""Presets, menus, runs of before, uploads and a teacher's link, with real widgets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import ipywidgets as w
+import pytest
+
+from tests.fake_work import FakeWork, wait_until
+from tests.studies import make_study
+from tests.test_runs import add_run, checkpoint_file
+from workbench.link import read_link
+from workbench.session import Session
+from workbench.ui.app import Workbench
+from workbench.ui.query import query_string
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Workbench:
+    session = Session(folder=tmp_path / "runs", worker=FakeWork(), interval=0)
+    return Workbench(session)
+
+
+def said(page: Workbench) -> str:
+    problem = page.session.problem
+    return "" if problem is None else problem.sentence
+
+
+def test_a_preset_is_shown_and_its_settings_fill_the_controls(page: Workbench) -> None:
+    page.head.presets.value = "few"
+    assert page.session.preset == "few"
+    assert (page.settings.per_class.value, page.settings.epochs.value) == (10, 60)
+    assert "With ten images a class" in page.head.words.value
+    page.head.live.click()
+    wait_until(lambda: page.session.state == "idle")
+    assert page.session.source == "your run"
+    assert page.head.presets.value == ""
+    assert page.head.live.layout.display == "none"
+
+
+def test_your_own_opens_the_menu_and_leaves_what_is_shown(page: Workbench) -> None:
+    page.head.presets.value = ""
+    assert page.head.presets.value == "paper"
+    assert page.drawer.widget.children == (page.opening.widget,)
+
+
+def test_one_menu_is_open_at_a_time_and_closes_again(page: Workbench) -> None:
+    toggles = page.drawer.toggles
+    toggles["share"].value = True
+    toggles["code"].value = True
+    assert not toggles["share"].value
+    assert page.drawer.widget.children == (page.code.widget,)
+    toggles["code"].value = False
+    assert page.drawer.widget.layout.display == "none"
+
+
+def test_the_code_is_that_of_the_study_that_is_shown(page: Workbench) -> None:
+    assert "build_model(&#x27;cnn&#x27;" in page.code.code.value
+    page.head.presets.value = "few"
+    assert "build_model(&#x27;mlp&#x27;" in page.code.code.value
+
+
+def test_the_link_follows_what_is_selected_in_the_pictures(page: Workbench) -> None:
+    assert page.study._view is not None
+    page.study._view.state.selected_class = 4
+    assert "class=4" in page.share.link.value
+    page.session.view = {**page.session.view, "selected_class": 2}
+    assert page.study._view.state.selected_class == 2
+
+
+def upload(page: Workbench, name: str, content: bytes) -> None:
+    sent: dict[str, Any] = {"name": name, "content": memoryview(content), "size": 1}
+    page.opening._uploaded({"new": (sent,)})
+
+
+def test_an_uploaded_study_is_shown_under_its_own_name(
+    page: Workbench, tmp_path: Path
+) -> None:
+    path = make_study(3, 40).save(tmp_path / "x")
+    upload(page, "mine.study", path.read_bytes())
+    assert said(page) == ""
+    assert page.session.source == "mine.study"
+    assert ">mine.study<" in page.head.title.value
+
+
+def test_an_uploaded_checkpoint_is_measured(page: Workbench, tmp_path: Path) -> None:
+    path = checkpoint_file(tmp_path / "x", model="mlp", epochs=3, epochs_planned=3)
+    upload(page, "net.ckpt", path.read_bytes())
+    wait_until(lambda: page.session.state == "idle")
+    assert said(page) == ""
+    assert page.session.source == "your run"
+    assert page.session.trained is not None
+    assert page.session.trained.finished
+
+
+def test_what_is_no_study_is_refused_and_leaves_nothing(
+    page: Workbench, tmp_path: Path
+) -> None:
+    upload(page, "<b>.study", b"\x80\x04 a pickle")
+    assert "<b>.study is neither a study nor a checkpoint" in said(page)
+    assert list((tmp_path / "runs").iterdir()) == []
+
+
+def test_a_path_opens_a_study_or_makes_images_the_dataset(
+    page: Workbench, tmp_path: Path
+) -> None:
+    page.opening.open.click()
+    assert "no path is given" in said(page)
+    page.opening.path.value = str(make_study(2, 30).save(tmp_path / "a.study"))
+    page.opening.open.click()
+    assert page.session.source == "a.study"
+    (tmp_path / "images").mkdir()
+    page.opening.path.value = str(tmp_path / "images")
+    page.opening.open.click()
+    assert page.session.settings.folder == str(tmp_path / "images")
+    assert page.settings.data.value == "folder"
+    page.opening.path.value = "/no/such/file"
+    page.opening.open.click()
+    assert "cannot be read" in said(page)
+
+
+def test_the_last_run_is_offered_to_a_page_that_was_reloaded(
+    page: Workbench, tmp_path: Path
+) -> None:
+    assert page.found.widget.layout.display == "none"
+    folder = add_run(tmp_path / "runs", ended=False)
+    checkpoint_file(folder.path / "run-001.ckpt", epochs=3, epochs_planned=9)
+    page.session.look_for_runs()
+    assert page.found.widget.layout.display is None
+    assert "was cut off" in page.found.text.value
+    page.found.open.click()
+    trained = page.session.trained
+    assert trained is not None
+    assert not trained.finished
+    assert "in epoch 4 of 9" in page.session.notice
+    assert page.job.go_on.layout.display is None
+    assert page.found.widget.layout.display == "none"
+
+
+def test_a_finished_run_opens_from_the_menu(page: Workbench, tmp_path: Path) -> None:
+    folder = add_run(tmp_path / "runs")
+    make_study(4, 40).save(folder.path / "run-001.study")
+    page.drawer.open("open")
+    (line,) = page.opening.runs.children
+    pressed, words = line.children
+    assert "digits · mlp · 100 a class · 30 epochs" in words.value
+    pressed.click()
+    assert page.session.study is not None
+    assert page.session.study.num_classes == 4
+    assert page.drawer.widget.layout.display == "none"
+
+
+def hidden(widget: w.DOMWidget) -> bool:
+    return "wb-hidden" in widget._dom_classes
+
+
+def test_a_teachers_link_hides_and_locks_controls(page: Workbench) -> None:
+    with page.session.guarded():
+        read_link("hide=training,open&lock=network,metric").open(page.session)
+    assert hidden(page.job.widget)
+    assert hidden(page.drawer.toggles["open"])
+    assert not hidden(page.drawer.toggles["share"])
+    assert page.settings.model.disabled
+    assert page.settings.seed.disabled
+    assert page.measuring.metric.disabled
+    assert not page.settings.data.disabled
+    assert page.settings.epochs.disabled  # hidden is locked too
+
+
+def test_every_name_of_a_teachers_link_is_a_control(page: Workbench) -> None:
+    from workbench.settings import CONTROLS
+
+    assert set(page.controls()) == set(CONTROLS)
+
+
+def test_outside_voila_there_is_no_query_string(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("QUERY_STRING", raising=False)
+    assert query_string() == ""
+    monkeypatch.setenv("QUERY_STRING", "level=2")
+    assert query_string() == "level=2"
+
+
+def test_a_page_whose_address_is_not_told_opens_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("QUERY_STRING", raising=False)
+    monkeypatch.setenv("VOILA_PREHEAT", "True")
+    monkeypatch.setenv("VOILA_APP_PORT", "1")
+    assert query_string() == ""
