@@ -19,6 +19,7 @@ from workbench.curvature.gram import risk_gram
 from workbench.curvature.rows import Dual, density_in_parameters, dual_operator
 from workbench.errors import WorkbenchError
 from workbench.linalg.density import spectral_density
+from workbench.linalg.lanczos import top_eigenpairs
 
 NAMES = ("unequal", "ragged", "residual", "layer_norm", "attention", "time_first")
 
@@ -63,6 +64,13 @@ def test_the_density_from_the_dual_is_that_of_g_with_all_its_zeros() -> None:
         assert abs(float(each.mean()) - expected) < 4 * error
     zeros = (found.weights * (found.nodes.abs() < 1e-9 * values[0])).sum(1).mean()
     assert float(zeros) >= 60 / 84 - 1e-12
+    leading = top_eigenpairs(operator, 3, tol=1e-8)
+    found = spectral_density(operator, num_steps=8, num_probes=2, deflate=leading)
+    found = density_in_parameters(found, operator.dim, case.problem.dim)
+    total = found.weights.sum(1) + found.stick_weight * len(found.sticks)
+    assert float((total - 1).abs().max()) < 1e-12
+    assert found.stick_weight == pytest.approx(1 / 84)
+    assert apart(found.sticks, values[:3]) < 1e-7
     with pytest.raises(WorkbenchError, match="take the density of G itself"):
         density_in_parameters(found, 85, 84)
 
