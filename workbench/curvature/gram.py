@@ -15,6 +15,7 @@ from workbench.curvature.jacobian import (
     layer_gradients,
     layer_groups,
 )
+from workbench.curvature.pullback import ACTIVATIONS
 from workbench.curvature.risk import EmpiricalRisk, empirical_risk
 from workbench.curvature.softmax import hessian_root
 from workbench.curvature.subset import choose_classes
@@ -24,6 +25,9 @@ from workbench.memory import device_memory, total_memory
 CACHE_BYTES = 2**31  # what the factors of one group of layers may take
 TILE = 2**25  # entries of a temporary
 BLOCK = 2048  # rows of a tile of the matrix
+READING = 0.2  # of the progress that is reported: the passes through the network
+
+Step = Callable[[float], None]
 
 
 def gram(
@@ -94,32 +98,43 @@ def risk_gram(
         risk: Network and data.
         report: Called with the share done.
     """
-    batches = list(risk.whole())
+    size = max(1, ACTIVATIONS // risk.num_activations)
+    batches = [
+        piece
+        for inputs, labels in risk.whole()
+        for piece in zip(inputs.split(size), labels.split(size), strict=True)
+    ]
     probs, labels = _predictions(risk, batches)
-    sizes = [len(inputs) for inputs, _ in batches]
-    cotangents = hessian_root(probs).split(sizes)
+    cotangents = hessian_root(probs).split([len(inputs) for inputs, _ in batches])
     n = risk.num_examples * (risk.num_classes - 1)
     matrix = torch.zeros(n, n, dtype=torch.float64, device=risk.device)
     done = 0.0
+
+    def step(part: float) -> None:
+        risk.control.check()
+        if report:
+            report(min(part, 1.0))
+
     for names in layer_sets(risk, batches[0][0], risk.num_examples):
+        whole = sum(risk.parameters[name].numel() for name in names) / risk.dim
         pieces: dict[tuple[str, ...], list[LayerGradients]] = {}
-        for (inputs, _), columns in zip(batches, cotangents, strict=True):
-            risk.control.check()
-            for layer in layer_gradients(risk, inputs, columns, names):
+        for i, (inputs, _) in enumerate(batches):
+            step(done + READING * whole * i / len(batches))
+            for layer in layer_gradients(risk, inputs, cotangents[i], names):
                 pieces.setdefault(layer.names, []).append(layer)
+        done += READING * whole
         for layer_names in list(pieces):
             layer = _join(pieces.pop(layer_names))
-            share = layer.num_parameters / risk.dim
-
-            def step(part: float, before: float = done, share: float = share) -> None:
-                risk.control.check()
-                if report:
-                    report(min(before + share * part, 1.0))
-
-            _add_layer(matrix, layer, risk, step)
+            share = (1 - READING) * layer.num_parameters / risk.dim
+            _add_layer(matrix, layer, risk, _within(step, done, share))
             done += share
     mirror(risk.world.sum(matrix))
     return Gram(matrix, probs, labels)
+
+
+def _within(step: Step, start: float, share: float) -> Step:
+    """A part's own progress, from 0 to 1, as that of the whole."""
+    return lambda part: step(start + share * part)
 
 
 def _predictions(
@@ -161,9 +176,6 @@ def _join(pieces: list[LayerGradients]) -> LayerGradients:
         return LayerGradients(names, None, rows[:, :, None])
     outputs = torch.cat([piece.outputs for piece in pieces])
     return LayerGradients(names, torch.cat(inputs), outputs)
-
-
-Step = Callable[[float], None]
 
 
 def _add_layer(
