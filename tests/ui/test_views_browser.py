@@ -147,6 +147,7 @@ def test_the_buttons_do_what_the_mouse_does_and_say_so(pair):
 
 def test_steps_lead_forwards_backwards_and_on_from_midway(pair):
     home = pair.read("marks 0", "data.home_x")
+    pair.press("0.25×")
     pair.press("Step ›")
     pair.page.wait_for_timeout(600)
     midway = pair.read("marks 0", "data.x")

@@ -60,6 +60,12 @@ def build_titles(study: Study, parts: tuple[Part, ...]) -> dict[str, str | list[
             "G without all that lies along the directions of the class means",
         ],
         "speed": [f"One average takes {1.6 / speed:.3g} seconds" for speed in SPEEDS],
+        "station": [
+            "Show every gradient by itself",
+            "Go to the means of the pairs c, c′",
+            "Go to the class means",
+            "Go to the mean of everything",
+        ],
         "back": "Undo the last average (←)",
         "play": "Take the three averages one after the other (space)",
         "step": "Take the next average (→)",

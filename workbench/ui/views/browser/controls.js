@@ -114,15 +114,18 @@ class Controls {
     for (const model of groups) {
       labelGroup(model, labels[model.name], titles[model.name])
     }
-    const chips = Bokeh.index.find_one(models.outliers)?.shadow_el.querySelectorAll("button")
+    const chips = this.pair.element(models.outliers)?.querySelectorAll("button")
     chips?.forEach((chip, j) => { chip.style.borderStyle = j < this.pair.numOutliers ? "" : "dashed" })
-    for (const model of [stepper.back, stepper.play, stepper.step, models.clear, models.automatic]) {
-      const button = Bokeh.index.find_one(model)?.shadow_el.querySelector("button")
-      if (button) button.title = titles[model.name]
+    const buttons = [stepper.back, stepper.play, stepper.step, models.clear, models.automatic]
+      .map((model) => [model, titles[model.name]])
+    for (const [model, title] of [...buttons, ...stepper.stations.map((model, n) => [model, titles.station[n]])]) {
+      const button = this.pair.element(model)?.querySelector("button")
+      if (button) button.title = title
     }
     for (const slider of [stepper.position, models.count]) {
-      const root = Bokeh.index.find_one(slider)?.shadow_el
+      const root = this.pair.element(slider)
       root?.querySelector("[role=slider]")?.setAttribute("aria-label", labels[slider.name])
+      if (root) root.host.title = labels[slider.name]
     }
   }
 }
