@@ -329,6 +329,24 @@ def test_names_of_classes_are_shown_and_never_run(browser, tmp_path):
     assert pair.issues == []
 
 
+@pytest.mark.parametrize("num_classes", [2, 100])
+def test_few_and_many_classes_without_hess_are_picked_stepped_and_knocked_out(
+    browser, tmp_path, num_classes
+):
+    study = make_study(num_classes, 400, exact=False, with_hess=False)
+    pair = Pair(browser, tmp_path, study, reduced_motion="reduce")
+    pair.page.locator(".wb-classes button").nth(num_classes - 1).click()
+    pair.until("state", "selected_class", num_classes - 1)
+    pair.press("Step ›")
+    pair.until("position", "value", 1)
+    pair.press("the class part")
+    pair.until("state", "knockout", "subtracted")
+    assert "still G’s" in pair.read("note", "text")
+    assert pair.page.evaluate("document.documentElement.scrollWidth") <= 1180
+    pair.page.close()
+    assert pair.issues == []
+
+
 @pytest.mark.parametrize("width", [390, 1024, 1440])
 def test_the_layout_fits_its_width(browser, tmp_path, width):
     pair = Pair(browser, tmp_path, STUDY)
