@@ -45,7 +45,7 @@ gpu: .venv/installed-dev ## the same on a CUDA device, and the tests that need o
 examples: .venv/installed-dev ## train and measure the shipped examples anew
 	$(BIN)/python -m tests.examples
 
-pictures: .venv/installed-dev ## take the README's picture from the real page
+pictures: .venv/installed-dev ## take the README's pictures from the real page
 	$(BIN)/python tests/chromium.py
 	$(BIN)/python -m tests.browser.pictures
 

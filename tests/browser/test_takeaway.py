@@ -10,9 +10,10 @@ import pytest
 from tests.browser.drive import Workbench
 from tests.conftest import ROOT
 from workbench.study import load_study
+from workbench.ui.views.words import stem
 
 pytestmark = pytest.mark.browser
-EXAMPLE = ROOT / "workbench" / "examples" / "digits-mlp.study"
+EXAMPLE = ROOT / "workbench" / "examples" / "paper.study"  # the one that opens
 
 
 def test_the_study_the_tables_and_the_page_are_downloaded(
@@ -27,13 +28,15 @@ def test_the_study_the_tables_and_the_page_are_downloaded(
     workbench.button("Download").click()
     name, data = take("The study")
     (tmp_path / name).write_bytes(data)
-    example, study = load_study(EXAMPLE), load_study(tmp_path / "digits-mlp.study")
+    example, study = load_study(EXAMPLE), load_study(tmp_path / name)
+    begin = stem(example)
+    assert name == f"{begin}.study"
     assert study.created == example.created
     assert (study.embedding.points == example.embedding.points).all()
     name, page = take("This page (HTML)")
-    assert name == "digits-mlp.html"
+    assert name == f"{begin}.html"
     assert page.startswith(b"<!DOCTYPE html>")
     with workbench.page.expect_download() as saved:
         workbench.button("Tables (CSV)").click()
-    assert "digits-mlp-overlaps.csv" in zipfile.ZipFile(saved.value.path()).namelist()
+    assert f"{begin}-overlaps.csv" in zipfile.ZipFile(saved.value.path()).namelist()
     assert workbench.state("wanted") == ""
