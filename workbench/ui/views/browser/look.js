@@ -37,10 +37,7 @@ class Look {
   }
 
   apply() {
-    if (!this.pair.onPage) {
-      this.leave()
-      return
-    }
+    if (!this.pair.onPage) return
     const {state, told} = this.pair
     const asked = (globalThis.workbenchAsked ??= new URLSearchParams(location.search).get("theme") ?? "")
     globalThis.workbenchAsked = "" // by the page's link, and once
@@ -56,7 +53,6 @@ class Look {
     for (const part of Object.values(this.pair.parts)) part.repaint?.()
   }
 
-  // Another study took this one's place.
   leave() {
     this.scheme.removeEventListener("change", this.follow)
     this.host.disconnect()

@@ -13,6 +13,8 @@
 const PARTS = {stepper: Stepper, film: Film, marks: Marks, spectrum: Spectrum, compare: Compare, table: Table,
   controls: Controls, look: Look, bar: Bar, tour: Tour}
 
+const DRAWN = "workbench-drawn" // said to all pairs of the page when one more is drawn
+
 class LinkedPair {
   constructor(state, models, told) {
     Object.assign(this, {state, models, told})
@@ -20,8 +22,18 @@ class LinkedPair {
     this.parts = {}
     for (const [name, Part] of Object.entries(PARTS)) this.parts[name] = new Part(this)
     this.actions = Object.assign({}, ...Object.values(this.parts).map((part) => part.actions))
+    document.dispatchEvent(new Event(DRAWN)) // whose place this one takes lets go
     this.onKey = (event) => this.key(event)
+    this.onDrawn = () => this.onPage || this.leave()
     document.addEventListener("keydown", this.onKey)
+    document.addEventListener(DRAWN, this.onDrawn)
+  }
+
+  // Let go of the page, so that what was drawn can be forgotten.
+  leave() {
+    document.removeEventListener("keydown", this.onKey)
+    document.removeEventListener(DRAWN, this.onDrawn)
+    for (const part of Object.values(this.parts)) part.leave?.()
   }
 
   handle(origin) {
@@ -119,7 +131,7 @@ class LinkedPair {
   // Escape clears from anywhere; the other keys only where the pictures have the focus, and
   // what has it does not need the key for itself.
   key(event) {
-    if (!this.onPage) return document.removeEventListener("keydown", this.onKey)
+    if (!this.onPage) return this.leave()
     if (event.key === "Escape") return this.state.setv({selected_class: -1, selected_outlier: -1})
     const path = event.composedPath()
     const root = this.element(this.models.look.layout)?.host

@@ -23,12 +23,12 @@ class Tour {
     Bokeh.index.find_one(this.pair.models.look.layout).shadow_el.append(this.card)
     this.card.showPopover()
     this.move = () => this.put()
-    this.leave = (event) => {
+    this.onEscape = (event) => {
       if (event.key !== "Escape") return
       event.stopPropagation()
       this.end(true)
     }
-    addEventListener("keydown", this.leave, true)
+    addEventListener("keydown", this.onEscape, true)
     for (const what of ["scroll", "resize"]) addEventListener(what, this.move, true)
     this.go(0)
   }
@@ -81,9 +81,13 @@ class Tour {
     })
   }
 
+  leave() {
+    this.end()
+  }
+
   end(back = false) {
     if (!this.card) return
-    removeEventListener("keydown", this.leave, true)
+    removeEventListener("keydown", this.onEscape, true)
     for (const what of ["scroll", "resize"]) removeEventListener(what, this.move, true)
     this.mark("")
     this.card.remove()
