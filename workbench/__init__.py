@@ -22,6 +22,7 @@ _HOME = {
     "Workbench": "workbench.ui.app",
     "WorkbenchError": "workbench.errors",
     "build_model": "workbench.training.models",
+    "choose_classes": "workbench.curvature.subset",
     "class_means": "workbench.curvature.means",
     "density_in_parameters": "workbench.curvature.rows",
     "dual_operator": "workbench.curvature.rows",
