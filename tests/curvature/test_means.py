@@ -140,7 +140,7 @@ def test_a_sketch_with_a_bin_for_each_entry_is_exact(weighting: str) -> None:
 def test_inner_products_of_sketches_are_right_on_average_and_within_the_bound() -> None:
     generator = torch.Generator().manual_seed(1)
     x, y = torch.randn(2, 130, generator=generator, dtype=torch.float64)
-    x[:3] *= 20  # a few entries that dominate
+    x[[0, 12, 24]] *= 20  # a few that dominate, alike in place
     y += 0.5 * x
     products = []
     for _ in range(3000):

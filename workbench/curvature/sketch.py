@@ -14,6 +14,9 @@ from workbench.errors import WorkbenchError
 class CountSketch:
     r"""Signed sums of the entries of x in R^P over d random bins of equal size.
 
+    Each d entries in a row are turned by a random shift and laid over the others: two
+    entries share a bin with probability at most 1/d, and memory is read in order.
+
     .. math:: (Sx)_b = \sum_{p \in b} s_p x_p, \quad E \langle Sx, Sy \rangle =
        \langle x, y \rangle, \quad \mathrm{Var} \langle Sx, Sy \rangle \le
        \frac{\|x\|^2 \|y\|^2 + \langle x, y \rangle^2}{d}
@@ -65,7 +68,8 @@ def count_sketch(
     if dim < 1:
         raise WorkbenchError(f"count_sketch: {dim} bins; expected at least 1.")
     generator = generator or torch.Generator().manual_seed(0)
-    size = -(-num_entries // dim) * dim
-    order = torch.randperm(size, generator=generator)
-    signs = 1 - 2 * torch.randint(2, (size,), generator=generator, dtype=torch.int8)
-    return CountSketch(order.to(device), signs.to(device), dim)
+    blocks = torch.arange(-(-num_entries // dim))[:, None]
+    shifts = torch.randint(dim, blocks.shape, generator=generator)
+    order = ((torch.arange(dim) + shifts) % dim + dim * blocks).flatten()
+    signs = torch.randint(2, order.shape, generator=generator, dtype=torch.int8)
+    return CountSketch(order.to(device), (1 - 2 * signs).to(device), dim)
