@@ -76,6 +76,15 @@ def test_where_the_theory_fits_badly_the_next_eigenvectors_leave_the_span() -> N
     assert sizes(study, "jmlr") < 0.2
 
 
+def test_before_training_the_class_part_is_small_and_it_grows() -> None:
+    fresh, *_, trained = study_of("training").film
+    assert (fresh.run["epochs"], trained.run["epochs"]) == (0, 30)
+    assert sizes(fresh, "jmlr") < 0.1 < 0.4 < sizes(trained, "jmlr")
+    films = [p for p in PRESETS if len(study_of(p.name).film) >= 5]
+    assert {p.name for p in films} == {p.name for p in PRESETS if p.film}
+    assert len(films) >= 2
+
+
 def test_on_photographs_the_rule_counts_few_and_nine_point_along_the_means() -> None:
     study = study_of("fashion")
     assert study.num_outliers < 9
