@@ -5,12 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from tests.studies import make_study
 from workbench.control import Cancelled, Control, Progress, ProgressCallback
 from workbench.jobs import Job, JobEvent, JobRecord, Outcome, Step, perform
+from workbench.study import load_study
 
 
 class FakeWork:
@@ -20,7 +22,10 @@ class FakeWork:
     ``pace`` is the seconds an epoch takes.
     """
 
-    def __init__(self, *, hold: str = "", epochs: int = 4, pace: float = 0.0) -> None:
+    def __init__(
+        self, *, hold: str = "", epochs: int = 4, pace: float = 0.0, moments: int = 0
+    ) -> None:
+        self.moments = moments
         self.hold, self.epochs, self.pace = hold, epochs, pace
         self.free, self.held = threading.Event(), threading.Event()
         self.asked: list[tuple[str, Mapping[str, Any]]] = []
@@ -36,7 +41,11 @@ class FakeWork:
         self.warmed += 1
 
     def find(self, name: str) -> Step:
-        steps: dict[str, Step] = {"train": self.train, "measure": self.measure}
+        steps: dict[str, Step] = {
+            "train": self.train,
+            "measure": self.measure,
+            "film": self.film,
+        }
         return steps[name]
 
     def train(
@@ -83,6 +92,24 @@ class FakeWork:
         control.check()
         path = folder / f"run-{len(self.asked)}.study"
         make_study(3, 40, settings["weighting"]).save(path)
+        return Outcome({"study": str(path)})
+
+    def film(
+        self,
+        settings: Mapping[str, Any],
+        folder: Path,
+        progress: ProgressCallback,
+        control: Control,
+    ) -> Outcome:
+        self._enter("film", settings)
+        self._wait("film", control)
+        control.check()
+        if not self.moments:
+            return Outcome({})
+        study = load_study(settings["study"])
+        moments = make_study(3, 40, study.weighting, num_moments=self.moments).moments
+        path = folder / f"run-{len(self.asked)}.study"
+        replace(study, moments=moments).save(path)
         return Outcome({"study": str(path)})
 
     def _enter(self, name: str, settings: Mapping[str, Any]) -> None:

@@ -35,15 +35,20 @@ def job(folder: Path, work: str = "run", **settings: Any) -> Job:
     return Job(work=work, settings=MEASURE | settings, folder=str(folder), number=7)
 
 
-def test_a_run_trains_then_measures_the_checkpoint_it_wrote(tmp_path: Path) -> None:
+def test_a_run_trains_then_measures_the_checkpoint_and_its_earlier_epochs(
+    tmp_path: Path,
+) -> None:
     work, events = FakeWork(), []
     record = perform(job(tmp_path), events.append, Control(), find=work.find)
-    assert [name for name, _ in work.asked] == ["train", "measure"]
+    assert [name for name, _ in work.asked] == ["train", "measure", "film"]
     assert work.asked[1][1]["checkpoint"] == record.files["checkpoint"]
+    assert work.asked[2][1]["study"] == record.files["study"]
     assert record.status == "finished"
     assert Path(record.files["study"]).is_file()
     assert [e.step for e in events] == sorted(e.step for e in events)
-    assert {e.num_steps for e in events} == {2}
+    assert {e.num_steps for e in events} == {3}
+    there = {event.step: set(event.files) for event in events}
+    assert there == {0: set(), 1: {"checkpoint"}, 2: {"checkpoint", "study"}}
     assert {e.number for e in events} == {record.number} == {7}
 
 

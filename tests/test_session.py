@@ -133,9 +133,52 @@ def test_stop_during_measuring_keeps_the_network_and_it_can_be_measured_again(
     work.hold = ""
     session.measure_again()
     bench.until("idle")
-    assert work.asked[-1][0] == "measure"
-    assert work.asked[-1][1]["checkpoint"] == session.trained.path
+    assert work.asked[-2][0] == "measure"
+    assert work.asked[-2][1]["checkpoint"] == session.trained.path
     assert session.study is not None
+
+
+def test_the_study_is_shown_while_its_earlier_epochs_are_measured(bench: Bench) -> None:
+    session, work = bench.session, bench.work
+    work.hold, work.moments = "film", 2
+    shown: list[int] = []
+    session.observe(lambda c: shown.append(len(c["new"].moments)), names=["study"])
+    session.run()
+    bench.until_held()
+    wait_until(lambda: shown == [0])
+    assert session.state == "running"
+    work.free.set()
+    bench.until("idle")
+    assert shown == [0, 2]
+
+
+def test_stop_during_the_film_keeps_the_study_and_says_what_was_done(
+    bench: Bench,
+) -> None:
+    session, work = bench.session, bench.work
+    work.hold, work.moments = "film", 2
+    session.run()
+    bench.until_held()
+    session.stop()
+    bench.until("idle")
+    assert session.study is not None
+    assert session.study.moments == ()
+    assert session.notice.startswith("Trained and measured")
+
+
+def test_a_film_does_not_take_the_place_of_what_was_opened_meanwhile(
+    bench: Bench,
+) -> None:
+    session, work = bench.session, bench.work
+    work.hold, work.moments = "film", 2
+    session.run()
+    bench.until_held()
+    wait_until(lambda: session.study is not None)
+    other = make_study(2, 30)
+    session.show(other)
+    work.free.set()
+    bench.until("idle")
+    assert session.study is other
 
 
 def test_a_failure_shows_its_sentence_and_the_next_run_works(bench: Bench) -> None:

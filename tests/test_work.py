@@ -35,7 +35,8 @@ def test_a_run_leaves_a_checkpoint_and_the_study_of_it(tmp_path: Path) -> None:
     assert study.run["epochs"] == 3
     assert load_checkpoint(record.files["checkpoint"]).run == record.facts
     json.dumps(dict(record.facts))
-    for step in (0, 1):
+    assert [moment.run["epochs"] for moment in study.film] == [0, 1, 2, 3]
+    for step in (0, 1, 2):
         fractions = [e.progress.fraction for e in events if e.step == step]
         assert fractions == sorted(fractions)
         assert fractions[-1] == pytest.approx(1.0)

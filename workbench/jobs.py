@@ -27,8 +27,8 @@ _log = logging.getLogger(__name__)
 # The steps of each job, in order. A cancelled step ends the job and keeps its files.
 STEPS: Mapping[str, tuple[str, ...]] = {
     "train": ("train",),
-    "measure": ("measure",),
-    "run": ("train", "measure"),
+    "measure": ("measure", "film"),
+    "run": ("train", "measure", "film"),
 }
 
 
@@ -36,7 +36,7 @@ STEPS: Mapping[str, tuple[str, ...]] = {
 class Job:
     """One piece of long work, in plain values."""
 
-    work: str  # "train", "measure" or "run" = train, then measure
+    work: str  # "train", "measure" or "run" = train, then measure, then the film
     settings: Mapping[str, Any]
     folder: str  # its files are written here; it exists
     number: int = 0  # grows with every job; what bears an older number is stale
@@ -64,6 +64,7 @@ class JobEvent:
     progress: Progress  # of this step
     elapsed: float = 0.0  # seconds since the step began, pauses left out
     seconds_left: float | None = None  # of this step; None while there is no telling
+    files: Mapping[str, str] = field(default_factory=dict)  # of the steps before
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +121,8 @@ def perform(
 
     def event(index: int, progress: Progress) -> None:
         stages.enter(progress.stage)
-        report(JobEvent(job.number, index, len(names), progress))
+        there = dict(files)
+        report(JobEvent(job.number, index, len(names), progress, files=there))
 
     try:
         for index, name in enumerate(names):

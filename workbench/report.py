@@ -55,7 +55,8 @@ def extended(
 
 def end_in_words(record: JobRecord, trained: Trained | None) -> str:
     """One or two sentences on how a job ended."""
-    if record.status == "finished":
+    measured = record.status == "cancelled" and "study" in record.files  # no film
+    if record.status == "finished" or measured:
         did = "Trained and measured" if record.work == "run" else "Measured"
         return f"{did} in {say_duration(sum(record.seconds.values()))}."
     kept = "checkpoint" in record.files

@@ -84,6 +84,7 @@ class Session(traitlets.HasTraits):
     view = traitlets.Dict()  # what the pictures show: selection, level, operator, ...
     hidden = traitlets.Instance(frozenset, ())  # controls, by a teacher's link
     locked = traitlets.Instance(frozenset, ())
+    pinned = traitlets.Instance(Study, allow_none=True)  # seen behind what is shown
     runs = traitlets.Tuple()  # those of before, as found when last looked for
     weighting = traitlets.Enum(tuple(CONVENTIONS), "icml")
     settings = traitlets.Instance(RunSettings, ())
@@ -110,6 +111,7 @@ class Session(traitlets.HasTraits):
         self._worker: Worker = worker or WorkerProcess()
         self.runner = JobRunner(self._worker.perform, interval=interval)
         self._cold = True
+        self._own: tuple[str, Study | None] | None = None  # what the job has shown
         self.device = describe_device()
 
     # What is shown
@@ -185,6 +187,16 @@ class Session(traitlets.HasTraits):
                 self.weighting = study.weighting
             self.preset, self.source = preset, source
             self.study = study
+
+    def pin(self) -> None:
+        """Keep the study that is shown, to see the next ones against it."""
+        with self.lock:
+            self.pinned = self.study
+
+    def unpin(self) -> None:
+        """Compare with nothing."""
+        with self.lock:
+            self.pinned = None
 
     def show_weighting(self, name: str) -> None:
         """Choose the convention of the averages: drawn now, and measured next."""
@@ -303,6 +315,7 @@ class Session(traitlets.HasTraits):
 
     def _begin(self, job: Job, perform: Perform | None = None) -> None:
         self.problem, self.notice, self.event = None, "", None
+        self._own = None
         self._cold = False
         self.runner.start(
             job.work,
@@ -321,6 +334,8 @@ class Session(traitlets.HasTraits):
                 history = extended(history, event.progress.values)
             self.history = dict(history)
             self.event = events[-1]
+            if path := events[-1].files.get("study"):
+                self._show_own(path)
 
     def _on_end(self, record: JobRecord) -> None:
         with self.lock:
@@ -342,8 +357,16 @@ class Session(traitlets.HasTraits):
             self.problem = Problem(record.error, record.defect)
         self.notice = end_in_words(record, self.trained)
         if path := record.files.get("study"):
-            self.show(load_study(path), source="your run")
+            self._show_own(path)
         self.runs = find_runs(self.folder)
+
+    def _show_own(self, path: str) -> None:
+        """Show a study of the job at work, once; not over another chosen meanwhile."""
+        before, study = self._own, self.study
+        if before is not None and (path == before[0] or study is not before[1]):
+            return
+        self.show(load_study(path), source="your run")
+        self._own = (path, self.study)
 
     def _warm_up(self) -> None:
         """Load what a run needs in the background, once."""

@@ -18,11 +18,16 @@ from workbench import measurement
 from workbench.control import Control, ProgressCallback
 from workbench.embedding import embed
 from workbench.jobs import Outcome
+from workbench.study import load_study
 from workbench.training.checkpoint import load_checkpoint
+from workbench.training.config import film_epochs
 from workbench.training.data import load_data
 from workbench.training.models import build_model
 from workbench.training.train import TrainConfig
 from workbench.training.train import train as train_network
+
+FILM_SECONDS = 60.0  # that a page spends on earlier epochs, after the picture is there
+FILM_PARAMETERS = 2_000_000  # of larger networks a page keeps no earlier weights
 
 
 def train(
@@ -59,18 +64,56 @@ def train(
             progress=progress,
             control=control,
         )
+        model = build_model(settings["model"], data, seed=settings["seed"])
+        small = sum(p.numel() for p in model.parameters()) <= FILM_PARAMETERS
         config = TrainConfig(
             epochs=settings["epochs"],
             lr=settings["lr"],
             seed=settings["seed"],
             device=settings.get("device", "auto"),
+            snapshots=film_epochs(settings["epochs"]) if small else (),
         )
-        model = build_model(settings["model"], data, seed=settings["seed"])
         checkpoint = train_network(
             model, data, config, progress=progress, control=control
         )
     path = checkpoint.save(_free(folder, ".ckpt"))
     return Outcome({"checkpoint": str(path)}, checkpoint.status, checkpoint.run)
+
+
+def film(
+    settings: Mapping[str, Any],
+    folder: Path,
+    progress: ProgressCallback,
+    control: Control,
+) -> Outcome:
+    """Measure earlier epochs for the study that is there, as many as time allows.
+
+    Args:
+        settings: ``checkpoint`` and ``study``, paths of the steps before.
+        folder: Where the study with its moments is written.
+        progress: Told how far it has come.
+        control: Pauses and cancels.
+
+    Returns:
+        The path of the study with its moments, where the training kept any.
+
+    Raises:
+        Cancelled: If ``control`` was cancelled; the study without moments is there.
+    """
+    checkpoint = load_checkpoint(settings["checkpoint"])
+    if not checkpoint.snapshots:
+        return Outcome({})
+    study = load_study(settings["study"])
+    chosen = measurement.MeasureSettings(**study.settings)
+    found = measurement.measure_moments(
+        study,
+        checkpoint,
+        chosen,
+        seconds=FILM_SECONDS,
+        progress=progress,
+        control=control,
+    )
+    return Outcome({"study": str(found.save(_free(folder, ".study")))})
 
 
 def measure(

@@ -52,18 +52,36 @@ def test_a_new_study_is_drawn_in_the_same_layout_and_told_in_words(
     tmp_path: Path,
 ) -> None:
     page = make_page(tmp_path)
-    pictures, words = page.study.widget.children
+    _, pictures, words = page.study.widget.children
     before = words.value
     assert "What am I seeing?" in before
     page.job.train.click()
     wait_until(lambda: page.session.state == "idle")
     assert page.session.problem is None
-    assert page.study.widget.children[0] is pictures
+    assert page.study.widget.children[1] is pictures
     assert page.study._view is not None
     assert page.study._view.study is page.session.study
     page.session.show(make_study(4, 40))
     assert words.value != before
     assert words.value.count('scope="col"') == 4 + 1
+
+
+def test_a_pinned_study_stays_behind_the_next_until_it_is_unpinned(
+    tmp_path: Path,
+) -> None:
+    page = make_page(tmp_path)
+    first, panel = page.session.study, page.study
+    assert panel._view is not None
+    panel.pin.click()
+    assert panel._view.pinned is None  # it is not compared with itself
+    assert "pinned" in panel.said.value
+    page.session.show(make_study(4, 40))
+    assert panel._view.pinned is first
+    assert panel.said.value == ""
+    assert panel.pin.description == "Unpin"
+    panel.pin.click()
+    assert panel._view.pinned is None
+    assert page.session.problem is None
 
 
 def test_another_convention_redraws_the_levels_and_the_table(tmp_path: Path) -> None:

@@ -8,6 +8,17 @@ from dataclasses import dataclass
 from workbench.errors import WorkbenchError
 
 
+def film_epochs(epochs: int, num: int = 6) -> tuple[int, ...]:
+    """Epochs before the last that tell a training: the fresh weights, then by ratios.
+
+    Example:
+        >>> film_epochs(30)
+        (0, 1, 2, 4, 8, 15)
+    """
+    later = {round(epochs * 2.0**-n) for n in range(1, num)}
+    return (0, *sorted(epoch for epoch in later if 0 < epoch < epochs))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainConfig:
     """How to train. Wrong values raise WorkbenchError."""

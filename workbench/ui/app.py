@@ -21,6 +21,7 @@ from workbench.ui.panels import (
     MeasuringPanel,
     ProblemPanel,
     SettingsPanel,
+    button,
 )
 from workbench.ui.query import query_string
 from workbench.ui.share import CodePanel, SharePanel
@@ -146,6 +147,9 @@ class Workbench:
         self.head.presets.disabled = "presets" in session.locked
 
 
+PINNED = "This study is pinned: open or train another to see both."
+
+
 class StudyPanel:
     """The linked pictures of the study, and what they show in words."""
 
@@ -155,13 +159,23 @@ class StudyPanel:
         self._picture: w.DOMWidget | None = None
         self.words = w.HTML()
         self.widget = w.VBox([self.words])
-        session.watch(self._refresh, "study", "weighting")
+        self.pin = button(
+            session, "Pin this study", "See the next study against this one", self._pin
+        )
+        self.said = w.HTML()
+        session.watch(self._refresh, "study", "weighting", "pinned")
         session.watch(self._look, "view")
 
     def refresh(self) -> None:
         """Before the page is seen: what was drawn before is as if it had not been."""
         if self._view is not None and self._picture is not None:
             refresh(self._picture, self._view.layout)
+
+    def _pin(self) -> None:
+        if self._session.pinned is None:
+            self._session.pin()
+        else:
+            self._session.unpin()
 
     def _looked(self, state: LinkState) -> None:
         """Tell the session what is selected and shown in the pictures."""
@@ -189,14 +203,20 @@ class StudyPanel:
                 f"Averages: this study holds {', '.join(study.levels)} and not "
                 f"{weighting}; Measure again gives it, on a network of your own."
             )
+        pinned = self._session.pinned
+        beside = None if pinned is study else pinned
         if self._view is None:
             self._view = LinkedView(study, weighting=weighting, files=tuple(FILES))
             self._view.observe(self._answer)
             self._view.observe(self._looked)
             self._picture = widget(self._view.layout)
-            self.widget.children = (self._picture, self.words)
+            pinning = w.Box([self.said, self.pin])
+            pinning.add_class("wb-pinning")
+            self.widget.children = (pinning, self._picture, self.words)
         else:
-            self._view.show(study, weighting=weighting)
+            self._view.show(study, weighting=weighting, pinned=beside)
+        self.pin.description = "Pin this study" if pinned is None else "Unpin"
+        self.said.value = "" if pinned is not study else PINNED
         self._looked(self._view.state)
         self.words.value = (
             '<section class="wb-words"><h2>What am I seeing?</h2>'

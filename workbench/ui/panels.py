@@ -224,8 +224,8 @@ def progress_html(event: JobEvent | None, state: str) -> str:
         after = "stopping…"
     elif event.seconds_left is not None:
         after = f"{say_duration(event.seconds_left)} left"
-        if event.num_steps > event.step + 1:
-            after += ", then measuring"
+        if left := event.num_steps - event.step - 1:
+            after += f", then {'measuring' if left > 1 else 'earlier epochs'}"
     else:
         after = f"{say_duration(event.elapsed)} so far"
     return _bars(shares, f'{said} · <span class="wb-muted">{after}</span>')

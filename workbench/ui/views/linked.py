@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import fields
+from types import EllipsisType
 from typing import Any
 
 from bokeh.events import ButtonClick, Tap
@@ -125,11 +126,23 @@ class LinkedView:
         self.state = LinkState(name="state", theme=theme)
         self.show(study, weighting=weighting)
 
-    def show(self, study: Study, *, weighting: str | None = None) -> None:
+    def show(
+        self,
+        study: Study,
+        *,
+        weighting: str | None = None,
+        pinned: Study | EllipsisType | None = ...,
+    ) -> None:
         """Draw another study, or the same one in another weighting.
 
         Operator, scale, parts, speed and theme stay as they were; the rest starts
-        anew. What is shown already is not drawn again.
+        anew, but where it is the same measurement with more moments. What is shown
+        already is not drawn again.
+
+        Args:
+            study: What to draw.
+            weighting: Which convention of averages; by default the study's own.
+            pinned: What to draw along, see `compare`; by default what was.
 
         Raises:
             WorkbenchError: If the study does not hold that weighting.
@@ -140,8 +153,13 @@ class LinkedView:
                 f"show: this study was not measured with weighting {chosen!r}; "
                 f"it holds {', '.join(study.levels)}."
             )
-        if study is not self.study or chosen != self.weighting:
-            self._draw(study, chosen, self.pinned, LASTING)
+        beside = self.pinned if isinstance(pinned, EllipsisType) else pinned
+        is_new = study is not self.study or chosen != self.weighting
+        if is_new or beside is not self.pinned:
+            was = self.study
+            known = was is not None and study.created == was.created != ""
+            kept = KEPT if known and chosen == self.weighting else LASTING
+            self._draw(study, chosen, beside, kept)
 
     def compare(self, other: Study | None, *, mode: str | None = None) -> None:
         """Pin another study, or unpin it; what is selected and shown stays.
