@@ -18,7 +18,9 @@ from workbench.linalg.lanczos import EigenPairs, top_eigenpairs
 from workbench.linalg.operator import LinearOperator
 
 OURS = "workbench"
-SAME = 1e-5  # relative, of products and means
+SAME = (
+    5e-5  # of products and means; curvlinops is 1.6e-5 from float64 on `cnn`, we 2e-6
+)
 TOL = 1e-3  # residual of an eigenpair over the largest eigenvalue
 NUM_PAIRS = 10
 PUBLISHED = 128  # iterations of the published subspace iteration, of ten vectors each
