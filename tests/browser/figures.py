@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import tempfile
 import time
+import zlib
+from base64 import b64decode
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import psutil
 from playwright.sync_api import Page, sync_playwright
@@ -42,6 +45,13 @@ def kernel_of(page: Page) -> psutil.Process:
     raise AssertionError(f"kernel {name} does not run")
 
 
+def _deflated(frame: dict[str, Any]) -> int:
+    """Bytes of a websocket frame as it travels; the browser tells what it unpacked."""
+    told = frame["payloadData"]
+    payload = b64decode(told) if frame["opcode"] == 2 else told.encode()
+    return len(zlib.compress(payload))
+
+
 def measure_opening(page: Page, url: str) -> Opening:
     """Open the page in an empty tab, and measure."""
     received = [0.0]
@@ -53,7 +63,7 @@ def measure_opening(page: Page, url: str) -> Opening:
     )
     network.on(
         "Network.webSocketFrameReceived",
-        lambda told: received.append(len(told["response"]["payloadData"])),
+        lambda told: received.append(_deflated(told["response"])),
     )
     began = time.monotonic()
     page.goto(url, wait_until="commit")

@@ -35,7 +35,11 @@ HOST = "127.0.0.1"
 PORT = 8866
 _HERE = Path(__file__).parent
 # As in binder/jupyter_server_config.json, where the server is Jupyter's.
-TORNADO = {"compress_response": True, "websocket_max_message_size": 80 * 2**20}
+TORNADO = {
+    "compress_response": True,
+    "websocket_compression_options": {},  # the pictures go by websocket
+    "websocket_max_message_size": 80 * 2**20,
+}
 # voila.json, labconfig/, and below nbconvert/ the template of the page
 _JUPYTER = _HERE / "jupyter"
 
