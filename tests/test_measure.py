@@ -16,11 +16,10 @@ from torch.nn.functional import dropout
 
 from tests import oracles
 from tests.cases import Problem
-from workbench import measurement
 from workbench.control import Cancelled, Control, Progress
 from workbench.errors import WorkbenchError
 from workbench.measurement import MeasureSettings, measure
-from workbench.measuring import picture
+from workbench.measuring import picture, plan
 from workbench.spectrum import Spectrum
 from workbench.study import CLASS_PART, MEANS_PART, PARTS, WEIGHTINGS, Study, load_study
 from workbench.training.checkpoint import Checkpoint
@@ -462,7 +461,7 @@ def test_two_classes_have_one_class_direction_each_way() -> None:
 def test_single_precision_is_as_good_as_its_error_bars_say(
     checkpoint: Checkpoint, exact: Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(measurement, "DOUBLE_LIMIT", 0)
+    monkeypatch.setattr(plan, "DOUBLE_LIMIT", 0)
     single = measure(checkpoint, settings())
     for kind in ("G", "Hess", "H"):
         true, found = exact.spectra[kind], single.spectra[kind]

@@ -33,6 +33,7 @@ _HOME = {
     "load_study": "workbench.study",
     "measure": "workbench.measurement",
     "operators": "workbench.curvature.operators",
+    "plan": "workbench.measuring.plan",
     "spectral_density": "workbench.linalg.density",
     "top_eigenpairs": "workbench.linalg.lanczos",
     "train": "workbench.training.train",

@@ -22,6 +22,7 @@ from workbench.jobs import explain_failure
 from workbench.study import WEIGHTINGS
 
 if TYPE_CHECKING:
+    from workbench.measuring.config import MeasureSettings
     from workbench.training.checkpoint import Checkpoint
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
@@ -296,20 +297,32 @@ def measure(
         ),
     ] = True,
     device: _Device = "auto",
+    minutes: Annotated[
+        float | None, typer.Option(help="Refuse what is planned to take longer.")
+    ] = None,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Print how it would go, and measure nothing.")
+    ] = False,
     out: Annotated[
         Path | None,
         typer.Option(help="Study to write.  [default: the checkpoint's name, .study]"),
     ] = None,
     force: _Force = False,
 ) -> None:
-    """Measure a checkpoint: its spectra, its three averages, the picture of both."""
+    """Measure a checkpoint: its spectra, its three averages, the picture of both.
+
+    Finished stages are kept in a folder beside the study until it is written; the same
+    command again goes on from there.
+    """
     out = out or checkpoint.with_suffix(".study")
-    _check_out(out, force)
+    if not plan:
+        _check_out(out, force)
     from workbench.terminal import watched
 
     with watched("Stopping.") as (progress, control):
         from workbench.measurement import MeasureSettings
         from workbench.measurement import measure as measure_checkpoint
+        from workbench.measuring.parts import remove_parts
         from workbench.training.checkpoint import load_checkpoint
 
         settings = MeasureSettings(
@@ -318,12 +331,27 @@ def measure(
             metric=metric,
             moments=moments,
             device=device,
+            max_minutes=minutes,
         )
+        subject = load_checkpoint(checkpoint)
+        if plan:
+            _print_plan(subject, settings)
+            return
+        parts = out.with_name(f"{out.name}.parts")
         study = measure_checkpoint(
-            load_checkpoint(checkpoint), settings, progress=progress, control=control
+            subject, settings, progress=progress, control=control, parts=parts
         )
         study.save(out)
+        remove_parts(parts)
     _say(f"Wrote {out}; 'workbench show {out}' prints it.")
+
+
+def _print_plan(checkpoint: Checkpoint, settings: MeasureSettings) -> None:
+    """Say what measuring would take, on stdout."""
+    from workbench.measuring.plan import plan
+
+    made = plan(checkpoint, settings=settings)
+    print(made.line)
 
 
 @app.command()

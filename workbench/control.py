@@ -21,6 +21,7 @@ class Progress:
     fraction: float  # of this whole call, 0 to 1, never falling
     detail: str = ""  # "epoch 3 of 30"
     values: Mapping[str, float] = field(default_factory=dict)  # loss, accuracy, epoch
+    note: str = ""  # a sentence to keep in sight: what is planned, what was done anew
 
 
 ProgressCallback = Callable[[Progress], None]

@@ -8,6 +8,8 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,17 +17,11 @@ import torch
 
 from workbench import __version__
 from workbench.control import Control, Progress, ProgressCallback
-from workbench.curvature.coordinates import (
-    coordinates,
-    dense_gauss_newton,
-    primal_eigenvectors,
-)
-from workbench.curvature.deltas import averages
-from workbench.curvature.operators import operators
-from workbench.curvature.risk import EmpiricalRisk, empirical_risk
-from workbench.errors import WorkbenchError
-from workbench.linalg.operator import Dense
+from workbench.curvature.coordinates import coordinates
+from workbench.curvature.operators import KINDS, Curvature
+from workbench.distributed import ALONE, World
 from workbench.measuring.config import MeasureSettings, check_settings
+from workbench.measuring.counting import STAGES, num_eigenvalues, whole_hessian
 from workbench.measuring.levels import split_levels
 from workbench.measuring.moments import (
     COST,
@@ -35,20 +31,17 @@ from workbench.measuring.moments import (
     share_of,
     thinned_out,
 )
+from workbench.measuring.parts import Parts, fingerprint
 from workbench.measuring.picture import draw
-from workbench.measuring.probe import BLOCK_SIZE, Probe, dense_matrix, whole_spectrum
-from workbench.measuring.stages import Stages, part_of
-from workbench.memory import device_memory, total_memory
+from workbench.measuring.plan import bind, checked, make_plan
+from workbench.measuring.probe import Probe, dense_matrix
+from workbench.measuring.spectra import both_ends, of_g, rest_of_hess, whole_hess
+from workbench.measuring.stages import Stages
 from workbench.outliers import count_outliers
 from workbench.study import WEIGHTINGS, Embedding, Study
 from workbench.training.checkpoint import Checkpoint
-from workbench.training.device import resolve_device
 
 __all__ = ["MeasureSettings", "measure", "measure_moments"]
-
-DOUBLE_LIMIT = 5_000  # parameters up to which everything is measured in float64
-MAX_CLASSES = 40  # C^2 means, each drawn: beyond that the picture is full too
-EDGE = 20.0  # times tol for H: no gap sets its ends apart, so they converge slowly
 
 
 def measure(
@@ -57,11 +50,13 @@ def measure(
     *,
     progress: ProgressCallback | None = None,
     control: Control | None = None,
+    parts: Path | None = None,
+    world: World = ALONE,
 ) -> Study:
     r"""Measure the curvature of a trained network, and what its three averages carry.
 
     All eigenvalues of G where ``min(P, N (C - 1))`` is at most ``exact_limit``: from
-    the matrix G, or from its dual, whichever is smaller. Beyond that the leading ones
+    the matrix G, or from its dual, as `plan` says. Beyond that the leading ones
     by a block Krylov subspace and the density by stochastic Lanczos quadrature, as for
     Hess and H always. Every eigenvalue has its residual ``||A v - lam v||``.
 
@@ -71,24 +66,37 @@ def measure(
     Args:
         checkpoint: What `train` returned or `load_checkpoint` read.
         settings: How to measure.
-        progress: Called with `Progress` events.
+        progress: Called with `Progress` events; the plan is the first one's note.
         control: Pauses and cancels.
+        parts: A folder that keeps each finished stage until the study is there: a
+            measurement that was ended goes on from it, to the same numbers.
+        world: Processes that share the examples; each returns the study.
 
     Raises:
-        WorkbenchError: If a setting or the checkpoint cannot be measured.
-        Cancelled: If ``control.cancel`` was called; nothing is kept.
+        WorkbenchError: If a setting or the checkpoint cannot be measured, or no way to
+            measure it fits the memory or ``max_minutes``.
+        Cancelled: If ``control.cancel`` was called; only ``parts`` are kept.
     """
     settings = settings or MeasureSettings()
     check_settings(settings)
     control = control or Control()
+    checkpoint = replace(checkpoint, data=checkpoint.load_data())  # once
     epochs = earlier_epochs(checkpoint) if settings.moments else ()
     share = 1 / (1 + COST * len(epochs))
     own = share_of(progress, 0.0, share)
-    study = _measure_one(checkpoint, settings, own, control)
+    study = _measure_one(checkpoint, settings, own, control, parts, world)
     if not epochs:
         return study
     rest = share_of(progress, share, 1.0)
-    return measure_moments(study, checkpoint, settings, progress=rest, control=control)
+    return measure_moments(
+        study,
+        checkpoint,
+        settings,
+        progress=rest,
+        control=control,
+        parts=parts,
+        world=world,
+    )
 
 
 def measure_moments(
@@ -99,6 +107,8 @@ def measure_moments(
     seconds: float = math.inf,
     progress: ProgressCallback | None = None,
     control: Control | None = None,
+    parts: Path | None = None,
+    world: World = ALONE,
 ) -> Study:
     """Measure the earlier epochs that a training kept, for a study of its last one.
 
@@ -114,6 +124,8 @@ def measure_moments(
             others as many are measured as fit.
         progress: Called with `Progress` events.
         control: Pauses and cancels.
+        parts: As for `measure`; each moment has a folder in it.
+        world: As for `measure`.
 
     Returns:
         The study with its moments.
@@ -130,7 +142,10 @@ def measure_moments(
         epoch = left.pop()
         done, detail = len(found) / total, f"epoch {epoch}"
         own = share_of(progress, done, (len(found) + 1) / total, detail)
-        moment = _measure_one(checkpoint.at_epoch(epoch), cheap, own, control, near)
+        kept = parts / f"epoch-{epoch}" if parts else None
+        moment = _measure_one(
+            checkpoint.at_epoch(epoch), cheap, own, control, kept, world, near
+        )
         found.append(as_moment(moment))
         near = moment.embedding
         if len(found) == 1 and left:
@@ -145,74 +160,50 @@ def _measure_one(
     settings: MeasureSettings,
     progress: ProgressCallback | None,
     control: Control,
+    parts: Path | None,
+    world: World,
     near: Embedding | None = None,
 ) -> Study:
     """Measure these weights alone; ``near``: the same gradients at another time."""
-    model, data = checkpoint.load_model(), checkpoint.load_data()
-    num_params = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    if num_params <= DOUBLE_LIMIT:
-        model = model.double()
-    device = resolve_device(settings.device)
-    if device.type == "mps":  # has no float64, which sums and softmax need
-        device = torch.device("cpu")
-    risk = empirical_risk(model, data, device=device, control=control)
-    n = risk.num_examples * (risk.num_classes - 1)
-    exact = min(risk.dim, n) <= settings.exact_limit
-    costs = {
-        "Averaging the gradients": 3.0,
-        "Eigenvalues of G": 2.0 if exact else 8.0,
-        "Eigenvalues of Hess": 6.0,
-        "Eigenvalues of H": 2.0 if _hessian_fits(risk, settings) else 6.0,
-        "Splitting G into its parts": 2.0 if exact else 6.0,
-        "Placing the gradients in the plane": 5.0,
-    }
-    num = settings.num_eigenvalues or risk.num_classes + 7
-    _check_memory(risk, num, exact)
-    stages = Stages(progress, control, costs)
-    generator = torch.Generator().manual_seed(settings.seed)
-    ops = operators(model, data, device=device, control=control)
+    risk = bind(checkpoint, None, settings, control, world)
+    plan = make_plan(risk, settings)
+    method = checked(plan)
 
-    report = stages.start("Averaging the gradients")
-    place = coordinates(risk, ops["G"], settings.exact_limit, report)
-    probe = Probe(settings, num, generator)
-    start = averages(place.means, settings.weighting).classes.T
+    def note(sentence: str) -> None:
+        if progress is not None:
+            progress(Progress(STAGES["means"], 0.0, note=sentence))
 
-    report = stages.start("Eigenvalues of G")
-    # products with a matrix are cheap: vectors then as good as its eigenvalues
-    tight = 1e-9 if isinstance(place.g, Dense) else None
-    pairs = probe.pairs(place.g, "LA", start, report, tol=tight)
-    if isinstance(place.g, Dense):
-        g = whole_spectrum(place.g, risk, min(risk.dim, n), place.method)
-    else:
-        g = probe.spectrum(place.g, pairs, part_of(report, 0.5))
-        g = replace(g, trace=place.trace, trace_error=0.0)
+    ops = {kind: Curvature(risk, kind) for kind in KINDS}
+    key = fingerprint(checkpoint, settings) if parts else ""
+    store = Parts(parts, key, world, {"operator": ops["G"]}, note)
+    line = store.keep("plan", lambda: plan.line)
+    if near is None:
+        note(line)
+    stages = Stages(progress, control, plan.stages(), store)
+    num = num_eigenvalues(plan.sizes, settings)
+
+    def probe(name: str) -> Probe:
+        """A stage's own random numbers, whatever was done before it."""
+        seed = settings.seed * len(STAGES) + list(STAGES).index(name)
+        return Probe(settings, num, torch.Generator().manual_seed(seed))
+
+    place = stages.do("means", partial(coordinates, risk, ops["G"], method.method))
+    pairs, g = stages.do("G", partial(of_g, risk, place, probe("G")))
     spectra = {"G": g}
-    if _hessian_fits(risk, settings) and isinstance(place.g, Dense):
-        hess = dense_matrix(ops["Hess"], stages.start("Eigenvalues of Hess"))
-        spectra["Hess"] = whole_spectrum(hess, risk, risk.dim, "dense, exact", risk.dim)
-        report = stages.start("Eigenvalues of H")
-        g_matrix = dense_gauss_newton(risk, report) if place.gram else place.g
-        rest = Dense(hess.matrix - g_matrix.matrix)
-        spectra["H"] = whole_spectrum(rest, risk, risk.dim, "dense, exact")
+    if method.exact and whole_hessian(plan.sizes, settings):
+        hess, spectra["Hess"] = stages.do(
+            "Hess", lambda report: whole_hess(risk, dense_matrix(ops["Hess"], report))
+        )
+        spectra["H"] = stages.do("H", partial(rest_of_hess, risk, place, hess))
     else:
         for kind in ("Hess", "H"):
-            report = stages.start(f"Eigenvalues of {kind}")
-            noise = torch.randn(risk.dim, BLOCK_SIZE, generator=generator)
-            first, tol = noise.to(risk.device, risk.dtype), EDGE * settings.tol
-            if kind == "Hess":  # its outliers lean on G's; the noise sees the low end
-                leading = primal_eigenvectors(risk, place, pairs.vectors)
-                first, tol = torch.cat([leading, first], dim=1), settings.tol
-            found = probe.pairs(ops[kind], "BE", first, report, tol=tol)
-            spectra[kind] = probe.spectrum(ops[kind], found, part_of(report, 0.5))
-
-    report = stages.start("Splitting G into its parts")
-    levels = {}
-    for step, weighting in enumerate(WEIGHTINGS):
-        levels[weighting] = split_levels(place, weighting, pairs, probe)
-        report((step + 1) / len(WEIGHTINGS))
-
-    stages.start("Placing the gradients in the plane")
-    picture = draw(risk, place, settings, near)
+            ends = partial(both_ends, ops[kind], place, pairs, probe(kind))
+            spectra[kind] = stages.do(kind, ends)
+    levels = {
+        name: stages.do(name, partial(split_levels, place, name, pairs, probe(name)))
+        for name in WEIGHTINGS
+    }
+    picture = stages.do("picture", lambda report: draw(risk, place, settings, near))
     control.check()
     seen = 2 * num if g.complete else num
     num_outliers, rule = count_outliers(g.eigenvalues[:seen])
@@ -221,13 +212,14 @@ def _measure_one(
     return Study(
         run={**checkpoint.run, "training": _plain(checkpoint.settings)},
         settings=asdict(settings),
-        class_names=tuple(data.class_names),
+        class_names=tuple(checkpoint.class_names),
         history={k: np.asarray(v, float) for k, v in checkpoint.history.items()},
         spectra=spectra,
         levels=levels,
         num_outliers=num_outliers,
         outlier_rule=rule,
         embedding=picture,
+        plan=line,
         versions={
             "hessian-workbench": __version__,
             "torch": torch.__version__,
@@ -236,37 +228,6 @@ def _measure_one(
         },
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-
-
-def _check_memory(risk: EmpiricalRisk, num: int, exact: bool) -> None:
-    """Refuse what would end the process, with the numbers and a way on."""
-    if risk.num_classes > MAX_CLASSES:
-        raise WorkbenchError(
-            f"measure: the data have {risk.num_classes} classes, and the means of all "
-            f"pairs of classes are held for at most {MAX_CLASSES}; measure a folder "
-            "that holds fewer classes."
-        )
-    number = torch.finfo(risk.dtype).bits // 8
-    means = 0 if exact else 2 * risk.num_classes**2 * risk.dim
-    spaces = 0 if risk.dim <= DOUBLE_LIMIT else 8 * (num + BLOCK_SIZE) * risk.dim
-    n = risk.num_examples * risk.num_classes
-    gram = 8 * 5 * n**2 if exact and n < risk.dim else 0
-    need = number * (means + spaces) + gram
-    there = total_memory() if risk.device.type == "cpu" else device_memory(risk.device)
-    if need > 0.8 * there:
-        raise WorkbenchError(
-            f"measure: this needs about {need / 2**30:.0f} GB of memory and "
-            f"{risk.device.type} has {there / 2**30:.0f}: {risk.dim:,} parameters, "
-            f"{risk.num_classes} classes, {risk.num_examples:,} examples; take a "
-            "smaller network, fewer classes, or fewer examples a class."
-        )
-
-
-def _hessian_fits(risk: EmpiricalRisk, settings: MeasureSettings) -> bool:
-    """Whether P products with the Hessian take seconds: then all of it is exact."""
-    size = max(risk.dim, risk.num_activations)
-    within = settings.exact_hessian and risk.dim <= settings.exact_limit
-    return within and risk.dim * risk.num_examples * size <= 10**10
 
 
 def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:

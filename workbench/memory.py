@@ -32,3 +32,15 @@ def total_memory(root: Path = Path("/sys/fs/cgroup")) -> int:
 def device_memory(device: torch.device) -> int:
     """Bytes of a CUDA device."""
     return int(torch.cuda.get_device_properties(device).total_memory)
+
+
+def say_bytes(count: float) -> str:
+    """Say a size as people do.
+
+    Example:
+        >>> say_bytes(3.2e9), say_bytes(5e6)
+        ('3.2 GB', '5 MB')
+    """
+    if count < 1e8:
+        return f"{max(count / 1e6, 1):.0f} MB"
+    return f"{count / 1e9:.1f} GB"

@@ -96,6 +96,7 @@ class Study:
     num_outliers: int
     outlier_rule: str  # in words, with its number
     embedding: Embedding
+    plan: str = ""  # how it was measured, and what else would have cost
     versions: dict[str, str] = field(default_factory=dict)
     created: str = ""  # ISO 8601, UTC
     moments: tuple[Study, ...] = ()  # earlier epochs, by epoch; see `as_moment`

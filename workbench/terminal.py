@@ -56,6 +56,8 @@ class ProgressDisplay:
     def __call__(self, progress: Progress) -> None:
         """Show one event."""
         now = time.monotonic()
+        if progress.note:
+            self.say(progress.note)
         if progress.fraction < self._fraction or not self._began:  # another work begins
             self._began, self._left = now, TimeLeft()
         self._fraction = progress.fraction

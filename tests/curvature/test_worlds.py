@@ -11,6 +11,7 @@ from torch import Tensor
 from tests.cases import CASES
 from tests.worlds import together
 from workbench.curvature.coordinates import (
+    DUAL,
     coordinates,
     dense_gauss_newton,
     primal_eigenvectors,
@@ -35,7 +36,7 @@ def found(name: str, world: World) -> dict[str, Tensor]:
         risk.dim, 3, generator=torch.Generator().manual_seed(0), dtype=risk.dtype
     )
     one = replace(risk, world=ALONE, num_own=risk.num_examples)  # roots are not unique
-    place = coordinates(one, Curvature(one, "G"), 10**6, lambda share: None)
+    place = coordinates(one, Curvature(one, "G"), DUAL, lambda share: None)
     lifted = vectors[: place.g.dim]
     means = cross_class_means(risk)
     return {

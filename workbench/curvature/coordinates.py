@@ -19,6 +19,9 @@ from workbench.curvature.softmax import hessian_root
 from workbench.errors import WorkbenchError
 from workbench.linalg.operator import Dense, LinearOperator
 
+# Ways to have G, as a study names them.
+DENSE, DUAL, KRYLOV = "dense, exact", "dual, exact", "block Krylov"
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Coordinates:
@@ -35,28 +38,30 @@ class Coordinates:
 def coordinates(
     risk: EmpiricalRisk,
     g: LinearOperator,
-    exact_limit: int,
+    method: str,
     report: Callable[[float], None],
 ) -> Coordinates:
-    """Choose the smallest space in which G is a matrix; else R^P and its products.
+    """G as a matrix in R^P or in the span of all gradients, or by its products.
 
-    G is a matrix where ``min(P, N (C - 1))`` is at most ``exact_limit``: itself, or in
-    coordinates of the span of all gradients (`dual_coordinates`), whichever is smaller.
+    Args:
+        risk: Network and data.
+        g: G in R^P.
+        method: `DENSE`, the matrix; `DUAL`, as `dual_coordinates`; `KRYLOV`, ``g``.
+        report: Called with the share done.
     """
-    n = risk.num_examples * (risk.num_classes - 1)
-    if n < risk.dim and n <= exact_limit:
+    if method == DUAL:
         return dual_coordinates(risk_gram(risk, report))
-    if risk.dim <= exact_limit:
+    if method == DENSE:
         dense = dense_gauss_newton(risk, lambda share: report(0.7 * share))
         means = cross_class_means(risk, lambda share: report(0.7 + 0.3 * share))
         plain, weighted = means.plain.double(), means.weighted.double()
         means = replace(means, plain=plain, weighted=weighted)
         trace = _check_trace(float(dense.matrix.trace()))
-        return Coordinates(dense, means, trace, None, None, "dense, exact")
+        return Coordinates(dense, means, trace, None, None, DENSE)
     means = cross_class_means(risk, lambda share: report(0.6 * share))
     trace = trace_gauss_newton(risk, lambda share: report(0.6 + 0.4 * share))
     _check_trace(trace)
-    return Coordinates(g, means, trace, None, None, "block Krylov")
+    return Coordinates(g, means, trace, None, None, KRYLOV)
 
 
 def primal_eigenvectors(
@@ -163,7 +168,7 @@ def dual_coordinates(dual: Gram) -> Coordinates:
         trace=float(g.trace()),
         gram=dual,
         root=lower,
-        method="dual, exact",
+        method=DUAL,
     )
 
 

@@ -24,6 +24,7 @@ class MeasureSettings:
     exact_limit: int = 5_000  # min(P, N (C - 1)) up to which all of G is had exactly
     exact_hessian: bool = True  # all of Hess and H too, where it takes seconds
     moments: bool = True  # the earlier epochs too, where their weights were kept
+    max_minutes: float | None = None  # refuse what would take longer; None: nothing
     seed: int = 0  # of probes, start vectors, the drawn sample and the embedding
     device: str = "auto"  # auto, cpu or cuda; mps has no float64 and becomes cpu
 
@@ -51,6 +52,11 @@ def check_settings(settings: MeasureSettings) -> None:
             raise WorkbenchError(
                 f"measure: {name} is {value!r}; give a whole number from {least}."
             )
+    limit = settings.max_minutes
+    if limit is not None and not (isinstance(limit, (int, float)) and limit > 0):
+        raise WorkbenchError(
+            f"measure: max_minutes is {limit!r}; give a number above 0, or None."
+        )
     if not isinstance(settings.tol, (int, float)) or not 0 < settings.tol < 1:
         raise WorkbenchError(
             f"measure: tol is {settings.tol!r}; give a number between 0 and 1."

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,7 +26,11 @@ from workbench.study import Levels
 
 
 def split_levels(
-    place: Coordinates, weighting: str, pairs: EigenPairs, probe: Probe
+    place: Coordinates,
+    weighting: str,
+    pairs: EigenPairs,
+    probe: Probe,
+    report: Callable[[float], None],
 ) -> Levels:
     """Split G into its parts, in the subspace that its eigenvectors were found in."""
     parts = hierarchy(averages(place.means, weighting))
@@ -38,12 +44,15 @@ def split_levels(
 
     g = Remembered(place.g, pairs.basis, pairs.images)
 
-    def leading(operator: LinearOperator) -> NDArray[np.float64]:
+    def leading(operator: LinearOperator, done: float) -> NDArray[np.float64]:
+        def third(share: float) -> None:
+            report((done + share) / 3)
+
         scale = float(pairs.values[0])
-        found = probe.pairs(operator, "LA", pairs.basis, None, scale)
+        found = probe.pairs(operator, "LA", pairs.basis, third, scale)
         return found.values.cpu().numpy()
 
-    eigenvalues[parts.within_part] = leading(within(g, parts))
+    eigenvalues[parts.within_part] = leading(within(g, parts), 0)
     return Levels(
         weighting=parts.weighting,
         parts=eigenvalues,
@@ -51,6 +60,6 @@ def split_levels(
         kept=np.asarray(kept_shares(parts, place.trace)),
         overlap=span_overlap(parts, pairs.vectors).cpu().numpy(),
         class_overlap=class_overlap(parts, pairs.vectors).cpu().numpy(),
-        subtracted=leading(subtracted(g, parts)),
-        projected=leading(projected(g, parts)),
+        subtracted=leading(subtracted(g, parts), 1),
+        projected=leading(projected(g, parts), 2),
     )

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from workbench.curvature.operators import BLOCK
 from workbench.curvature.risk import EmpiricalRisk
 from workbench.linalg.density import spectral_density
 from workbench.linalg.lanczos import EigenPairs, Which, top_eigenpairs
@@ -44,7 +45,7 @@ class Probe:
         def falling(worst: float) -> None:
             if report:
                 decades = math.log10(max(worst, 1e-30)) / math.log10(tol)
-                report(0.5 * decades)
+                report(decades)
 
         return top_eigenpairs(
             operator,
@@ -58,6 +59,21 @@ class Probe:
             generator=self.generator,
             report=falling,
         )
+
+    def both(
+        self,
+        operator: LinearOperator,
+        which: Which,
+        start: Tensor,
+        report: Callable[[float], None],
+        tol: float | None = None,
+    ) -> tuple[EigenPairs, Spectrum]:
+        """Leading eigenpairs, and the spectrum that holds them and the density."""
+        pairs = self.pairs(
+            operator, which, start, lambda share: report(share / 2), tol=tol
+        )
+        found = self.spectrum(operator, pairs, lambda share: report(0.5 + share / 2))
+        return pairs, found
 
     def spectrum(
         self,
@@ -91,9 +107,9 @@ def dense_matrix(operator: LinearOperator, report: Callable[[float], None]) -> D
     """The matrix of a small operator, symmetrised, with progress."""
     eye = torch.eye(operator.dim, dtype=operator.dtype, device=operator.device)
     columns = []
-    for start in range(0, operator.dim, 256):
-        columns.append(operator.matmat(eye[:, start : start + 256]))
-        report(start / operator.dim)
+    for start in range(0, operator.dim, BLOCK):
+        columns.append(operator.matmat(eye[:, start : start + BLOCK]))
+        report(min(start + BLOCK, operator.dim) / operator.dim)
     matrix = torch.cat(columns, dim=1).double()
     return Dense((matrix + matrix.T) / 2)
 

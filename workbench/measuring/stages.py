@@ -1,47 +1,62 @@
-"""The stages of a measurement, as one fraction that never falls."""
+"""The stages of a measurement: one fraction that never falls, each kept when done."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 from workbench.control import Control, Progress, ProgressCallback
+from workbench.measuring.counting import STAGES
+from workbench.measuring.parts import Parts
+
+Report = Callable[[float], None]
+Found = TypeVar("Found")
 
 
 class Stages:
-    """Turns the shares of the stages into one fraction that never falls; cancels."""
+    """Does stages one after the other, or reads what they found before.
+
+    Args:
+        progress: Told the stage and the fraction of the whole.
+        control: Cancels.
+        seconds: How long each stage will take, about; by its name in `STAGES`.
+        parts: Where they are kept.
+    """
 
     def __init__(
         self,
         progress: ProgressCallback | None,
         control: Control,
-        costs: dict[str, float],
+        seconds: Mapping[str, float],
+        parts: Parts,
     ) -> None:
-        self._progress = progress
-        self._control = control
-        self._costs = costs
+        self._progress, self._control, self._parts = progress, control, parts
+        there = [name for name in seconds if parts.has(name)]
+        left = {k: 0.0 if k in there else v for k, v in seconds.items()}
+        self._shares = {k: v / (sum(left.values()) or 1.0) for k, v in left.items()}
         self._before = 0.0
         self._done = 0.0
-        self._stage = ""
 
-    def start(self, stage: str) -> Callable[[float], None]:
-        """Enter a stage; returns what to call with its share done."""
-        if self._stage:
-            self._before += self._costs[self._stage]
-        self._stage = stage
-        total = sum(self._costs.values())
-        before, cost = self._before, self._costs[stage]
+    def do(self, name: str, compute: Callable[[Report], Found]) -> Found:
+        """What the stage found before, else what it finds now."""
+        share = self._shares[name]
 
-        def report(share: float) -> None:
+        def report(part: float) -> None:
             self._control.check()
+            done = self._before + share * min(max(part, 0.0), 1.0)
+            self._done = max(self._done, done)  # a residual may rise for a step
             if self._progress is not None:
-                done = (before + cost * min(max(share, 0.0), 1.0)) / total
-                self._done = max(self._done, done)  # a residual may rise for a step
-                self._progress(Progress(stage, self._done))
+                self._progress(Progress(STAGES[name], min(self._done, 1.0)))
 
         report(0.0)
-        return report
+        found: Found | None = self._parts.load(name)
+        if found is None:
+            found = compute(report)
+            self._parts.save(name, found)
+        self._before += share
+        return found
 
 
-def part_of(report: Callable[[float], None], start: float) -> Callable[[float], None]:
-    """The rest of a stage, from ``start`` on."""
-    return lambda share: report(start + (1.0 - start) * share)
+def part_of(report: Report, start: float, stop: float = 1.0) -> Report:
+    """A stretch of a stage."""
+    return lambda share: report(start + (stop - start) * share)

@@ -1,0 +1,152 @@
+"""What is planned before a measurement: counted, chosen, said, refused."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from tests.cases import CASES, problem
+from workbench.errors import WorkbenchError
+from workbench.measurement import MeasureSettings, measure
+from workbench.measuring.counting import METHODS, Cost, count, sizes_of
+from workbench.measuring.plan import Plan, bind, checked, make_plan, plan
+from workbench.training.data import load_data
+from workbench.training.train import TrainConfig, train
+
+
+def settings(**values: Any) -> MeasureSettings:
+    return MeasureSettings(**{"device": "cpu", "embedding": "pca", **values})
+
+
+def planned(per_class: int, memory: int | None = None, **values: Any) -> Plan:
+    """For a network of 234 parameters."""
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.AvgPool2d(2), nn.Flatten(), nn.Linear(16, 8), nn.Tanh(), nn.Linear(8, 10)
+    )
+    risk = bind(model, load_data("digits", per_class=per_class), settings(**values))
+    return make_plan(risk, settings(**values), memory)
+
+
+@pytest.mark.parametrize(
+    ("name", "limit", "method"),
+    [
+        ("convolution", 10_000, "dual, exact"),  # N (C - 1) = 24 of P = 84
+        ("wide_data", 10_000, "dense, exact"),  # P = 8, N (C - 1) = 13
+        ("wide_data", 8, "dense, exact"),
+        ("convolution", 24, "dual, exact"),
+    ],
+)
+def test_the_exact_way_of_fewest_operations_is_taken(
+    name: str, limit: int, method: str
+) -> None:
+    wide = problem(lambda: nn.Linear(3, 2), (3,), (9, 4))
+    found = wide if name == "wide_data" else CASES[name]()
+    made = plan(found.model, found.data, settings(exact_limit=limit))
+    assert checked(made).method == method
+
+
+def test_what_exceeds_the_limit_of_exactness_is_iterated_where_that_is_cheaper() -> (
+    None
+):
+    made = planned(150, exact_limit=200)
+    works = {m.method: m.work(made.sizes) for m in made.methods}
+    assert checked(made).method == min(works, key=works.__getitem__)
+    assert set(works) == set(METHODS)
+
+
+def test_the_products_that_are_planned_are_about_those_that_it_takes() -> None:
+    data = load_data("digits", per_class=4)
+    model = nn.Sequential(
+        nn.AvgPool2d(2), nn.Flatten(), nn.Linear(16, 8), nn.ReLU(), nn.Linear(8, 10)
+    )
+    done = train(model, data, TrainConfig(epochs=10, device="cpu"))
+    study = measure(done, settings(exact_limit=0))
+    sizes = sizes_of(bind(done, None, settings()))
+    way = count("block Krylov", sizes, settings())
+    for kind, found in study.spectra.items():
+        cost = way.stages[kind]
+        expected = cost.g_products + cost.hess_products
+        assert expected / 2 < found.num_matvecs < expected * 2, kind
+    exact = count("dense, exact", sizes, settings())
+    assert exact.stages["Hess"].hess_products == study.spectra["Hess"].dim
+    assert study.plan.startswith("Plan: the leading 17 eigenvalues")
+
+
+def test_the_counted_work_is_that_of_the_operations() -> None:
+    data = load_data("digits", per_class=20)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.Tanh(), nn.Linear(16, 10))
+    done = train(model, data, TrainConfig(epochs=2, device="cpu"))
+    chosen = settings(exact_limit=0)
+    with FlopCounterMode(display=False) as seen:
+        measure(done, chosen)
+    made = plan(done, settings=chosen)
+    assert made.method is not None
+    cost = sum(made.method.stages.values(), Cost())
+    passes = 3 * cost.gradients + 5 * cost.g_products + 7 * cost.hess_products
+    work = passes * made.sizes.forward * made.sizes.num_examples + cost.algebra
+    assert 1 / 4 < seen.get_total_flops() / 2 / work < 4
+
+
+def test_twice_the_examples_are_twice_the_passes() -> None:
+    one, two = planned(5), planned(10)
+    for small, large in zip(one.methods, two.methods, strict=True):
+        for name, cost in small.stages.items():
+            assert large.stages[name].hess_products == cost.hess_products
+    assert two.sizes.num_examples == 2 * one.sizes.num_examples
+    assert two.speeds.gradient > 0
+
+
+def test_what_does_not_fit_is_refused_with_the_largest_number_that_does() -> None:
+    whole = planned(100)
+    least = min(m.memory for m in planned(20).methods)
+    assert least < min(m.memory for m in whole.methods)
+    tight = planned(100, memory=least)
+    assert tight.method is None
+    with pytest.raises(WorkbenchError, match="take at most") as error:
+        checked(tight)
+    assert tight.line == tight.refusal == str(error.value)
+    found = re.search(r"at most (\d+) examples a class", str(error.value))
+    assert found is not None
+    most = int(found[1])
+    assert 20 <= most < 100
+    assert planned(most, memory=least).method is not None
+    assert planned(most + 1, memory=least).method is None
+
+
+def test_one_way_that_does_not_fit_leaves_the_others() -> None:
+    made = planned(100)
+    dual = next(m for m in made.methods if m.method == "dual, exact")
+    rest = planned(100, memory=dual.memory - 1)
+    assert rest.method is not None
+    assert "(too much)" in rest.line
+
+
+def test_more_time_than_was_asked_for_is_refused() -> None:
+    made = planned(5, max_minutes=1e-9)
+    assert made.method is None
+    assert "at most 1e-09 minutes are asked for" in made.line
+    assert made.line.endswith("take a smaller network or fewer classes.")
+    slow = replace(planned(5), settings=settings(max_minutes=1e6))
+    assert all(slow.fits(method) for method in slow.methods)
+
+
+def test_the_line_names_every_way_and_its_price() -> None:
+    line = planned(5).line
+    assert line.startswith("Plan: every eigenvalue of G (")
+    assert all(name in line for name in METHODS)
+    assert line.count(" MB") == len(METHODS)
+    assert "\n" not in line
+
+
+@pytest.mark.parametrize("limit", [0, -1, "soon", float("nan")])
+def test_a_bad_time_limit_gets_a_sentence(limit: object) -> None:
+    case = CASES["linear"]()
+    with pytest.raises(WorkbenchError, match="max_minutes is"):
+        plan(case.model, case.data, settings(max_minutes=limit))

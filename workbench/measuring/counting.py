@@ -1,0 +1,250 @@
+"""What each way to measure costs, counted: passes over the data, algebra, memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from workbench.curvature.coordinates import DENSE, DUAL, KRYLOV
+from workbench.curvature.gram import TILE
+from workbench.curvature.jacobian import layer_gradients
+from workbench.curvature.risk import EmpiricalRisk, evaluating
+from workbench.linalg.density import BASIS_BYTES
+from workbench.measuring.config import MeasureSettings
+from workbench.measuring.probe import BLOCK_SIZE, NUM_LOW
+from workbench.study import WEIGHTINGS
+
+METHODS = (DENSE, DUAL, KRYLOV)
+# Stages in their order, by the names of their parts, with the words that people read.
+STAGES: Mapping[str, str] = {
+    "means": "Averaging the gradients",
+    "G": "Eigenvalues of G",
+    "Hess": "Eigenvalues of Hess",
+    "H": "Eigenvalues of H",
+    **dict.fromkeys(WEIGHTINGS, "Splitting G into its parts"),
+    "picture": "Placing the gradients in the plane",
+}
+# Matvecs a wanted eigenpair until the residuals are at 1e-3: seen on three networks.
+_PER_PAIR = {"G": 3.5, "Hess": 4.0, "H": 6.0}
+_KNOCK_OUT = 20  # products that the subspace of G's own pairs does not give
+_EIGEN = 5.0  # all eigenvalues of a matrix of order n, in n^3 multiply-adds
+_UMAP, _COMPILE = 2e-3, 10.0  # seconds a point, and once a process
+_CALIBRATION = 0.25  # a pass over data costs four times what its operations say
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sizes:
+    """All that the cost of a measurement depends on, but for the machine."""
+
+    num_params: int  # P
+    num_examples: int  # N
+    num_classes: int  # C
+    num_activations: int  # of one example
+    num_bytes: int  # of a number in the network's dtype
+    forward: float  # multiply-adds of one example's forward pass
+    layers: tuple[tuple[int, int, int, int], ...]  # P, positions, inputs, outputs
+    num_weights: int  # of all the network
+    num_inputs: int  # numbers of one example
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """Of one stage, in what it is made of."""
+
+    gradients: float = 0.0  # of the loss over all examples
+    g_products: float = 0.0  # vectors that G is applied to, in blocks
+    hess_products: float = 0.0  # likewise for Hess or H
+    algebra: float = 0.0  # multiply-adds of float64 matrices
+    seconds: float = 0.0  # that no count explains
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(
+            **{
+                f.name: getattr(self, f.name) + getattr(other, f.name)
+                for f in fields(self)
+            }
+        )
+
+    def work(self, sizes: Sizes) -> float:
+        """All of it in multiply-adds: the same on every machine and in every run.
+
+        A gradient is three forward passes, G times a vector five, Hess seven.
+        """
+        passes = 3 * self.gradients + 5 * self.g_products + 7 * self.hess_products
+        data = passes * sizes.forward * sizes.num_examples
+        return data + _CALIBRATION * self.algebra
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Counted:
+    """One way to measure, counted."""
+
+    method: str
+    stages: dict[str, Cost]
+    memory: int  # bytes at its peak
+
+    @property
+    def exact(self) -> bool:
+        """Whether it finds every eigenvalue of G."""
+        return self.method != KRYLOV
+
+    def work(self, sizes: Sizes) -> float:
+        """Of all stages, in multiply-adds."""
+        return sum(cost.work(sizes) for cost in self.stages.values())
+
+
+def sizes_of(risk: EmpiricalRisk) -> Sizes:
+    """Look at one example."""
+    inputs, _ = next(risk.whole())
+    example = inputs[:1]
+    with (
+        evaluating(risk.model),
+        torch.no_grad(),
+        FlopCounterMode(display=False) as seen,
+    ):
+        risk.model(example)
+    cotangents = torch.zeros(1, risk.num_classes, 1, device=risk.device)
+    layers = []
+    for layer in layer_gradients(risk, example, cotangents):
+        q = 0 if layer.inputs is None else layer.inputs.shape[-1]
+        positions, r = layer.outputs.shape[2:]
+        layers.append((layer.num_parameters, positions, q, r))
+    weights = sum(p.numel() for p in risk.model.parameters())
+    number = torch.finfo(risk.dtype).bits // 8
+    return Sizes(
+        num_params=risk.dim,
+        num_examples=risk.num_examples,
+        num_classes=risk.num_classes,
+        num_activations=risk.num_activations,
+        num_bytes=number,
+        forward=max(seen.get_total_flops() / 2, weights),
+        layers=tuple(layers),
+        num_weights=weights,
+        num_inputs=example.numel(),
+    )
+
+
+def num_eigenvalues(sizes: Sizes, settings: MeasureSettings) -> int:
+    """Leading eigenvalues that are asked for."""
+    return settings.num_eigenvalues or sizes.num_classes + 7
+
+
+def whole_hessian(sizes: Sizes, settings: MeasureSettings) -> bool:
+    """Whether P products with the Hessian take seconds: then all of it is exact."""
+    within = settings.exact_hessian and sizes.num_params <= settings.exact_limit
+    size = max(sizes.num_params, sizes.num_activations)
+    return within and sizes.num_params * sizes.num_examples * size <= 10**10
+
+
+def count(method: str, sizes: Sizes, settings: MeasureSettings) -> Counted:
+    """Count one way to measure; memory is that of its largest arrays together."""
+    P, N, C = sizes.num_params, sizes.num_examples, sizes.num_classes
+    k = min(num_eigenvalues(sizes, settings), P)
+    n = N * (C - 1)
+    order = {DENSE: P, DUAL: n, KRYLOV: P}[method]
+    probes = settings.num_steps * settings.num_probes
+    kept = {
+        kind: min(_PER_PAIR[kind] * (k + low) + BLOCK_SIZE, P)
+        for kind, low in (("G", 0), ("Hess", NUM_LOW), ("H", NUM_LOW))
+    }
+    means = Cost(gradients=(1 + 4 * C) / 3)
+    rows = Cost(gradients=(1 + C) / 3)
+    square = Cost(algebra=float(n) * P**2)  # the rows times themselves
+
+    def iterated(kind: str) -> Cost:
+        subspace = 4.0 * P * (kept[kind] ** 2 + settings.num_steps * probes)
+        products = kept[kind] + probes
+        if kind == "G":
+            return Cost(g_products=products, algebra=subspace)
+        return Cost(hess_products=products, algebra=subspace)
+
+    def solved(size: int) -> Cost:
+        return Cost(algebra=_EIGEN * float(size) ** 3 + 150.0 * size**2)
+
+    exact = method != KRYLOV
+    whole = exact and whole_hessian(sizes, settings)
+    if method == DENSE:
+        first = means + rows + square
+    elif method == DUAL:
+        first = rows + Cost(algebra=_dual_products(sizes) + 1.5 * float(n) ** 3)
+    else:
+        first = means + rows + Cost(algebra=float(N) * C * P)
+    if whole:
+        hess = Cost(hess_products=P) + solved(P)
+        h = solved(P) + (square if method == DUAL else Cost())
+    else:
+        hess, h = iterated("Hess"), iterated("H")
+    parts = Cost(algebra=float(order) * C**4 + 4.0 * order * kept["G"] ** 2)
+    parts += (
+        Cost(algebra=3.0 * _KNOCK_OUT * order**2)
+        if exact
+        else Cost(g_products=3 * _KNOCK_OUT)
+    )
+    stages = {
+        "means": first,
+        "G": solved(order) if exact else iterated("G"),
+        "Hess": hess,
+        "H": h,
+        **dict.fromkeys(WEIGHTINGS, parts),
+        "picture": _picture(method, sizes, settings),
+    }
+    return Counted(method, stages, _memory(method, whole, kept, sizes, settings))
+
+
+def _dual_products(sizes: Sizes) -> float:
+    """Multiply-adds of the Gram matrix, each layer by the cheaper of its two ways."""
+    n = float(sizes.num_examples * sizes.num_classes)
+    total = 0.0
+    for num_params, positions, q, r in sizes.layers:
+        by_rows = n * n * num_params
+        pairs = float(sizes.num_examples * positions) ** 2
+        by_factors = pairs * (q + sizes.num_classes**2 * (r + 2.0))
+        total += min(by_rows, by_factors) if q else by_rows
+    return total
+
+
+def _picture(method: str, sizes: Sizes, settings: MeasureSettings) -> Cost:
+    C = sizes.num_classes
+    drawn = min(max(1, settings.num_drawn // C**2) * C, sizes.num_examples)
+    points = drawn * C + C**2 + C + 1
+    passes = 0.0 if method == DUAL else drawn / sizes.num_examples * (1 + C) / 3
+    algebra = 0.0 if method == DUAL else float(points) ** 2 * sizes.num_params
+    placing = 0.0 if settings.embedding == "pca" else _UMAP * points
+    if settings.embedding == "umap":
+        placing += _COMPILE
+    return Cost(gradients=passes, algebra=algebra, seconds=placing)
+
+
+def _memory(
+    method: str,
+    whole: bool,
+    kept: Mapping[str, float],
+    sizes: Sizes,
+    settings: MeasureSettings,
+) -> int:
+    P, N, C = sizes.num_params, sizes.num_examples, sizes.num_classes
+    matrices = 0.0  # float64
+    vectors = 0.0  # of length P, in the network's dtype
+    if method == DENSE:
+        matrices += 3.0 * P**2 + 4.0 * C**2 * P
+        vectors += 2.0 * C**2
+    elif method == DUAL:
+        matrices += 5.0 * (N * C) ** 2
+    else:
+        probes = settings.num_probes * settings.num_steps
+        bases = min(
+            probes, max(settings.num_steps, BASIS_BYTES / (P * sizes.num_bytes))
+        )
+        vectors += 4.0 * C**2 + 2 * kept["G"] + 2 * max(kept["Hess"], kept["H"]) + bases
+    if whole:
+        matrices += 3.0 * P**2
+    elif method != KRYLOV:
+        vectors += 2 * max(kept["Hess"], kept["H"])
+    passing = min(TILE, N * C * P) + 3.0 * BLOCK_SIZE * min(
+        2.0**24, sizes.num_activations * sizes.num_examples
+    )
+    stored = 2.0 * sizes.num_weights + N * sizes.num_inputs
+    return int(8 * matrices + sizes.num_bytes * (vectors * P + passing + stored))

@@ -1,0 +1,272 @@
+"""A plan before the run: how long each way takes here, and which one is taken."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from workbench.control import Control
+from workbench.curvature.operators import Curvature, Kind
+from workbench.curvature.risk import EmpiricalRisk, empirical_risk, evaluating
+from workbench.distributed import ALONE, World
+from workbench.errors import WorkbenchError
+from workbench.measuring.config import MeasureSettings, check_settings
+from workbench.measuring.counting import (
+    METHODS,
+    Cost,
+    Counted,
+    Sizes,
+    count,
+    num_eigenvalues,
+    sizes_of,
+    whole_hessian,
+)
+from workbench.measuring.probe import BLOCK_SIZE
+from workbench.memory import device_memory, say_bytes, total_memory
+from workbench.timing import say_duration
+from workbench.training.checkpoint import Checkpoint
+from workbench.training.device import resolve_device
+
+DOUBLE_LIMIT = 5_000  # parameters up to which everything is measured in float64
+ROOM = 0.8  # of the memory there is may be used
+_TRIAL = 0.3  # seconds that a timed product may take, about
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Speeds:
+    """What one timed batch says of this machine, in seconds."""
+
+    gradient: float  # an example
+    g_product: float  # an example and vector, in a block
+    hess_product: float  # likewise
+    algebra: float  # a multiply-add of two float64 matrices
+
+    def seconds(self, cost: Cost, num_examples: float) -> float:
+        """How long something counted takes."""
+        passes = (
+            cost.gradients * self.gradient
+            + cost.g_products * self.g_product
+            + cost.hess_products * self.hess_product
+        )
+        return passes * num_examples + cost.algebra * self.algebra + cost.seconds
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Plan:
+    """The ways to measure one network, and the one that is taken."""
+
+    sizes: Sizes
+    settings: MeasureSettings
+    speeds: Speeds
+    memory: int  # bytes that may be used
+    methods: tuple[Counted, ...]  # all of them
+    method: Counted | None  # the one taken; None where none fits
+    num_processes: int = 1
+
+    def stages(self, method: Counted | None = None) -> dict[str, float]:
+        """Predicted seconds of each stage."""
+        method = method or self.method or self.methods[-1]
+        own = self.sizes.num_examples / self.num_processes
+        return {k: self.speeds.seconds(c, own) for k, c in method.stages.items()}
+
+    def seconds(self, method: Counted | None = None) -> float:
+        """Predicted seconds of all of it."""
+        return sum(self.stages(method).values())
+
+    def fits(self, method: Counted) -> bool:
+        """Whether the memory holds it, and the time if that was bounded."""
+        limit = self.settings.max_minutes
+        slow = limit is not None and self.seconds(method) > 60 * limit
+        return method.memory <= self.memory and not slow
+
+    @property
+    def line(self) -> str:
+        """What is done, in how long, instead of what; or why nothing is."""
+        if self.method is None:
+            return self.refusal
+        others = [m for m in self.methods if m is not self.method]
+        rest = ", ".join(f"{m.method} {self._price(m)}" for m in others)
+        return (
+            f"Plan: {_found(self.method, self.sizes, self.settings)}: "
+            f"{self._price(self.method)}. The others: {rest}."
+        )
+
+    @property
+    def refusal(self) -> str:
+        """Why nothing fits, and the nearest settings that do."""
+        nearest = min(self.methods, key=lambda m: (m.memory, self.seconds(m)))
+        limit = self.settings.max_minutes
+        bound = "" if limit is None else f" and at most {limit:g} minutes are asked for"
+        return (
+            f"measure: this needs {self._price(nearest)}, by the {nearest.method} way, "
+            f"where {say_bytes(self.memory)} may be used{bound}: "
+            f"{self.sizes.num_params:,} parameters, {self.sizes.num_classes} classes, "
+            f"{self.sizes.num_examples:,} examples; {self._way_on()}."
+        )
+
+    def _price(self, method: Counted) -> str:
+        words = f"{say_duration(self.seconds(method))}, {say_bytes(method.memory)}"
+        return words if method.memory <= self.memory else f"{words} (too much)"
+
+    def _way_on(self) -> str:
+        """The largest number of examples that fits, else a smaller network."""
+
+        def fitting(per_class: int) -> bool:
+            sizes = replace(self.sizes, num_examples=per_class * self.sizes.num_classes)
+            tried = [count(name, sizes, self.settings) for name in METHODS]
+            return any(replace(self, sizes=sizes).fits(method) for method in tried)
+
+        low, high = 1, max(2, self.sizes.num_examples // self.sizes.num_classes)
+        if not fitting(low):
+            return "take a smaller network or fewer classes"
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if fitting(middle) else (low, middle)
+        return f"take at most {low} examples a class, or a smaller network"
+
+
+def plan(
+    subject: Checkpoint | nn.Module,
+    data: Any = None,
+    settings: MeasureSettings | None = None,
+) -> Plan:
+    """Predict what each way to measure would take here, and choose; measure nothing.
+
+    One batch is timed; the rest is counted. Where ``min(P, N (C - 1))`` is at most
+    ``exact_limit`` every eigenvalue of G is asked for: then the exact way of fewest
+    operations is taken, else the way of fewest operations of all. What does not fit
+    the memory, or ``max_minutes``, is left out. Operations decide, not seconds, so that
+    a measurement and its numbers are the same in every run.
+
+    Args:
+        subject: What `train` returned, or a network.
+        data: For a network: a `Dataset`, a pair of tensors ``(inputs, labels)``, or a
+            re-iterable of such pairs.
+        settings: How it would be measured.
+
+    Returns:
+        The plan; its ``line`` says all in one sentence, also where nothing fits.
+
+    Raises:
+        WorkbenchError: If a setting, the network or the data cannot be measured.
+    """
+    settings = settings or MeasureSettings()
+    check_settings(settings)
+    return make_plan(bind(subject, data, settings), settings)
+
+
+def bind(
+    subject: Checkpoint | nn.Module,
+    data: Any,
+    settings: MeasureSettings,
+    control: Control | None = None,
+    world: World = ALONE,
+) -> EmpiricalRisk:
+    """The network on its data, as they are measured: small ones in float64."""
+    if isinstance(subject, Checkpoint):
+        model, data = subject.load_model(), subject.load_data()
+    else:
+        model = subject
+    if sum(p.numel() for p in model.parameters() if p.requires_grad) <= DOUBLE_LIMIT:
+        model = model.double()
+    device = resolve_device(settings.device)
+    if device.type == "mps":  # has no float64, which sums and softmax need
+        device = torch.device("cpu")
+    return empirical_risk(model, data, device=device, control=control, world=world)
+
+
+def make_plan(
+    risk: EmpiricalRisk, settings: MeasureSettings, memory: int | None = None
+) -> Plan:
+    """Count each way, time one batch, and choose."""
+    sizes = sizes_of(risk)
+    there = total_memory() if risk.device.type == "cpu" else device_memory(risk.device)
+    methods = tuple(count(name, sizes, settings) for name in METHODS)
+    made = Plan(
+        sizes=sizes,
+        settings=settings,
+        speeds=timed(risk),
+        memory=memory or int(ROOM * there),
+        methods=methods,
+        method=None,
+        num_processes=risk.world.size,
+    )
+    fitting = [method for method in methods if made.fits(method)]
+    smaller = min(sizes.num_params, sizes.num_examples * (sizes.num_classes - 1))
+    exact = [method for method in fitting if method.exact]
+    if exact and smaller <= settings.exact_limit:
+        fitting = exact
+    return replace(made, method=min(fitting, key=lambda m: m.work(sizes), default=None))
+
+
+def checked(made: Plan) -> Counted:
+    """The way that is taken.
+
+    Raises:
+        WorkbenchError: If none fits.
+    """
+    if made.method is None:
+        raise WorkbenchError(made.refusal)
+    return made.method
+
+
+def timed(risk: EmpiricalRisk) -> Speeds:
+    """Time a gradient and blocks of products on part of a batch, each once warm."""
+    inputs, labels = next(risk.whole())
+
+    def gradient(num: int) -> Callable[[], object]:
+        def once() -> object:
+            with evaluating(risk.model), torch.enable_grad():
+                loss = cross_entropy(risk.model(inputs[:num]), labels[:num])
+                return torch.autograd.grad(
+                    loss, list(risk.parameters.values()), materialize_grads=True
+                )
+
+        return once
+
+    num = min(len(inputs), 32)
+    one = _seconds(gradient(num), risk) / num
+
+    def product(kind: Kind) -> float:
+        size = int(min(len(inputs), max(1, _TRIAL / (3 * BLOCK_SIZE * one))))
+        few = replace(
+            risk, data=[(inputs[:size], labels[:size])], world=ALONE, num_own=size
+        )
+        block = torch.ones(risk.dim, BLOCK_SIZE, dtype=risk.dtype, device=risk.device)
+        operator = Curvature(few, kind)
+        operator.matmat(block[:, :1])
+        return _seconds(lambda: operator.matmat(block), risk) / (BLOCK_SIZE * size)
+
+    matrix = torch.ones(512, 512, dtype=torch.float64, device=risk.device)
+    return Speeds(
+        gradient=one,
+        g_product=product("G"),
+        hess_product=product("Hess"),
+        algebra=_seconds(lambda: matrix @ matrix, risk) / 512**3,
+    )
+
+
+def _seconds(work: Callable[[], object], risk: EmpiricalRisk) -> float:
+    """How long something takes the second time."""
+    for _ in range(2):
+        risk.control.check()
+        began = time.perf_counter()
+        work()
+        if risk.device.type == "cuda":
+            torch.cuda.synchronize(risk.device)
+    return time.perf_counter() - began
+
+
+def _found(method: Counted, sizes: Sizes, settings: MeasureSettings) -> str:
+    k = num_eigenvalues(sizes, settings)
+    if not method.exact:
+        return f"the leading {k} eigenvalues of G, Hess and H, and their densities"
+    whole = "Hess and H" if whole_hessian(sizes, settings) else ""
+    rest = f"likewise of {whole}" if whole else f"the leading {k} of Hess and H"
+    return f"every eigenvalue of G ({method.method}), {rest}"
