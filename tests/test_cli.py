@@ -54,7 +54,7 @@ def study_file(tmp_path: Path) -> Path:
 def test_the_commands_have_every_flag(capsys: pytest.CaptureFixture[str]) -> None:
     wanted = {
         "train": "data per-class model epochs lr seed snapshots device root resume out",
-        "measure": "weighting embedding metric device out",
+        "measure": "weighting embedding metric device plan minutes out",
         "show": "json",
         "app": "port no-browser",
     }
@@ -235,16 +235,22 @@ def test_a_second_ctrl_c_breaks_off_and_keeps_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_ctrl_c_ends_a_measurement_and_writes_nothing(
+def test_ctrl_c_ends_a_measurement_and_keeps_what_was_finished(
     checkpoint: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    interrupting(monkeypatch, at=0.1)
-    assert run("measure", checkpoint, "--out", tmp_path / "run.study") == 130
-    assert "nothing was written" in capsys.readouterr().err
-    assert list(tmp_path.iterdir()) == []
+    out, parts = tmp_path / "run.study", tmp_path / "run.study.parts"
+    measuring = ["measure", checkpoint, "--embedding", "pca", "--out", out]
+    with monkeypatch.context() as patch:
+        interrupting(patch, at=0.9)
+        assert run(*measuring) == 130
+    assert f"what was finished is kept in {parts}" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == [parts]
+    assert (parts / "means").exists()
+    assert run(*measuring) == 0
+    assert list(tmp_path.iterdir()) == [out]
 
 
 @pytest.mark.parametrize(

@@ -82,11 +82,14 @@ class ProgressDisplay:
 
 
 @contextmanager
-def watched(stopping: str) -> Iterator[tuple[ProgressCallback, Control]]:
+def watched(
+    stopping: str, *, quiet: bool = False
+) -> Iterator[tuple[ProgressCallback, Control]]:
     """Show progress, and let Ctrl-C cancel the work; a second one breaks it off.
 
     Args:
         stopping: What to say at the first Ctrl-C.
+        quiet: Show and say nothing: another process does.
 
     Raises:
         Cancelled: At the second.
@@ -101,7 +104,8 @@ def watched(stopping: str) -> Iterator[tuple[ProgressCallback, Control]]:
 
     before = signal.signal(signal.SIGINT, interrupt)
     try:
-        with warnings.catch_warnings(), ProgressDisplay() as display:
+        console = Console(stderr=True, quiet=quiet)
+        with warnings.catch_warnings(), ProgressDisplay(console) as display:
             # torch.func.jvp compiles helpers when first called; torch warns of itself.
             warnings.filterwarnings("ignore", r".*torch\.jit\.script", FutureWarning)
             yield display, control

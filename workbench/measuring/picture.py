@@ -40,13 +40,16 @@ def draw(
         scale = risk.probabilities(inputs).clamp(min=1e-300).rsqrt().flatten()
         scale = torch.cat([scale, scale.new_ones(len(products) - len(scale))])
         products = scale[:, None] * products * scale
-    points = embed(
-        products.cpu().numpy(),
-        method=settings.embedding,
-        metric=settings.metric,
-        seed=settings.seed,
-        start=None if near is None else near.points.astype(np.float64),
-    )
+    points = np.zeros((len(products), 2))
+    if risk.world.rank == 0:  # one process places them, for all
+        points = embed(
+            products.cpu().numpy(),
+            method=settings.embedding,
+            metric=settings.metric,
+            seed=settings.seed,
+            start=None if near is None else near.points.astype(np.float64),
+        )
+    points = risk.world.sum(torch.from_numpy(points)).numpy()
     c, k = np.divmod(np.arange(num_classes**2), num_classes)
     b = len(chosen)
     none = -np.ones(1, dtype=np.int64)

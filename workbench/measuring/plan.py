@@ -139,10 +139,10 @@ def plan(
     """Predict what each way to measure would take here, and choose; measure nothing.
 
     One batch is timed; the rest is counted. Where ``min(P, N (C - 1))`` is at most
-    ``exact_limit`` every eigenvalue of G is asked for: then the exact way of fewest
-    operations is taken, else the way of fewest operations of all. What does not fit
-    the memory, or ``max_minutes``, is left out. Operations decide, not seconds, so that
-    a measurement and its numbers are the same in every run.
+    ``exact_limit`` every eigenvalue of G is asked for, and the exact way of fewest
+    operations is taken; beyond it, or where neither fits the memory or
+    ``max_minutes``, the iterative one. Operations decide, not seconds, so that a
+    measurement and its numbers are the same in every run.
 
     Args:
         subject: What `train` returned, or a network.
@@ -200,8 +200,8 @@ def make_plan(
     fitting = [method for method in methods if made.fits(method)]
     smaller = min(sizes.num_params, sizes.num_examples * (sizes.num_classes - 1))
     exact = [method for method in fitting if method.exact]
-    if exact and smaller <= settings.exact_limit:
-        fitting = exact
+    rest = [method for method in fitting if not method.exact]
+    fitting = exact if exact and smaller <= settings.exact_limit else rest
     return replace(made, method=min(fitting, key=lambda m: m.work(sizes), default=None))
 
 

@@ -90,7 +90,8 @@ class Checkpoint:
         copies = {key: tensor.clone() for key, tensor in self.weights.items()}
         # A network of the user's may share a weight between layers: fill it in place.
         model.load_state_dict(copies, assign=self.module is None)
-        return model.to("cpu", torch.float32).eval()
+        double = any(t.dtype == torch.float64 for t in self.weights.values())
+        return model.to("cpu", torch.float64 if double else torch.float32).eval()
 
     def load_data(self) -> Dataset:
         """Return the data it was trained on: those at hand, else loaded by name.

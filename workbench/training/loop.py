@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -18,13 +18,16 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from workbench.control import Cancelled, Control, Progress, ProgressCallback
+from workbench.distributed import ALONE, World
 from workbench.errors import WorkbenchError
 from workbench.training.checkpoint import Checkpoint, State
 from workbench.training.config import TrainConfig
 from workbench.training.data import Dataset
+from workbench.training.joint import in_step
 
 DIVERGED = 100.0  # times the loss at the start, or that of guessing if that is more
 _EVERY = 0.5  # seconds between two events within an epoch
+KEEP_EVERY = 10.0  # seconds between two checkpoints that are kept on the way
 _EVAL_BATCH = 256  # examples at once where nothing is learnt
 _CANCELLED_BATCH = 64  # examples that are looked at once there is no time
 
@@ -36,9 +39,12 @@ def run_epochs(
     device: torch.device,
     progress: ProgressCallback | None,
     control: Control | None,
+    keep: Callable[[Checkpoint], object] | None = None,
+    world: World = ALONE,
 ) -> Checkpoint:
     """Train from a checkpoint on, until all epochs are done or a cancel comes."""
     model = start.load_model().to(device)
+    learner = in_step(model, world, device)
     optimizer = _optimizer(model, start.momentum, config)
     epoch, tally = start.run["epochs"], Tally(**start.batch)
     history = {key: list(values) for key, values in start.history.items()}
@@ -52,12 +58,26 @@ def run_epochs(
     )
     teller.tell(0, f"epoch {epoch + 1} of {config.epochs}")
     first_loss: float | None = None
-    status = "finished"
+    status, kept = "finished", time.monotonic()
+
+    def so_far(found: dict[str, Any]) -> Checkpoint:
+        return replace(
+            start,
+            weights=state_of(model),
+            run={**start.run, **found, "epochs": epoch, "device": device.type},
+            history={key: list(values) for key, values in history.items()},
+            status=status,
+            momentum=_momentum(model, optimizer),
+            batch=asdict(tally) if tally.num_batches else {},
+            snapshots=dict(snapshots),
+            snapshot_runs=dict(snapshot_runs),
+        )
+
     try:
         while True:
             if epoch in to_keep and not tally.num_batches:
                 snapshots[epoch] = state_of(model)
-                found = _evaluate(model, data, config, device, teller, control)
+                found = _evaluate(model, data, config, device, teller, control, world)
                 snapshot_runs[epoch] = found
             if epoch == config.epochs:
                 break
@@ -66,43 +86,38 @@ def run_epochs(
             detail = f"epoch {epoch + 1} of {config.epochs}"
             batches = _batches(data, config, epoch)
             for n in range(tally.num_batches, len(batches)):
-                if control:
-                    control.check()
-                _seed(config.seed, epoch * len(batches) + n, device)
-                images = data.images[batches[n]].to(device)
-                labels = data.labels[batches[n]].to(device)
-                loss, correct = _step(model, optimizer, images, labels, config)
+                _check(control, world)
+                step = (epoch * len(batches) + n) * world.size + world.rank
+                _seed(config.seed, step, device)
+                loss, correct = _step(
+                    learner, optimizer, data, batches[n], config, device, world
+                )
                 if first_loss is None:
                     first_loss = max(loss, math.log(data.num_classes))
                 if not loss <= DIVERGED * first_loss:  # NaN is not
                     where = f"epoch {epoch + 1}, batch {n + 1}"
                     raise _diverged(loss, where, first_loss, config)
-                tally.add(loss, correct, len(labels))
+                tally.add(loss, correct, len(batches[n]))
                 done = epoch + tally.num_batches / len(batches)
-                teller.tell(_TRAIN * len(labels), detail, tally.values(done))
+                teller.tell(_TRAIN * len(batches[n]), detail, tally.values(done))
             epoch += 1
             values = tally.values(epoch)
             for key, column in history.items():
                 column.append(values[key])
             tally = Tally()
             teller.tell(0, detail, values, now=True)
+            if keep and epoch < config.epochs and time.monotonic() > kept + KEEP_EVERY:
+                status = "cancelled"  # what it is, should this be the last of it
+                few = _evaluate(model, data, config, device, None, control)
+                keep(so_far(few))
+                status, kept = "finished", time.monotonic()
     except Cancelled:
         status = "cancelled"
-    found = _evaluate(model, data, config, device, teller, control)
+    found = _evaluate(model, data, config, device, teller, control, world)
     if not found["train_loss"] <= DIVERGED * (first_loss or math.inf):
         where = f"eval mode after epoch {epoch}"
         raise _diverged(found["train_loss"], where, first_loss or math.nan, config)
-    return replace(
-        start,
-        weights=state_of(model),
-        run={**start.run, **found, "epochs": epoch, "device": device.type},
-        history=history,
-        status=status,
-        momentum=_momentum(model, optimizer),
-        batch=asdict(tally) if tally.num_batches else {},
-        snapshots=snapshots,
-        snapshot_runs=snapshot_runs,
-    )
+    return so_far(found)
 
 
 def state_of(model: nn.Module) -> State:
@@ -195,12 +210,17 @@ def _momentum(model: nn.Module, optimizer: torch.optim.SGD) -> State:
 def _step(
     model: nn.Module,
     optimizer: torch.optim.SGD,
-    images: Tensor,
-    labels: Tensor,
+    data: Dataset,
+    batch: Tensor,
     config: TrainConfig,
+    device: torch.device,
+    world: World,
 ) -> tuple[float, int]:
     """Learn from one batch; return its mean loss before, and how many were right."""
     model.train()
+    own = batch[world.share(len(batch))]
+    dtype = next(model.parameters()).dtype
+    images, labels = data.images[own].to(device, dtype), data.labels[own].to(device)
     half = (
         config.mixed_precision
         and images.is_cuda
@@ -208,12 +228,26 @@ def _step(
     )
     with torch.autocast(images.device.type, torch.bfloat16, enabled=half):
         logits = model(images)
-    logits = logits.float()
-    loss = cross_entropy(logits, labels)
+    if half:
+        logits = logits.float()
+    loss = cross_entropy(logits, labels, reduction="sum") / len(batch)
     optimizer.zero_grad()
-    loss.backward()
+    (world.size * loss).backward()  # the processes' gradients are averaged
     optimizer.step()
-    return loss.item(), int((logits.argmax(1) == labels).sum())
+    correct = (logits.argmax(1) == labels).sum()
+    found = world.sum(torch.stack([loss.detach().double(), correct.double()]))
+    return float(found[0]), int(found[1])
+
+
+def _check(control: Control | None, world: World) -> None:
+    """Pause, or raise `Cancelled`, in all processes at the same batch."""
+    if world.size == 1:
+        if control:
+            control.check()
+        return
+    wanted = torch.tensor(float(control is not None and control.cancelled))
+    if float(world.sum(wanted)):
+        raise Cancelled
 
 
 def _evaluate(
@@ -221,27 +255,41 @@ def _evaluate(
     data: Dataset,
     config: TrainConfig,
     device: torch.device,
-    teller: _Teller,
+    teller: _Teller | None,
     control: Control | None,
+    world: World = ALONE,
 ) -> dict[str, Any]:
-    """Measure loss and accuracy in eval mode; once cancelled, on one batch only."""
+    """Measure loss and accuracy in eval mode; once cancelled, on one batch only.
+
+    Without a teller on one batch, too: what was learnt is kept on the way.
+    """
     model.eval()
     tally = Tally()
-    size = _CANCELLED_BATCH if control and control.cancelled else _EVAL_BATCH
+    few = teller is None or (control and control.cancelled)
+    size = _CANCELLED_BATCH if few else _EVAL_BATCH
+    dtype = next(model.parameters()).dtype
     order = torch.split(_shuffled(data.num_examples, config.seed), size)
     with torch.no_grad():
         for chosen in order:
-            labels = data.labels[chosen].to(device)
-            logits = model(data.images[chosen].to(device)).float()
-            loss = cross_entropy(logits, labels).item()
-            tally.add(loss, int((logits.argmax(1) == labels).sum()), len(chosen))
+            own = chosen[world.share(len(chosen))]
+            if len(own):
+                labels = data.labels[own].to(device)
+                logits = model(data.images[own].to(device, dtype))
+                loss = cross_entropy(logits, labels).item()
+                tally.add(loss, int((logits.argmax(1) == labels).sum()), len(own))
+            if teller is None:
+                break
             teller.tell(len(chosen), "loss and accuracy of the network")
             try:
                 if control:
                     control.check()
             except Cancelled:
                 break
-    teller.tell(0, "loss and accuracy of the network", now=True)
+    if teller is not None:
+        teller.tell(0, "loss and accuracy of the network", now=True)
+    sums = torch.tensor([tally.loss, tally.correct, tally.num_examples]).double()
+    loss_sum, correct, num_examples = world.sum(sums).tolist()
+    tally = Tally(1, int(num_examples), loss_sum, int(correct))
     values = tally.values(0)
     return {
         "train_loss": values["loss"],

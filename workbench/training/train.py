@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
@@ -15,6 +15,7 @@ from torch import nn
 
 import workbench
 from workbench.control import Control, ProgressCallback
+from workbench.distributed import ALONE, World
 from workbench.errors import WorkbenchError
 from workbench.training.checkpoint import Checkpoint, check_data
 from workbench.training.config import TrainConfig
@@ -38,6 +39,8 @@ def train(
     *,
     progress: ProgressCallback | None = None,
     control: Control | None = None,
+    keep: Callable[[Checkpoint], object] | None = None,
+    world: World = ALONE,
 ) -> Checkpoint:
     """Train a network, or go on training one.
 
@@ -60,6 +63,11 @@ def train(
             far, in train mode) and ``epoch`` (done, with its fraction), every half
             second where a batch is that quick, and at the end of each epoch.
         control: Can pause and cancel between batches.
+        keep: Given what was learnt so far, at the end of an epoch if the last time is
+            long enough ago: to save it, should the process be killed.
+        world: Processes that share each batch; each is given all the data and returns
+            the same checkpoint. Batch norm sees the batch of all of them, so that they
+            find the weights that one would, up to rounding; dropout differs.
 
     Returns:
         The trained network, ``status`` ``"finished"`` or ``"cancelled"``. After a
@@ -86,7 +94,9 @@ def train(
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices), _fitting_threads(start, config):
         try:
-            return run_epochs(start, data, config, device, progress, control)
+            return run_epochs(
+                start, data, config, device, progress, control, keep, world
+            )
         except torch.OutOfMemoryError as error:
             raise WorkbenchError(
                 f"train: the memory of {device} is full; use a batch size below "
@@ -109,7 +119,8 @@ def _fitting_threads(start: Checkpoint, config: TrainConfig) -> Iterator[None]:
 
 def _untrained(model: nn.Module, data: Dataset, config: TrainConfig) -> Checkpoint:
     """Make the checkpoint that training starts from."""
-    model = copy.deepcopy(model).to("cpu", torch.float32)
+    double = all(p.dtype == torch.float64 for p in model.parameters())
+    model = copy.deepcopy(model).to("cpu", torch.float64 if double else torch.float32)
     _check_fit(model, data)
     name = name_of(model, (*data.image_shape, data.num_classes))
     run: dict[str, Any] = {
@@ -188,7 +199,8 @@ def _check_fit(model: nn.Module, data: Dataset) -> None:
     model.eval()
     try:
         with torch.no_grad():
-            found = tuple(model(data.images[:2]).shape)
+            dtype = next((p.dtype for p in model.parameters()), torch.float32)
+            found = tuple(model(data.images[:2].to(dtype)).shape)
     except (RuntimeError, ValueError, IndexError) as error:
         raise WorkbenchError(
             f"train: the network does not take images of shape {shape} ({error}); "
