@@ -77,7 +77,7 @@ def test_the_products_that_are_planned_are_about_those_that_it_takes() -> None:
 
 
 def test_the_counted_work_is_that_of_the_operations() -> None:
-    data = load_data("digits", per_class=20)
+    data = load_data("digits", per_class=4)
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.Tanh(), nn.Linear(16, 10))
     done = train(model, data, TrainConfig(epochs=2, device="cpu"))
     chosen = settings(exact_limit=0)
