@@ -18,7 +18,7 @@ import torch
 from workbench import __version__
 from workbench.control import Control, Progress, ProgressCallback
 from workbench.curvature.coordinates import coordinates
-from workbench.curvature.operators import KINDS, Curvature
+from workbench.curvature.operators import curvatures
 from workbench.distributed import ALONE, World
 from workbench.measuring.config import MeasureSettings, check_settings
 from workbench.measuring.counting import STAGES, num_eigenvalues, whole_hessian
@@ -173,7 +173,7 @@ def _measure_one(
         if progress is not None:
             progress(Progress(STAGES["means"], 0.0, note=sentence))
 
-    ops = {kind: Curvature(risk, kind) for kind in KINDS}
+    ops = curvatures(risk)
     key = fingerprint(checkpoint, settings) if parts else ""
     store = Parts(parts, key, world, {"operator": ops["G"]}, note)
     line = store.keep("plan", lambda: plan.line)
@@ -197,7 +197,9 @@ def _measure_one(
         spectra["H"] = stages.do("H", partial(rest_of_hess, risk, place, hess))
     else:
         for kind in ("Hess", "H"):
-            ends = partial(both_ends, ops[kind], place, pairs, probe(kind))
+            ends = partial(
+                both_ends, risk, ops[kind], kind == "Hess", place, pairs, probe(kind)
+            )
             spectra[kind] = stages.do(kind, ends)
     levels = {
         name: stages.do(name, partial(split_levels, place, name, pairs, probe(name)))

@@ -24,7 +24,7 @@ from torch import Tensor
 from workbench import __version__
 from workbench.curvature.coordinates import Coordinates
 from workbench.curvature.deltas import CrossClassMeans
-from workbench.curvature.gram import Gram
+from workbench.curvature.dual import Gram
 from workbench.distributed import World
 from workbench.linalg.lanczos import EigenPairs
 from workbench.linalg.operator import Dense

@@ -12,7 +12,8 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from workbench.control import Control
-from workbench.curvature.operators import Curvature, Kind
+from workbench.curvature.layerwise import Kind
+from workbench.curvature.operators import Curvature
 from workbench.curvature.risk import EmpiricalRisk, empirical_risk, evaluating
 from workbench.distributed import ALONE, World
 from workbench.errors import WorkbenchError

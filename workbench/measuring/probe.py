@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from workbench.curvature.operators import BLOCK
 from workbench.curvature.risk import EmpiricalRisk
 from workbench.linalg.density import spectral_density
 from workbench.linalg.lanczos import EigenPairs, Which, top_eigenpairs
@@ -20,6 +19,7 @@ from workbench.spectrum import Spectrum
 
 NUM_LOW = 5  # eigenvalues at the low end of Hess and H
 BLOCK_SIZE = 10  # vectors that share each forward pass
+COLUMNS = 64  # of a whole matrix at once
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -107,9 +107,9 @@ def dense_matrix(operator: LinearOperator, report: Callable[[float], None]) -> D
     """The matrix of a small operator, symmetrised, with progress."""
     eye = torch.eye(operator.dim, dtype=operator.dtype, device=operator.device)
     columns = []
-    for start in range(0, operator.dim, BLOCK):
-        columns.append(operator.matmat(eye[:, start : start + BLOCK]))
-        report(min(start + BLOCK, operator.dim) / operator.dim)
+    for start in range(0, operator.dim, COLUMNS):
+        columns.append(operator.matmat(eye[:, start : start + COLUMNS]))
+        report(min(start + COLUMNS, operator.dim) / operator.dim)
     matrix = torch.cat(columns, dim=1).double()
     return Dense((matrix + matrix.T) / 2)
 

@@ -13,10 +13,9 @@ from workbench.curvature.coordinates import (
     primal_eigenvectors,
 )
 from workbench.curvature.deltas import averages
-from workbench.curvature.operators import Curvature
 from workbench.curvature.risk import EmpiricalRisk
 from workbench.linalg.lanczos import EigenPairs
-from workbench.linalg.operator import Dense
+from workbench.linalg.operator import Dense, LinearOperator
 from workbench.measuring.probe import BLOCK_SIZE, Probe, whole_spectrum
 from workbench.measuring.stages import Report, part_of
 from workbench.spectrum import Spectrum
@@ -54,17 +53,18 @@ def rest_of_hess(
 
 
 def both_ends(
-    operator: Curvature,
+    risk: EmpiricalRisk,
+    operator: LinearOperator,
+    led: bool,
     place: Coordinates,
     pairs: EigenPairs,
     probe: Probe,
     report: Report,
 ) -> Spectrum:
-    """Both ends of Hess or H, and the density."""
-    risk = operator.risk
+    """Both ends of Hess or H, and the density; Hess is led by G's eigenvectors."""
     noise = torch.randn(risk.dim, BLOCK_SIZE, generator=probe.generator)
     first, tol = noise.to(risk.device, risk.dtype), EDGE * probe.settings.tol
-    if operator.kind == "Hess":  # its outliers lean on G's; the noise sees the low end
+    if led:  # its outliers lean on G's; the noise sees the low end
         leading = primal_eigenvectors(risk, place, pairs.vectors)
         first, tol = torch.cat([leading, first], dim=1), probe.settings.tol
     return probe.both(operator, "BE", first, report, tol=tol)[1]
