@@ -33,6 +33,7 @@ MEASURE = {
     "exact_limit": 5_000,
     "exact_hessian": True,
     "moments": True,
+    "max_minutes": None,
     "seed": 0,
     "device": "auto",
 }
