@@ -135,8 +135,7 @@ def test_a_process_that_dies_ends_the_run_with_a_sentence(tmp_path: Path) -> Non
     lines = [line for line in err.splitlines() if line.startswith("Error: ")]
     assert lines
     assert "another process of this run has ended" in lines[0]
-    own = err.split("torch.distributed.elastic")[0]
-    assert "Traceback" not in own
+    assert "workbench/cli.py" not in err  # the one traceback is torchrun's own
     assert not out.exists()
     assert load_checkpoint(part).run["epochs"] > 0
 
