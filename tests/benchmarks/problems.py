@@ -68,7 +68,7 @@ def small(
     model = build_model("cnn", (channels, size, NUM_CLASSES))
     batch_size = 15 if quick else 272  # the last one of the small set is ragged
     start = Problem(f"cnn, {name}", source, model, inputs, labels, batch_size)
-    return trained(_on(start, device), 4 if quick else 12, 0.05)
+    return trained(_on(start, device), 4 if quick else 6, 0.05)
 
 
 def large(device: torch.device, data: str, quick: bool) -> Problem:

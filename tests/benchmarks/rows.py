@@ -51,7 +51,7 @@ class Row:
     check: Callable[[Mapping[str, Any]], dict[str, float]]  # the error of each
     at_most: float | None = None  # units of F asked of ours
     ahead: float | None = None  # of each peer's time, asked of ours
-    rounds: int = 7
+    rounds: int = 5
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,129 @@
+"""Each entry of the public interface answers each fault by one sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tests.cases import CASES
+from tests.oracles import apart
+from workbench.curvature.means import class_means
+from workbench.curvature.operators import operators
+from workbench.curvature.risk import empirical_risk
+from workbench.errors import WorkbenchError
+from workbench.linalg.density import spectral_density
+from workbench.linalg.lanczos import top_eigenpairs
+
+ENTRIES: dict[str, Callable[..., Any]] = {
+    "operators": operators,
+    "class_means": class_means,
+    "empirical_risk": empirical_risk,
+}
+
+
+def _nan(model: nn.Module, x: Tensor, y: Tensor) -> tuple[Any, Any]:
+    with torch.no_grad():
+        next(model.parameters()).view(-1)[0] = torch.nan
+    return model, (x, y)
+
+
+def _frozen(model: nn.Module, x: Tensor, y: Tensor) -> tuple[Any, Any]:
+    return model.requires_grad_(False), (x, y)
+
+
+class _Random(nn.Module):
+    def __init__(self, inside: nn.Module) -> None:
+        super().__init__()
+        self.inside = inside
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.dropout(self.inside(x), 0.5, training=True)
+
+
+FAULTS: dict[str, tuple[Callable[..., tuple[Any, Any]], str]] = {
+    "NaN weights": (_nan, "hold NaN or infinite weights"),
+    "a class missing": (
+        lambda model, x, y: (model, (x[y != 1], y[y != 1])),
+        r"classes \[1\] have no example",
+    ),
+    "a frozen network": (_frozen, "no parameter that requires a gradient"),
+    "no parameter": (
+        lambda model, x, y: (nn.Flatten(), (x, y)),
+        "no parameter that requires a gradient",
+    ),
+    "an infinite input": (
+        lambda model, x, y: (model, (x / 0, y)),
+        "hold NaN or infinity",
+    ),
+    "no example": (lambda model, x, y: (model, (x[:0], y[:0])), "hold no example"),
+    "a generator": (
+        lambda model, x, y: (model, iter([(x, y)])),
+        "cannot be gone through several times",
+    ),
+    "train-mode dropout": (
+        lambda model, x, y: (_Random(model), (x, y)),
+        "different logits in eval mode",
+    ),
+    "float labels": (
+        lambda model, x, y: (model, (x, y.double())),
+        "expected int64 class numbers",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("entry", ENTRIES)
+def test_bad_input_gets_one_sentence_at_the_border(entry: str, fault: str) -> None:
+    problem = CASES["unequal"]()
+    make, words = FAULTS[fault]
+    model, data = make(problem.model, problem.inputs, problem.labels)
+    with pytest.raises(WorkbenchError, match=words) as caught:
+        ENTRIES[entry](model, data)
+    message = str(caught.value)
+    assert message.endswith(".")
+    assert "\n" not in message
+
+
+def test_a_batch_larger_than_the_data_is_the_data() -> None:
+    problem = CASES["unequal"]()
+    whole = operators(problem.model, problem.data)["Hess"].to_dense()
+    large = operators(problem.model, problem.data, batch_size=10**6)["Hess"].to_dense()
+    assert apart(large, whole) < 1e-12
+
+
+class _Once(torch.autograd.Function):
+    """Its backward pass cannot be differentiated, and it has no forward mode."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return x.tanh()
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> Tensor:  # type: ignore[override]
+        return grad * (1 - ctx.saved_tensors[0].tanh().square())
+
+
+class _OnceOnly(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return _Once.apply(x)
+
+
+@pytest.mark.parametrize("kind", ["G", "Hess", "H"])
+def test_a_layer_without_a_second_derivative_gets_a_sentence(kind: str) -> None:
+    problem = CASES["unequal"]()
+    last = list(problem.model)  # type: ignore[call-overload]
+    model = nn.Sequential(last[0], _OnceOnly(), *last[2:])
+    operator = operators(model, problem.data)[kind]
+    for work in (
+        lambda: operator.matvec(torch.ones(operator.dim, dtype=torch.float64)),
+        lambda: top_eigenpairs(operator, 2),
+        lambda: spectral_density(operator, num_steps=3, num_probes=2),
+    ):
+        with pytest.raises(WorkbenchError, match=f"{kind} times a vector"):
+            work()
