@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from tests.benchmarks import peers
-from tests.benchmarks.clock import Times, in_turn
+from tests.benchmarks.clock import Times, in_turn, peak_memory
 from tests.benchmarks.rows import OURS, Contender, DisagreementError, Options, Row, rows
 
 
@@ -33,7 +33,9 @@ def main(arguments: list[str] | None = None) -> int:
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     if asked.threads:
         torch.set_num_threads(asked.threads)
-    options = Options(device, asked.data, asked.quick, tuple(asked.rows or ()))
+    options = Options(
+        device, asked.data, asked.quick, tuple(asked.rows or ()), asked.long
+    )
     about = machine(device)
     for name, value in about.items():
         print(f"{name}: {value}")
@@ -57,6 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks")
     parser.add_argument("--rows", nargs="+", help="keys of the rows; by default all")
+    parser.add_argument("--long", action="store_true", help="rows of minutes too")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--data", choices=("auto", "made-up"), default="auto")
     parser.add_argument("--threads", type=int, help="of the CPU; by default torch's")
@@ -80,18 +83,26 @@ def machine(device: torch.device) -> dict[str, str]:
 
 def measured(row: Row, options: Options) -> dict[str, Any]:
     """Check a row, then time it: plain values, as they go into the JSON file."""
-    results = {one.name: one.run() for one in row.contenders}
+    results: dict[str, Any] = {}
+
+    def first(one: Contender) -> None:
+        results[one.name] = one.run()
+
+    ours, *others = row.contenders
+    peak = peak_memory(lambda: first(ours), options.device)
+    for one in others:
+        first(one)
     errors = row.check(results)
-    del results
+    results.clear()
     times = in_turn(
         lambda: peers.gradient(row.problem),
         {one.name: one.run for one in row.contenders},
         rounds=1 if options.quick else row.rounds,
         device=options.device,
     )
-    ours = times[OURS].units.median * row.contenders[0].times
+    unit = times[OURS].units.median * ours.times
     lines = [
-        line(one, times[one.name], ours, errors.get(one.name)) for one in row.contenders
+        line(one, times[one.name], unit, errors.get(one.name)) for one in row.contenders
     ]
     return {
         "key": row.key,
@@ -103,7 +114,10 @@ def measured(row: Row, options: Options) -> dict[str, Any]:
         "num_params": row.problem.dim,
         "at_most": row.at_most,
         "ahead": row.ahead,
-        "met": met(row, lines),
+        "seconds": row.seconds,
+        "gigabytes": row.gigabytes,
+        "peak": peak,
+        "met": met(row, lines, peak),
         "contenders": lines,
     }
 
@@ -123,8 +137,11 @@ def line(
     }
 
 
-def met(row: Row, lines: list[dict[str, Any]]) -> bool | None:
+def met(row: Row, lines: list[dict[str, Any]], peak: float | None) -> bool | None:
     """Whether the row's bar is met; None where it has none, or no peer to be ahead."""
+    if row.seconds is not None:
+        fits = row.gigabytes is None or (peak or 0.0) <= row.gigabytes * 2**30
+        return bool(lines[0]["seconds"] <= row.seconds and fits)
     if row.at_most is not None:
         return bool(lines[0]["units"] <= row.at_most)
     if row.ahead is None or len(lines) == 1:
@@ -139,6 +156,9 @@ def text(found: dict[str, Any]) -> str:
         bar = f"; asked: at most {found['at_most']} F"
     elif found["ahead"] is not None:
         bar = f"; asked: at most {found['ahead']} of each peer's time"
+    elif found["seconds"] is not None:
+        room = f" and {found['gigabytes']} GB" if found["gigabytes"] else ""
+        bar = f"; asked: at most {found['seconds']} s{room}"
     if found["met"] is not None:
         bar += ", met" if found["met"] else ", NOT MET"
     shown = [
@@ -154,6 +174,9 @@ def text(found: dict[str, Any]) -> str:
             f"  {one['name']:22}{one['units']:9.2f} {low:9.2f} {high:9.2f} "
             f"{one['ratio']:10.2f} {error:>9} {one['note']}".rstrip()
         )
+    peak = "" if found["peak"] is None else f", {found['peak'] / 2**20:,.0f} MB at most"
+    seconds = found["contenders"][0]["seconds"]
+    shown.append(f"  ours: {seconds:.3g} s{peak} on top of what was there")
     return "\n".join(shown)
 
 

@@ -11,16 +11,18 @@ import torch
 from torch import Tensor
 
 from tests.benchmarks import peers
-from tests.benchmarks.problems import Problem, large, small
+from tests.benchmarks.problems import Problem, large, more, small
+from workbench.curvature.exact import exact_spectrum
 from workbench.curvature.means import ClassMeans, Level, class_means
 from workbench.curvature.operators import operators
+from workbench.linalg.density import spectral_density
 from workbench.linalg.lanczos import EigenPairs, top_eigenpairs
 from workbench.linalg.operator import LinearOperator
 
 OURS = "workbench"
-SAME = (
-    5e-5  # of products and means; curvlinops is 1.6e-5 from float64 on `cnn`, we 2e-6
-)
+LONG = ("exact", "exact-resnet", "log")
+SAME = 1e-5  # relative, of products in float64, and of means
+ROUNDED = 5e-5  # in float32: curvlinops is 1.6e-5 from float64 on `cnn`, we 2e-6
 TOL = 1e-3  # residual of an eigenpair over the largest eigenvalue
 NUM_PAIRS = 10
 PUBLISHED = 128  # iterations of the published subspace iteration, of ten vectors each
@@ -51,6 +53,8 @@ class Row:
     check: Callable[[Mapping[str, Any]], dict[str, float]]  # the error of each
     at_most: float | None = None  # units of F asked of ours
     ahead: float | None = None  # of each peer's time, asked of ours
+    seconds: float | None = None  # asked of ours, on two cores
+    gigabytes: float | None = None  # likewise
     rounds: int = 5
 
 
@@ -59,10 +63,11 @@ class Options:
     device: torch.device
     data: str = "auto"  # auto: real images where they are; made-up
     quick: bool = False
-    keys: tuple[str, ...] = field(default_factory=tuple)  # none: all
+    keys: tuple[str, ...] = field(default_factory=tuple)  # none: all but the long ones
+    long: bool = False  # those that take minutes too
 
     def wants(self, key: str) -> bool:
-        return not self.keys or key in self.keys
+        return key in self.keys if self.keys else self.long or key not in LONG
 
 
 def rows(options: Options) -> Iterator[Row]:
@@ -76,6 +81,9 @@ def rows(options: Options) -> Iterator[Row]:
     def resnet() -> Problem:
         return large(options.device, options.data, options.quick)
 
+    def of_size(per_class: int) -> Problem:
+        return more(cnn(), 4 if options.quick else per_class, options.data)
+
     num_pairs, max_iter = (3, 3) if options.quick else (NUM_PAIRS, 100)
     for key, make in {
         "g": lambda: product(cnn(), "g", "G", 1, at_most=1.8),
@@ -88,6 +96,14 @@ def rows(options: Options) -> Iterator[Row]:
         "eig-hess": lambda: leading_hess(cnn(), num_pairs, max_iter),
         "means": lambda: class_means_row(cnn()),
         "cross": lambda: cross_means_row(cnn()),
+        "growth-13": lambda: growth(of_size(13)),
+        "growth-136": lambda: growth(of_size(136)),
+        "growth-702": lambda: growth(of_size(702)),
+        "exact": lambda: whole(cnn(), "exact", 600, 8),
+        "exact-resnet": lambda: whole(
+            more(resnet(), 13, options.data), "exact-resnet", 360, 16
+        ),
+        "log": lambda: log_spectrum(of_size(702)),
     }.items():
         if options.wants(key):
             yield make()
@@ -229,6 +245,61 @@ def cross_means_row(problem: Problem) -> Row:
         check=same,
         at_most=7,
         rounds=5,
+    )
+
+
+def growth(problem: Problem) -> Row:
+    """Class means and a product at one N: linear growth is a constant number of F."""
+    per_class = problem.num_examples // 10
+    g = _operators(problem)["G"]
+    vector = problem.vectors(1)
+    return Row(
+        key=f"growth-{per_class}",
+        title=f"all delta_c, and G v, at {per_class} examples a class",
+        problem=problem,
+        contenders=[
+            Contender(OURS, lambda: _found(_means(problem, "c").classes)),
+            Contender("workbench, G v", lambda: g.matmat(vector)),
+        ],
+        check=lambda results: {},
+        rounds=3,
+    )
+
+
+def whole(problem: Problem, key: str, seconds: float, gigabytes: float) -> Row:
+    """Every eigenvalue of G."""
+    device = problem.inputs.device.type
+
+    def ours() -> Tensor:
+        found = exact_spectrum(problem.model, problem.batches, device=device)
+        return found.values[:NUM_PAIRS]
+
+    exact = reference(problem, "G", NUM_PAIRS)
+    return Row(
+        key=key,
+        title="all eigenvalues of G",
+        problem=problem,
+        contenders=[Contender(OURS, ours)],
+        check=lambda results: near(exact, results, ()),
+        seconds=seconds,
+        gigabytes=gigabytes,
+        rounds=1,
+    )
+
+
+def log_spectrum(problem: Problem) -> Row:
+    """The log-density of G with its error bars, by Lanczos quadrature."""
+    g = _operators(problem)["G"]
+    return Row(
+        key="log",
+        title="log-spectrum of G, 100 steps of 4 probes",
+        problem=problem,
+        contenders=[
+            Contender(OURS, lambda: spectral_density(g, num_steps=100, num_probes=4))
+        ],
+        check=lambda results: {},
+        seconds=900,
+        rounds=1,
     )
 
 

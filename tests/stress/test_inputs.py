@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from tests.cases import CASES
 from tests.oracles import apart
+from workbench.curvature.gram import gram
 from workbench.curvature.means import class_means
 from workbench.curvature.operators import operators
 from workbench.curvature.risk import empirical_risk
@@ -21,6 +22,7 @@ from workbench.linalg.lanczos import top_eigenpairs
 ENTRIES: dict[str, Callable[..., Any]] = {
     "operators": operators,
     "class_means": class_means,
+    "gram": gram,
     "empirical_risk": empirical_risk,
 }
 

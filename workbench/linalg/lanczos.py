@@ -54,7 +54,9 @@ def top_eigenpairs(
     from W, not from a recurrence, so that they hold also where orthogonality is only as
     good as float32, at no further matvec. Where the subspace turns out to be invariant,
     a random vector and its images are added, until they bring no new pair: so multiple
-    eigenvalues are found one copy after the other.
+    eigenvalues are found one copy after the other. Where a block narrower than the
+    number of copies converges before that, copies may be missing: the values are
+    eigenvalues still, but not all of the highest.
 
     .. math:: \min_\mu |\mu - \theta| \le \|A v - \theta v\|, \quad \|v\| = 1
 
