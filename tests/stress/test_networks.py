@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+from unittest.mock import patch
 
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -15,6 +16,7 @@ from tests import oracles
 from tests.cases import Problem
 from tests.oracles import apart
 from tests.stress.networks import problems
+from workbench.curvature import layerwise
 from workbench.curvature.deltas import averages, cross_class_means
 from workbench.curvature.gram import gram
 from workbench.curvature.hierarchy import (
@@ -33,7 +35,7 @@ from workbench.linalg.operator import Dense
 
 WEIGHTINGS = ("slide", "icml", "jmlr")
 stress = settings(
-    max_examples=int(os.environ.get("STRESS", "12")),
+    max_examples=int(os.environ.get("STRESS", "8")),
     deadline=None,
     derandomize=True,
     database=None,
@@ -69,6 +71,15 @@ def test_every_identity_holds_on_a_random_network(problem: Problem) -> None:
     )
     for matrix in matrices.values():
         assert float((matrix - matrix.T).abs().max()) <= 1e-10 * float(size)
+
+    # written out layer by layer, where the network can be read, the same
+    with patch.object(layerwise, "SMALL", 0):
+        read = operators(
+            problem.model, problem.data, batch_size=problem.batch_size, device=None
+        )
+        for kind, op in read.items():
+            difference = float((op.to_dense() - matrices[kind]).abs().max())
+            assert difference <= 1e-10 * float(size), kind
 
     # the dual has G's nonzero eigenvalues
     inner = gram(
