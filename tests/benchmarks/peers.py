@@ -32,7 +32,7 @@ def installed(peer: str) -> str | None:
 
 def gradient(problem: Problem) -> Tensor:
     """F, the unit: the gradient of the mean loss over all examples, (P,)."""
-    total = torch.zeros(problem.dim, device=problem.inputs.device)
+    total = problem.inputs.new_zeros(problem.dim)
     for inputs, labels in problem.batches:
         loss = cross_entropy(problem.model(inputs), labels, reduction="sum")
         grads = torch.autograd.grad(loss, problem.parameters)
@@ -122,7 +122,7 @@ def pair_by_pair(problem: Problem) -> Tensor:
     for c in range(num_classes):
         inputs = problem.inputs[problem.labels == c]
         for k in range(num_classes):
-            total = torch.zeros(problem.dim, device=inputs.device)
+            total = inputs.new_zeros(problem.dim)
             for batch in inputs.split(problem.batch_size):
                 log_prob = problem.model(batch).log_softmax(1)[:, k]
                 weighted = (log_prob.detach() / 2).exp() @ log_prob

@@ -6,6 +6,7 @@ images or torchvision are missing, images are made up, and the problem says so.
 
 from __future__ import annotations
 
+import copy
 import os
 from dataclasses import dataclass, replace
 
@@ -28,7 +29,7 @@ class Problem:
     name: str
     source: str  # where the images came from
     model: nn.Module  # in eval mode, on the device
-    inputs: Tensor  # (N, channels, H, W) float32
+    inputs: Tensor  # (N, channels, H, W), in the dtype of the network
     labels: Tensor  # (N,)
     batch_size: int
 
@@ -51,10 +52,10 @@ class Problem:
         return sum(p.numel() for p in self.parameters)
 
     def vectors(self, num: int, seed: int = 0) -> Tensor:
-        """Random columns, (P, num)."""
+        """Random columns, (P, num), in the network's dtype."""
         generator = torch.Generator().manual_seed(seed)
         noise = torch.randn(self.dim, num, generator=generator)
-        return noise.to(self.inputs.device)
+        return noise.to(self.inputs)
 
 
 def small(
@@ -86,6 +87,15 @@ def more(problem: Problem, per_class: int, data: str) -> Problem:
     inputs, labels, source = images(name, per_class, data)
     device = problem.inputs.device
     return _on(replace(problem, inputs=inputs, labels=labels, source=source), device)
+
+
+def in_double(problem: Problem) -> Problem:
+    """A copy in float64, where rounding is no excuse."""
+    return replace(
+        problem,
+        model=copy.deepcopy(problem.model).double(),
+        inputs=problem.inputs.double(),
+    )
 
 
 def images(name: str, per_class: int, data: str) -> tuple[Tensor, Tensor, str]:
