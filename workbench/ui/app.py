@@ -64,15 +64,18 @@ class Workbench:
             Menu("share", "Share", "A link to this page", self.share.widget),
             Menu("code", "Code", "The Python that makes this", self.code.widget),
         )
+        self.study = StudyPanel(session)
         self.head = HeadPanel(
-            session, self.drawer.buttons, lambda: self.drawer.open("open")
+            session,
+            self.drawer.buttons,
+            lambda: self.drawer.open("open"),
+            self.study.pin,
         )
         self.found = FoundPanel(session)
         self.problem = ProblemPanel(session)
         self.settings = SettingsPanel(session)
         self.job = JobPanel(session, *self.settings.training)
         self.measuring = MeasuringPanel(session)
-        self.study = StudyPanel(session)
         controls = w.VBox(
             [*self.settings.widgets, self.job.widget, self.measuring.widget]
         )
@@ -210,9 +213,7 @@ class StudyPanel:
             self._view.observe(self._answer)
             self._view.observe(self._looked)
             self._picture = widget(self._view.layout)
-            pinning = w.Box([self.said, self.pin])
-            pinning.add_class("wb-pinning")
-            self.widget.children = (pinning, self._picture, self.words)
+            self.widget.children = (self.said, self._picture, self.words)
         else:
             self._view.show(study, weighting=weighting, pinned=beside)
         self.pin.description = "Pin this study" if pinned is None else "Unpin"

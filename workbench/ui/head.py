@@ -28,10 +28,15 @@ class HeadPanel:
         session: What is shown.
         menus: Buttons that stand at the right.
         own: Called when one wants to open something of one's own.
+        pin: The button that keeps what is shown to compare with.
     """
 
     def __init__(
-        self, session: Session, menus: w.Widget, own: Callable[[], None]
+        self,
+        session: Session,
+        menus: w.Widget,
+        own: Callable[[], None],
+        pin: w.Widget,
     ) -> None:
         self._session, self._own = session, own
         self.title, self.words = w.HTML(), w.HTML()
@@ -49,7 +54,9 @@ class HeadPanel:
         self.presets.observe(self._chosen, names=["value"])
         self.choosing = w.Box([self.presets, self.live])
         self.choosing.add_class("wb-choosing")
-        bar = w.Box([self.choosing, menus])
+        right = w.Box([pin, menus])
+        right.add_class("wb-menus")
+        bar = w.Box([self.choosing, right])
         bar.add_class("wb-bar")
         self.widget = w.VBox([self.title, bar, self.words])
         session.watch(self._refresh, "study", "preset", "source", "device")
