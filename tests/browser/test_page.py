@@ -137,9 +137,10 @@ def test_training_on_digits_from_the_click_to_the_new_picture(
     expect(workbench.badge).to_have_text("your run", timeout=120_000)
     workbench.until(lambda: workbench.read("sticks", "data.x") != before)
     expect(page.locator(".wb-about")).to_contain_text("30 a class · 8 epochs")
-    # Then come the earlier epochs.
+    # Then come the earlier epochs, as many as a minute allows.
     expect(workbench.button("Train")).to_be_enabled(timeout=120_000)
-    workbench.until(lambda: workbench.read("stops", "labels") == list("01248"))
+    epochs = [list("01248"), list("0248"), list("048"), list("48")]
+    workbench.until(lambda: workbench.read("stops", "labels") in epochs)
     expect(workbench.problem).to_have_count(0)
     expect(workbench.button("Measure again")).to_be_enabled()
 
