@@ -41,6 +41,31 @@ def test_a_stop_moves_points_and_eigenvalues_and_the_last_brings_all_back(pair):
     assert pair.read("density", "data.y") == curve
 
 
+def test_play_goes_through_the_epochs_and_a_drag_stays_where_it_ends(
+    chromium, tmp_path
+):
+    pair = Pair(chromium, tmp_path, FILM)
+    last = pair.read("sticks", "data.x")
+    pair.press("4×")
+    pair.press("Play training")
+    pair.until("state", "moment", 1)
+    assert pair.read("sticks", "data.x") != last
+    pair.until("state", "rolling", False)
+    pair.until("rail", "value", 3)
+    assert pair.read("state", "moment") == -1
+    assert pair.read("sticks", "data.x") == last
+    pair.page.evaluate(
+        "Bokeh.documents[0].get_model_by_name('rail').setv({value: 1.4})"
+    )
+    pair.until("stops", "active", 1)
+    pair.page.wait_for_timeout(300)
+    assert pair.read("rail", "value") == 1.4
+    between = [FILM.moments[n].spectra["G"].eigenvalues[0] for n in (1, 2)]
+    assert min(between) < pair.read("sticks", "data.x")[0] < max(between)
+    pair.page.close()
+    assert pair.issues == []
+
+
 def test_stepper_selection_and_knock_out_work_at_an_earlier_epoch(pair):
     pair.press("4")
     pair.press("Step ›")

@@ -14,7 +14,7 @@ class Film {
   constructor(pair) {
     Object.assign(this, {pair, models: pair.models.film})
     this.last = this.models.moments.length // the study itself
-    this.position = this.target = this.settled = this.last
+    this.position = this.target = this.settled = this.railed = this.last
     this.frame = 0 // of requestAnimationFrame; 0: at rest
     this.actions = {
       stops: ({active}) => this.jump(active),
@@ -57,8 +57,9 @@ class Film {
     return moment < 0 ? this.last : clamp(moment, 0, this.last)
   }
 
+  // Bokeh tells of a change when we are done, so what we wrote is known by its value.
   jump(moment) {
-    if (moment === this.target && moment === this.position) return
+    if (moment === this.settled) return // it only shows where we are
     this.pair.note({rolling: false})
     this.models.roll.label = "Play training"
     this.go(moment)
@@ -75,7 +76,7 @@ class Film {
   }
 
   drag(value) {
-    if (this.railed || Math.abs(value - this.position) < 0.006) return // it only shows where we are
+    if (value === this.railed || Math.abs(value - this.position) < 0.006) return // likewise
     this.position = this.target = value
     const moment = Math.round(value)
     this.pair.note({rolling: false, moment: moment === this.last ? -1 : moment})
@@ -89,7 +90,7 @@ class Film {
       return
     }
     if (this.position >= this.last) {
-      this.position = 0
+      this.position = this.target = 0
       this.draw()
       this.settle()
     }
@@ -221,10 +222,8 @@ class Film {
     const when = Bokeh.index.find_one(models.when)?.shadow_el.querySelector(".bk-clearfix")
     if (when && when.innerHTML !== text) when.innerHTML = text
     const handle = Bokeh.index.find_one(models.rail)?.shadow_el.querySelector(".noUi-target")?.noUiSlider
-    this.railed = true
     if (this.moving && handle) handle.set(position, false)
-    else models.rail.value = position
-    this.railed = false
+    else models.rail.value = this.railed = position
   }
 
   // Tables and texts are about the nearest moment.
