@@ -242,6 +242,13 @@ def measure(
             callback=one_of("cosine", "euclidean"),
         ),
     ] = "cosine",
+    classes: Annotated[
+        str | None,
+        typer.Option(
+            help="Measure some classes and their logits only: how many, drawn by a "
+            "seed, as 10; or which, by name or number, as cat,dog or 0,3,7."
+        ),
+    ] = None,
     moments: Annotated[
         bool,
         typer.Option(
@@ -289,6 +296,7 @@ def measure(
             weighting=weighting,
             embedding=embedding,
             metric=metric,
+            classes=None if classes is None else _chosen(classes),
             moments=moments,
             device=device,
             max_minutes=minutes,
@@ -309,6 +317,13 @@ def measure(
             study.save(out)
             remove_parts(parts)
     say(f"Wrote {out}; 'workbench show {out}' prints it.")
+
+
+def _chosen(text: str) -> int | tuple[str, ...]:
+    """Read how many classes, or which, separated by commas."""
+    if text.strip().isdecimal():
+        return int(text)
+    return tuple(word.strip() for word in text.split(",") if word.strip())
 
 
 def _print_plan(checkpoint: Checkpoint, settings: MeasureSettings) -> None:

@@ -20,7 +20,11 @@ from workbench.control import Control, Progress, ProgressCallback
 from workbench.curvature.coordinates import coordinates
 from workbench.curvature.operators import curvatures
 from workbench.distributed import ALONE, World
-from workbench.measuring.config import MeasureSettings, check_settings
+from workbench.measuring.config import (
+    MeasureSettings,
+    check_settings,
+    chosen_classes,
+)
 from workbench.measuring.counting import STAGES, num_eigenvalues, whole_hessian
 from workbench.measuring.levels import split_levels
 from workbench.measuring.moments import (
@@ -165,6 +169,8 @@ def _measure_one(
     near: Embedding | None = None,
 ) -> Study:
     """Measure these weights alone; ``near``: the same gradients at another time."""
+    names = checkpoint.class_names
+    classes = chosen_classes(settings, names)
     risk = bind(checkpoint, None, settings, control, world)
     plan = make_plan(risk, settings)
     method = checked(plan)
@@ -206,6 +212,9 @@ def _measure_one(
         for name in WEIGHTINGS
     }
     picture = stages.do("picture", lambda report: draw(risk, place, settings, near))
+    if classes is not None:
+        picture = _numbered(picture, checkpoint, classes)
+        names = tuple(names[c] for c in classes)
     control.check()
     seen = 2 * num if g.complete else num
     num_outliers, rule = count_outliers(g.eigenvalues[:seen])
@@ -213,8 +222,8 @@ def _measure_one(
         progress(Progress("Measured", 1.0))
     return Study(
         run={**checkpoint.run, "training": _plain(checkpoint.settings)},
-        settings=asdict(settings),
-        class_names=tuple(checkpoint.class_names),
+        settings=_plain(asdict(settings)),
+        class_names=names,
         history={k: np.asarray(v, float) for k, v in checkpoint.history.items()},
         spectra=spectra,
         levels=levels,
@@ -230,6 +239,15 @@ def _measure_one(
         },
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
+
+
+def _numbered(
+    picture: Embedding, checkpoint: Checkpoint, classes: tuple[int, ...]
+) -> Embedding:
+    """The picture of some classes, its examples by their number in all of the data."""
+    labels = checkpoint.load_data().labels.numpy()
+    numbers = np.append(np.flatnonzero(np.isin(labels, classes)), -1)  # of -1: -1
+    return replace(picture, example=numbers[picture.example])
 
 
 def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -25,6 +25,7 @@ MEASURE = {
     "weighting": "icml",
     "embedding": "umap",
     "metric": "cosine",
+    "classes": None,
     "num_drawn": 1500,
     "num_eigenvalues": None,
     "tol": 1e-3,

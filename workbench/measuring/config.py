@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from workbench.embedding import check_names
 from workbench.errors import WorkbenchError
@@ -16,6 +19,7 @@ class MeasureSettings:
     weighting: str = "icml"  # convention of the averages: slide, icml or jmlr
     embedding: str = "umap"  # umap, tsne or pca
     metric: str = "cosine"  # distance of two gradients: cosine or euclidean
+    classes: int | Sequence[int | str] | None = None  # so many, by seed; or which
     num_drawn: int = 1500  # single gradients in the picture, about
     num_eigenvalues: int | None = None  # leading ones; None: C + 7
     tol: float = 1e-3  # largest residual over the largest eigenvalue; for H 20 times it
@@ -25,7 +29,7 @@ class MeasureSettings:
     exact_hessian: bool = True  # all of Hess and H too, where it takes seconds
     moments: bool = True  # the earlier epochs too, where their weights were kept
     max_minutes: float | None = None  # refuse what would take longer; None: nothing
-    seed: int = 0  # of probes, start vectors, the drawn sample and the embedding
+    seed: int = 0  # of probes, start vectors, embedding, drawn sample and classes
     device: str = "auto"  # auto, cpu or cuda; mps has no float64 and becomes cpu
 
 
@@ -37,6 +41,17 @@ def check_settings(settings: MeasureSettings) -> None:
             f"{', '.join(WEIGHTINGS)}."
         )
     check_names(settings.embedding, settings.metric)
+    asked = settings.classes
+    words = asked if isinstance(asked, (list, tuple)) else ()
+    if not (
+        asked is None
+        or type(asked) is int
+        or (words and all(type(word) in (int, str) for word in words))
+    ):
+        raise WorkbenchError(
+            f"measure: classes is {asked!r}; give how many, or a list of their names "
+            "or numbers, or None for all."
+        )
     for name, least in (
         ("num_drawn", 0),
         ("num_eigenvalues", 1),
@@ -61,3 +76,48 @@ def check_settings(settings: MeasureSettings) -> None:
         raise WorkbenchError(
             f"measure: tol is {settings.tol!r}; give a number between 0 and 1."
         )
+
+
+def chosen_classes(
+    settings: MeasureSettings, names: Sequence[str]
+) -> tuple[int, ...] | None:
+    """The numbers of the classes that are measured; None where all are.
+
+    So many are drawn by the seed, in their order; named ones are in the order given.
+    A word is a name, or the number of a class where none bears it as its name.
+
+    Args:
+        settings: What was asked for.
+        names: Of all classes.
+
+    Raises:
+        WorkbenchError: If there are no such classes, or fewer than two different ones.
+    """
+    asked, num = settings.classes, len(names)
+    if asked is None:
+        return None
+    if isinstance(asked, int):
+        if not 2 <= asked <= num:
+            raise WorkbenchError(
+                f"measure: {asked} classes are asked for; give from 2 to {num}."
+            )
+        drawn = np.random.default_rng(settings.seed).permutation(num)[:asked]
+        return tuple(sorted(drawn.tolist()))
+    chosen = []
+    for word in asked:
+        if word in names:
+            chosen.append(list(names).index(str(word)))
+        elif str(word).isdecimal() and int(word) < num:
+            chosen.append(int(word))
+        else:
+            known = ", ".join(names[:10]) + (", ..." if num > 10 else "")
+            raise WorkbenchError(
+                f"measure: there is no class {word!r}; choose by name from {known}, or "
+                f"by number from 0 to {num - 1}."
+            )
+    if len(chosen) < 2 or len(set(chosen)) < len(chosen):
+        raise WorkbenchError(
+            f"measure: classes {', '.join(map(str, asked))} are asked for; give at "
+            "least two different ones."
+        )
+    return tuple(chosen)

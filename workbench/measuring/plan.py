@@ -15,9 +15,14 @@ from workbench.control import Control
 from workbench.curvature.layerwise import Kind
 from workbench.curvature.operators import Curvature
 from workbench.curvature.risk import EmpiricalRisk, empirical_risk, evaluating
+from workbench.curvature.subset import choose_classes
 from workbench.distributed import ALONE, World
 from workbench.errors import WorkbenchError
-from workbench.measuring.config import MeasureSettings, check_settings
+from workbench.measuring.config import (
+    MeasureSettings,
+    check_settings,
+    chosen_classes,
+)
 from workbench.measuring.counting import (
     METHODS,
     Cost,
@@ -169,7 +174,10 @@ def bind(
     control: Control | None = None,
     world: World = ALONE,
 ) -> EmpiricalRisk:
-    """The network on its data, as they are measured: small ones in float64."""
+    """The network on its data, as they are measured: small ones in float64.
+
+    Where classes are chosen, both are restricted to them, as by `choose_classes`.
+    """
     if isinstance(subject, Checkpoint):
         model, data = subject.load_model(), subject.load_data()
     else:
@@ -179,6 +187,13 @@ def bind(
     device = resolve_device(settings.device)
     if device.type == "mps":  # has no float64, which sums and softmax need
         device = torch.device("cpu")
+    if settings.classes is not None:
+        names = getattr(data, "class_names", None)
+        if names is None:
+            names = tuple(map(str, range(empirical_risk(model, data).num_classes)))
+        chosen = chosen_classes(settings, names)
+        assert chosen is not None
+        model, data = choose_classes(model, data, chosen)
     return empirical_risk(model, data, device=device, control=control, world=world)
 
 
