@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.func import jvp, vjp, vmap
 
 from workbench.curvature.linearised import Passed, Sums, bend, forward, pull, push
+from workbench.curvature.precision import full_precision
 from workbench.curvature.program import Pair, Program
 from workbench.curvature.reader import read_program
 from workbench.curvature.risk import EmpiricalRisk, evaluating
@@ -66,7 +67,7 @@ class LayerWise:
     def product(self, kind: Kind, vectors: Tensor) -> Tensor:
         """``A V``, summed over this process's examples: (P, m) to (P, m)."""
         width = max(1, BLOCK_NUMBERS // self.risk.dim)
-        with torch.no_grad():
+        with torch.no_grad(), full_precision():
             blocks = [self._block(kind, b) for b in vectors.split(width, dim=1)]
         return torch.cat(blocks, dim=1) if len(blocks) > 1 else blocks[0]
 

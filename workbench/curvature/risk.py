@@ -13,6 +13,7 @@ from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from workbench.control import Control
+from workbench.curvature.precision import full_precision
 from workbench.curvature.softmax import probabilities
 from workbench.distributed import ALONE, World
 from workbench.errors import WorkbenchError
@@ -228,7 +229,7 @@ def empirical_risk(
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Eval mode inside, every module's own mode again outside.
+    """Eval mode and no TF32 inside, every module's own mode again outside.
 
     Attention is taken by its formula: fused kernels know no forward mode and no second
     derivative.
@@ -238,7 +239,7 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     model.eval()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with sdpa_kernel(SDPBackend.MATH):
+        with sdpa_kernel(SDPBackend.MATH), full_precision():
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fused)
