@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from workbench.control import Control
+from workbench import measurement, work
+from workbench.control import Control, Progress
 from workbench.jobs import Job, JobEvent, perform
 from workbench.settings import RunSettings
 from workbench.study import load_study
@@ -26,7 +28,10 @@ def run(folder: Path, work: str = "run", **more: Any) -> tuple[Any, list[JobEven
     return perform(job, events.append, Control()), events
 
 
-def test_a_run_leaves_a_checkpoint_and_the_study_of_it(tmp_path: Path) -> None:
+def test_a_run_leaves_a_checkpoint_and_the_study_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(work, "FILM_SECONDS", math.inf)  # however busy the machine is
     record, events = run(tmp_path)
     assert record.status == "finished", record.error + record.defect
     study = load_study(record.files["study"])
@@ -36,6 +41,7 @@ def test_a_run_leaves_a_checkpoint_and_the_study_of_it(tmp_path: Path) -> None:
     assert load_checkpoint(record.files["checkpoint"]).run == record.facts
     json.dumps(dict(record.facts))
     assert [moment.run["epochs"] for moment in study.film] == [0, 1, 2, 3]
+    assert load_study(tmp_path / "run-001.study").moments == ()  # shown before them
     for step in (0, 1, 2):
         fractions = [e.progress.fraction for e in events if e.step == step]
         assert fractions == sorted(fractions)
@@ -88,6 +94,45 @@ def test_a_training_that_was_stopped_goes_on_to_its_planned_end(tmp_path: Path) 
     resumed, _ = run(tmp_path, "train", resume=stopped.files["checkpoint"])
     assert resumed.status == "finished", resumed.error + resumed.defect
     assert resumed.facts["epochs"] == 40
+
+
+class Killed(BaseException):
+    """The end of the process."""
+
+
+def killed_at(stage: str, epoch: float = 0.0) -> Any:
+    def watch(event: Progress) -> None:
+        if event.stage.startswith(stage) and event.values.get("epoch", 0.0) >= epoch:
+            raise Killed
+
+    return watch
+
+
+def test_what_a_killed_process_had_done_is_gone_on_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = TINY.to_work("icml") | {"device": "cpu"}
+    monkeypatch.setattr("workbench.training.loop.KEEP_EVERY", 0.0)
+    with pytest.raises(Killed):
+        work.train(settings, tmp_path, killed_at("Training", 2.0), Control())
+    (left,) = tmp_path.glob("*.ckpt")
+    assert load_checkpoint(left).status == "cancelled"
+    resumed, _ = run(tmp_path, "train", resume=str(left))
+    settings["checkpoint"] = path = resumed.files["checkpoint"]
+    assert load_checkpoint(path).run["epochs"] == 3
+    with pytest.raises(Killed):
+        work.measure(settings, tmp_path, killed_at("Splitting"), Control())
+    parts = Path(f"{path}.parts")
+    assert (parts / "G").is_file()
+
+    def again(*_: Any) -> None:
+        raise AssertionError("this stage was done")
+
+    monkeypatch.setattr(measurement, "of_g", again)
+    (other := tmp_path / "other").mkdir()
+    done = work.measure(settings, other, lambda _: None, Control())
+    assert load_study(done.files["study"]).spectra["G"].complete
+    assert not parts.exists()
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ from workbench import measurement
 from workbench.control import Control, ProgressCallback
 from workbench.embedding import embed
 from workbench.jobs import Outcome
+from workbench.measuring.parts import remove_parts
 from workbench.study import load_study
-from workbench.training.checkpoint import load_checkpoint
+from workbench.training.checkpoint import Checkpoint, load_checkpoint
 from workbench.training.config import film_epochs
 from workbench.training.data import load_data
 from workbench.training.models import build_model
@@ -42,18 +44,24 @@ def train(
         settings: ``data``, ``per_class``, ``download``, ``model``, ``epochs``, ``lr``
             and ``seed``; or ``resume``, the path of a checkpoint. ``device`` if wanted.
             ``embedding`` where a measurement is to follow.
-        folder: Where the checkpoint is written.
+        folder: Where the checkpoint is written, now and then already on the way: what
+            a process that was killed leaves can be trained on.
         progress: Told how far it has come.
         control: Pauses and cancels; after a cancel what was learnt is written.
 
     Returns:
         The path of the checkpoint, and its run.
     """
+    path = _free(folder, ".ckpt")
+
+    def keep(found: Checkpoint) -> None:
+        found.save(path)
+
     if settings.get("embedding") == "umap":
         warm_up()  # a measurement will follow
     if resume := settings.get("resume"):
         checkpoint = train_network(
-            load_checkpoint(resume), progress=progress, control=control
+            load_checkpoint(resume), progress=progress, control=control, keep=keep
         )
     else:
         data = load_data(
@@ -74,9 +82,9 @@ def train(
             snapshots=film_epochs(settings["epochs"]) if small else (),
         )
         checkpoint = train_network(
-            model, data, config, progress=progress, control=control
+            model, data, config, progress=progress, control=control, keep=keep
         )
-    path = checkpoint.save(_free(folder, ".ckpt"))
+    checkpoint.save(path)
     return Outcome({"checkpoint": str(path)}, checkpoint.status, checkpoint.run)
 
 
@@ -104,6 +112,7 @@ def film(
     if not checkpoint.snapshots:
         return Outcome({})
     study = load_study(settings["study"])
+    study = replace(study, settings={**study.settings, "moments": True})
     chosen = measurement.MeasureSettings(**study.settings)
     found = measurement.measure_moments(
         study,
@@ -124,6 +133,9 @@ def measure(
 ) -> Outcome:
     """Measure the network at ``settings["checkpoint"]``.
 
+    Finished stages are kept beside the checkpoint until the study is written: the same
+    measurement, ended and started again, goes on from there, in whatever folder.
+
     Args:
         settings: ``checkpoint``, ``weighting``, ``embedding``, ``metric`` and ``seed``;
             ``device`` if wanted.
@@ -135,17 +147,22 @@ def measure(
         The path of the study.
 
     Raises:
-        Cancelled: If ``control`` was cancelled; then nothing is written.
+        Cancelled: If ``control`` was cancelled; only finished stages are kept.
     """
+    source = Path(settings["checkpoint"])
+    parts = source.with_name(f"{source.name}.parts")
     keys = ("weighting", "embedding", "metric", "seed", "device")
     chosen = {key: settings[key] for key in keys if key in settings}
     study = measurement.measure(
-        load_checkpoint(settings["checkpoint"]),
-        measurement.MeasureSettings(**chosen),
+        load_checkpoint(source),
+        measurement.MeasureSettings(**chosen, moments=False),  # `film` has its time
         progress=progress,
         control=control,
+        parts=parts,
     )
-    return Outcome({"study": str(study.save(_free(folder, ".study")))})
+    path = study.save(_free(folder, ".study"))
+    remove_parts(parts)
+    return Outcome({"study": str(path)})
 
 
 @functools.cache
