@@ -60,9 +60,10 @@ def measure(
     r"""Measure the curvature of a trained network, and what its three averages carry.
 
     All eigenvalues of G where ``min(P, N (C - 1))`` is at most ``exact_limit``: from
-    the matrix G, or from its dual, as `plan` says. Beyond that the leading ones
-    by a block Krylov subspace and the density by stochastic Lanczos quadrature, as for
-    Hess and H always. Every eigenvalue has its residual ``||A v - lam v||``.
+    the matrix G, or from its dual, as `plan` says. Beyond that, where it is cheaper,
+    the leading ones by a block Krylov subspace and the density by stochastic Lanczos
+    quadrature, as for Hess and H always. Every eigenvalue has its residual
+    ``||A v - lam v||``.
 
     The epochs that the training kept are measured too and become the study's moments,
     each at about half the cost: see `measure_moments`.

@@ -52,10 +52,25 @@ def test_the_exact_way_of_fewest_operations_is_taken(
     assert checked(made).method == method
 
 
-def test_beyond_the_limit_of_exactness_it_is_iterated() -> None:
+def test_beyond_the_limit_of_exactness_the_cheapest_way_is_taken() -> None:
     made = planned(150, exact_limit=200)
-    assert checked(made).method == "block Krylov"
-    assert {method.method for method in made.methods} == set(METHODS)
+    costs = {method.method: method.work(made.sizes) for method in made.methods}
+    assert set(costs) == set(METHODS)
+    assert checked(made).method == min(costs, key=costs.__getitem__)
+    assert checked(planned(150, exact_limit=0)).method == "block Krylov"
+    assert checked(planned(2, exact_limit=100)).exact  # as all here is small
+
+
+def test_of_a_hundred_classes_ten_are_what_fits() -> None:
+    def made(memory: int, **values: Any) -> Plan:
+        data = torch.randn(200, 40), torch.arange(200) % 100
+        chosen = settings(**values)
+        return make_plan(bind(nn.Linear(40, 100), data, chosen), chosen, memory)
+
+    refused = made(300_000_000)
+    assert refused.method is None
+    assert "; measure 10 of the classes (--classes 10, or" in refused.refusal
+    assert made(300_000_000, classes=10).method is not None
 
 
 def test_the_products_that_are_planned_are_about_those_that_it_takes() -> None:

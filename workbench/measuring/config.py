@@ -25,7 +25,8 @@ class MeasureSettings:
     tol: float = 1e-3  # largest residual over the largest eigenvalue; for H 20 times it
     num_steps: int = 16  # Lanczos steps a probe of the density
     num_probes: int = 3  # probes of the density: their spread is its error bar
-    exact_limit: int = 5_000  # min(P, N (C - 1)) up to which all of G is had exactly
+    exact_limit: int = 5_000  # min(P, N (C - 1)) up to which all of G is had exactly,
+    # beyond it where that is cheaper; 0: never
     exact_hessian: bool = True  # all of Hess and H too, where it takes seconds
     moments: bool = True  # the earlier epochs too, where their weights were kept
     max_minutes: float | None = None  # refuse what would take longer; None: nothing

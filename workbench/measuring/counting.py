@@ -232,7 +232,8 @@ def _memory(
         matrices += 3.0 * P**2 + 4.0 * C**2 * P
         vectors += 2.0 * C**2
     elif method == DUAL:
-        matrices += 5.0 * (N * C) ** 2
+        # the Gram matrix, its root, G and the copy that the eigensolver works in
+        matrices += 4.1 * (N * (C - 1)) ** 2 + 4.0 * N * C**3
     else:
         probes = settings.num_probes * settings.num_steps
         bases = min(

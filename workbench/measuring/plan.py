@@ -41,6 +41,7 @@ from workbench.training.device import resolve_device
 
 DOUBLE_LIMIT = 5_000  # parameters up to which everything is measured in float64
 ROOM = 0.8  # of the memory there is may be used
+FEW = 10  # classes that are measured of many, as in the papers
 _TRIAL = 0.3  # seconds that a timed product may take, about
 
 
@@ -121,14 +122,18 @@ class Plan:
         return words if method.memory <= self.memory else f"{words} (too much)"
 
     def _way_on(self) -> str:
-        """The largest number of examples that fits, else a smaller network."""
+        """Ten of many classes, or the most examples, that fit; else less network."""
+        C = self.sizes.num_classes
 
-        def fitting(per_class: int) -> bool:
-            sizes = replace(self.sizes, num_examples=per_class * self.sizes.num_classes)
+        def fitting(per_class: int, num_classes: int = C) -> bool:
+            num = per_class * num_classes
+            sizes = replace(self.sizes, num_examples=num, num_classes=num_classes)
             tried = [count(name, sizes, self.settings) for name in METHODS]
             return any(replace(self, sizes=sizes).fits(method) for method in tried)
 
-        low, high = 1, max(2, self.sizes.num_examples // self.sizes.num_classes)
+        low, high = 1, max(2, self.sizes.num_examples // C)
+        if C > FEW and fitting(high, FEW):
+            return f"measure {FEW} of the classes (--classes {FEW}, or classes={FEW})"
         if not fitting(low):
             return "take a smaller network or fewer classes"
         while high - low > 1:
@@ -147,7 +152,8 @@ def plan(
     One batch is timed; the rest is counted. Where ``min(P, N (C - 1))`` is at most
     ``exact_limit`` every eigenvalue of G is asked for, and the exact way of fewest
     operations is taken; beyond it, or where neither fits the memory or
-    ``max_minutes``, the iterative one. Operations decide, not seconds, so that a
+    ``max_minutes``, the way of fewest of all; with a limit of 0 the iterative one,
+    always. Operations decide, not seconds, so that a
     measurement and its numbers are the same in every run.
 
     Args:
@@ -216,8 +222,10 @@ def make_plan(
     fitting = [method for method in methods if made.fits(method)]
     smaller = min(sizes.num_params, sizes.num_examples * (sizes.num_classes - 1))
     exact = [method for method in fitting if method.exact]
-    rest = [method for method in fitting if not method.exact]
-    fitting = exact if exact and smaller <= settings.exact_limit else rest
+    if smaller <= settings.exact_limit:
+        fitting = exact or fitting
+    elif settings.exact_limit == 0:
+        fitting = [method for method in fitting if not method.exact]
     return replace(made, method=min(fitting, key=lambda m: m.work(sizes), default=None))
 
 
