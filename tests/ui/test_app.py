@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +48,17 @@ def test_a_run_is_told_as_far_as_it_is_known() -> None:
     assert run_in_words(run) == told
     assert run_in_words(run | {"train_accuracy": 0.999}) == f"{told} · accuracy 99.9%"
     assert run_in_words({}) == ""
+
+
+def test_what_is_no_longer_drawn_is_forgotten(tmp_path: Path) -> None:
+    page = make_page(tmp_path)
+    drawn = []
+    for num_examples in (41, 42, 43):
+        page.session.show(make_study(3, num_examples))
+        assert page.study._view is not None
+        drawn.append(weakref.ref(page.study._view.state))
+    gc.collect()
+    assert [state() is None for state in drawn] == [True, True, False]
 
 
 def test_a_new_study_is_drawn_in_the_same_layout_and_told_in_words(

@@ -150,6 +150,9 @@ class Workbench:
         self.head.presets.disabled = "presets" in session.locked
 
 
+# What the session knows of the pictures. A file on its way is not of it: Bokeh ties a
+# dict to all states that ever held it, and them to each other.
+SEEN = tuple(name for name in STATE if name not in ("wanted", "parcel"))
 PINNED = "This study is pinned: open or train another to see both."
 
 
@@ -183,7 +186,7 @@ class StudyPanel:
     def _looked(self, state: LinkState) -> None:
         """Tell the session what is selected and shown in the pictures."""
         with self._session.guarded():
-            self._session.view = {name: getattr(state, name) for name in STATE}
+            self._session.view = {name: getattr(state, name) for name in SEEN}
 
     def _look(self) -> None:
         """Select and show what the session says."""
