@@ -1,11 +1,12 @@
-"""The page used at random for a while; `robot.py` does it for longer, and trains."""
+"""The page in use for a while, at random or not; `robot.py` goes on, and trains."""
 
 from __future__ import annotations
 
 import pytest
 from playwright.sync_api import Browser
 
-from tests.browser.robot import Robot
+from tests.browser.drive import Workbench
+from tests.browser.robot import MB, Robot
 
 pytestmark = pytest.mark.browser
 
@@ -23,3 +24,37 @@ def test_random_use_leaves_no_error_and_no_stuck_control(
         robot.context.close()
     assert robot.num_done - robot.num_missed > 10
     assert after < before + 40
+
+
+@pytest.mark.slow
+def test_a_study_that_is_no_longer_drawn_leaves_the_memory_of_the_page(
+    workbench: Workbench,
+) -> None:
+    page = workbench.page
+    devtools = page.context.new_cdp_session(page)
+    averages = workbench.field("Averages")
+
+    def drawn() -> list[str]:
+        return page.evaluate(
+            "() => [...Bokeh.documents[0]._all_models.values()]"
+            ".filter((m) => m.name === 'embedding' && m.inner_width > 50)"
+            ".map((m) => m.id)"
+        )
+
+    def switch(index: int) -> None:
+        (old,) = drawn()
+        averages.select_option(index=index)
+        workbench.until(lambda: len(now := drawn()) == 1 and now != [old], seconds=30)
+
+    def memory() -> float:
+        for _ in range(2):
+            devtools.send("HeapProfiler.collectGarbage")
+        return devtools.send("Runtime.getHeapUsage")["usedSize"] / MB
+
+    others = [2, 0]  # the example holds no others
+    for index in others:  # the first switches compile what they use
+        switch(index)
+    before = memory()
+    for index in 2 * others:
+        switch(index)
+    assert (memory() - before) / 4 < 0.7  # a study that stays takes 2.7

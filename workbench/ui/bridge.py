@@ -50,13 +50,14 @@ def load_bokehjs() -> None:
 
 @cache
 def bokehjs() -> str:
-    """Source of BokehJS, as a script that does nothing where it is loaded already."""
+    """Source of BokehJS, unless it is loaded already, and what mends its memory."""
     folder = Path(settings.bokehjs_path()) / "js"
     parts = "\n".join(
         (folder / f"{name}.min.js").read_text(encoding="utf-8") for name in COMPONENTS
     )
     version = bokeh.__version__
+    let_go = Path(__file__).with_name("letgo.js").read_text(encoding="utf-8")
     return (
         f'if (window.Bokeh?.version !== "{version}") {{\n'
-        f"(function () {{\n{parts}\n}}).call(window)\n}}"
+        f"(function () {{\n{parts}\n}}).call(window)\n}}\n{let_go}"
     )
