@@ -241,6 +241,8 @@ class Film {
     const {outliers} = pair.models.controls
     outliers.labels = outliers.labels.map((label, j) =>
       (label.includes("λ") ? `${j + 1}   λ ${text.chips[j] ?? "–"}` : label))
+    const {titles} = pair.told
+    titles.outliers = titles.outliers.map((title, j) => title.replace(/λ = [^:]*/, `λ = ${text.chips[j] ?? "–"}`))
     pair.parts.controls.render()
     pair.parts.spectrum.drawSticks()
     pair.parts.spectrum.drawCut(true)
