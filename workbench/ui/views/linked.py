@@ -156,9 +156,8 @@ class LinkedView:
         beside = self.pinned if isinstance(pinned, EllipsisType) else pinned
         is_new = study is not self.study or chosen != self.weighting
         if is_new or beside is not self.pinned:
-            was = self.study
-            known = was is not None and study.created == was.created != ""
-            kept = KEPT if known and chosen == self.weighting else LASTING
+            same = self.study is not None and _same_measurement(study, self.study)
+            kept = KEPT if same and chosen == self.weighting else LASTING
             self._draw(study, chosen, beside, kept)
 
     def compare(self, other: Study | None, *, mode: str | None = None) -> None:
@@ -210,6 +209,12 @@ class LinkedView:
     def _changed(self, _attr: str, _old: Any, _new: Any) -> None:
         for callback in self._observers:
             callback(self.state)
+
+
+def _same_measurement(one: Study, other: Study) -> bool:
+    """Whether two studies differ in their moments at most."""
+    marks = [(s.created, s.class_names, s.run) for s in (one, other)]
+    return one.created != "" and marks[0] == marks[1]
 
 
 def build_pair(
