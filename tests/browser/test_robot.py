@@ -42,6 +42,7 @@ def test_a_study_that_is_no_longer_drawn_leaves_the_memory_of_the_page(
         )
 
     def switch(index: int) -> None:
+        workbench.until(lambda: len(drawn()) == 1, seconds=30)
         (old,) = drawn()
         averages.select_option(index=index)
         workbench.until(lambda: len(now := drawn()) == 1 and now != [old], seconds=30)
@@ -57,4 +58,6 @@ def test_a_study_that_is_no_longer_drawn_leaves_the_memory_of_the_page(
     before = memory()
     for index in 2 * others:
         switch(index)
-    assert (memory() - before) / 4 < 0.7  # a study that stays takes 2.7
+    # A study that stays takes 2.7; on a busy machine it takes a while to go.
+    workbench.until(lambda: (memory() - before) / 4 < 0.7, seconds=40)
+    assert (memory() - before) / 4 < 0.7
