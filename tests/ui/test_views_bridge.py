@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
-from bokeh.models import Div
+from bokeh.models import Column, ColumnDataSource, Div, Plot, Scatter
 
 from workbench.ui import bridge
 
@@ -41,3 +43,20 @@ def test_bokehjs_comes_inline_and_slim(cell):
     script = bundle["application/javascript"]
     assert 1_500_000 < len(script) < 1_800_000
     assert script.startswith("if (window.Bokeh?.version !== ")
+
+
+def test_a_change_goes_in_three_messages_however_many_arrays_it_has(monkeypatch):
+    monkeypatch.setattr(bridge, "get_ipython", lambda: None)
+    layout, sent = Column(), []
+    picture = bridge.widget(layout)
+    monkeypatch.setattr(picture, "send", lambda *message: sent.append(message))
+    plot = Plot()
+    for n in range(100):
+        columns = {"x": np.arange(3.0), "y": np.full(3, n)}
+        plot.add_glyph(ColumnDataSource(columns), Scatter())
+    layout.children = [plot]
+    header, metadata, content = (json.loads(m["payload"]) for (m,) in sent)
+    assert (header["msgtype"], metadata) == ("PATCH-DOC", {})
+    (event,) = content["events"]
+    assert (event["kind"], event["attr"]) == ("ModelChanged", "children")
+    assert json.dumps(event).count('"type": "ndarray"') == 200

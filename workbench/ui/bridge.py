@@ -9,9 +9,14 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import bokeh
+from bokeh.core.json_encoder import serialize_json
+from bokeh.core.serialization import Serializer
+from bokeh.document.events import DocumentPatchedEvent
 from bokeh.models import LayoutDOM
+from bokeh.protocol.messages.patch_doc import patch_doc
 from bokeh.settings import settings
 from IPython.core.getipython import get_ipython
 from IPython.display import publish_display_data
@@ -19,6 +24,27 @@ from ipywidgets import DOMWidget
 from jupyter_bokeh import BokehModel
 
 COMPONENTS = ("bokeh", "bokeh-widgets")
+
+
+class Picture(BokehModel):
+    """A ``BokehModel`` that tells of a change in three messages.
+
+    Its base sends two more for every array, hundreds for a new study, and what sends
+    them from the kernel drops what more than a thousand of them are on their way: a
+    picture that is half sent is never drawn.
+    """
+
+    def _document_patched(self, event: DocumentPatchedEvent) -> None:
+        if event.setter is self:
+            return
+        models = event.document.models
+        serializer = Serializer(references=models.synced_references, deferred=False)
+        content: Any = {"events": serializer.encode([event])}
+        models.flush_synced(lambda model: not serializer.has_ref(model))
+        message = patch_doc(patch_doc.create_header(), {}, content)
+        for part in (message.header, message.metadata, message.content):
+            self.send({"msg": "patch", "payload": serialize_json(part)})
+
 
 _loaded_by: object = None  # the cell that BokehJS was last put into
 
@@ -29,7 +55,7 @@ def widget(layout: LayoutDOM) -> DOMWidget:
     Call it while a cell runs. Changes of the layout go to the browser by themselves.
     """
     load_bokehjs()
-    return BokehModel(layout)
+    return Picture(layout)
 
 
 def refresh(made: DOMWidget, layout: LayoutDOM) -> None:
