@@ -28,6 +28,7 @@ _HOME = {
     "dual_operator": "workbench.curvature.rows",
     "exact_spectrum": "workbench.curvature.exact",
     "gram": "workbench.curvature.gram",
+    "keep_freed_memory": "workbench.heap",
     "load_checkpoint": "workbench.training.checkpoint",
     "load_data": "workbench.training.data",
     "load_study": "workbench.study",

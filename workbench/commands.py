@@ -13,6 +13,7 @@ import typer
 
 from workbench.control import Cancelled
 from workbench.errors import WorkbenchError
+from workbench.heap import keep_freed_memory
 from workbench.study import WEIGHTINGS
 
 if TYPE_CHECKING:
@@ -140,6 +141,7 @@ def train(
 
     from workbench.distributed import joined
 
+    keep_freed_memory()
     stopping = "Stopping; what was learnt is kept."
     with (
         _keeping(part),
@@ -280,6 +282,7 @@ def measure(
     from workbench.distributed import joined
     from workbench.terminal import watched
 
+    keep_freed_memory()
     stopping = "Stopping; the stages that were finished are kept."
     parts = out.with_name(f"{out.name}.parts")
     with (

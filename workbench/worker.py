@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 from workbench.control import Control
+from workbench.heap import keep_freed_memory
 from workbench.jobs import JobEvent, JobRecord, load_work, perform
 from workbench.runfolder import RunFolder
 
@@ -25,6 +26,7 @@ SERVER = "WORKBENCH_SERVER"  # number of the process that serves the page, if kn
 
 def main() -> None:
     """Do what is asked for, line by line."""
+    keep_freed_memory()
     for line in sys.stdin:
         word = line.rstrip("\n")
         if word == "warm":
