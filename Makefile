@@ -80,6 +80,8 @@ $(BIN)/python -m pip install $$torch -e '.$(1)' || { \
   echo "The install with $$torch failed: trying once more with the newest"; \
   $(BIN)/python -m pip install torch torchvision -e '.$(1)'; \
 }
+@echo "Compiling UMAP for this machine"
+@$(BIN)/python -c 'from workbench.work import warm_up; warm_up().join()'
 @touch $@
 endef
 

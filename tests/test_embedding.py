@@ -13,7 +13,7 @@ from workbench.plane import align
 
 Array = NDArray[np.float64]
 
-# UMAP compiles for some ten seconds at its first call.
+# UMAP compiles for some ten seconds at its first call on a machine.
 EACH_METHOD = [
     pytest.param(m, marks=[pytest.mark.slow] if m == "umap" else []) for m in METHODS
 ]
@@ -218,3 +218,15 @@ def test_a_name_that_does_not_exist_gets_a_sentence(
 ) -> None:
     with pytest.raises(WorkbenchError, match=sentence):
         embed(np.eye(3), method=method, metric=metric)
+
+
+@pytest.mark.slow
+def test_what_numba_compiles_of_umap_stays_on_disk() -> None:
+    vectors, _ = clusters()
+    embed(gram(vectors), method="umap", metric="cosine")
+    from umap.layouts import _nb_optimize_layout_euclidean_single_epoch as moving
+    from umap.umap_ import smooth_knn_dist
+
+    for function in (moving, smooth_knn_dist):
+        assert function.stats.cache_path
+        assert function.stats.cache_hits or function.stats.cache_misses

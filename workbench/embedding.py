@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import sys
 import threading
 import warnings
 
@@ -31,7 +34,7 @@ def embed(
     """Place vectors in the plane so that near ones stay near.
 
     Works on inner products, so the length of the vectors does not matter. Costs O(n^2)
-    memory; UMAP's first call in a process also compiles for some ten seconds.
+    memory; UMAP's first call on a machine also compiles for some twenty seconds.
 
     Args:
         gram: Inner products of n vectors, (n, n).
@@ -133,6 +136,7 @@ def _umap(apart: Matrix, seed: int, start: Matrix | None) -> Matrix:
         warnings.simplefilter("ignore")  # umap and numba warn of their own choices
         from umap import UMAP
 
+        _keep_compiled()
         found = UMAP(
             metric="precomputed",
             n_neighbors=min(15, len(apart) - 1),
@@ -143,3 +147,15 @@ def _umap(apart: Matrix, seed: int, start: Matrix | None) -> Matrix:
             n_jobs=1,
         ).fit_transform(apart)
     return np.asarray(found, dtype=np.float64)
+
+
+@functools.cache
+def _keep_compiled() -> None:
+    """Let numba keep on disk what it compiles of UMAP, for every later process."""
+    from numba.core.dispatcher import Dispatcher
+
+    for name in [name for name in sys.modules if name.startswith("umap.")]:
+        for function in vars(sys.modules[name]).values():
+            if isinstance(function, Dispatcher) and function.py_func.__module__ == name:
+                with contextlib.suppress(RuntimeError):  # no folder to write to
+                    function.enable_caching()

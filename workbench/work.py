@@ -167,8 +167,9 @@ def measure(
 
 @functools.cache
 def warm_up() -> threading.Thread:
-    """Begin, once a process, to compile UMAP: some ten seconds on a core of its own.
+    """Begin, once a process, to load UMAP, and to compile it if nobody has before.
 
+    That takes some twenty seconds on a core of its own, and two where it is compiled.
     Measured on two cores: digits train as fast beside it as alone.
     """
 
