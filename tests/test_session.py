@@ -291,6 +291,21 @@ def test_a_study_without_the_chosen_convention_is_shown_in_its_own(
     assert bench.session.weighting == "slide"
 
 
+def test_whoever_hears_of_a_study_sees_all_of_it(bench: Bench) -> None:
+    session, seen = bench.session, []
+    study = make_study()
+
+    def look(_: object) -> None:
+        seen.append((session.study, session.preset, session.source))
+
+    session.observe(look, names=["study", "preset", "source"])
+    session.show(study, preset="few", source="from elsewhere")
+    assert seen
+    for shown, *words in seen:
+        assert shown is study
+        assert words == ["few", "from elsewhere"]
+
+
 def test_an_unknown_convention_is_refused(bench: Bench) -> None:
     with pytest.raises(WorkbenchError, match="icml"):
         bench.session.show_weighting("best")

@@ -182,7 +182,7 @@ class Session(traitlets.HasTraits):
 
     def show(self, study: Study, *, preset: str = "", source: str = "") -> None:
         """Show this study, in the chosen weighting where it was measured."""
-        with self.lock:
+        with self.lock, self.hold_trait_notifications():  # nobody sees half of it
             if self.weighting not in study.levels:
                 self.weighting = study.weighting
             self.preset, self.source = preset, source
