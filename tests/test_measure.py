@@ -158,13 +158,12 @@ def test_every_eigenvalue_lies_within_its_residual_of_a_true_one(
 def test_iterated_eigenvalues_are_the_leading_ones(
     exact: Study, iterated: Study
 ) -> None:
-    for kind, low in (("G", 0), ("Hess", 5), ("H", 5)):
+    for kind, num, low in (("G", 17, 0), ("Hess", 17, 5), ("H", 5, 5)):  # 17: C + 7
         true, found = (
             exact.spectra[kind].eigenvalues,
             iterated.spectra[kind].eigenvalues,
         )
-        num = len(found) - low
-        assert num == 17  # C + 7
+        assert len(found) == num + low
         ends = np.concatenate([true[:num], true[len(true) - low :]])
         slack = (1e-5 if kind != "H" else 2e-4) * np.abs(true).max()
         assert np.abs(found - ends).max() < slack
@@ -175,18 +174,33 @@ def test_the_density_is_that_of_the_exact_spectrum(
 ) -> None:
     for kind in ("G", "Hess", "H"):
         true, found = exact.spectra[kind], iterated.spectra[kind]
-        assert found.nodes.shape == found.weights.shape == (3, 16)
+        sticks = found.eigenvalues
+        assert found.nodes.shape == found.weights.shape == (3, 16 + len(sticks))
+        assert (found.nodes[:, 16:] == sticks).all()
         np.testing.assert_allclose(found.weights.sum(1), 1, rtol=1e-12)
         size = np.abs(true.eigenvalues).max()
         values = np.concatenate(
             [true.eigenvalues, np.zeros(true.dim - len(true.eigenvalues))]
         )
-        # the second moment, exact for each probe, has this spread over probes
-        spread = np.sqrt(2 * (values**4).sum()) / true.dim
+        # the second moment, exact for each probe, has this spread over probes; the
+        # sticks have none
+        rest = (values**4).sum() - (sticks**4).sum()
+        spread = np.sqrt(2 * max(rest, 0)) / true.dim + 1e-6 * (values**2).mean()
         moment = (found.weights * found.nodes**2).sum(1).mean()
         assert abs(moment - (values**2).mean()) < 5 * spread / np.sqrt(2)
         assert (np.abs(found.nodes[found.weights > 1e-10]) < size * (1 + 1e-9)).all()
     assert iterated.spectra["G"].trace == pytest.approx(exact.spectra["G"].trace)
+
+
+def test_the_trace_errs_by_what_lies_beside_the_sticks(
+    exact: Study, iterated: Study
+) -> None:
+    for kind in ("Hess", "H"):
+        true, found = exact.spectra[kind], iterated.spectra[kind]
+        rest = (true.eigenvalues**2).sum() - (found.eigenvalues**2).sum()
+        spread = np.sqrt(2 * rest / 3)  # of the mean of three probes
+        assert abs(found.trace - true.trace) < 5 * spread
+        assert found.trace_error < 5 * spread
 
 
 @pytest.mark.parametrize("weighting", WEIGHTINGS)

@@ -21,7 +21,7 @@ class MeasureSettings:
     metric: str = "cosine"  # distance of two gradients: cosine or euclidean
     classes: int | Sequence[int | str] | None = None  # so many, by seed; or which
     num_drawn: int = 1500  # single gradients in the picture, about
-    num_eigenvalues: int | None = None  # leading ones; None: C + 7
+    num_eigenvalues: int | None = None  # leading ones of G and Hess; None: C + 7
     tol: float = 1e-3  # largest residual over the largest eigenvalue; for H 20 times it
     num_steps: int = 16  # Lanczos steps a probe of the density
     num_probes: int = 3  # probes of the density: their spread is its error bar

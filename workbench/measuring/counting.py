@@ -147,8 +147,8 @@ def count(method: str, sizes: Sizes, settings: MeasureSettings) -> Counted:
     order = {DENSE: P, DUAL: n, KRYLOV: P}[method]
     probes = settings.num_steps * settings.num_probes
     kept = {
-        kind: min(_PER_PAIR[kind] * (k + low) + BLOCK_SIZE, P)
-        for kind, low in (("G", 0), ("Hess", NUM_LOW), ("H", NUM_LOW))
+        kind: min(_PER_PAIR[kind] * num + BLOCK_SIZE, P)
+        for kind, num in (("G", k), ("Hess", k + NUM_LOW), ("H", 2 * NUM_LOW))
     }
     means = Cost(gradients=(1 + 4 * C) / 3)
     rows = Cost(gradients=(1 + C) / 3)

@@ -17,7 +17,7 @@ from workbench.linalg.operator import Dense, LinearOperator
 from workbench.measuring.config import MeasureSettings
 from workbench.spectrum import Spectrum
 
-NUM_LOW = 5  # eigenvalues at the low end of Hess and H
+NUM_LOW = 5  # eigenvalues at the low end of Hess, and at either end of H
 BLOCK_SIZE = 10  # vectors that share each forward pass
 COLUMNS = 64  # of a whole matrix at once
 
@@ -81,19 +81,30 @@ class Probe:
         pairs: EigenPairs,
         report: Callable[[float], None],
     ) -> Spectrum:
-        """Leading eigenvalues with residuals, and the density by Lanczos quadrature."""
+        """Leading eigenvalues with residuals, and the density by Lanczos quadrature.
+
+        Converged pairs are deflated, and are nodes of weight 1/P in every probe: what
+        is drawn at random is the rest, so the error bars are of the bulk alone. The
+        trace has no other error, however good the pairs: with orthonormal columns V,
+        ``tr A = tr V^T A V + tr (1 - V V^T) A``.
+        """
+        settings = self.settings
+        known = pairs.status != "max_steps" and len(pairs.values) < operator.dim
         density = spectral_density(
             operator,
-            num_steps=self.settings.num_steps,
-            num_probes=self.settings.num_probes,
+            num_steps=settings.num_steps,
+            num_probes=settings.num_probes,
+            deflate=pairs if known else None,
             generator=self.generator,
             report=report,
         )
+        sticks = density.sticks.expand(settings.num_probes, -1).to(density.nodes)
+        weights = torch.full_like(sticks, density.stick_weight)
         return Spectrum(
             eigenvalues=pairs.values.cpu().numpy(),
             residuals=pairs.residuals.cpu().numpy(),
-            nodes=density.nodes.cpu().numpy(),
-            weights=density.weights.cpu().numpy(),
+            nodes=torch.cat([density.nodes, sticks], dim=1).cpu().numpy(),
+            weights=torch.cat([density.weights, weights], dim=1).cpu().numpy(),
             dim=operator.dim,
             trace=density.trace,
             trace_error=density.trace_error,

@@ -16,7 +16,7 @@ from workbench.curvature.deltas import averages
 from workbench.curvature.risk import EmpiricalRisk
 from workbench.linalg.lanczos import EigenPairs
 from workbench.linalg.operator import Dense, LinearOperator
-from workbench.measuring.probe import BLOCK_SIZE, Probe, whole_spectrum
+from workbench.measuring.probe import BLOCK_SIZE, NUM_LOW, Probe, whole_spectrum
 from workbench.measuring.stages import Report, part_of
 from workbench.spectrum import Spectrum
 
@@ -61,10 +61,15 @@ def both_ends(
     probe: Probe,
     report: Report,
 ) -> Spectrum:
-    """Both ends of Hess or H, and the density; Hess is led by G's eigenvectors."""
+    """Both ends of Hess or H, and the density; Hess is led by G's eigenvectors.
+
+    H has a bulk and no outliers: where it ends is what its eigenvalues tell.
+    """
     noise = torch.randn(risk.dim, BLOCK_SIZE, generator=probe.generator)
     first, tol = noise.to(risk.device, risk.dtype), EDGE * probe.settings.tol
     if led:  # its outliers lean on G's; the noise sees the low end
         leading = primal_eigenvectors(risk, place, pairs.vectors)
         first, tol = torch.cat([leading, first], dim=1), probe.settings.tol
+    else:
+        probe = replace(probe, num=min(probe.num, NUM_LOW))
     return probe.both(operator, "BE", first, report, tol=tol)[1]
