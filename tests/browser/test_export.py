@@ -139,6 +139,11 @@ def test_each_picture_is_saved_as_it_stands(exported: Workbench) -> None:
         assert saved.value.suggested_filename == f"synthetic-linear-{name}.png"
         assert saved.value.path().read_bytes().startswith(b"\x89PNG")
     with exported.page.expect_download() as saved:
+        exported.button("Gradients SVG").click()
+    shapes = saved.value.path().read_text(encoding="utf-8")
+    assert shapes.count("<path") > len(exported.read("marks 0", "data.x"))
+    assert "<image" not in shapes
+    with exported.page.expect_download() as saved:
         exported.button("Spectrum SVG").click()
     picture = saved.value.path().read_text(encoding="utf-8")
     assert ElementTree.fromstring(picture).tag == "{http://www.w3.org/2000/svg}svg"

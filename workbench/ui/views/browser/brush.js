@@ -1,25 +1,45 @@
 // Paints the marks of one level onto Bokeh's canvas, thousands of them in each frame.
 //
 // Bokeh looks up colour, outline and shape of each mark anew, and indexes all of them
-// whenever one has moved: 20 ms for 5,000 gradients, a frame being 33. Here a mark is a
-// stamp, drawn once for each class, and read from the columns of the source as they are.
+// whenever one has moved: 20 ms for 5,000 gradients, a frame being 33. Here they are read
+// from the columns of the source as they are, and put upon a sheet of pixels (sheet.js).
 // Only how Bokeh's glyph paints itself is replaced; hovering and picking stay Bokeh's,
-// which is told of the new places when the marks are at rest.
+// which is told of the new places when the marks are at rest (`tell`).
 
 class Brush {
   constructor(pair, source, view) {
     Object.assign(this, {source, glyph: view.glyph, renderer: view, plot: view.plot_view})
     this.shapes = pair.told.markers
-    this.stamps = new Map()
+    this.sheet = new Sheet()
     this.threads = 0 // how visible the lines from the marks to their means are
-    this.size = this.glyph.model.size
     const paint = this.glyph._paint.bind(this.glyph)
-    const stamped = this.source.name === "marks 0"
+    const many = this.source.name === "marks 0"
     this.glyph._paint = (ctx, indices, more) => {
       if (more !== undefined || indices.length === 0) return paint(ctx, indices, more)
       if (this.threads > 0) this.paintThreads(ctx)
-      return stamped ? this.paintStamps(ctx) : paint(ctx, indices)
+      if (!many) return paint(ctx, indices)
+      return ctx instanceof CanvasRenderingContext2D ? this.paintPixels(ctx) : this.paintShapes(ctx)
     }
+    if (many) this.skip()
+  }
+
+  // Where Bokeh knows the places already, or need not while they change, paint alone.
+  skip() {
+    const paint = this.renderer._paint.bind(this.renderer)
+    this.renderer._paint = (ctx) => {
+      const scales = this.scales.join()
+      const known = scales === this.known
+      this.known = scales
+      if (!known || !(ctx instanceof CanvasRenderingContext2D)) return paint(ctx)
+      if (this.threads > 0) this.paintThreads(ctx)
+      this.paintPixels(ctx)
+    }
+  }
+
+  // Let Bokeh know where the marks are now.
+  tell() {
+    this.known = ""
+    this.source.change.emit()
   }
 
   // Ask for a new painting without telling Bokeh that anything has moved.
@@ -34,48 +54,43 @@ class Brush {
     return [x, xscale.compute(1) - x, y, yscale.compute(1) - y]
   }
 
-  paintStamps(ctx) {
-    const {data} = this.source
+  paintPixels(ctx) {
+    const {x, y, c, color, marker, fill_alpha: alpha} = this.source.data
+    const {a: ratio, e: left, f: top} = ctx.getTransform()
     const [ox, fx, oy, fy] = this.scales
-    const {x, y, c, fill_alpha: alpha} = data
-    const size = this.glyph.model.size.value
-    const ratio = Math.max(1, Math.ceil(ctx.getTransform().a))
-    const stamps = [] // by class: looked up once a painting
-    ctx.save()
-    let last = -1
+    const size = this.glyph.model.size.value * ratio
+    const box = this.plot.frame.bbox
+    const [dx, dy] = [Math.floor(box.x * ratio), Math.floor(box.y * ratio)]
+    const {sheet} = this
+    sheet.clear(Math.ceil(box.width * ratio) + 1, Math.ceil(box.height * ratio) + 1)
+    const looks = [] // by class: looked up once a painting
     for (let row = 0; row < c.length; row++) {
-      const opacity = alpha[row]
-      if (!(opacity > 0.004)) continue
-      const stamp = (stamps[c[row]] ??= this.stamp(data.color[row], data.marker[row], size, ratio))
-      if (opacity !== last) ctx.globalAlpha = last = opacity
-      const {width} = stamp
-      const side = width / ratio
-      ctx.drawImage(stamp, ox + fx * x[row] - side / 2, oy + fy * y[row] - side / 2, side, side)
+      if (!(alpha[row] > 0.004)) continue
+      const [shape, inks] = (looks[c[row]] ??= [this.shapes[marker[row]], channels(color[row])])
+      sheet.put((ox + fx * x[row]) * ratio + left - dx, (oy + fy * y[row]) * ratio + top - dy, shape, size, inks, alpha[row])
     }
+    ctx.save()
+    ctx.setTransform(1, 0, 0, 1, 0, 0)
+    ctx.drawImage(sheet.picture(), dx, dy)
     ctx.restore()
   }
 
-  // One mark, as a picture.
-  stamp(color, marker, size, ratio) {
-    const key = [color, marker, size, ratio].join()
-    let stamp = this.stamps.get(key)
-    if (stamp !== undefined) return stamp
-    const side = Math.ceil(size * ratio) + 2
-    const canvas = new OffscreenCanvas(side, side)
-    const ctx = canvas.getContext("2d")
-    const shape = this.shapes[marker] ?? "circle(50%)"
-    const numbers = shape.match(/[\d.]+/g).map((percent) => Number(percent) / 100)
-    ctx.fillStyle = color
-    ctx.translate(1, 1)
-    ctx.scale(size * ratio, size * ratio)
-    ctx.beginPath()
-    if (shape.startsWith("circle")) ctx.arc(0.5, 0.5, 0.5, 0, 7)
-    else if (shape.startsWith("inset")) ctx.rect(numbers[0], numbers[0], 1 - 2 * numbers[0], 1 - 2 * numbers[0])
-    else for (let n = 0; n < numbers.length; n += 2) ctx.lineTo(numbers[n], numbers[n + 1])
-    ctx.fill()
-    stamp = canvas.transferToImageBitmap()
-    this.stamps.set(key, stamp)
-    return stamp
+  // The same for a file of shapes instead of pixels.
+  paintShapes(ctx) {
+    const {x, y, c, color, marker, fill_alpha: alpha} = this.source.data
+    const [ox, fx, oy, fy] = this.scales
+    const size = this.glyph.model.size.value
+    for (let row = 0; row < c.length; row++) {
+      if (!(alpha[row] > 0.004)) continue
+      ctx.save()
+      ctx.translate(ox + fx * x[row], oy + fy * y[row])
+      ctx.scale(size, size)
+      trace(ctx, this.shapes[marker[row]])
+      ctx.fillStyle = color[row]
+      ctx.globalAlpha = alpha[row]
+      ctx.fill()
+      ctx.restore()
+    }
   }
 
   // From where each mark was to its mean; one path a class.
@@ -102,3 +117,6 @@ class Brush {
     ctx.restore()
   }
 }
+
+// Red, green and blue of a colour of the theme, which is written #rrggbb.
+const channels = (color) => [1, 3, 5].map((at) => parseInt(color.slice(at, at + 2), 16))

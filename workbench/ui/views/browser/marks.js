@@ -87,7 +87,8 @@ class Marks {
     const brush = this.brush(level)
     if (brush) brush.threads = THREAD * Math.min(1, 8 * moved, 3 * (1 - moved))
     const resting = Number.isInteger(moved) && !this.pair.parts.film.moving
-    if (level > 0 || brush === undefined || (resting && elsewhere)) this.sources[level].change.emit()
+    if (brush === undefined) this.sources[level].change.emit()
+    else if (level > 0 || (resting && elsewhere)) brush.tell()
     else brush.repaint()
   }
 }
