@@ -67,6 +67,7 @@ from workbench.ui.views.words import stem, symbol
 SCRIPTS = (
     "base",
     "stepper",
+    "still",
     "sheet",
     "brush",
     "marks",

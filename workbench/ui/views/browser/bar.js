@@ -22,12 +22,13 @@ class Bar {
   dress() {
     const {models} = this
     const {labels, titles} = this.pair.told
-    labelGroup(models.theme, labels.theme, titles.theme)
+    const {pair} = this
+    labelGroup(pair.element(models.theme), models.theme, labels.theme, titles.theme)
     for (const model of [models.tour, models.download]) {
-      const button = Bokeh.index.find_one(model)?.shadow_el.querySelector("button")
+      const button = pair.element(model)?.querySelector("button")
       if (button) button.title = titles[model.name]
     }
-    Bokeh.index.find_one(models.download)?.shadow_el.querySelector("button")
+    pair.element(models.download)?.querySelector("button")
       .setAttribute("aria-expanded", String(models.menu.visible))
   }
 

@@ -26,8 +26,7 @@ const pixelsPerUnit = ({x_range: x, y_range: y, inner_width, inner_height}) =>
   [inner_width / Math.abs(x.end - x.start), inner_height / Math.abs(y.end - y.start)]
 
 // What Bokeh's groups of buttons leave unsaid to a screen reader.
-const labelGroup = (model, words, titles = []) => {
-  const root = Bokeh.index.find_one(model)?.shadow_el
+const labelGroup = (root, model, words, titles = []) => {
   root?.querySelector(".bk-btn-group")?.setAttribute("role", "group")
   root?.querySelector(".bk-btn-group")?.setAttribute("aria-label", words)
   const active = [model.active].flat()

@@ -38,20 +38,20 @@ class Controls {
   }
 
   render() {
-    const {models} = this
-    const {state, told, selected, numOutliers} = this.pair
+    const {models, pair} = this
+    const {state, told, selected, numOutliers} = pair
     models.classes.active = [state.selected_class].filter((c) => c >= 0)
     models.outliers.active = [state.selected_outlier].filter((j) => j >= 0)
-    models.clear.disabled = !selected
+    pair.disable(models.clear, !selected)
     models.operator.active = models.operator.labels.indexOf(state.operator)
     models.scale.active = told.scales.indexOf(state.scale)
     models.knockout.active = told.knockouts.indexOf(state.knockout)
     models.parts.active = told.parts.flatMap((role, n) => (state.parts.split(",").includes(role) ? [n] : []))
     models.count.value = numOutliers
-    models.automatic.disabled = state.num_outliers < 0
-    models.rule.text = this.rule()
-    models.message.text = this.message()
-    models.note.text = this.note()
+    pair.disable(models.automatic, state.num_outliers < 0)
+    pair.write(models.rule, this.rule())
+    pair.write(models.message, this.message())
+    pair.write(models.note, this.note())
   }
 
   note() {
@@ -112,7 +112,7 @@ class Controls {
     const groups = [models.classes, models.outliers, models.operator, models.scale,
       models.parts, models.knockout, stepper.speed]
     for (const model of groups) {
-      labelGroup(model, labels[model.name], titles[model.name])
+      labelGroup(this.pair.element(model), model, labels[model.name], titles[model.name])
     }
     const chips = this.pair.element(models.outliers)?.querySelectorAll("button")
     chips?.forEach((chip, j) => { chip.style.borderStyle = j < this.pair.numOutliers ? "" : "dashed" })

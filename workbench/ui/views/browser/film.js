@@ -219,9 +219,9 @@ class Film {
   drawRail() {
     const {models, nearest, position} = this
     const text = models.texts[nearest].when
-    const when = Bokeh.index.find_one(models.when)?.shadow_el.querySelector(".bk-clearfix")
+    const when = this.pair.element(models.when)?.querySelector(".bk-clearfix")
     if (when && when.innerHTML !== text) when.innerHTML = text
-    const handle = Bokeh.index.find_one(models.rail)?.shadow_el.querySelector(".noUi-target")?.noUiSlider
+    const handle = this.pair.element(models.rail)?.querySelector(".noUi-target")?.noUiSlider
     if (this.moving && handle) handle.set(position, false)
     else models.rail.value = this.railed = position
   }
@@ -269,7 +269,7 @@ class Film {
     this.pair.parts.stepper.drawStations()
     this.pair.parts.stepper.drawCurve()
     stepper.stations.forEach((station, level) => {
-      const root = Bokeh.index.find_one(station)?.shadow_el
+      const root = this.pair.element(station)
       const [told, bar] = [root?.querySelector(".wb-kept"), root?.querySelector(".wb-bar span")]
       if (told) told.textContent = `${percent(kept[level])} of G’s trace`
       if (bar) bar.style.width = `${100 * kept[level]}%`
@@ -279,10 +279,10 @@ class Film {
   dress() {
     if (this.last === 0) return
     const {titles, labels} = this.pair.told
-    labelGroup(this.models.stops, labels.stops, this.models.texts.map(({when}) => when.replace(/<.*?>/g, "")))
-    const rail = Bokeh.index.find_one(this.models.rail)?.shadow_el
+    labelGroup(this.pair.element(this.models.stops), this.models.stops, labels.stops, this.models.texts.map(({when}) => when.replace(/<.*?>/g, "")))
+    const rail = this.pair.element(this.models.rail)
     rail?.querySelector("[role=slider]")?.setAttribute("aria-label", labels.rail)
-    const button = Bokeh.index.find_one(this.models.roll)?.shadow_el.querySelector("button")
+    const button = this.pair.element(this.models.roll)?.querySelector("button")
     if (button) button.title = titles.roll
   }
 }

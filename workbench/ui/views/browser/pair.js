@@ -46,6 +46,8 @@ class LinkedPair {
 
   // The pictures are on the page now.
   appear() {
+    const views = Object.values(this.models).flatMap((view) => Object.values(view))
+    for (const model of views.filter(({type}) => type === "Figure")) holdStill(Bokeh.index.find_one(model))
     this.parts.look.apply()
     this.parts.compare.appear()
     this.render() // what the state was before there was anything to draw
@@ -86,6 +88,23 @@ class LinkedPair {
       this.elements.set(model, found)
     }
     return found
+  }
+
+  // A change of a Bokeh widget lays the whole page out anew and paints all of it, which
+  // takes longer than a frame; its elements are changed alone, and the model told so.
+  write(model, text) {
+    this.quietly(model, {text}, ".bk-clearfix", (place) => { place.innerHTML = text })
+  }
+
+  disable(model, disabled) {
+    this.quietly(model, {disabled}, "button", (button) => { button.disabled = disabled })
+  }
+
+  quietly(model, values, where, change) {
+    if (Object.entries(values).every(([name, value]) => model[name] === value)) return
+    const place = this.element(model)?.querySelector(where)
+    model.setv(values, {silent: place != null})
+    if (place) change(place)
   }
 
   get selected() {
