@@ -64,5 +64,13 @@ def test_numbers_that_do_not_exist_are_null_in_json() -> None:
     assert json.loads(json.dumps(found, allow_nan=False)) == found
 
 
+def test_of_some_classes_alone_their_number_is_told() -> None:
+    study = make_study(4)
+    trained = {**study.run, "num_classes": 100, "num_examples": 10_000}
+    run = summary(replace(study, run=trained))["run"]
+    assert run["num_classes"] == 4
+    assert run["num_examples"] == study.run["num_examples"]
+
+
 def test_an_operator_that_was_not_measured_is_left_out() -> None:
     assert list(summary(make_study(4, with_hess=False))["spectra"]) == ["G"]

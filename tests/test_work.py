@@ -133,6 +133,17 @@ def test_what_a_killed_process_had_done_is_gone_on_from(
     done = work.measure(settings, other, lambda _: None, Control())
     assert load_study(done.files["study"]).spectra["G"].complete
     assert not parts.exists()
+    monkeypatch.undo()
+    settings["study"] = done.files["study"]
+    with pytest.raises(Killed):
+        work.film(settings, tmp_path, killed_at("Splitting"), Control())
+    (moment,) = parts.glob("epoch-*")
+    assert (moment / "G").is_file()
+    monkeypatch.setattr(work, "FILM_SECONDS", 0.0)  # no other epoch
+    monkeypatch.setattr(measurement, "of_g", again)
+    film = work.film(settings, tmp_path, lambda _: None, Control())
+    assert len(load_study(film.files["study"]).moments) == 1
+    assert not parts.exists()
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,8 @@ def summary(study: Study) -> dict[str, Any]:
         study: What was measured.
 
     Returns:
-        ``schema``; ``run``, what was trained, on what and how well; ``spectra``, of
+        ``schema``; ``run``, what was trained, on what and how well, with the number of
+        classes and examples that were measured; ``spectra``, of
         each operator the leading eigenvalues with their residuals, at the negative end
         too where it has one (``bottom``, most negative first); ``levels``, the leading
         eigenvalues and the trace of each part of G in the weighting that was asked
@@ -46,7 +47,7 @@ def summary(study: Study) -> dict[str, Any]:
     parts = (*PARTS[study.weighting], MEANS_PART[study.weighting])
     return {
         "schema": SCHEMA,
-        "run": {name: _plain(study.run.get(name)) for name in _RUN},
+        "run": {name: _plain(_measured(study).get(name)) for name in _RUN},
         "spectra": {
             name: _spectrum(name, study.spectra[name])
             for name in ("G", "Hess", "H")
@@ -65,6 +66,13 @@ def summary(study: Study) -> dict[str, Any]:
             "rule": study.outlier_rule,
         },
     }
+
+
+def _measured(study: Study) -> dict[str, Any]:
+    """The run; of some classes alone, with the classes and examples measured."""
+    C = study.num_classes
+    num_examples = study.embedding.num_total // C
+    return {**study.run, "num_classes": C, "num_examples": num_examples}
 
 
 def _spectrum(name: str, spectrum: Spectrum) -> dict[str, Any]:

@@ -96,6 +96,8 @@ def film(
 ) -> Outcome:
     """Measure earlier epochs for the study that is there, as many as time allows.
 
+    Finished stages are kept as by `measure`, each moment's in a folder of its own.
+
     Args:
         settings: ``checkpoint`` and ``study``, paths of the steps before.
         folder: Where the study with its moments is written.
@@ -108,7 +110,8 @@ def film(
     Raises:
         Cancelled: If ``control`` was cancelled; the study without moments is there.
     """
-    checkpoint = load_checkpoint(settings["checkpoint"])
+    source = Path(settings["checkpoint"])
+    checkpoint = load_checkpoint(source)
     if not checkpoint.snapshots:
         return Outcome({})
     study = load_study(settings["study"])
@@ -121,8 +124,11 @@ def film(
         seconds=FILM_SECONDS,
         progress=progress,
         control=control,
+        parts=_parts(source),
     )
-    return Outcome({"study": str(found.save(_free(folder, ".study")))})
+    path = found.save(_free(folder, ".study"))
+    remove_parts(_parts(source))
+    return Outcome({"study": str(path)})
 
 
 def measure(
@@ -150,7 +156,7 @@ def measure(
         Cancelled: If ``control`` was cancelled; only finished stages are kept.
     """
     source = Path(settings["checkpoint"])
-    parts = source.with_name(f"{source.name}.parts")
+    parts = _parts(source)
     keys = ("weighting", "embedding", "metric", "seed", "device")
     chosen = {key: settings[key] for key in keys if key in settings}
     study = measurement.measure(
@@ -163,6 +169,11 @@ def measure(
     path = study.save(_free(folder, ".study"))
     remove_parts(parts)
     return Outcome({"study": str(path)})
+
+
+def _parts(checkpoint: Path) -> Path:
+    """Where the finished stages of measuring it are kept."""
+    return checkpoint.with_name(f"{checkpoint.name}.parts")
 
 
 @functools.cache
