@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.benchmarks.clock import peak_memory
 from tests.cases import CASES, Problem
 from tests.curvature.conftest import Solved, solve
 from tests.oracles import apart, eigenvalues
@@ -79,6 +82,26 @@ def test_little_memory_and_any_batches_give_the_same(
     assert means.cross is not None
     assert expected.cross is not None
     assert apart(means.cross, expected.cross) < 1e-12
+
+
+def test_the_memory_does_not_grow_with_the_examples(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pullback, "ACTIVATIONS", 2**20)  # 4 MB
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Conv2d(1, 64, 3), nn.Tanh(), nn.Flatten(2)).eval()
+        model.append(nn.AvgPool1d(676)).append(nn.Flatten()).append(nn.Linear(64, 2))
+        inputs = torch.randn(600, 1, 28, 28)
+    peaks = []
+    for num in (60, 600, 60, 600):  # the first two are to warm up
+        data = inputs[:num], torch.arange(num) % 2
+        run = partial(class_means, model, data, batch_size=num)
+        peaks.append(peak_memory(run, torch.device("cpu")))
+    few, many = peaks[2:]
+    if few is None or many is None:
+        pytest.skip("only Linux lets the peak of the memory be read and set back")
+    assert many < few + 2**24  # a tenth of what all at once would put out
 
 
 @pytest.mark.parametrize(("level", "passes"), [("G", 1), ("c", 2), ("ck", 3)])

@@ -15,7 +15,6 @@ from workbench.curvature.jacobian import (
     layer_gradients,
     layer_groups,
 )
-from workbench.curvature.pullback import ACTIVATIONS
 from workbench.curvature.risk import EmpiricalRisk, empirical_risk
 from workbench.curvature.softmax import hessian_root
 from workbench.curvature.subset import choose_classes
@@ -23,6 +22,7 @@ from workbench.errors import WorkbenchError
 from workbench.memory import device_memory, total_memory
 
 CACHE_BYTES = 2**31  # what the factors of one group of layers may take
+ACTIVATIONS = 2**25  # numbers that the layers of one piece put out
 TILE = 2**25  # entries of a temporary
 BLOCK = 2048  # rows of a tile of the matrix
 READING = 0.2  # of the progress that is reported: the passes through the network

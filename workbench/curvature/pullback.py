@@ -10,8 +10,8 @@ from torch import Tensor
 from workbench.curvature.risk import Batch, EmpiricalRisk, evaluating
 from workbench.curvature.softmax import probabilities
 
-BUFFER = 2**25  # numbers of the inputs that are sorted by class together
-ACTIVATIONS = 2**25  # numbers that the layers of one piece put out
+BUFFER = 2**24  # numbers of a loader's inputs that are sorted by class together
+ACTIVATIONS = 2**23  # numbers that the layers of one piece put out; fewer are slower
 
 Cotangents = Callable[[int, Tensor], Iterable[tuple[int, Tensor]]]
 
@@ -24,8 +24,9 @@ def class_pullbacks(
     r"""Yield the sums ``sum_b J_b^T w_{b,j}`` over pieces that hold one class each.
 
     One forward pass over the data and one backward pass for each j, whatever the order
-    of the examples: they are sorted by class, many batches at a time. Holds one vector
-    of length P.
+    of the examples: they are sorted by class, tensors where they lie, what a loader
+    makes many batches at a time. Holds one vector of length P and, whatever N is,
+    inputs of about 2^24 numbers and a few times the 2^23 activations of one piece.
 
     Args:
         risk: Network and data.
@@ -88,31 +89,42 @@ def pull_back(risk: EmpiricalRisk, cotangents: Tensor) -> Tensor:
 
 
 def _class_pieces(risk: EmpiricalRisk) -> Iterator[tuple[int, Tensor]]:
-    """The data in pieces of one class that fit, ``(c, inputs)``."""
+    """The data in pieces of one class that fit, ``(c, inputs)``.
+
+    Tensors that are there are read where they lie, piece by piece; batches that a
+    loader makes are sorted as many at a time as the buffer holds.
+    """
     size = max(1, ACTIVATIONS // risk.num_activations)
-    for inputs, labels in _together(risk):
-        order = labels.argsort(stable=True)
-        classes, counts = labels[order].unique_consecutive(return_counts=True)
-        groups = order.split(counts.tolist())
-        for c, group in zip(classes.tolist(), groups, strict=True):
-            for index in group.split(size):
-                yield c, inputs[index]
-
-
-def _together(risk: EmpiricalRisk) -> Iterator[Batch]:
-    """As many batches at a time as the buffer holds."""
+    if isinstance(risk.data, list):
+        yield from _sorted(list(risk.own(risk.data)), size, risk)
+        return
     held: list[Batch] = []
     room = BUFFER
-    for batch in risk.batches():
+    for batch in risk.own(risk.data):
         if held and batch[0].numel() > room:
-            yield _joined(held)
+            yield from _sorted(held, size, risk)
             held, room = [], BUFFER
         held.append(batch)
         room -= batch[0].numel()
     if held:
-        yield _joined(held)
+        yield from _sorted(held, size, risk)
 
 
-def _joined(batches: list[Batch]) -> Batch:
-    inputs, labels = zip(*batches, strict=True)
-    return torch.cat(inputs), torch.cat(labels)
+def _sorted(
+    batches: list[Batch], size: int, risk: EmpiricalRisk
+) -> Iterator[tuple[int, Tensor]]:
+    """Pieces of one class each, at most ``size`` examples, on the device."""
+    labels = torch.cat([found for _, found in batches])
+    place = torch.cat([torch.arange(len(found)) for _, found in batches])
+    counts = torch.tensor([len(found) for _, found in batches])
+    batch = torch.arange(len(batches)).repeat_interleave(counts)
+    for c in labels.unique().tolist():
+        whole = (labels == c).nonzero().flatten().cpu()
+        for index in whole.chunk(-(-len(whole) // size)):
+            numbers, lengths = batch[index].unique_consecutive(return_counts=True)
+            rows = place[index].split(lengths.tolist())
+            parts = [
+                batches[b][0][where.to(batches[b][0].device)]
+                for b, where in zip(numbers.tolist(), rows, strict=True)
+            ]
+            yield c, risk.there(torch.cat(parts))

@@ -67,20 +67,25 @@ class EmpiricalRisk:
 
         Cancellable in between.
         """
-        for inputs, labels in self.data:
+        for inputs, labels in self.own(self.data):
+            yield self.there(inputs), labels.to(self.device, non_blocking=True)
+
+    def own(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        """This process's share of each batch, where it lies."""
+        for inputs, labels in batches:
             own = self.world.share(len(labels))
             if own.start < own.stop:
-                yield self._there(inputs[own], labels[own])
+                yield inputs[own], labels[own]
 
     def whole(self) -> Iterator[Batch]:
         """All of the data, batch by batch, on the device, in every process."""
         for inputs, labels in self.data:
-            yield self._there(inputs, labels)
+            yield self.there(inputs), labels.to(self.device, non_blocking=True)
 
-    def _there(self, inputs: Tensor, labels: Tensor) -> Batch:
+    def there(self, inputs: Tensor) -> Tensor:
+        """Inputs on the device, in the network's dtype; cancellable here."""
         self.control.check()
-        inputs = inputs.to(self.device, self.dtype, non_blocking=True)
-        return inputs, labels.to(self.device, non_blocking=True)
+        return inputs.to(self.device, self.dtype, non_blocking=True)
 
     def pieces(self, num_vectors: int, least: int = 0) -> Iterator[Batch]:
         """The data in pieces whose activations, for a block of vectors, stay near.
