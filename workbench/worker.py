@@ -17,6 +17,7 @@ from pathlib import Path
 from workbench.control import Control
 from workbench.heap import keep_freed_memory
 from workbench.jobs import JobEvent, JobRecord, load_work, perform
+from workbench.priority import give_way
 from workbench.runfolder import RunFolder
 
 PAUSE = 0.1  # seconds between two looks at what is wished
@@ -26,6 +27,7 @@ SERVER = "WORKBENCH_SERVER"  # number of the process that serves the page, if kn
 
 def main() -> None:
     """Do what is asked for, line by line."""
+    give_way()
     keep_freed_memory()
     for line in sys.stdin:
         word = line.rstrip("\n")
