@@ -143,13 +143,17 @@ def export(
         str | None,
         typer.Option(help="Averages shown on the page.  [default: the study's own]"),
     ] = None,
+    pin: Annotated[
+        Path | None,
+        typer.Option(help="Another study, which each page draws along to compare."),
+    ] = None,
     force: Force = False,
 ) -> None:
     """Write studies as pages that need no kernel and no network, and as tables."""
     from workbench.ui.export import export_all
 
     for path in export_all(
-        studies, html=html, csv=csv, weighting=weighting, force=force
+        studies, html=html, csv=csv, weighting=weighting, pinned=pin, force=force
     ):
         say(f"Wrote {path}")
 

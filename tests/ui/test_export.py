@@ -140,6 +140,11 @@ def test_several_studies_are_exported_in_bulk_under_their_names(
     assert main(["export", str(study_file), str(study_file), "--html", "x"]) == 2
     assert "have one name" in capsys.readouterr().err
     assert main(["export", str(study_file), "--html", str(folder), "--force"]) == 0
+    text = (folder / "run.html").read_text(encoding="utf-8")
+    assert "Pinned:" not in text
+    pin = ["--pin", str(other), "--force"]
+    assert main(["export", str(study_file), "--html", str(folder), *pin]) == 0
+    assert "Pinned:" in (folder / "run.html").read_text(encoding="utf-8")
     assert main(["export", str(study_file)]) == 2
     assert "--html PAGE or --csv FOLDER" in capsys.readouterr().err
 

@@ -40,6 +40,15 @@ def test_each_file_is_the_one_that_was_wanted(tmp_path: Path) -> None:
     assert load_study(tmp_path / name).run == study.run
 
 
+def test_the_page_that_is_taken_away_holds_what_is_pinned() -> None:
+    view = LinkedView(make_study(3, 40), files=tuple(FILES))
+    assert b"Pinned:" not in taken(view, "This page (HTML)")[1]
+    view.compare(make_study(3, 30, seed=1), mode="beside")
+    page = taken(view, "This page (HTML)")[1]
+    assert b"Pinned:" in page
+    assert b'"compare":"beside"' in page
+
+
 def test_nothing_is_made_that_was_not_wanted_and_nothing_twice() -> None:
     view = LinkedView(make_study(3, 40), files=tuple(FILES))
     answer(view)

@@ -1,7 +1,7 @@
 """A study to take away: one HTML page that needs no kernel and no network, and tables.
 
-The page holds what the app draws, by the same code: the stepper, the linked selection
-and the knock-out run in the browser alone (``views/browser``).
+The page holds what the app draws, by the same code: stepper, film, linked selection and
+knock-out run in the browser alone (``views/browser``), and so does a pinned study.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from workbench.errors import WorkbenchError
 from workbench.study import Study, load_study
 from workbench.tables import TABLES, csv_tables
 from workbench.ui.theme import page_style
+from workbench.ui.views.compare import MODES
 from workbench.ui.views.explain import explain
 from workbench.ui.views.glossary import explained, glossary_html
 from workbench.ui.views.linked import LinkedView
@@ -30,18 +31,29 @@ from workbench.ui.views.words import run_in_words
 TITLE = "Three-level structure of the Hessian"
 
 
-def page_html(study: Study, *, weighting: str | None = None, title: str = TITLE) -> str:
+def page_html(
+    study: Study,
+    *,
+    weighting: str | None = None,
+    title: str = TITLE,
+    pinned: Study | None = None,
+    compare: str = MODES[0],
+) -> str:
     """Return a study as one stand-alone HTML page.
 
     Args:
         study: What to draw.
         weighting: Which convention of averages; by default the study's own.
         title: What stands at its head.
+        pinned: Another study to draw along, see `LinkedView.compare`.
+        compare: Where that is drawn at first: ``"ghost"``, behind, or ``"beside"``.
 
     Raises:
         WorkbenchError: If the study does not hold that weighting.
     """
     view = LinkedView(study, weighting=weighting)
+    if pinned is not None:
+        view.compare(pinned, mode=compare)
     about = run_in_words(study.run)
     template = (files("workbench.ui") / "export.html").read_text(encoding="utf-8")
     words = {
@@ -84,22 +96,25 @@ def export_html(
     *,
     weighting: str | None = None,
     title: str = TITLE,
+    pinned: Study | None = None,
 ) -> Path:
     """Write a study as one HTML page: it opens from a file, and fetches nothing.
 
-    Stepper, linked selection and knock-out work in it as in the app. About 2 MB, most
-    of them Bokeh's own script.
+    Stepper, film, linked selection and knock-out work in it as in the app. About 2 MB,
+    most of them Bokeh's own script.
 
     Args:
         study: What to draw.
         path: The file to write.
         weighting: Which convention of averages; by default the study's own.
         title: What stands at its head.
+        pinned: Another study to draw along, on the same axes.
 
     Raises:
         WorkbenchError: If it cannot be written, or the weighting was not measured.
     """
-    return _write(Path(path), page_html(study, weighting=weighting, title=title))
+    page = page_html(study, weighting=weighting, title=title, pinned=pinned)
+    return _write(Path(path), page)
 
 
 def export_csv(
@@ -127,6 +142,7 @@ def export_all(
     html: Path | None = None,
     csv: Path | None = None,
     weighting: str | None = None,
+    pinned: Path | None = None,
     force: bool = False,
 ) -> list[Path]:
     """Export studies from their files, one or in bulk; see `workbench export`.
@@ -137,6 +153,7 @@ def export_all(
             suffix, the folder of the pages, made if it is not there.
         csv: The folder of the tables, made if it is not there.
         weighting: Which convention of averages; by default each study's own.
+        pinned: File of another study, which each page draws along.
         force: Whether to write over what is there.
 
     Raises:
@@ -146,6 +163,7 @@ def export_all(
     if html is None and csv is None:
         raise WorkbenchError("export: say what to write: --html PAGE or --csv FOLDER.")
     studies = {source.stem: load_study(source) for source in sources}
+    beside = None if pinned is None else load_study(pinned)
     if len(studies) < len(sources):
         raise WorkbenchError(
             "export: two of these studies have one name, and so would their pages; "
@@ -165,7 +183,8 @@ def export_all(
     written = []
     for stem, study in studies.items():
         if stem in pages:
-            written.append(export_html(study, pages[stem], weighting=weighting))
+            page = export_html(study, pages[stem], weighting=weighting, pinned=beside)
+            written.append(page)
         if csv is not None:
             written += export_csv(study, csv, stem=stem)
     return written

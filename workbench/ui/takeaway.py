@@ -17,13 +17,18 @@ from workbench.ui.views.linked import LinkedView
 from workbench.ui.views.words import stem
 
 
-def make_page(study: Study, weighting: str) -> tuple[str, str, bytes]:
-    """The page that needs no kernel."""
-    page = page_html(study, weighting=weighting)
+def make_page(view: LinkedView, study: Study) -> tuple[str, str, bytes]:
+    """The page that needs no kernel, with what is pinned."""
+    page = page_html(
+        study,
+        weighting=view.weighting,
+        pinned=view.pinned,
+        compare=view.state.compare,
+    )
     return "html", "text/html", page.encode()
 
 
-def make_tables(study: Study, weighting: str) -> tuple[str, str, bytes]:
+def make_tables(view: LinkedView, study: Study) -> tuple[str, str, bytes]:
     """All tables in one archive; they hold every weighting."""
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
@@ -32,7 +37,7 @@ def make_tables(study: Study, weighting: str) -> tuple[str, str, bytes]:
     return "zip", "application/zip", archive.getvalue()
 
 
-def make_study(study: Study, weighting: str) -> tuple[str, str, bytes]:
+def make_study(view: LinkedView, study: Study) -> tuple[str, str, bytes]:
     """The study itself, as `workbench measure` writes it."""
     with tempfile.TemporaryDirectory() as folder:
         data = study.save(Path(folder) / "study").read_bytes()
@@ -40,7 +45,7 @@ def make_study(study: Study, weighting: str) -> tuple[str, str, bytes]:
 
 
 # The words on the button -> suffix, type and bytes of the file.
-FILES: Mapping[str, Callable[[Study, str], tuple[str, str, bytes]]] = {
+FILES: Mapping[str, Callable[[LinkedView, Study], tuple[str, str, bytes]]] = {
     "This page (HTML)": make_page,
     "Tables (CSV)": make_tables,
     "The study": make_study,
@@ -60,7 +65,7 @@ def answer(view: LinkedView) -> None:
     state.wanted = ""  # first: a change may be told twice, and a failure is no reason
     if wanted not in FILES:
         raise WorkbenchError(f"Download: {wanted!r} is none of {', '.join(FILES)}.")
-    suffix, kind, data = FILES[wanted](study, view.weighting)
+    suffix, kind, data = FILES[wanted](view, study)
     state.parcel = {
         "name": f"{stem(study)}.{suffix}",
         "type": kind,
