@@ -11,6 +11,7 @@ from tests.browser.drive import Workbench
 from tests.browser.test_export import Opened
 from tests.studies import make_study
 from workbench.ui.export import export_html
+from workbench.ui.views.words import number, percent
 
 pytestmark = pytest.mark.browser
 NAMES = ("cat", "dog", "fox", "owl")
@@ -79,8 +80,10 @@ def test_the_pinned_study_stays_while_the_film_moves_and_follows_the_selection(
     exported.button("dog").click()
     exported.until(lambda: exported.state("selected_class") == 1)
     exported.until(
-        lambda: [round(a, 2) for a in exported.read("pinned marks 2", "data.alpha")]
-        == [0.07, 1, 0.07, 0.07]
+        lambda: (
+            [round(a, 2) for a in exported.read("pinned marks 2", "data.alpha")]
+            == [0.07, 1, 0.07, 0.07]
+        )
     )
     exported.button("4").click()  # the epoch
     exported.until(lambda: exported.state("moment") == 2)
@@ -94,3 +97,30 @@ def test_the_pinned_study_stays_while_the_film_moves_and_follows_the_selection(
     assert exported.read("plot", "x_range.start") == exported.read(
         "spectrum", "x_range.start"
     )
+
+
+def test_the_words_and_the_knocked_out_density_are_about_the_epoch_that_is_shown(
+    exported: Workbench,
+) -> None:
+    page = exported.page
+    words = page.locator(".wb-words [data-moment]:not([hidden])")
+    expect(words.first).to_contain_text("At epoch 30 of 30")
+    page.get_by_text("The overlaps as a table").click()
+    exported.button("0").click()  # the epoch
+    exported.until(lambda: exported.state("moment") == 0)
+    expect(words).to_have_count(2)
+    expect(words.first).to_contain_text("At epoch 0 of 30")
+    first = STUDY.moments[0]
+    least = percent(first.levels["icml"].overlap[:3].min())
+    expect(words.first).to_contain_text(f"(the least: {least})")
+    value = number(first.spectra["G"].eigenvalues[0])
+    expect(words.last.get_by_role("row").nth(1)).to_contain_text(f"(λ = {value})")
+    before = exported.read("density", "data.y")
+    exported.button("all its directions").click()
+    expect(page.get_by_text("The density moves with these")).to_be_visible()
+    exported.until(lambda: exported.read("density", "data.y") != before)
+    exported.button("log").click()  # it stays knocked out upon another axis
+    exported.until(lambda: exported.state("scale") == "log")
+    knocked = exported.read("density", "data.y")
+    exported.button("nothing").click()
+    exported.until(lambda: exported.read("density", "data.y") != knocked)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from bokeh.core.validation import check_integrity
@@ -9,6 +11,7 @@ from bokeh.document import Document
 from bokeh.models import Row
 
 from tests.studies import make_study
+from workbench.study import Study
 from workbench.ui.theme import LIGHT
 from workbench.ui.views.film import FilmView, build_film
 from workbench.ui.views.linked import LinkedView
@@ -109,3 +112,50 @@ def test_the_rail_is_there_where_there_is_a_film(num_moments):
     document = Document()
     document.add_root(view.layout)
     Document.from_json(document.to_json())
+
+
+def in_bins(moment: Study) -> Study:
+    """The moment with five eigenvalues of G, and all of them by threes as a density."""
+    G = moment.spectra["G"]
+    bins = np.array_split(G.eigenvalues, len(G.eigenvalues) // 3)
+    kept = replace(
+        G,
+        eigenvalues=G.eigenvalues[:5],
+        residuals=G.residuals[:5],
+        nodes=np.array([[values.mean() for values in bins]]),
+        weights=np.array([[len(values) / G.dim for values in bins]]),
+        complete=False,
+    )
+    return replace(moment, spectra=moment.spectra | {"G": kept})
+
+
+@pytest.mark.parametrize("scale", ["linear", "log"])
+@pytest.mark.parametrize("kept_in_bins", [False, True])
+def test_the_density_of_a_moment_is_its_sticks_and_the_rest(scale, kept_in_bins):
+    study = make_study(4, 200, num_moments=2)
+    if kept_in_bins:
+        study = replace(study, moments=tuple(map(in_bins, study.moments)))
+    levels = study.levels["icml"]
+    spectrum = build_spectrum(study, levels, LIGHT)
+    held = build_film(study, levels, LIGHT, spectrum).moments[0]
+    curve, frame = held["curves"][f"G/{scale}"], held["frames"][f"G/{scale}"]
+    (left, right) = curve["spans"][-1]
+    x = np.linspace(left, right, len(curve["rest"]) - 1)
+    value = held["eigenvalues"]["G"]["value"]
+    value = value[np.isfinite(value)]
+    place = value if scale == "linear" else np.log10(value) - spectrum.floor
+    z = (x[:, None] - place) / frame["width"]
+    bumps = frame["bump"] * np.exp(-0.5 * z**2).sum(axis=1)
+    whole = np.log10(np.maximum(curve["rest"][:-1] + bumps, frame["lowest"]))
+    if not kept_in_bins:
+        np.testing.assert_allclose(whole, curve["y"][:-1], atol=2e-4)
+        return
+    # In a bin each eigenvalue is drawn a little off; how many there are is the same.
+    many = [np.trapezoid(y, x) for y in (10**whole, 10.0 ** curve["y"][:-1])]
+    assert many[0] == pytest.approx(many[1], rel=0.01)  # one is two percent
+    assert curve["rest"][:-1].min() >= 0
+
+
+def test_a_density_that_was_estimated_has_no_rest():
+    for curve in film_of(exact=False)[0].moments[0]["curves"].values():
+        assert "rest" not in curve

@@ -27,10 +27,8 @@ from workbench.ui.query import query_string
 from workbench.ui.share import CodePanel, SharePanel
 from workbench.ui.takeaway import FILES, answer
 from workbench.ui.theme import page_style
-from workbench.ui.views.explain import explain
-from workbench.ui.views.glossary import explained
 from workbench.ui.views.linked import STATE, LinkedView
-from workbench.ui.views.overlap import overlap_html
+from workbench.ui.views.seen import seen_html
 from workbench.ui.views.state import LinkState
 
 
@@ -222,10 +220,5 @@ class StudyPanel:
         self.pin.description = "Pin this study" if pinned is None else "Unpin"
         self.said.value = "" if pinned is not study else PINNED
         self._looked(self._view.state)
-        self.words.value = (
-            '<section class="wb-words"><h2>What am I seeing?</h2>'
-            f"{explained(explain(study, weighting))}"
-            "<details><summary>The overlaps as a table</summary>"
-            f'<div class="wb-scroll">{overlap_html(study, weighting)}</div></details>'
-            "</section>"
-        )
+        moment = self._view.state.moment
+        self.words.value = seen_html(study, weighting, moment)

@@ -22,10 +22,9 @@ from workbench.study import Study, load_study
 from workbench.tables import TABLES, csv_tables
 from workbench.ui.theme import page_style
 from workbench.ui.views.compare import MODES
-from workbench.ui.views.explain import explain
-from workbench.ui.views.glossary import explained, glossary_html
+from workbench.ui.views.glossary import glossary_html
 from workbench.ui.views.linked import LinkedView
-from workbench.ui.views.overlap import overlap_html
+from workbench.ui.views.seen import seen_html
 from workbench.ui.views.words import run_in_words
 
 TITLE = "Three-level structure of the Hessian"
@@ -59,9 +58,8 @@ def page_html(
     words = {
         "style": page_style(),
         "about": about,
-        "explained": explained(explain(study, view.weighting)),
+        "seen": seen_html(study, view.weighting),
         "glossary": glossary_html(),
-        "overlaps": overlap_html(study, view.weighting),
         "made": made_in_words(study),
         "version": __version__,
     }

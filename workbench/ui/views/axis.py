@@ -114,24 +114,24 @@ def without_leading(
     spectrum: Spectrum,
     num_leading: int,
     curve: ColumnDataSource,
-    *,
     scale: str,
     floor: int,
     width: float,
-) -> Array:
-    """The density that a complete spectrum has but for its leading eigenvalues.
+) -> Array | None:
+    """The density that a spectrum has but for its leading eigenvalues.
 
     In the browser each stick adds its own bump, so that the density moves along where
-    the sticks do. NaN on the negative side of a log axis, where no stick moves.
+    the sticks do. NaN on the negative side of a log axis, where no stick moves; None
+    where the leading eigenvalues cannot be told from the others.
     """
+    others = _but_leading(spectrum, num_leading)
+    if others is None:
+        return None
     x = np.asarray(curve.data["x"], dtype=np.float64)
-    points = spectrum.eigenvalues[num_leading:]
-    counts = np.ones(len(points))
+    points, counts = others
     if scale == "log":
-        points = np.log10(points[points > 10.0**floor]) - floor
-        counts = np.ones(len(points))
-    elif zeros := spectrum.dim - len(spectrum.eigenvalues):
-        points, counts = np.append(points, 0.0), np.append(counts, zeros)
+        drawn = points > 10.0**floor
+        points, counts = np.log10(points[drawn]) - floor, counts[drawn]
     total = np.zeros(len(x))
     for start in range(0, len(points), 1024):
         block = slice(start, start + 1024)
@@ -139,6 +139,36 @@ def without_leading(
         total += np.exp(-0.5 * z * z) @ counts[block]
     total *= bump(width, spectrum.dim)
     return np.where(x < 0, np.nan, total) if scale == "log" else total
+
+
+def _but_leading(spectrum: Spectrum, num_leading: int) -> tuple[Array, Array] | None:
+    """All eigenvalues but the leading ones, each with how many of it there are.
+
+    Of a spectrum kept in bins (`measuring.moments`), each of the leading ones is taken
+    out of its bin, whose mean is that of the others then.
+    """
+    values, dim = spectrum.eigenvalues, spectrum.dim
+    if spectrum.complete:
+        points = np.append(values[num_leading:], 0.0)
+        counts = np.ones(len(points))
+        counts[-1] = dim - len(values)
+        return points, counts
+    if len(spectrum.nodes) != 1 or spectrum.trace_error > 0:
+        return None
+    order = np.argsort(spectrum.nodes[0])[::-1]
+    points, counts = spectrum.nodes[0][order], spectrum.weights[0][order] * dim
+    sums = points * counts
+    leading = values[:num_leading]
+    bins = np.cumsum(counts).searchsorted(np.arange(len(leading)) + 0.5)
+    if bins.max(initial=0) >= len(points):
+        return None
+    held = counts[bins]
+    if not np.allclose(held, held.round(), atol=0.05):  # nodes of a quadrature
+        return None
+    np.subtract.at(counts, bins, 1.0)
+    np.subtract.at(sums, bins, leading)
+    left = counts > 0.5
+    return sums[left] / counts[left], counts[left]
 
 
 def axis_labels(name: str, scale: str, frame: Frame) -> Frame:

@@ -16,7 +16,13 @@ from numpy.typing import NDArray
 
 from workbench.study import Levels, Study
 from workbench.ui.theme import Theme
-from workbench.ui.views.axis import Frame, density_sides, draw_curve, joined
+from workbench.ui.views.axis import (
+    Frame,
+    density_sides,
+    draw_curve,
+    joined,
+    without_leading,
+)
 from workbench.ui.views.controls import describe_rule
 from workbench.ui.views.parts import parts_of
 from workbench.ui.views.spectrum import ALL, SpectrumView, describe_spectrum
@@ -114,12 +120,23 @@ def content(
             role: _filled(parts.get(role, np.empty(0)), len(source.data["value"]))
             for role, source in spectrum.parts.items()
         },
-        **densities(moment, values, parts.get("class", np.empty(0)), spectrum),
+        **densities(
+            moment,
+            values,
+            parts.get("class", np.empty(0)),
+            spectrum,
+            num_sticks=len(values["G"]),
+        ),
     }
 
 
 def densities(
-    other: Study, values: dict[str, Array], orange: Array, spectrum: SpectrumView
+    other: Study,
+    values: dict[str, Array],
+    orange: Array,
+    spectrum: SpectrumView,
+    *,
+    num_sticks: int = 0,
 ) -> dict[str, Any]:
     """The densities of another study on the log axis of the one that is drawn.
 
@@ -128,10 +145,12 @@ def densities(
         values: Operator -> eigenvalues that its frame has to hold.
         orange: Eigenvalues of the class part, likewise.
         spectrum: How the study itself is drawn.
+        num_sticks: Leading eigenvalues of G whose bumps are to move with a knock-out.
 
     Returns:
         ``curves``: ``"G/log"`` -> ``spans``, the ends of its grid a side, and ``y``,
-        ``low``, ``high``; ``frames``: as those of `SpectrumView`.
+        ``low``, ``high``, and of G ``rest`` where it is known, see `without_leading`;
+        ``frames``: as those of `SpectrumView`.
     """
     curves: dict[str, Any] = {}
     frames: dict[str, Frame] = {}
@@ -149,6 +168,12 @@ def densities(
                 density_sides(found), scale, spectrum.floor, held, found
             )
             curves[key] = _packed(curve.data)
+            if name == "G" and num_sticks:
+                rest = without_leading(
+                    found, num_sticks, curve, scale, spectrum.floor, frame["width"]
+                )
+                if rest is not None:
+                    curves[key]["rest"] = rest.astype(np.float32)
             frames[key] = spectrum.frames[key] | frame
         frames[f"{ALL}/{scale}"] = spectrum.frames[f"{ALL}/{scale}"] | joined(
             [frames[f"{name}/{scale}"] for name in spectrum.eigenvalues]

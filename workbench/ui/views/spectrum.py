@@ -103,11 +103,11 @@ def build_spectrum(
             curve, frame = draw_curve(
                 densities[name], scale, floor, values[name], spectrum
             )
-            if name == "G" and spectrum.complete:
+            if name == "G":
                 width, many = frame["width"], num_leading(study)
-                curve.data["rest"] = without_leading(
-                    spectrum, many, curve, scale=scale, floor=floor, width=width
-                )
+                rest = without_leading(spectrum, many, curve, scale, floor, width)
+                if rest is not None:
+                    curve.data["rest"] = rest
             curves[key] = curve
             frames[key] = frame | axis_labels(name, scale, frame)
         together = joined([frames[f"{name}/{scale}"] for name in names])

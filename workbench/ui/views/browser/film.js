@@ -196,6 +196,7 @@ class Film {
         ...(t < 0.5 ? a : b),
         x: a.x.map((end, n) => between(end, b.x[n], t)),
         y: a.y.map((end, n) => mix(end, b.y[n], t)),
+        ...Object.fromEntries(["width", "bump", "lowest"].map((name) => [name, between(a[name], b[name], t)])),
       }
     }
     if (!drawn) return
@@ -243,6 +244,9 @@ class Film {
       (label.includes("λ") ? `${j + 1}   λ ${text.chips[j] ?? "–"}` : label))
     const {titles} = pair.told
     titles.outliers = titles.outliers.map((title, j) => title.replace(/λ = [^:]*/, `λ = ${text.chips[j] ?? "–"}`))
+    for (const words of pair.parts.look.page?.querySelectorAll("[data-moment]") ?? []) {
+      words.hidden = Number(words.dataset.moment) !== nearest
+    }
     pair.parts.controls.render()
     pair.parts.spectrum.drawSticks()
     pair.parts.spectrum.drawCut(true)
@@ -291,11 +295,12 @@ class Film {
 const unpacked = (moment) => ({...moment, curves: Object.fromEntries(
   Object.entries(moment.curves).map(([key, curve]) => [key, gridded(curve)]))})
 
-const gridded = ({spans, y, low, high}) => {
+const gridded = ({spans, ...columns}) => {
+  const {y} = columns
   const each = spans.length > 0 ? y.length / spans.length - 1 : 0
   const x = spans.flatMap(([left, right]) =>
     [...Array.from({length: each}, (_, n) => mix(left, right, n / (each - 1))), NaN])
-  return {x: Float64Array.from(x), y, low, high, spans}
+  return {x: Float64Array.from(x), ...columns, spans}
 }
 
 // Between two densities; where one has a side that the other lacks, the nearer of them.
@@ -305,7 +310,8 @@ const blended = (from, to, t) => {
   const [a, b] = [ends(from), ends(to)]
   const spans = a.map(([left, right], n) => [between(left, b[n][0], t), between(right, b[n][1], t)])
   const mixed = (column) => Float32Array.from(from[column], (value, n) => mix(value, to[column][n], t))
-  return gridded({spans, y: mixed("y"), low: mixed("low"), high: mixed("high")})
+  const columns = ["y", "low", "high", "rest"].filter((column) => from[column] && to[column])
+  return gridded({spans, ...Object.fromEntries(columns.map((column) => [column, mixed(column)]))})
 }
 
 const spansOf = (x) => {

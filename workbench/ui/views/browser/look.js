@@ -58,11 +58,17 @@ class Look {
     this.host.disconnect()
   }
 
-  // What is around the pictures has its colours from a style sheet.
-  tellPage(name) {
+  // What is around the pictures, outside their shadow trees.
+  get page() {
     let element = Bokeh.index.find_one(this.layout)?.el
     while (element && !element.closest(".workbench")) element = element.getRootNode().host
-    if (element) element.closest(".workbench").dataset.theme = name
+    return element?.closest(".workbench")
+  }
+
+  // It has its colours from a style sheet.
+  tellPage(name) {
+    const {page} = this
+    if (page) page.dataset.theme = name
     if (document.body.classList.contains("wb-page")) document.body.dataset.theme = name
   }
 

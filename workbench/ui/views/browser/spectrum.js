@@ -76,6 +76,7 @@ class Spectrum {
       const {x, y} = operator === "all" ? this.curves[`${name}/${scale}`].data : {x: [], y: []}
       source.data = {x, y}
     }
+    if (this.removed !== null && this.operator === "G") this.drawDensity()
   }
 
   // Let the sticks travel to where they stand without the class part.
