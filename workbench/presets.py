@@ -7,9 +7,11 @@ each sentence says what its study measures, and a test compares the two.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.resources import as_file, files
 
 from workbench.errors import WorkbenchError
 from workbench.settings import RunSettings
+from workbench.study import Study, load_study
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,3 +84,14 @@ def find_preset(name: str) -> Preset:
         f"Preset: {name!r} is not known; choose one of "
         f"{', '.join(preset.name for preset in PRESETS)}."
     )
+
+
+def load_example(name: str) -> Study:
+    """Read the study of a preset.
+
+    Raises:
+        WorkbenchError: If there is no such preset.
+    """
+    place = files("workbench") / "examples" / find_preset(name).file
+    with as_file(place) as path:
+        return load_study(path)

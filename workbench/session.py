@@ -7,11 +7,10 @@ told one thing at a time.
 
 from __future__ import annotations
 
-import importlib.resources
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,7 +22,7 @@ from workbench.control import Control
 from workbench.errors import WorkbenchError
 from workbench.files import STUDY, kind_of
 from workbench.jobs import Job, JobEvent, JobRecord, explain_failure
-from workbench.presets import PRESETS, find_preset
+from workbench.presets import PRESETS, find_preset, load_example
 from workbench.remote import WorkerProcess, follow
 from workbench.report import (
     Trained,
@@ -85,6 +84,7 @@ class Session(traitlets.HasTraits):
     hidden = traitlets.Instance(frozenset, ())  # controls, by a teacher's link
     locked = traitlets.Instance(frozenset, ())
     pinned = traitlets.Instance(Study, allow_none=True)  # seen behind what is shown
+    pinned_preset = traitlets.Unicode("")  # its name, if it is one
     runs = traitlets.Tuple()  # those of before, as found when last looked for
     weighting = traitlets.Enum(tuple(CONVENTIONS), "icml")
     settings = traitlets.Instance(RunSettings, ())
@@ -128,10 +128,11 @@ class Session(traitlets.HasTraits):
             WorkbenchError: If there is no preset of that name.
         """
         chosen = find_preset(name)
-        place = importlib.resources.files("workbench") / "examples" / chosen.file
-        with self.lock, importlib.resources.as_file(place) as path:
+        with self.lock:
+            self._expect_unlocked("presets")
             self.settings = chosen.settings.within(self.limits)
-            self.show(load_study(path), preset=name)
+            pinned = self.pinned if name == self.pinned_preset else None
+            self.show(pinned or load_example(name), preset=name)
 
     def open_file(self, path: str | os.PathLike[str], *, name: str = "") -> None:
         """Show a study, or measure a checkpoint, that is on the kernel's machine.
@@ -143,6 +144,7 @@ class Session(traitlets.HasTraits):
         Raises:
             WorkbenchError: If it is neither, too large, or damaged.
         """
+        self._expect_unlocked("open")
         source = Path(path).expanduser()
         kind = kind_of(source)
         with self.lock:
@@ -151,7 +153,7 @@ class Session(traitlets.HasTraits):
                 return
             self._expect_idle()
             self.trained = trained_at(str(source), kind.run)
-            self.measure_again()
+            self._measure()
 
     def open_run(self, name: str) -> None:
         """Show a run of before, look on while it is at work, or take up its network.
@@ -159,6 +161,7 @@ class Session(traitlets.HasTraits):
         Raises:
             WorkbenchError: If it is not there any more.
         """
+        self._expect_unlocked("open")
         run = find_run(self.folder, name)
         with self.lock:
             self._expect_idle()
@@ -188,15 +191,17 @@ class Session(traitlets.HasTraits):
             self.preset, self.source = preset, source
             self.study = study
 
-    def pin(self) -> None:
-        """Keep the study that is shown, to see the next ones against it."""
-        with self.lock:
-            self.pinned = self.study
+    def pin(self, preset: str = "") -> None:
+        """Keep the study that is shown, or a preset's, to see others against it."""
+        with self.lock, self.hold_trait_notifications():
+            shown = preset in ("", self.preset)
+            self.pinned = self.study if shown else load_example(preset)
+            self.pinned_preset = preset or self.preset
 
     def unpin(self) -> None:
         """Compare with nothing."""
-        with self.lock:
-            self.pinned = None
+        with self.lock, self.hold_trait_notifications():
+            self.pinned, self.pinned_preset = None, ""
 
     def show_weighting(self, name: str) -> None:
         """Choose the convention of the averages: drawn now, and measured next."""
@@ -223,15 +228,21 @@ class Session(traitlets.HasTraits):
 
     def run(self) -> None:
         """Train a new network as the settings say, then measure and show it."""
+        self._expect_unlocked("training")
         self._start("run", self.settings.to_work(self.weighting))
 
     def continue_training(self) -> None:
         """Go on with the training that was stopped, then measure and show it."""
+        self._expect_unlocked("training")
         settings = self.settings.to_work(self.weighting)
         self._start("run", {**settings, "resume": self._last().path})
 
     def measure_again(self) -> None:
         """Measure the last network with the settings of now."""
+        self._expect_unlocked("measuring")
+        self._measure()
+
+    def _measure(self) -> None:
         last, settings = self._last(), self.settings.to_work(self.weighting)
         keys = ("weighting", "embedding", "metric", "seed")
         chosen = {key: settings[key] for key in keys}
@@ -260,11 +271,13 @@ class Session(traitlets.HasTraits):
                 self.runner.cancel()
                 self.state = "stopping"
 
-    def _expect_free(self, *names: str) -> None:
+    def _expect_free(self, *names: str) -> None:  # names of settings
         if fixed := held(self.locked).intersection(names):
-            raise WorkbenchError(
-                f"{sorted(fixed)[0]} is locked on this page by the link that opened it."
-            )
+            raise _locked(fixed)
+
+    def _expect_unlocked(self, control: str) -> None:
+        if control in self.locked:
+            raise _locked({control})
 
     # What went wrong
 
@@ -374,3 +387,8 @@ class Session(traitlets.HasTraits):
             cold, self._cold = self._cold, False
         if cold:
             self._worker.warm_up()
+
+
+def _locked(names: Set[str]) -> WorkbenchError:
+    name = min(names)
+    return WorkbenchError(f"{name} is locked on this page by the link that opened it.")

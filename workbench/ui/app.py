@@ -11,7 +11,6 @@ from workbench.errors import WorkbenchError
 from workbench.link import read_link
 from workbench.remote import WorkerProcess
 from workbench.session import Session
-from workbench.settings import held
 from workbench.ui.bridge import refresh, widget
 from workbench.ui.drawer import Drawer, Menu
 from workbench.ui.head import HeadPanel
@@ -91,7 +90,7 @@ class Workbench:
         ]
         self.widget = w.VBox(parts)
         self.widget.add_class("workbench")
-        session.watch(self._refresh_controls, "hidden", "locked")
+        session.watch(self._hide, "hidden")
 
     def show(self) -> None:
         """Display the page as the output of this cell, as its address says."""
@@ -104,7 +103,7 @@ class Workbench:
         display(self.widget)
 
     def controls(self) -> dict[str, tuple[w.DOMWidget, ...]]:
-        """What a teacher's link can hide or lock, by name."""
+        """What a teacher's link can hide, by name; locked, each panel disables it."""
         settings, measuring, toggles = (
             self.settings,
             self.measuring,
@@ -131,21 +130,11 @@ class Workbench:
             "metric": (measuring.metric,),
         }
 
-    def _refresh_controls(self) -> None:
-        session, controls = self.session, self.controls()
-        for name, widgets in controls.items():
+    def _hide(self) -> None:
+        for name, widgets in self.controls().items():
+            hidden = name in self.session.hidden
             for part in widgets:
-                (part.add_class if name in session.hidden else part.remove_class)(
-                    "wb-hidden"
-                )
-        settings = {**vars(self.settings), **vars(self.measuring)}
-        fixed = held(session.locked)
-        for name in fixed:
-            if name in settings:
-                settings[name].disabled = True
-        for name in ("open", "share", "code"):
-            self.drawer.toggles[name].disabled = name in session.locked
-        self.head.presets.disabled = "presets" in session.locked
+                (part.add_class if hidden else part.remove_class)("wb-hidden")
 
 
 # What the session knows of the pictures. A file on its way is not of it: Bokeh ties a

@@ -39,9 +39,12 @@ class Drawer:
         self.widget = w.Box([])
         self.widget.add_class("wb-drawer")
         self._draw("")
+        session.watch(self._refresh, "locked")
 
     def open(self, name: str) -> None:
-        """Open a menu; ``""`` closes all."""
+        """Open a menu, unless it is locked; ``""`` closes all."""
+        if name in self._session.locked:
+            name = ""
         for other, toggle in self.toggles.items():
             toggle.value = other == name
 
@@ -55,6 +58,12 @@ class Drawer:
                     self._draw("")
 
         return pressed
+
+    def _refresh(self) -> None:
+        for name, toggle in self.toggles.items():
+            toggle.disabled = name in self._session.locked
+            if toggle.disabled:
+                toggle.value = False
 
     def _draw(self, name: str) -> None:
         menu = self._menus.get(name)

@@ -60,7 +60,7 @@ class HeadPanel:
         bar.add_class("wb-bar")
         self.widget = w.VBox([self.title, bar, self.words])
         session.watch(self._refresh, "study", "preset", "source", "device")
-        session.watch(self._refresh_live, "state", "preset")
+        session.watch(self._refresh_buttons, "state", "preset", "locked")
 
     def _chosen(self, change: Mapping[str, Any]) -> None:
         session = self._session
@@ -73,9 +73,12 @@ class HeadPanel:
             finally:
                 self.presets.value = session.preset
 
-    def _refresh_live(self) -> None:
-        self.live.disabled = self._session.state != "idle"
-        self.live.layout.display = None if self._session.preset else "none"
+    def _refresh_buttons(self) -> None:
+        session = self._session
+        self.presets.disabled = "presets" in session.locked
+        locked = not session.locked.isdisjoint(("presets", "training"))
+        self.live.disabled = locked or session.state != "idle"
+        self.live.layout.display = None if session.preset else "none"
 
     def _refresh(self) -> None:
         session = self._session

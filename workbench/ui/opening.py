@@ -146,7 +146,7 @@ class FoundPanel:
         self.widget = w.Box([self.text, self.open, self.close])
         self.widget.add_class("wb-found")
         self._closed = False
-        session.watch(self._refresh, "runs", "state", "trained", "source")
+        session.watch(self._refresh, "runs", "state", "trained", "source", "locked")
 
     def _open(self) -> None:
         if self._run is not None:
@@ -158,10 +158,12 @@ class FoundPanel:
 
     def _refresh(self) -> None:
         session = self._session
+        locked = "open" in session.locked
+        self.open.disabled = self.close.disabled = locked
         known = session.state != "idle" or session.trained or session.source
         runs = [run for run in session.runs if run.since < RECENT]
         self._run = None
-        if runs and not known and not self._closed:
+        if runs and not (known or locked or self._closed):
             self._run = runs[0]
         self.widget.layout.display = None if self._run else "none"
         if self._run is not None:

@@ -17,6 +17,7 @@ from workbench.settings import (
     EMBEDDINGS,
     METRICS,
     MODELS,
+    held,
 )
 from workbench.timing import say_duration
 from workbench.ui.chart import curves
@@ -106,7 +107,7 @@ class JobPanel:
             self.progress,
             self.curves,
         )
-        session.watch(self._refresh_buttons, "state", "trained")
+        session.watch(self._refresh_buttons, "state", "trained", "locked")
         session.watch(self._refresh_progress, "state", "event", "notice")
         session.watch(self._refresh_curves, "history")
 
@@ -118,8 +119,8 @@ class JobPanel:
 
     def _refresh_buttons(self) -> None:
         state, trained = self._session.state, self._session.trained
-        idle = state == "idle"
-        self.train.disabled = self.go_on.disabled = not idle
+        free = state == "idle" and "training" not in self._session.locked
+        self.train.disabled = self.go_on.disabled = not free
         self.pause.disabled = self.stop.disabled = state not in ("running", "paused")
         self.pause.description = "Resume" if state == "paused" else "Pause"
         _show(self.go_on, trained is not None and not trained.finished)
@@ -168,7 +169,7 @@ class MeasuringPanel:
             self.metric,
             _row(self.again),
         )
-        session.watch(self._refresh, "state", "trained", "weighting")
+        session.watch(self._refresh, "state", "trained", "weighting", "locked")
 
     def _chosen(self, change: Mapping[str, Any]) -> None:
         with self._session.guarded():
@@ -177,7 +178,9 @@ class MeasuringPanel:
     def _refresh(self) -> None:
         session = self._session
         self.weighting.value = session.weighting
-        self.again.disabled = session.state != "idle" or session.trained is None
+        self.weighting.disabled = "weighting" in held(session.locked)
+        idle = session.state == "idle" and "measuring" not in session.locked
+        self.again.disabled = not idle or session.trained is None
 
 
 class ProblemPanel:
@@ -245,7 +248,10 @@ def _bars(shares: list[float], said: str) -> str:
 
 
 def bind(session: Session, widget: w.Widget, name: str) -> None:
-    """Tie a control to one setting; a value that does not do is put back."""
+    """Tie a control to one setting; a value that does not do is put back.
+
+    It is disabled while the setting is locked.
+    """
 
     def chosen(change: Mapping[str, Any]) -> None:
         with session.guarded():
@@ -256,8 +262,9 @@ def bind(session: Session, widget: w.Widget, name: str) -> None:
 
     def refresh() -> None:
         widget.value = getattr(session.settings, name)
+        widget.disabled = name in held(session.locked)
 
-    session.watch(refresh, "settings")
+    session.watch(refresh, "settings", "locked")
     widget.observe(chosen, names=["value"])
 
 
