@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.fake_work import FakeWork
 from tests.studies import make_study
 from workbench.errors import WorkbenchError
-from workbench.link import LONGEST, read_link, write_link
+from workbench.link import LONGEST, USUAL, VIEW, read_link, write_link
 from workbench.session import Session
+from workbench.ui.views.parts import ROLES
+from workbench.ui.views.state import LinkState
 
 
 @pytest.fixture
@@ -43,6 +46,65 @@ def test_what_is_written_is_read_back_as_the_same_page(
     assert write_link(other) == write_link(session)
 
 
+@pytest.mark.parametrize(
+    "seen",
+    [
+        {"moment": 0},
+        {"moment": 3, "num_outliers": 0},
+        {"num_outliers": 11, "parts": "cross,means"},
+        {"parts": ""},
+        {"compare": "beside", "knockout": "projected"},
+    ],
+)
+def test_epoch_parts_and_counted_outliers_are_in_the_link(
+    session: Session, tmp_path: Path, seen: dict[str, Any]
+) -> None:
+    session.view = {**session.view, **seen}
+    other = Session(folder=tmp_path, worker=FakeWork())
+    read_link(write_link(session)).open(other)
+    assert {name: other.view[name] for name in seen} == seen
+    assert write_link(other) == write_link(session)
+
+
+def test_a_pinned_preset_is_in_the_link_and_a_pinned_study_of_ones_own_is_not(
+    session: Session, tmp_path: Path
+) -> None:
+    session.pin()
+    session.open_preset("few")
+    other = Session(folder=tmp_path, worker=FakeWork())
+    read_link(write_link(session)).open(other)
+    assert (other.preset, other.pinned_preset) == ("few", "paper")
+    assert other.pinned is not None
+    assert session.pinned is not None
+    assert other.pinned.created == session.pinned.created
+    assert write_link(other) == write_link(session)
+    session.open_preset("paper")
+    assert session.study is session.pinned  # which is not seen against itself
+    session.show(make_study(3, 40), source="your run")
+    assert "pin=paper" in write_link(session)
+    session.pin()
+    assert "pin=" not in write_link(session)
+    session.open_preset("paper")
+    session.pin()
+    session.unpin()
+    assert "pin=" not in write_link(session)
+
+
+def test_what_is_selected_in_a_study_of_ones_own_is_not_in_the_link(
+    session: Session,
+) -> None:
+    session.show(make_study(20, 40), source="your run")
+    session.view = {"selected_class": 15, "moment": 2, "scale": "log"}
+    assert read_link(write_link(session)).view == {"scale": "log"}
+
+
+def test_the_parts_that_a_link_may_name_are_those_that_are_drawn() -> None:
+    assert VIEW["parts"][1] == set(ROLES)
+    assert {USUAL[name] for name in USUAL} == {
+        getattr(LinkState(), key) for key, _ in VIEW.values()
+    }
+
+
 @pytest.mark.parametrize("c", [0, 3])
 def test_the_first_class_is_a_class_too(session: Session, c: int) -> None:
     session.view = {"selected_class": c}
@@ -73,6 +135,9 @@ def test_a_path_on_this_machine_is_not_told_to_others(session: Session) -> None:
         ("class=1e9", "a whole number from 0"),
         ("class=" + "9" * 40, "a whole number from 0"),
         ("operator=K", "one of G, Hess, H"),
+        ("parts=class,all", "some of class,cross,diag"),
+        ("pin=mine", "choose one of paper"),
+        ("moment=last", "a whole number from 0"),
         ("epochs=100000", "Epochs"),
         ("lr=nan", "Learning rate"),
         ("data=http://x", "Dataset"),
@@ -95,6 +160,9 @@ def test_a_bad_link_is_refused_in_a_sentence(query: str, said: str) -> None:
         ("class=10", "the last one is 9"),
         ("level=4", "the last one is 3"),
         ("outlier=500", "outlier 500"),
+        ("outlier=12", "the last one is 11"),
+        ("moment=8", "the last one is 7"),
+        ("count=12", "the last one is 11"),
     ],
 )
 def test_what_the_study_does_not_hold_is_refused(

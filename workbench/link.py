@@ -19,23 +19,32 @@ from workbench.settings import CONTROLS, CONVENTIONS, Limits, RunSettings
 VERSION = 1
 LONGEST = 4096  # characters
 # What the pictures show: a name in links -> the name in the session's view, and what
-# it is: whole numbers count from 0, words are one of these.
-VIEW: Mapping[str, tuple[str, type | tuple[str, ...]]] = {
+# it is: whole numbers count from 0, words are one of a tuple, or several of a set.
+VIEW: Mapping[str, tuple[str, type | tuple[str, ...] | frozenset[str]]] = {
     "level": ("level", int),
+    "moment": ("moment", int),
     "class": ("selected_class", int),
     "outlier": ("selected_outlier", int),
+    "count": ("num_outliers", int),
+    "knockout": ("knockout", ("none", "subtracted", "projected")),
     "operator": ("operator", ("G", "Hess", "H", "all")),
     "scale": ("scale", ("linear", "log")),
-    "knockout": ("knockout", ("none", "subtracted", "projected")),
+    "parts": ("parts", frozenset(("diag", "within", "cross", "class", "means"))),
+    "compare": ("compare", ("ghost", "beside")),
 }
 USUAL: Mapping[str, Any] = {
     "level": 0,
+    "moment": -1,
     "class": -1,
     "outlier": -1,
+    "count": -1,
+    "knockout": "none",
     "operator": "G",
     "scale": "linear",
-    "knockout": "none",
+    "parts": "class",
+    "compare": "ghost",
 }
+OF_ANY = ("operator", "scale", "parts", "compare")  # and not of one study alone
 RUN = (
     "data", "per_class", "model", "epochs", "lr", "seed", "embedding", "metric",
 )  # fmt: skip
@@ -49,6 +58,7 @@ class Link:
 
     preset: str = ""
     weighting: str = ""
+    pin: str = ""  # the preset that is pinned
     view: Mapping[str, Any] = field(default_factory=dict)
     run: Mapping[str, Any] = field(default_factory=dict)
     hidden: frozenset[str] = frozenset()
@@ -77,6 +87,8 @@ class Link:
             session.settings = session.settings.changed(self.limits, **self.run)
         if self.weighting:
             session.show_weighting(self.weighting)
+        if self.pin:
+            session.pin(self.pin)
         self._check(session)
         session.view = {**session.view, **self.view}
 
@@ -84,13 +96,21 @@ class Link:
         study = session.study
         if study is None:
             return
-        most = {"level": 4, "selected_class": study.num_classes}
-        most["selected_outlier"] = len(study.levels[session.weighting].overlap)
-        for name, bound in most.items():
-            if self.view.get(name, 0) >= bound:
+        bounds = {
+            "level": 4,
+            "moment": len(study.film),
+            "class": study.num_classes,
+            "outlier": min(
+                study.num_leading, len(study.levels[session.weighting].overlap)
+            ),
+            "count": max(2, study.num_outliers + 1, study.num_leading),
+        }
+        for name, bound in bounds.items():
+            asked = self.view.get(VIEW[name][0], 0)
+            if asked >= bound:
                 raise WorkbenchError(
-                    f"Link: {name.removeprefix('selected_')} {self.view[name]} is not "
-                    f"in this study; the last one is {bound - 1}."
+                    f"Link: {name} {asked} is not in this study; the last one is "
+                    f"{bound - 1}."
                 )
         operator = self.view.get("operator", "G")
         if operator not in (*study.spectra, "all"):
@@ -116,9 +136,10 @@ def read_link(query: str) -> Link:
             f"Link: it is of version {version} and this page reads {VERSION}; "
             "copy it anew from the page."
         )
-    words = {name: given.pop(name) for name in ("preset", "weighting") if name in given}
-    if "preset" in words:
-        find_preset(words["preset"])
+    named = ("preset", "weighting", "pin")
+    words = {name: given.pop(name) for name in named if name in given}
+    for name in {"preset", "pin"} & set(words):
+        find_preset(words[name])
     if words.get("weighting", "icml") not in CONVENTIONS:
         raise WorkbenchError(
             f"Link: weighting {words['weighting']!r}; choose {', '.join(CONVENTIONS)}."
@@ -150,7 +171,10 @@ def write_link(session: Session) -> str:
     else:
         usual = RunSettings(data="")
     told["weighting"] = session.weighting
-    for name, (key, _) in VIEW.items():
+    if session.pinned_preset:
+        told["pin"] = session.pinned_preset
+    for name in VIEW if session.preset else OF_ANY:
+        key = VIEW[name][0]
         if view.get(key, USUAL[name]) != USUAL[name]:
             told[name] = view[key]
     for name in RUN:
@@ -192,9 +216,16 @@ def _limits(caps: Mapping[str, str]) -> Limits:
 
 def _viewed(name: str, text: str) -> int | str:
     _, kind = VIEW[name]
-    if kind is int and text.isdecimal() and len(text) < 6:
-        return int(text)
-    if isinstance(kind, tuple) and text in kind:
-        return text
-    wanted = "a whole number from 0" if kind is int else f"one of {', '.join(kind)}"  # type: ignore[arg-type]
+    if isinstance(kind, frozenset):
+        if kind.issuperset(filter(None, text.split(","))):
+            return text
+        wanted = f"some of {','.join(sorted(kind))}"
+    elif isinstance(kind, tuple):
+        if text in kind:
+            return text
+        wanted = f"one of {', '.join(kind)}"
+    else:
+        if text.isdecimal() and len(text) < 6:
+            return int(text)
+        wanted = "a whole number from 0"
     raise WorkbenchError(f"Link: {name} is {text[:40]!r}; it can be {wanted}.")

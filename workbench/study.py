@@ -40,6 +40,10 @@ CLASS_PART: Mapping[str, str] = {"slide": "G_class", "icml": "G1", "jmlr": "G_cl
 # Sum of all the parts that the means delta_{c,c'} carry: what the first average keeps.
 MEANS_PART: Mapping[str, str] = {"slide": "G_means", "icml": "G12", "jmlr": "G_means"}
 
+# Leading eigenvalues of G that are looked at one by one: not more than so many classes,
+MAX_LEADING = 20
+SPARE = 2  # and these beyond, so that one may count further
+
 # Columns of an embedding that say what a row is; the same in every moment of a study.
 ROWS = ("level", "example", "true_class", "potential_class")
 
@@ -115,6 +119,17 @@ class Study:
     def num_classes(self) -> int:
         """C."""
         return len(self.class_names)
+
+    @property
+    def num_leading(self) -> int:
+        """How many eigenvalues of G are looked at one by one.
+
+        The outliers, or C, and a few more: where the rule finds fewer outliers than
+        there are classes, the next ones are still worth a look, as the gap is often
+        not clear.
+        """
+        wanted = max(self.num_outliers, min(self.num_classes, MAX_LEADING)) + SPARE
+        return min(wanted, len(self.spectra["G"].eigenvalues))
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the study to one file; an old file stays until the new one is whole.

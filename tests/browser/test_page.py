@@ -192,21 +192,29 @@ def test_stop_is_answered_within_a_second_and_what_was_learnt_is_kept(
 def test_a_link_restores_the_page_and_locks_what_it_says(
     open_page: Callable[..., Page], voila: str
 ) -> None:
-    query = "v=1&preset=few&level=2&class=3&scale=log&hide=training&lock=seed"
+    query = (
+        "v=1&preset=training&pin=few&level=2&moment=1&class=3&scale=log"
+        "&parts=class,means&compare=beside&hide=training&lock=seed"
+    )
     page = open_page(f"{voila}?{query}", permissions=["clipboard-write"])
     workbench = Workbench(page).wait()
-    expect(page.locator(".wb-about")).to_contain_text("10 a class · 60 epochs")
+    expect(page.locator(".wb-about")).to_contain_text("100 a class · 30 epochs")
     assert workbench.state("selected_class") == 3
     assert workbench.state("scale") == "log"
     workbench.until(lambda: workbench.read("position", "value") == 2)
+    workbench.until(lambda: workbench.read("stops", "active") == 1)
+    workbench.until(lambda: workbench.read("rail", "value") == 1)
+    expect(page.locator(".wb-words")).to_contain_text("At epoch 1 of 30:")
+    assert workbench.read("parts", "active") == [1, 4]
+    expect(page.get_by_text("Pinned: digits · mlp · 10 a class").first).to_be_visible()
     expect(workbench.button("Train")).to_be_hidden()
     expect(workbench.field("Seed")).to_be_disabled()
     workbench.button("Share").click()
     workbench.button("Copy link").click()
     expect(page.get_by_text("Copied.")).to_be_visible()
     link = workbench.field("Link to this page").input_value()
-    assert link.startswith(f"{voila}?v=1&preset=few")
-    assert "level=2&class=3&scale=log" in link
+    assert link.startswith(f"{voila}?v=1&preset=training")
+    assert "pin=few&level=2&moment=1&class=3&scale=log&parts=class,means" in link
     page.goto(f"{voila}?v=1&preset=<b>none</b>")
     workbench.wait()
     expect(workbench.problem).to_contain_text("Preset: '<b>none</b>' is not known")

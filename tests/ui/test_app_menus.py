@@ -11,8 +11,11 @@ import pytest
 from tests.fake_work import FakeWork, wait_until
 from tests.studies import make_study
 from tests.test_runs import add_run, checkpoint_file
+from workbench.errors import WorkbenchError
 from workbench.link import read_link
+from workbench.report import Trained
 from workbench.session import Session
+from workbench.settings import CONTROLS
 from workbench.ui.app import Workbench
 from workbench.ui.query import query_string
 
@@ -68,6 +71,34 @@ def test_the_link_follows_what_is_selected_in_the_pictures(page: Workbench) -> N
     assert "class=4" in page.share.link.value
     page.session.view = {**page.session.view, "selected_class": 2}
     assert page.study._view.state.selected_class == 2
+
+
+def test_the_share_panel_says_what_is_not_in_the_link(page: Workbench) -> None:
+    assert "not in the link" not in page.share.link.value
+    page.study.pin.click()
+    page.head.presets.value = "few"
+    assert "pin=paper" in page.share.link.value
+    page.session.show(make_study(3, 40), source="mine.study")
+    assert "A run of your own is not in the link" in page.share.link.value
+    page.study.pin.click()
+    page.study.pin.click()
+    page.head.presets.value = "few"
+    assert "The pinned study is no preset, and so not in" in page.share.link.value
+
+
+def test_a_link_opens_the_pictures_at_its_epoch_beside_what_is_pinned(
+    page: Workbench,
+) -> None:
+    query = "preset=training&moment=2&parts=class,means&count=3&pin=few&compare=beside"
+    read_link(query).open(page.session)
+    view = page.study._view
+    assert view is not None
+    assert view.pinned is page.session.pinned is not None
+    state = view.state
+    assert (state.moment, state.num_outliers) == (2, 3)
+    assert (state.parts, state.compare) == ("class,means", "beside")
+    link = page.share.link.value
+    assert all(word in link for word in query.split("&")[1:])
 
 
 def upload(page: Workbench, name: str, content: bytes) -> None:
@@ -170,9 +201,54 @@ def test_a_teachers_link_hides_and_locks_controls(page: Workbench) -> None:
 
 
 def test_every_name_of_a_teachers_link_is_a_control(page: Workbench) -> None:
-    from workbench.settings import CONTROLS
-
     assert set(page.controls()) == set(CONTROLS)
+
+
+def inside(widget: w.Widget) -> list[w.Widget]:
+    """The widgets of a card that one can press or change."""
+    found = [widget] if widget.has_trait("disabled") else []
+    return found + [
+        w for child in getattr(widget, "children", ()) for w in inside(child)
+    ]
+
+
+@pytest.mark.parametrize("name", CONTROLS)
+def test_what_is_locked_is_disabled_and_stays_so(page: Workbench, name: str) -> None:
+    session = page.session
+    read_link(f"lock={name}").open(session)
+    # What ends a job is never locked: nobody is to be left with one.
+    ends = (page.job.pause, page.job.stop)
+    widgets = [
+        x for part in page.controls()[name] for x in inside(part) if x not in ends
+    ]
+    assert widgets
+    stopped = Trained("no.ckpt", False, {})  # so that Continue is there
+    for state in ("idle", "running", "paused", "stopping", "idle"):
+        session.state = state
+        session.trained = stopped if state == "idle" else None
+        assert [x for x in widgets if not x.disabled] == []
+        assert page.job.stop.disabled == (state in ("idle", "stopping"))
+
+
+def test_python_refuses_what_is_locked_whatever_the_browser_sends(
+    page: Workbench, tmp_path: Path
+) -> None:
+    session = page.session
+    read_link("lock=training,measuring,presets,open").open(session)
+    study = make_study(3, 40).save(tmp_path / "a.study")
+    folder = add_run(tmp_path / "runs")
+    for act in (
+        session.run,
+        session.continue_training,
+        session.measure_again,
+        lambda: session.open_preset("few"),
+        lambda: session.open_file(study),
+        lambda: session.open_run(folder.path.name),
+    ):
+        with pytest.raises(WorkbenchError, match="is locked on this page"):
+            act()
+    page.head.presets.value = ""  # Your own
+    assert page.drawer.widget.children == ()
 
 
 def test_outside_voila_there_is_no_query_string(

@@ -14,7 +14,7 @@ from workbench.ui.theme import LIGHT
 from workbench.ui.views.axis import position
 from workbench.ui.views.controls import build_controls
 from workbench.ui.views.linked import LinkedView
-from workbench.ui.views.spectrum import build_spectrum, describe_spectrum, num_leading
+from workbench.ui.views.spectrum import build_spectrum, describe_spectrum
 from workbench.ui.views.words import percent
 
 
@@ -121,7 +121,7 @@ def test_as_many_outliers_may_be_counted_as_there_are_sticks_to_tell_them_from()
         study = make_study(num_outliers=found)
         slider = build_controls(study, 10, ()).count
         assert slider.value == found
-        assert slider.end == num_leading(study) - 1 > found
+        assert slider.end == study.num_leading - 1 > found
 
 
 @pytest.mark.parametrize("weighting", WEIGHTINGS)

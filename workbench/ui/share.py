@@ -19,12 +19,15 @@ class SharePanel:
         self.link = w.HTML()
         self.widget = w.VBox([self.link])
         self.widget.add_class("wb-menu")
-        watched = ("view", "preset", "weighting", "settings", "limits", "locked")
-        session.watch(self._refresh, *watched)
+        watched = ("view", "preset", "pinned", "pinned_preset", "weighting")
+        session.watch(self._refresh, *watched, "settings", "limits", "locked")
 
     def _refresh(self) -> None:
-        query = escape(write_link(self._session), quote=True)
-        own = "" if self._session.preset or self._session.study is None else OWN
+        session = self._session
+        query = escape(write_link(session), quote=True)
+        own = "" if session.preset or session.study is None else OWN
+        if session.pinned is not None and not session.pinned_preset:
+            own += OWN_PINNED
         field = f'<input readonly aria-label="Link to this page" value="?{query}">'
         self.link.value = (
             "<h2>A link to this page, as it is now</h2>"
@@ -37,6 +40,7 @@ OWN = (
     "A run of your own is not in the link: it carries its settings, and one press on "
     "Train makes it again. "
 )
+OWN_PINNED = "The pinned study is no preset, and so not in the link. "
 TEACH = (
     "For a class: add <code>&amp;hide=training,open</code>, "
     "<code>&amp;lock=epochs,lr</code>, <code>&amp;max_epochs=20</code> or "

@@ -10,7 +10,7 @@ from bokeh.models import Button, CheckboxButtonGroup, Div, RadioButtonGroup, Sli
 from workbench.study import Study
 from workbench.ui.theme import plain
 from workbench.ui.views.parts import Part
-from workbench.ui.views.spectrum import ALL, OPERATORS, describe_spectrum, num_leading
+from workbench.ui.views.spectrum import ALL, OPERATORS, describe_spectrum
 from workbench.ui.views.words import count, number, typeset
 
 SCALES = ("linear", "log")
@@ -69,7 +69,7 @@ def build_controls(study: Study, num_rows: int, parts: tuple[Part, ...]) -> Cont
         ),
         count=Slider(
             start=0,
-            end=max(1, study.num_outliers, num_leading(study) - 1),
+            end=max(1, study.num_outliers, study.num_leading - 1),
             step=1,
             value=study.num_outliers,
             title="",

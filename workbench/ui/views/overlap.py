@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 from workbench.study import Levels, Study
 from workbench.ui.theme import Theme, plain
 from workbench.ui.views.frame import TYPE, style_figure, tooltip
-from workbench.ui.views.spectrum import num_leading
 from workbench.ui.views.words import number, percent, rank
 
 MAX_NUMBERS = 24  # up to so many columns a number fits into its cell
@@ -39,7 +38,7 @@ class OverlapView:
 
 def num_rows(study: Study, levels: Levels) -> int:
     """Rows of the table: the leading eigenvectors, as far as overlaps are there."""
-    return min(num_leading(study), len(levels.overlap))
+    return min(study.num_leading, len(levels.overlap))
 
 
 def overlaps(study: Study, levels: Levels) -> NDArray[np.float64]:

@@ -43,8 +43,6 @@ from workbench.ui.views.words import count, number
 
 OPERATORS = ("G", "Hess", "H")
 ALL = "all"  # the three of them in one picture
-MAX_LEADING = 20  # of more classes than this, no more leading eigenvalues are drawn
-SPARE = 2  # eigenvalues drawn beyond, so that one may count further
 STICK_TOP = 0.66  # height of the sticks as share of the plot
 
 _POWER = """
@@ -104,7 +102,7 @@ def build_spectrum(
                 densities[name], scale, floor, values[name], spectrum
             )
             if name == "G":
-                width, many = frame["width"], num_leading(study)
+                width, many = frame["width"], study.num_leading
                 rest = without_leading(spectrum, many, curve, scale, floor, width)
                 if rest is not None:
                     curve.data["rest"] = rest
@@ -211,21 +209,11 @@ def describe_spectrum(study: Study, name: str) -> str:
     return text
 
 
-def num_leading(study: Study) -> int:
-    """How many eigenvalues of G stand as sticks: the outliers, or C, and a few more.
-
-    Where the rule finds fewer outliers than there are classes, the next ones are still
-    worth a look: the gap is often not clear.
-    """
-    wanted = max(study.num_outliers, min(study.num_classes, MAX_LEADING)) + SPARE
-    return min(wanted, len(study.spectra["G"].eigenvalues))
-
-
 def leading(study: Study, levels: Levels, name: str) -> ColumnDataSource:
     """Leading eigenvalues of an operator at both ends; for G, its knock-outs too."""
     spectrum = study.spectra[name]
     values = spectrum.eigenvalues
-    many = num_leading(study)
+    many = study.num_leading
     rows = np.arange(min(many, len(values)))
     if name != "G":
         top, below = np.flatnonzero(values > 0), np.flatnonzero(values < 0)
