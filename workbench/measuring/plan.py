@@ -33,7 +33,6 @@ from workbench.measuring.counting import (
     sizes_of,
     whole_hessian,
 )
-from workbench.measuring.probe import BLOCK_SIZE
 from workbench.memory import device_memory, say_bytes, total_memory
 from workbench.timing import say_duration
 from workbench.training.checkpoint import Checkpoint
@@ -43,6 +42,7 @@ DOUBLE_LIMIT = 5_000  # parameters up to which everything is measured in float64
 ROOM = 0.8  # of the memory there is may be used
 FEW = 10  # classes that are measured of many, as in the papers
 _TRIAL = 0.3  # seconds that a timed product may take, about
+_VECTORS = 2  # of a timed block
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +52,7 @@ class Speeds:
     gradient: float  # an example
     g_product: float  # an example and vector, in a block
     hess_product: float  # likewise
+    vector: float  # of a block, however few the examples
     algebra: float  # a multiply-add of two float64 matrices
 
     def seconds(self, cost: Cost, num_examples: float) -> float:
@@ -61,7 +62,10 @@ class Speeds:
             + cost.g_products * self.g_product
             + cost.hess_products * self.hess_product
         )
-        return passes * num_examples + cost.algebra * self.algebra + cost.seconds
+        vectors = (cost.g_products + cost.hess_products) * self.vector
+        return (
+            passes * num_examples + vectors + cost.algebra * self.algebra + cost.seconds
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -257,21 +261,25 @@ def timed(risk: EmpiricalRisk) -> Speeds:
     num = min(len(inputs), 32)
     one = _seconds(gradient(num), risk) / num
 
-    def product(kind: Kind) -> float:
-        size = int(min(len(inputs), max(1, _TRIAL / (3 * BLOCK_SIZE * one))))
+    def product(kind: Kind, size: int) -> float:
         few = replace(
             risk, data=[(inputs[:size], labels[:size])], world=ALONE, num_own=size
         )
-        block = torch.ones(risk.dim, BLOCK_SIZE, dtype=risk.dtype, device=risk.device)
+        block = torch.ones(risk.dim, _VECTORS, dtype=risk.dtype, device=risk.device)
         operator = Curvature(few, kind)
         operator.matmat(block[:, :1])
-        return _seconds(lambda: operator.matmat(block), risk) / (BLOCK_SIZE * size)
+        return _seconds(lambda: operator.matmat(block), risk) / _VECTORS
 
+    most = min(len(inputs), max(2, int(_TRIAL / (2 * _VECTORS * one))))
+    alone = product("G", 1)
+    g, hess = product("G", most), product("Hess", most)
+    vector = max(most * alone - g, 0.0) / max(most - 1, 1)
     matrix = torch.ones(512, 512, dtype=torch.float64, device=risk.device)
     return Speeds(
         gradient=one,
-        g_product=product("G"),
-        hess_product=product("Hess"),
+        g_product=(g - vector) / most,
+        hess_product=(hess - vector) / most,
+        vector=vector,
         algebra=_seconds(lambda: matrix @ matrix, risk) / 512**3,
     )
 
