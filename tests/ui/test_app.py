@@ -97,17 +97,6 @@ def test_a_pinned_study_stays_behind_the_next_until_it_is_unpinned(
     assert page.session.problem is None
 
 
-def test_another_convention_redraws_the_levels_and_the_table(tmp_path: Path) -> None:
-    page = make_page(tmp_path)
-    before = page.study.words.value
-    page.measuring.weighting.value = "jmlr"
-    assert page.study._view is not None
-    assert page.study._view.weighting == "jmlr"
-    assert "the median over these, <i>jmlr</i>" in page.study.words.value
-    assert page.study.words.value != before
-    assert page.session.problem is None
-
-
 def test_a_convention_that_was_not_measured_is_said_and_the_picture_stays(
     tmp_path: Path,
 ) -> None:
