@@ -120,6 +120,31 @@ def test_the_theme_follows_the_host_at_once_and_may_be_chosen(
     assert exported.read("sticks", "data.width")[0] == pytest.approx(width)
 
 
+def test_a_tooltip_wears_the_theme(exported: Workbench) -> None:
+    tip = exported.page.locator("body > .bk-Tooltip")
+    x, y = (exported.read("marks 2", f"data.{axis}")[4] for axis in "xy")
+
+    def look() -> list[str]:
+        return tip.evaluate_all(
+            "tips => tips.flatMap((tip) => {const look = getComputedStyle(tip); "
+            "return [look.backgroundColor, look.color, look.fontSize]})"
+        )
+
+    for name, theme in (("Dark", DARK), ("Projector", PROJECTOR), ("Light", LIGHT)):
+        exported.button(name).click()
+        size = f"{13 * theme.type:g}px"
+        wanted = [rgb(theme.background), rgb(theme.ink), size]
+
+        def shown(wanted: list[str] = wanted) -> bool:
+            exported.click_at("embedding", x, y)  # where the pointer stays
+            return look() == wanted
+
+        exported.until(shown)
+        expect(tip).to_contain_text("mean of class Coat")
+        exported.page.mouse.move(0, 0)
+        expect(tip).to_have_count(0)
+
+
 def test_the_theme_may_be_asked_for_by_the_link(chromium: Browser, url: str) -> None:
     opened = Opened(chromium, f"{url}?theme=projector")
     page = Workbench(opened.page).wait()

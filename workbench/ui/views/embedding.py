@@ -79,6 +79,7 @@ def build_embedding(study: Study, theme: Theme) -> EmbeddingView:
         tooltip(
             plot,
             renderers[level],
+            theme,
             TOOLTIPS[level],
             formatters={"@c": as_name, "@k": as_name},
         )

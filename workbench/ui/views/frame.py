@@ -5,12 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 from bokeh.core.properties import value
-from bokeh.models import ColumnDataSource, GlyphRenderer, HoverTool, Text
+from bokeh.models import (
+    ColumnDataSource,
+    GlyphRenderer,
+    HoverTool,
+    InlineStyleSheet,
+    Text,
+)
 from bokeh.plotting import figure
 
-from workbench.ui.theme import FONT, LIGHT, Theme
+from workbench.ui.theme import FONT, Theme
 
 TYPE = value(FONT)  # a font is not the name of a column
+_TOOLBAR = ":host(.bk-inner) { background-color: var(--wb-background) }"
 
 
 def style_figure(plot: figure, theme: Theme, words: str, height: int = 430) -> figure:
@@ -30,6 +37,7 @@ def style_figure(plot: figure, theme: Theme, words: str, height: int = 430) -> f
     plot.toolbar.autohide = True
     plot.toolbar.active_drag = None  # dragging scrolls the page on a phone
     plot.toolbar_inner = True
+    plot.toolbar.stylesheets = [InlineStyleSheet(css=_TOOLBAR)]
     plot.toolbar_location = "above"
     plot.background_fill_color = None
     plot.border_fill_color = None
@@ -51,16 +59,33 @@ def style_figure(plot: figure, theme: Theme, words: str, height: int = 430) -> f
     return plot
 
 
-def tooltip(plot: figure, marks: GlyphRenderer, text: str, **options: Any) -> None:
+def tooltip(
+    plot: figure, marks: GlyphRenderer, theme: Theme, text: str, **options: Any
+) -> None:
     """Say in words what a mark is when the pointer is upon it."""
-    style = f"font: 13px {FONT}; color: {LIGHT.ink}; max-width: 280px".replace('"', "'")
     plot.add_tools(
         HoverTool(
             renderers=[marks],
-            tooltips=f'<div style="{style}">{text}</div>',
+            tooltips=f"<div>{tip_style(theme)}{text}</div>",
             visible=False,
             **options,
         )
+    )
+
+
+def tip_style(theme: Theme) -> str:
+    """The look of a tooltip, which Bokeh puts beside the page and not into it.
+
+    No variable of the page reaches there, so the colours stand in the tooltip itself;
+    ``browser/look.js`` exchanges them with the theme.
+    """
+    font = f"{13 * theme.type:g}px {FONT}".replace('"', "'")
+    return (
+        "<style>:host([popover]) {"
+        f"--tooltip-color: {theme.background}; --tooltip-text: {theme.ink}; "
+        f"--tooltip-border: {theme.muted}; --tooltip-arrow-color: {theme.muted}; "
+        f"--tooltip-arrow-inner-color: {theme.background}; "
+        f"font: {font}; max-width: {280 * theme.type:g}px; opacity: 1}}</style>"
     )
 
 

@@ -49,6 +49,7 @@ from workbench.ui.views.controls import (
 )
 from workbench.ui.views.embedding import build_embedding
 from workbench.ui.views.film import build_film
+from workbench.ui.views.frame import tip_style
 from workbench.ui.views.overlap import build_overlap, overlaps
 from workbench.ui.views.parts import HEIGHTS, parts_of
 from workbench.ui.views.spectrum import (
@@ -352,4 +353,5 @@ def _look(theme: Theme) -> dict[str, Any]:
         "variables": variables(theme),
         "type": theme.type,
         "marks": theme.marks,
+        "tip": tip_style(theme),
     }

@@ -130,7 +130,7 @@ def build_overlap(study: Study, levels: Levels, theme: Theme) -> OverlapView:
         for field, code in say.items()
     }
     words = "@c{custom} along @j{custom}: <b>@value{custom}</b>"
-    tooltip(plot, rects, words, formatters=formatters)
+    tooltip(plot, rects, theme, words, formatters=formatters)
     edge = Span(
         location=study.num_outliers - 0.5,
         visible=0 < study.num_outliers < rows,

@@ -138,7 +138,7 @@ def draw_part(plot: figure, part: Part, source: ColumnDataSource, theme: Theme) 
             line_width=1,
         ),
     )
-    tooltip(plot, heads, f"eigenvalue @nth of {_plain(part.name)}: @told")
+    tooltip(plot, heads, theme, f"eigenvalue @nth of {_plain(part.name)}: @told")
 
 
 def _role(name: str, weighting: str) -> str:

@@ -340,6 +340,6 @@ def _draw_sticks(view: SpectrumView, theme: Theme) -> None:
         ),
         name="stick heads",
     )
-    tooltip(plot, heads, "@name: @told")
+    tooltip(plot, heads, theme, "@name: @told")
     add_label(plot, sticks, theme, y="top", y_offset=-9)
     plot.add_layout(view.cut)

@@ -83,6 +83,7 @@ class Look {
     ]
     for (const model of this.layout.references()) {
       if (model.type === "ColumnDataSource") this.exchange(model, exchanged)
+      if (model.type === "HoverTool") model.tooltips = model.tooltips.replace(was.tip, now.tip)
       for (const {attr} of model) {
         const change = rules.find(([pattern]) => pattern.test(attr))?.[1]
         if (change === undefined) continue
