@@ -32,6 +32,6 @@ def test_a_session_of_its_own_gives_way_and_never_that_of_another(alone: bool) -
         check=True,
     )
     nice, *group = run.stdout.split()
-    assert int(nice) == min(19, os.nice(0) + 10)
+    assert int(nice) == min(19, os.nice(0) + 4)
     if before and os.access(GROUP, os.W_OK):
-        assert group[-1] == ("10" if alone else before.split()[-1])
+        assert group[-1] == ("4" if alone else before.split()[-1])

@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-_NICE = 10  # a tenth of the processor beside one who wants all of it
+_NICE = 4  # less than a third of the processor beside one who wants all of it
 
 
 def give_way() -> None:
