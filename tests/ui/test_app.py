@@ -65,7 +65,7 @@ def test_a_new_study_is_drawn_in_the_same_layout_and_told_in_words(
     tmp_path: Path,
 ) -> None:
     page = make_page(tmp_path)
-    _, pictures, words = page.study.widget.children
+    pictures, words = page.study.widget.children
     before = words.value
     assert "What am I seeing?" in before
     page.job.train.click()

@@ -86,6 +86,8 @@ class Workbench:
             self.drawer.widget,
             self.found.widget,
             self.problem.widget,
+            self.study.said,
+            self.head.lead,
             body,
         ]
         self.widget = w.VBox(parts)
@@ -203,7 +205,7 @@ class StudyPanel:
             self._view.observe(self._answer)
             self._view.observe(self._looked)
             self._picture = widget(self._view.layout)
-            self.widget.children = (self.said, self._picture, self.words)
+            self.widget.children = (self._picture, self.words)
         else:
             self._view.show(study, weighting=weighting, pinned=beside)
         self.pin.description = "Pin this study" if pinned is None else "Unpin"

@@ -40,6 +40,7 @@ class HeadPanel:
     ) -> None:
         self._session, self._own = session, own
         self.title, self.words = w.HTML(), w.HTML()
+        self.lead = w.HTML(f'<p class="wb-lead">{LEAD}</p>')
         self.presets = w.Dropdown(
             options=[*((p.title, p.name) for p in PRESETS), (OWN, "")],
             description="Show",
@@ -53,12 +54,16 @@ class HeadPanel:
         )
         self.presets.observe(self._chosen, names=["value"])
         self.choosing = w.Box([self.presets, self.live])
-        self.choosing.add_class("wb-choosing")
         right = w.Box([pin, menus])
-        right.add_class("wb-menus")
-        bar = w.Box([self.choosing, right])
-        bar.add_class("wb-bar")
-        self.widget = w.VBox([self.title, bar, self.words])
+        lines = [w.Box([self.title, right]), w.Box([self.choosing, self.words])]
+        for box, name in (
+            (self.choosing, "wb-choosing"),
+            (right, "wb-menus"),
+            *((line, "wb-bar") for line in lines),
+        ):
+            box.add_class(name)
+        lines[1].add_class("wb-shown")
+        self.widget = w.VBox(lines)
         session.watch(self._refresh, "study", "preset", "source", "device")
         session.watch(self._refresh_buttons, "state", "preset", "locked")
 
@@ -96,7 +101,5 @@ class HeadPanel:
             f"{escape(session.device)}</span>"
             f'<span class="wb-about">{escape(about)}</span></div>'
         )
-        told = ""
-        if session.preset:
-            told = f"<p>{escape(find_preset(session.preset).sentence)}</p>"
-        self.words.value = f'<div class="wb-lead">{told}<p>{LEAD}</p></div>'
+        told = find_preset(session.preset).sentence if session.preset else ""
+        self.words.value = escape(told)

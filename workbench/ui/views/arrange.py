@@ -197,7 +197,7 @@ def _level_legend(study: Study) -> str:
         ("wb-large", "mean of a class"),
         ("wb-cross", "mean of all"),
     ]
-    return _legend(marks) + "Colour and shape say the true class c."
+    return _legend(marks)
 
 
 def _spectrum_legend(study: Study) -> str:

@@ -54,7 +54,7 @@ def build_embedding(study: Study, theme: Theme) -> EmbeddingView:
         theme,
         "Gradients and their averages in the plane, by true class. Right arrow takes "
         "the next average, left arrow undoes it, space plays.",
-        height=560,
+        height=500,
     )
     plot.html_attributes = plot.html_attributes | {"tabindex": "0"}
     plot.axis.visible = False
@@ -99,8 +99,8 @@ def describe_embedding(study: Study, weighting: str) -> str:
     total = count(embedding.num_total, "gradient")
     text = (
         f"{method} of {embedding.metric} distances, {embedding.weighting} averages. "
-        f"{drawn:,} of {total} drawn. Only who is near whom means something; "
-        "the axes do not."
+        f"{drawn:,} of {total} drawn. Colour and shape say the true class c. "
+        "Only who is near whom means something; the axes do not."
     )
     if weighting != embedding.weighting:
         text += (
