@@ -71,7 +71,7 @@ def test_a_new_study_is_drawn_in_the_same_layout_and_told_in_words(
     page.job.train.click()
     wait_until(lambda: page.session.state == "idle")
     assert page.session.problem is None
-    assert page.study.widget.children[1] is pictures
+    assert page.study.widget.children[0] is pictures
     assert page.study._view is not None
     assert page.study._view.study is page.session.study
     page.session.show(make_study(4, 40))
