@@ -62,6 +62,12 @@ def test_play_goes_through_the_epochs_and_a_drag_stays_where_it_ends(
     assert pair.read("rail", "value") == 1.4
     between = [FILM.moments[n].spectra["G"].eigenvalues[0] for n in (1, 2)]
     assert min(between) < pair.read("sticks", "data.x")[0] < max(between)
+    pair.press("the class part")  # both travel: sticks to what is left, and the film
+    pair.press("0")
+    pair.until("rail", "value", 0)
+    left = FILM.moments[0].levels["icml"].subtracted[: len(last)].tolist()
+    pair.page.wait_for_timeout(1000)  # longer than a knock-out takes
+    pair.until("sticks", "data.x", pytest.approx(left))
     pair.page.close()
     assert pair.issues == []
 

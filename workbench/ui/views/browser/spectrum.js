@@ -83,11 +83,11 @@ class Spectrum {
   removeSticks() {
     const {data} = this.eigenvalues.G
     const {knockout} = this.pair.state
-    const goal = data[knockout === "none" ? "value" : knockout]
     const start = this.removed ?? data.value
     const begin = performance.now()
     cancelAnimationFrame(this.removing)
     const tick = (now) => {
+      const goal = data[knockout === "none" ? "value" : knockout] // the film may move it
       const t = calm() ? 1 : clamp((now - begin) / 1000 / KNOCK_SECONDS)
       this.removed = Float64Array.from(goal, (value, j) => mix(start[j], value, ease(t)))
       if (t === 1 && knockout === "none") this.removed = null
