@@ -29,6 +29,12 @@ class Spectrum:
     method: str  # in words: "dense, exact", "dual, exact", "block Krylov"
     num_matvecs: int  # matvecs with the operator that all of this took
 
+    @property
+    def exact(self) -> bool:
+        """Whether every eigenvalue is in it: one by one, or in bins of a density."""
+        binned = len(self.nodes) == 1 and self.trace_error == 0
+        return self.complete or binned
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DensityCurve:

@@ -129,6 +129,11 @@ def test_what_was_estimated_or_not_measured_is_told_and_what_is_exact_is_not():
     assert "an estimated density" in told
     assert "Hess and H were not measured" in explain(make_study(with_hess=False))
     study = make_study(exact=False)
+    binned = {"nodes": study.spectra["G"].nodes[:1], "trace_error": 0.0}
+    binned["weights"] = study.spectra["G"].weights[:1]
+    G = replace(study.spectra["G"], **binned)  # as an earlier epoch is kept
+    told = explain(replace(study, spectra=study.spectra | {"G": G}))
+    assert "Measured:" not in told
     kept = {name: value for name, value in study.spectra.items() if name != "H"}
     G = replace(kept["G"], nodes=np.empty((0, 0)), weights=np.empty((0, 0)))
     told = explain(replace(study, spectra=kept | {"G": G}))

@@ -153,7 +153,7 @@ def _but_leading(spectrum: Spectrum, num_leading: int) -> tuple[Array, Array] | 
         counts = np.ones(len(points))
         counts[-1] = dim - len(values)
         return points, counts
-    if len(spectrum.nodes) != 1 or spectrum.trace_error > 0:
+    if not spectrum.exact:
         return None
     order = np.argsort(spectrum.nodes[0])[::-1]
     points, counts = spectrum.nodes[0][order], spectrum.weights[0][order] * dim

@@ -179,14 +179,14 @@ def _measured(study: Study, levels: Levels) -> str:
     """Say what was estimated, and what was not measured at all."""
     G, many = study.spectra["G"], _leading(study, levels)
     said = []
-    if not G.complete and many:
+    if not G.exact and many:
         own, residuals = G.eigenvalues[:many], G.residuals[:many]
         worst = float((residuals / np.maximum(np.abs(own), 1e-300)).max())
         said.append(
             f"the leading eigenvalues of G are estimates, each within {percent(worst)} "
             "of a true one, so that the order of closer neighbours is not certain"
         )
-    if not G.complete:
+    if not G.exact:
         said.append(
             "the bulk is an estimated density, its error drawn as a band"
             if G.nodes.size

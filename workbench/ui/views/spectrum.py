@@ -190,7 +190,7 @@ def describe_spectrum(study: Study, name: str) -> str:
     if spectrum.complete:
         text = f"Exact: all {count(spectrum.dim, 'eigenvalue')} ({spectrum.method})"
         text += f", {zeros:,} of them zero by rank." if zeros else "."
-    elif spectrum.nodes.size and spectrum.trace_error == 0 and len(spectrum.nodes) == 1:
+    elif spectrum.exact:
         text = (
             f"Exact ({spectrum.method}): {count(spectrum.dim, 'eigenvalue')} as a "
             "density, the leading ones one by one."
