@@ -16,11 +16,12 @@ from workbench.ui.views.compare import CompareView
 from workbench.ui.views.controls import Controls
 from workbench.ui.views.embedding import EmbeddingView, describe_embedding
 from workbench.ui.views.film import FilmView
-from workbench.ui.views.overlap import OverlapView
+from workbench.ui.views.overlap import OverlapView, darkest
 from workbench.ui.views.parts import MARKERS as PART_MARKERS
 from workbench.ui.views.parts import Part, parts_of
 from workbench.ui.views.spectrum import SpectrumView
 from workbench.ui.views.stepper import StepperView
+from workbench.ui.views.words import percent
 
 
 def arrange(
@@ -99,7 +100,7 @@ def arrange(
             _column(
                 "wb-card",
                 _text("wb-heading", "Which class mean points along which outlier"),
-                _text("wb-caption", _TABLE_CAPTION),
+                _text("wb-caption", _table_caption(study, levels)),
                 overlap.figure,
             ),
         ),
@@ -182,11 +183,16 @@ def _swatches(num_classes: int, theme: Theme) -> str:
     return "".join(rules)
 
 
-_TABLE_CAPTION = (
-    "Percent of each δ<sub>c</sub> along each eigenvector of G. Last column: how much "
-    "of that eigenvector all δ<sub>c</sub> together span. Below the line: not counted "
-    "as outliers."
-)
+def _table_caption(study: Study, levels: Levels) -> str:
+    most = darkest(study, levels)
+    shades = (
+        "" if most == 1 else f" The darker the more; the darkest is {percent(most)}."
+    )
+    return (
+        f"Percent of each δ<sub>c</sub> along each eigenvector of G.{shades} "
+        "Last column: how much of that eigenvector all δ<sub>c</sub> together span. "
+        "Below the line: not counted as outliers."
+    )
 
 
 def _level_legend(study: Study) -> str:

@@ -34,6 +34,7 @@ class OverlapView:
     cells: ColumnDataSource
     edge: Span  # below it: not counted as outliers
     num_rows: int
+    most: float  # share of the darkest cell; 1 where each cell says its number
 
 
 def num_rows(study: Study, levels: Levels) -> int:
@@ -56,6 +57,9 @@ def build_overlap(study: Study, levels: Levels, theme: Theme) -> OverlapView:
     value = np.clip(value, 0.0, 1.0)
     is_total = c == num_classes
     numbers = num_classes <= MAX_NUMBERS
+    most = darkest(study, levels)
+    # As in browser/table.js. Of a hundred shares the greatest is small.
+    shade = value if numbers else np.sqrt(np.where(is_total, value, value / most))
     cells = ColumnDataSource(
         {
             "x": np.where(is_total, c + 0.35, c).astype(float),
@@ -63,7 +67,7 @@ def build_overlap(study: Study, levels: Levels, theme: Theme) -> OverlapView:
             "c": np.where(is_total, -1, c).astype(np.int32),
             "j": j.astype(np.int32),
             "value": value,
-            "alpha": np.where(is_total, 0.55 * value, 0.9 * value),
+            "alpha": np.where(is_total, 0.55 * shade, 0.9 * shade),
             "color": np.where(is_total, theme.muted, theme.accent).tolist(),
             "line_color": [theme.line if numbers else theme.background] * len(value),
             "text": [f"{100 * v:.0f}" if numbers else "" for v in value],
@@ -140,7 +144,14 @@ def build_overlap(study: Study, levels: Levels, theme: Theme) -> OverlapView:
     )
     plot.add_layout(edge)
     _label(plot, study, rows)
-    return OverlapView(plot, cells, edge, rows)
+    return OverlapView(plot, cells, edge, rows, most)
+
+
+def darkest(study: Study, levels: Levels) -> float:
+    """Share that the darkest cell stands for: all, unless there are many classes."""
+    if study.num_classes <= MAX_NUMBERS:
+        return 1.0
+    return max(float(overlaps(study, levels).max(initial=0.0)), 1e-12)
 
 
 def overlap_html(study: Study, weighting: str | None = None) -> str:
@@ -174,7 +185,7 @@ def _label(plot: figure, study: Study, rows: int) -> None:
     """Name rows and columns, as many as there is room for."""
     C = study.num_classes
     every = max(1, -(-C // 20))
-    columns = [c for c in range(0, C, every) if every == 1 or c < C - 3]
+    columns = [c for c in range(0, C, every) if every == 1 or c < C - every]
     plot.xaxis.ticker = FixedTicker(ticks=[*columns, C + 0.35])
     short = 9 if C <= 12 else 4
     plot.xaxis.major_label_overrides = {

@@ -31,6 +31,11 @@ class Table {
     this.edge.visible = numOutliers > 0 && numOutliers < told.overlap.length
   }
 
+  // Where no cell says its number, small shares are told apart too; `shade` in overlap.py.
+  shade(value, total) {
+    return this.most === 1 ? value : Math.sqrt(clamp(value / (total ? 1 : this.most)))
+  }
+
   draw() {
     const {selected} = this.pair
     const {selected_class: c, selected_outlier: j} = this.pair.state
@@ -41,7 +46,7 @@ class Table {
       const total = data.c[cell] < 0
       const inside = selected && (c >= 0 ? data.c[cell] === c : data.j[cell] === j)
       data.line_color[cell] = inside ? ink : plain
-      data.alpha[cell] = (total ? 0.55 : 0.9) * data.value[cell] * (!selected || inside ? 1 : 0.3)
+      data.alpha[cell] = (total ? 0.55 : 0.9) * this.shade(data.value[cell], total) * (!selected || inside ? 1 : 0.3)
       data.text_color[cell] = data.alpha[cell] > 0.5 && !total ? onAccent : ink
     }
     this.cells.change.emit()
