@@ -21,6 +21,8 @@ from tests.conftest import QUIET
 DOCS = Path(__file__).parents[2] / "docs"
 README = {"page.png": "light", "page-dark.png": "dark"}  # the opening
 WIDTHS = (1440, 1024, 390)
+# The page scrolls inside its host: as high as all of it.
+_HEIGHT = """() => Math.ceil(document.querySelector(".workbench").scrollHeight) + 60"""
 
 
 def opening(workbench: Workbench) -> None:
@@ -36,13 +38,25 @@ def step(workbench: Workbench) -> None:
 
 def selected(workbench: Workbench) -> None:
     """A class is picked."""
-    workbench.button("3").click()
+    workbench.page.locator(".wb-classes button").nth(3).click()
 
 
 def knock_out(workbench: Workbench) -> None:
-    """The class part is taken away, half of the way."""
+    """The class part is taken away."""
     workbench.page.keyboard.press("Escape")
     workbench.button("the class part").click()
+
+
+def compare(workbench: Workbench) -> None:
+    """Another network is seen against the one that was pinned."""
+    workbench.page.keyboard.press("Escape")
+    workbench.button("nothing").click()
+    workbench.button("Pin this study").click()
+    before = workbench.read("marks 0", "data.x")
+    workbench.page.get_by_label("Show", exact=True).select_option(index=1)
+    workbench.until(lambda: workbench.read("marks 0", "data.x") != before, 60)
+    workbench.wait()
+    workbench.button("beside").click()
 
 
 def error(workbench: Workbench) -> None:
@@ -58,6 +72,7 @@ SCENES: Mapping[str, Callable[[Workbench], None]] = {
     "step": step,
     "selected": selected,
     "knock-out": knock_out,
+    "compare": compare,
     "error": error,
 }
 
@@ -83,7 +98,11 @@ def take_all(browser: Browser, url: str, folder: Path) -> None:
                 play(workbench)
                 workbench.page.wait_for_timeout(500)
                 path = folder / f"{name}-{width}-{scheme}.png"
-                workbench.page.screenshot(path=path, full_page=True)
+                tall = workbench.page.evaluate(_HEIGHT)
+                workbench.page.set_viewport_size({"width": width, "height": tall})
+                workbench.page.wait_for_timeout(500)
+                workbench.page.screenshot(path=path)
+                workbench.page.set_viewport_size({"width": width, "height": 1000})
                 print(path)
             workbench.page.close()
 
