@@ -18,7 +18,7 @@ from workbench.measuring.config import MeasureSettings
 from workbench.spectrum import Spectrum
 
 NUM_LOW = 5  # eigenvalues at the low end of Hess, and at either end of H
-BLOCK_SIZE = 10  # vectors that share each forward pass
+BLOCK_SIZE = 2  # vectors a step of the subspace: ten need twice the products for H
 COLUMNS = 64  # of a whole matrix at once
 
 
