@@ -21,9 +21,11 @@ from tests.worlds import together
 from workbench.distributed import ALONE, World, joined
 from workbench.errors import WorkbenchError
 from workbench.measurement import MeasureSettings, measure
+from workbench.study import load_study
 from workbench.training.checkpoint import Checkpoint, load_checkpoint
 from workbench.training.data import load_data
 from workbench.training.joint import JointBatchNorm
+from workbench.training.models import build_model
 from workbench.training.train import TrainConfig, train
 
 TRAIN = """
@@ -43,6 +45,16 @@ with joined("cpu") as world:
     done = train(model, data, TrainConfig(epochs=3, batch_size=25), world=world)
     if world.rank == 0:
         done.save(sys.argv[1])
+"""
+
+MEASURE = """
+import os, signal, sys
+from workbench import measurement
+from workbench.cli import main
+
+if os.environ["RANK"] == "1":
+    measurement.of_g = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+sys.exit(main(sys.argv[1:]))
 """
 
 
@@ -112,6 +124,47 @@ def test_measuring_finds_the_same_numbers(
             error = np.abs(found[name] - expected).max(initial=0.0)
             assert error <= (1e-4 if loose else 1e-6) * scale, name
             np.testing.assert_array_equal(found[name], several[0][name])
+
+
+@pytest.mark.slow
+def test_two_processes_measure_what_one_does_though_one_was_killed_on_the_way(
+    tmp_path: Path,
+) -> None:
+    data = load_data("digits", per_class=2)
+    model = build_model("linear", data)
+    done = train(model, data, TrainConfig(epochs=3, device="cpu"))
+    script, out = tmp_path / "script.py", tmp_path / "run.study"
+    script.write_text(MEASURE)
+    command = ["measure", str(done.save(tmp_path / "run.ckpt")), "--out", str(out)]
+    command += ["--embedding", "pca", "--device", "cpu"]
+
+    def run(*program: str) -> subprocess.CompletedProcess[str]:
+        whole = torchrun(2, *program, *command)
+        return subprocess.run(whole, capture_output=True, text=True, timeout=120)
+
+    killed = run(str(script))
+    assert killed.returncode != 0
+    lines = [li for li in killed.stderr.splitlines() if li.startswith("Error: ")]
+    assert "another process of this run has ended" in lines[0]
+    assert "workbench/cli.py" not in killed.stderr
+    parts = tmp_path / "run.study.parts"
+    assert {"plan", "means"} <= {path.name for path in parts.iterdir()}
+    assert not out.exists()
+
+    again = run("-m", "workbench")
+    assert again.returncode == 0, again.stderr
+    assert "parts of another" not in again.stderr
+    assert not parts.exists()
+    chosen = MeasureSettings(embedding="pca", device="cpu")
+    alone = measure(done, chosen)
+    found = load_study(out)
+    for name, spectrum in alone.spectra.items():
+        values, scale = spectrum.eigenvalues, np.abs(spectrum.eigenvalues).max()
+        ours = found.spectra[name].eigenvalues
+        np.testing.assert_allclose(ours, values, rtol=0, atol=1e-6 * scale)
+    for name, levels in alone.levels.items():
+        assert found.levels[name].trace == pytest.approx(levels.trace, rel=1e-6)
+        np.testing.assert_allclose(found.levels[name].kept, levels.kept, rtol=1e-6)
 
 
 @pytest.mark.slow

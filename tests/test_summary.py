@@ -17,7 +17,9 @@ from workbench.summary import NUM_LEADING, summary
 def test_it_holds_what_the_command_line_promises(weighting: str) -> None:
     study = make_study(weighting=weighting)
     found = summary(study)
-    assert list(found) == ["schema", "run", "spectra", "levels", "attribution"]
+    assert list(found) == [
+        "schema", "run", "spectra", "levels", "picture", "attribution"
+    ]  # fmt: skip
     assert list(found["run"]) == [
         "data", "per_class", "model", "num_params", "num_classes", "num_examples",
         "epochs", "seed", "device", "train_loss", "train_accuracy",

@@ -17,15 +17,21 @@ import torch
 
 from workbench import __version__
 from workbench.control import Control, Progress, ProgressCallback
-from workbench.curvature.coordinates import coordinates
-from workbench.curvature.operators import curvatures
+from workbench.curvature.coordinates import STREAMED, coordinates
+from workbench.curvature.operators import curvatures, network_of
+from workbench.curvature.streamed import mean_products
 from workbench.distributed import ALONE, World
 from workbench.measuring.config import (
     MeasureSettings,
     check_settings,
     chosen_classes,
 )
-from workbench.measuring.counting import STAGES, num_eigenvalues, whole_hessian
+from workbench.measuring.counting import (
+    STAGES,
+    num_eigenvalues,
+    weightings,
+    whole_hessian,
+)
 from workbench.measuring.levels import split_levels
 from workbench.measuring.moments import (
     COST,
@@ -42,7 +48,7 @@ from workbench.measuring.probe import Probe, dense_matrix
 from workbench.measuring.spectra import both_ends, of_g, rest_of_hess, whole_hess
 from workbench.measuring.stages import Stages
 from workbench.outliers import count_outliers
-from workbench.study import WEIGHTINGS, Embedding, Study
+from workbench.study import Embedding, Study
 from workbench.training.checkpoint import Checkpoint
 
 __all__ = ["MeasureSettings", "measure", "measure_moments"]
@@ -194,7 +200,9 @@ def _measure_one(
         seed = settings.seed * len(STAGES) + list(STAGES).index(name)
         return Probe(settings, num, torch.Generator().manual_seed(seed))
 
-    place = stages.do("means", partial(coordinates, risk, ops["G"], method.method))
+    weighting, way = settings.weighting, method.method
+    find = partial(coordinates, risk, ops["G"], way, weighting=weighting)
+    place = stages.do("means", find)
     pairs, g = stages.do("G", partial(of_g, risk, place, probe("G")))
     spectra = {"G": g}
     if method.exact and whole_hessian(plan.sizes, settings):
@@ -208,9 +216,15 @@ def _measure_one(
                 both_ends, risk, ops[kind], kind == "Hess", place, pairs, probe(kind)
             )
             spectra[kind] = stages.do(kind, ends)
+    means = None
+    if way == STREAMED:
+        means = mean_products(risk, network_of(ops["G"]), weighting)
     levels = {
-        name: stages.do(name, partial(split_levels, place, name, pairs, probe(name)))
-        for name in WEIGHTINGS
+        name: stages.do(
+            name,
+            partial(split_levels, place, name, pairs, probe(name), means=means),
+        )
+        for name in weightings(way, settings)
     }
     picture = stages.do("picture", lambda report: draw(risk, place, settings, near))
     if classes is not None:

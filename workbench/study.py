@@ -23,7 +23,7 @@ from safetensors.numpy import save as serialize
 from workbench.errors import WorkbenchError
 from workbench.spectrum import Spectrum
 
-SCHEMA = 2  # 2: moments, which a reader of before would not show
+SCHEMA = 3  # 2: moments, which a reader of before would not show; 3: stated errors
 _HEADER, _CHECKSUM = "workbench.study", "workbench.crc32"
 # What reading a file that is not as it should be can raise.
 _BROKEN = (KeyError, TypeError, ValueError, AttributeError, RecursionError)
@@ -66,6 +66,10 @@ class Levels:
     class_overlap: NDArray[np.float64]  # (m, C) (u_j . delta_c)^2 / ||delta_c||^2
     subtracted: NDArray[np.float64]  # leading eigenvalues of G - class part
     projected: NDArray[np.float64]  # leading eigenvalues of (I - QQ^T) G (I - QQ^T)
+    trace_error: dict[str, float] = field(
+        default_factory=dict
+    )  # standard error of a trace that was estimated; of such a part `parts` holds the
+    # leading eigenvalues, as of the last
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -83,6 +87,7 @@ class Embedding:
     metric: str  # cosine, euclidean
     weighting: str
     num_total: int  # delta_{i,c,c'} that there are; those drawn are the rows of level 0
+    note: str = ""  # what was left out, and how exact the rest is; nothing: all, exact
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -39,9 +39,11 @@ def summary(study: Study) -> dict[str, Any]:
         each operator the leading eigenvalues with their residuals, at the negative end
         too where it has one (``bottom``, most negative first); ``levels``, the leading
         eigenvalues and the trace of each part of G in the weighting that was asked
-        for; ``attribution``, what share of each leading eigenvector of G lies in
-        span{delta_c}, and how many outliers there are by which rule. Numbers that do
-        not exist, such as the loss of a network that was never trained, are None.
+        for, with the standard errors of those that were estimated; ``picture``, what
+        was left out of it and how exact it is, if not all; ``attribution``, what share
+        of each leading eigenvector of G lies in span{delta_c}, and how many outliers
+        there are by which rule. Numbers that do not exist, such as the loss of a
+        network that was never trained, are None.
     """
     levels = study.levels[study.weighting]
     parts = (*PARTS[study.weighting], MEANS_PART[study.weighting])
@@ -59,7 +61,9 @@ def summary(study: Study) -> dict[str, Any]:
                 name: _numbers(levels.parts[name][:NUM_LEADING]) for name in parts
             },
             "trace": {name: _plain(levels.trace[name]) for name in (*parts, "G")},
+            "trace_error": dict(levels.trace_error),
         },
+        "picture": study.embedding.note,
         "attribution": {
             "overlap": _numbers(levels.overlap),
             "num_outliers": study.num_outliers,

@@ -151,6 +151,8 @@ def print_summary(summary: Mapping[str, Any], console: Console | None = None) ->
     console.print(_parts(summary["levels"]))
     console.print(_overlaps(summary["attribution"]))
     console.print(Text(summary["attribution"]["rule"]))
+    if summary["picture"]:
+        console.print(Text(summary["picture"]))
 
 
 def _spectra(spectra: Mapping[str, Any]) -> Table:
@@ -187,7 +189,9 @@ def _parts(levels: Mapping[str, Any]) -> Table:
     for name, trace in levels["trace"].items():
         leading = levels["parts"].get(name, [])[:5]
         share = "" if trace is None else f"{trace / whole:.1%}"
-        table.add_row(name, _number(trace), share, "  ".join(map(_number, leading)))
+        error = levels["trace_error"].get(name)
+        told = _number(trace) + (f" ± {error:.0e}" if error else "")
+        table.add_row(name, told, share, "  ".join(map(_number, leading)))
     return table
 
 

@@ -100,7 +100,8 @@ def test_eigenvalues_of_a_factor_are_the_nonzero_ones_of_its_product(
 def test_what_the_averages_keep_falls_from_one(case: Solved, weighting: str) -> None:
     found, expected = parts_of(case, weighting), case.parts(weighting)
     trace = float(case.g.trace())
-    kept = kept_shares(found, trace)
+    each = {n: float(f.square().sum()) for n, f in found.factors.items()}
+    kept = kept_shares(found, {**each, "G": trace})
     within_trace = expected.matrices[found.within_part].trace()
     class_trace = expected.matrices[found.class_part].trace()
     weight = {"slide": len(expected.classes), "icml": len(expected.classes) - 1}

@@ -9,10 +9,12 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from workbench.curvature.deltas import CrossClassMeans, cross_class_means
+from workbench.curvature.deltas import CrossClassMeans, averages, cross_class_means
 from workbench.curvature.dual import Gram, mean_coefficients
 from workbench.curvature.gram import TILE, mirror, risk_gram, tiles
+from workbench.curvature.hierarchy import Hierarchy, hierarchy
 from workbench.curvature.jacobian import gradient_rows, layer_gradients
+from workbench.curvature.means import ClassMeans, risk_means
 from workbench.curvature.pullback import pull_back
 from workbench.curvature.risk import EmpiricalRisk
 from workbench.curvature.softmax import hessian_root
@@ -21,6 +23,7 @@ from workbench.linalg.operator import Dense, LinearOperator
 
 # Ways to have G, as a study names them.
 DENSE, DUAL, KRYLOV = "dense, exact", "dual, exact", "block Krylov"
+STREAMED = "block Krylov without the means of pairs"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,11 +31,24 @@ class Coordinates:
     """G and the first averages in some R^d with the inner products of R^P."""
 
     g: LinearOperator  # of order d; a `Dense` one where G is exact
-    means: CrossClassMeans
+    means: CrossClassMeans | ClassMeans  # the latter: of one weighting, C vectors
     trace: float  # of G, exact
     gram: Gram | None  # where d is the number of gradients
     root: Tensor | None  # likewise: L with L L^T the Gram matrix
     method: str  # in words
+
+    def classes(self, weighting: str) -> Tensor:
+        """The delta_c, (C, d)."""
+        if isinstance(self.means, ClassMeans):
+            assert self.means.classes is not None
+            return self.means.classes
+        return averages(self.means, weighting).classes
+
+    def parts(self, weighting: str) -> Hierarchy:
+        """The parts of G; of C vectors alone those that these make."""
+        if isinstance(self.means, ClassMeans):
+            return self.means.parts()
+        return hierarchy(averages(self.means, weighting))
 
 
 def coordinates(
@@ -40,28 +56,41 @@ def coordinates(
     g: LinearOperator,
     method: str,
     report: Callable[[float], None],
+    *,
+    weighting: str = "icml",
 ) -> Coordinates:
     """G as a matrix in R^P or in the span of all gradients, or by its products.
 
     Args:
         risk: Network and data.
         g: G in R^P.
-        method: `DENSE`, the matrix; `DUAL`, as `dual_coordinates`; `KRYLOV`, ``g``.
+        method: `DENSE`, the matrix; `DUAL`, as `dual_coordinates`; `KRYLOV`, ``g``;
+            `STREAMED`, likewise with the class means alone.
         report: Called with the share done.
+        weighting: Of these.
     """
     if method == DUAL:
         return dual_coordinates(risk_gram(risk, report))
+    means: CrossClassMeans | ClassMeans
     if method == DENSE:
         dense = dense_gauss_newton(risk, lambda share: report(0.7 * share))
-        means = cross_class_means(risk, lambda share: report(0.7 + 0.3 * share))
-        plain, weighted = means.plain.double(), means.weighted.double()
-        means = replace(means, plain=plain, weighted=weighted)
+        means = _in_double(
+            cross_class_means(risk, lambda share: report(0.7 + 0.3 * share))
+        )
         trace = _check_trace(float(dense.matrix.trace()))
         return Coordinates(dense, means, trace, None, None, DENSE)
-    means = cross_class_means(risk, lambda share: report(0.6 * share))
+    if method == STREAMED:
+        means = risk_means(risk, weighting=weighting, report=lambda s: report(0.6 * s))
+    else:
+        means = cross_class_means(risk, lambda share: report(0.6 * share))
     trace = trace_gauss_newton(risk, lambda share: report(0.6 + 0.4 * share))
     _check_trace(trace)
-    return Coordinates(g, means, trace, None, None, KRYLOV)
+    return Coordinates(g, means, trace, None, None, method)
+
+
+def _in_double(means: CrossClassMeans) -> CrossClassMeans:
+    plain, weighted = means.plain.double(), means.weighted.double()
+    return replace(means, plain=plain, weighted=weighted)
 
 
 def primal_eigenvectors(
@@ -120,7 +149,7 @@ def trace_gauss_newton(
     r"""``tr G = (1/N) sum_{i,k} ||delta_{i,k}||^2``, exactly. Costs C passes or so."""
     total = torch.zeros((), dtype=torch.float64, device=risk.device)
     done = 0
-    largest = max(risk.sizes) * risk.num_classes
+    largest = max(*risk.sizes, risk.num_activations // 4) * risk.num_classes
     room = max(1, min(64, TILE // largest))
     for inputs, _ in risk.batches():
         for piece in torch.split(inputs, room):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -46,6 +49,38 @@ class General:
                     total[:, columns] += self._share(kind, block, inputs, labels)
         return total
 
+    def push(self, vectors: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Labels, probabilities and ``J_i v``, (B, C, m), piece by piece."""
+        with evaluating(self.risk.model):
+            for inputs, labels in self.risk.pieces(vectors.shape[1]):
+
+                def one(vector: Tensor, inputs: Tensor = inputs) -> Tensor:
+                    tangent = (self.risk.split(vector),)
+                    network = partial(self._logits, inputs)
+                    pushed: Tensor = jvp(network, (self.theta,), tangent)[1]
+                    return pushed
+
+                probs = probabilities(self._logits(inputs, self.theta))
+                yield labels, probs, vmap(one, in_dims=1, out_dims=2)(vectors)
+
+    def pull(self, cotangents: Callable[[Tensor, Tensor], Tensor], num: int) -> Tensor:
+        """``sum_i J_i^T w_i``, (P, num), of w (B, C, num) from labels and p."""
+        shape = (self.risk.dim, num)
+        total = torch.zeros(shape, dtype=self.risk.dtype, device=self.risk.device)
+        with evaluating(self.risk.model):
+            for inputs, labels in self.risk.pieces(num):
+                logits, back, *_ = vjp(partial(self._logits, inputs), self.theta)
+                columns = cotangents(labels, probabilities(logits)).to(logits.dtype)
+
+                def one(column: Tensor, back: Any = back) -> Tensor:
+                    return self.risk.flatten(list(back(column)[0].values()))
+
+                total += vmap(one, in_dims=2, out_dims=1)(columns)
+        return total
+
+    def _logits(self, inputs: Tensor, parameters: Named) -> Tensor:
+        return self.risk.logits({**self.fixed, **parameters}, inputs)
+
     def _share(
         self, kind: Kind, block: Tensor, inputs: Tensor, labels: Tensor
     ) -> Tensor:
@@ -72,9 +107,7 @@ class General:
     def _product(
         self, kind: Kind, tangent: Named, inputs: Tensor, labels: Tensor
     ) -> Named:
-        def network(parameters: Named) -> Tensor:
-            return self.risk.logits({**self.fixed, **parameters}, inputs)
-
+        network = partial(self._logits, inputs)
         if kind == "G":
             logits, pull_back, *_ = vjp(network, self.theta)
             push: Tensor = jvp(network, (self.theta,), (tangent,))[1]

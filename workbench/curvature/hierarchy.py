@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 from workbench.curvature.deltas import Averages
 from workbench.linalg.operator import LinearOperator, LowRank, Projected
 
+PIECE = 2**24  # numbers of a piece in float64
 # class part, cross part, diagonal part, all the means, and the rest of G
 PART_NAMES = {
     "slide": ("G_class", "G_cross", "G_diag", "G_means", "G_within"),
@@ -84,22 +86,26 @@ def hierarchy(averages: Averages) -> Hierarchy:
 
 def factor_eigenvalues(factor: Tensor) -> Tensor:
     """Nonzero eigenvalues of ``F F^T``, from it or from ``F^T F``, descending."""
-    factor = factor.double()
     wide = factor.shape[0] < factor.shape[1]
-    small = factor @ factor.T if wide else factor.T @ factor
+    small = inner_products(factor.T if wide else factor)
     values = torch.linalg.eigvalsh(small).flip(0).clamp(min=0.0)
     return values[: min(factor.shape)]
 
 
-def kept_shares(parts: Hierarchy, trace_g: float) -> list[float]:
+def inner_products(vectors: Tensor) -> Tensor:
+    """``V^T V`` in float64, some rows at a time: (d, m) to (m, m)."""
+    num = vectors.shape[1]
+    total = torch.zeros(num, num, dtype=torch.float64, device=vectors.device)
+    for part in vectors.split(max(1, PIECE // num)):
+        total.addmm_(part.double().T, part.double())
+    return total
+
+
+def kept_shares(parts: Hierarchy, trace: Mapping[str, float]) -> list[float]:
     """Share of trace G in: the gradients, their means over i, over c', over c."""
-    kept = (
-        parts.factors[parts.means_part],
-        parts.factors[parts.class_part],
-        parts.everything,
-    )
-    traces = [float(factor.double().square().sum()) for factor in kept]
-    return [1.0] + [trace / trace_g for trace in traces]
+    everything = float(parts.everything.double().square().sum())
+    kept = trace[parts.means_part], trace[parts.class_part], everything
+    return [1.0] + [share / trace["G"] for share in kept]
 
 
 def span_overlap(parts: Hierarchy, vectors: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -70,6 +70,34 @@ class LayerWise:
         with torch.no_grad(), full_precision():
             blocks = [self._block(kind, b) for b in vectors.split(width, dim=1)]
         return torch.cat(blocks, dim=1) if len(blocks) > 1 else blocks[0]
+
+    def push(self, vectors: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Labels, probabilities and ``J_i v``, (B, C, m), piece by piece."""
+        with torch.no_grad(), full_precision():
+            tangents = vmap(self._fold_along)(self._split(vectors))
+            each = [
+                self.program.pairs([t[j] for t in tangents])
+                for j in range(vectors.shape[1])
+            ]
+            for piece in self._pieces(self.fold(self.theta)):
+                pushed = [push(piece.passed, along)[-1] for along in each]
+                found = [
+                    torch.zeros_like(piece.passed.logits) if p is None else p
+                    for p in pushed
+                ]
+                yield piece.labels, piece.probs, torch.stack(found, dim=2)
+
+    def pull(self, cotangents: Callable[[Tensor, Tensor], Tensor], num: int) -> Tensor:
+        """``sum_i J_i^T w_i``, (P, num), of w (B, C, num) from labels and p."""
+        with torch.no_grad(), full_precision():
+            folded = self.fold(self.theta)
+            sums = [t.new_zeros(num, *t.shape) for t in folded]
+            for piece in self._pieces(folded):
+                columns = cotangents(piece.labels, piece.probs).to(self.risk.dtype)
+                for j, column in enumerate(columns.unbind(2)):
+                    pull(piece.passed, column.contiguous(), self._sums(sums, j))
+            found = vmap(self._unfold)(sums)
+            return torch.cat([found[name].flatten(1) for name in self.theta], dim=1).T
 
     def _block(self, kind: Kind, vectors: Tensor) -> Tensor:
         folded = self.fold(self.theta)

@@ -11,7 +11,12 @@ from torch import Tensor, nn
 
 from workbench.control import Control, Progress, ProgressCallback
 from workbench.curvature.deltas import average_classes, average_further
-from workbench.curvature.hierarchy import PART_NAMES, factor_eigenvalues, hierarchy
+from workbench.curvature.hierarchy import (
+    PART_NAMES,
+    Hierarchy,
+    factor_eigenvalues,
+    hierarchy,
+)
 from workbench.curvature.negligible import Kept, all_pairs, keep_pairs
 from workbench.curvature.pullback import class_pullbacks
 from workbench.curvature.risk import EmpiricalRisk, empirical_risk
@@ -61,6 +66,28 @@ class ClassMeans:
             further = average_further(self.weighting, self.cross, self.cross_weight)
             factors = hierarchy(further).factors
             return {name: factor_eigenvalues(f) for name, f in factors.items()}
+        return {name: factor_eigenvalues(f) for name, f in self._factors().items()}
+
+    def parts(self) -> Hierarchy:
+        """The parts that C vectors each make: all but what needs the C^2 means.
+
+        Raises:
+            ValueError: At level G, which has none.
+        """
+        if self.classes is None:
+            raise ValueError("parts: level G has no class means")
+        class_part, _, _, means_part, within_part = PART_NAMES[self.weighting]
+        return Hierarchy(
+            weighting=self.weighting,
+            factors=self._factors(),
+            class_part=class_part,
+            means_part=means_part,
+            within_part=within_part,
+            classes=self.classes.T,
+            everything=(self.everything_weight**0.5 * self.everything)[:, None],
+        )
+
+    def _factors(self) -> dict[str, Tensor]:
         class_part, _, diagonal_part, *_ = PART_NAMES[self.weighting]
         found = {}
         for name, vectors, weight in (
@@ -69,7 +96,7 @@ class ClassMeans:
         ):
             if vectors is not None and weight is not None:
                 root = weight.sqrt().to(vectors.dtype)
-                found[name] = factor_eigenvalues((root[:, None] * vectors).T)
+                found[name] = (root[:, None] * vectors).T
         return found
 
 

@@ -34,8 +34,8 @@ class Kept:
         share = self.lost / self.total if self.total else 0.0
         return (
             f"{num_left:,} of {self.pairs.numel():,} pairs of classes are left out: "
-            f"{share:.1e} of the trace in the logits. G loses at most {self.lost:.1e} "
-            "times the largest squared norm of an example's Jacobian."
+            f"{share:.1e} of the trace in the logits. They hold of G at most "
+            f"{self.lost:.1e} times the largest squared norm of an example's Jacobian."
         )
 
 
@@ -62,15 +62,32 @@ def keep_pairs(risk: EmpiricalRisk, share: float) -> Kept:
             f"skip: the share of the trace to leave out is {share}; expected a number "
             "from 0 up to, but without, 1."
         )
-    pairs = all_pairs(risk)
-    sizes = torch.zeros(pairs.shape, dtype=torch.float64, device=risk.device)
+    pairs, sizes = all_pairs(risk), pair_sizes(risk)
+    ordered, order = sizes.flatten().sort()
+    small = ordered.cumsum(0) <= share * sizes.sum()
+    pairs.view(-1)[order[small]] = False
+    return _kept(pairs, sizes)
+
+
+def keep_largest(risk: EmpiricalRisk, num: int) -> Kept:
+    """Keep the ``num`` largest pairs of each true class. One forward pass."""
+    sizes = pair_sizes(risk)
+    best = sizes.topk(min(num, len(sizes)), dim=1).indices
+    pairs = torch.zeros(sizes.shape, dtype=torch.bool, device=risk.device)
+    return _kept(pairs.scatter_(1, best, True), sizes)
+
+
+def pair_sizes(risk: EmpiricalRisk) -> Tensor:
+    """What each pair holds of the trace in the logits, (C, C). One forward pass."""
+    shape = (risk.num_classes, risk.num_classes)
+    sizes = torch.zeros(shape, dtype=torch.float64, device=risk.device)
     for inputs, labels in risk.batches():
         probs = risk.probabilities(inputs)
         squares = probs.square()
         norms = probs * (others_sum(probs).square() + others_sum(squares))
         sizes.index_add_(0, labels, norms)
-    sizes = risk.world.sum(sizes) / risk.num_examples
-    ordered, order = sizes.flatten().sort()
-    small = ordered.cumsum(0) <= share * sizes.sum()
-    pairs.view(-1)[order[small]] = False
+    return risk.world.sum(sizes) / risk.num_examples
+
+
+def _kept(pairs: Tensor, sizes: Tensor) -> Kept:
     return Kept(pairs, float(sizes[~pairs].sum()), float(sizes.sum()))

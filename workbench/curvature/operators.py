@@ -129,5 +129,12 @@ def curvatures(risk: EmpiricalRisk) -> dict[str, LinearOperator]:
     return {kind: Curvature(risk, kind, network) for kind in KINDS}
 
 
+def network_of(operator: LinearOperator) -> LayerWise | General:
+    """What takes the products of one of these."""
+    assert isinstance(operator, Curvature)
+    assert operator.network is not None
+    return operator.network
+
+
 def _read(risk: EmpiricalRisk) -> LayerWise | General:
     return read_layers(risk) or General(risk, *risk.snapshot())

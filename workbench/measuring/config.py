@@ -11,6 +11,8 @@ from workbench.embedding import check_names
 from workbench.errors import WorkbenchError
 from workbench.study import WEIGHTINGS
 
+MAX_PAIRS = 1500  # means of pairs in a picture; of more the largest of each class
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeasureSettings:

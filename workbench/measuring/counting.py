@@ -8,16 +8,16 @@ from dataclasses import dataclass, fields
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from workbench.curvature.coordinates import DENSE, DUAL, KRYLOV
+from workbench.curvature.coordinates import DENSE, DUAL, KRYLOV, STREAMED
 from workbench.curvature.gram import TILE
 from workbench.curvature.jacobian import layer_gradients
 from workbench.curvature.risk import EmpiricalRisk, evaluating
 from workbench.linalg.density import BASIS_BYTES
-from workbench.measuring.config import MeasureSettings
+from workbench.measuring.config import MAX_PAIRS, MeasureSettings
 from workbench.measuring.probe import BLOCK_SIZE, NUM_LOW
 from workbench.study import WEIGHTINGS
 
-METHODS = (DENSE, DUAL, KRYLOV)
+METHODS = (DENSE, DUAL, KRYLOV, STREAMED)
 # Stages in their order, by the names of their parts, with the words that people read.
 STAGES: Mapping[str, str] = {
     "means": "Averaging the gradients",
@@ -31,6 +31,7 @@ STAGES: Mapping[str, str] = {
 _PER_PAIR = {"G": 2.5, "Hess": 2.5, "H": 3.5}
 _WIDEST = 10  # vectors that share a forward pass, where they do
 _KNOCK_OUT = 20  # products that the subspace of G's own pairs does not give
+_STREAMED = 120  # likewise for a part that only its own products give
 _EIGEN = 5.0  # all eigenvalues of a matrix of order n, in n^3 multiply-adds
 _UMAP, _COMPILE = 2e-3, 10.0  # seconds a point, and once a process
 _CALIBRATION = 0.25  # a pass over data costs four times what its operations say
@@ -90,7 +91,7 @@ class Counted:
     @property
     def exact(self) -> bool:
         """Whether it finds every eigenvalue of G."""
-        return self.method != KRYLOV
+        return self.method in (DENSE, DUAL)
 
     def work(self, sizes: Sizes) -> float:
         """Of all stages, in multiply-adds."""
@@ -133,6 +134,11 @@ def num_eigenvalues(sizes: Sizes, settings: MeasureSettings) -> int:
     return settings.num_eigenvalues or sizes.num_classes + 7
 
 
+def weightings(method: str, settings: MeasureSettings) -> tuple[str, ...]:
+    """Those that G is split in: where it takes passes over the data, one."""
+    return (settings.weighting,) if method == STREAMED else WEIGHTINGS
+
+
 def whole_hessian(sizes: Sizes, settings: MeasureSettings) -> bool:
     """Whether P products with the Hessian take seconds: then all of it is exact."""
     within = settings.exact_hessian and sizes.num_params <= settings.exact_limit
@@ -145,7 +151,7 @@ def count(method: str, sizes: Sizes, settings: MeasureSettings) -> Counted:
     P, N, C = sizes.num_params, sizes.num_examples, sizes.num_classes
     k = min(num_eigenvalues(sizes, settings), P)
     n = N * (C - 1)
-    order = {DENSE: P, DUAL: n, KRYLOV: P}[method]
+    order = n if method == DUAL else P
     probes = settings.num_steps * settings.num_probes
     kept = {
         kind: min(_PER_PAIR[kind] * num + BLOCK_SIZE, P)
@@ -165,31 +171,37 @@ def count(method: str, sizes: Sizes, settings: MeasureSettings) -> Counted:
     def solved(size: int) -> Cost:
         return Cost(algebra=_EIGEN * float(size) ** 3 + 150.0 * size**2)
 
-    exact = method != KRYLOV
+    exact = method in (DENSE, DUAL)
     whole = exact and whole_hessian(sizes, settings)
     if method == DENSE:
         first = means + rows + square
     elif method == DUAL:
         first = rows + Cost(algebra=_dual_products(sizes) + 1.5 * float(n) ** 3)
-    else:
+    elif method == KRYLOV:
         first = means + rows + Cost(algebra=float(N) * C * P)
+    else:
+        first = Cost(gradients=2.0) + rows
     if whole:
         hess = Cost(hess_products=P) + solved(P)
         h = solved(P) + (square if method == DUAL else Cost())
     else:
         hess, h = iterated("Hess"), iterated("H")
-    parts = Cost(algebra=float(order) * C**4 + 4.0 * order * kept["G"] ** 2)
-    parts += (
-        Cost(algebra=3.0 * _KNOCK_OUT * order**2)
-        if exact
-        else Cost(g_products=3 * _KNOCK_OUT)
-    )
+    parts = Cost(algebra=4.0 * order * kept["G"] ** 2)
+    if method == STREAMED:
+        parts += Cost(g_products=2 * _KNOCK_OUT + 3 * _STREAMED, algebra=order * C**2)
+    else:
+        parts += Cost(algebra=float(order) * C**4)
+        parts += (
+            Cost(algebra=3.0 * _KNOCK_OUT * order**2)
+            if exact
+            else Cost(g_products=3 * _KNOCK_OUT)
+        )
     stages = {
         "means": first,
         "G": solved(order) if exact else iterated("G"),
         "Hess": hess,
         "H": h,
-        **dict.fromkeys(WEIGHTINGS, parts),
+        **dict.fromkeys(weightings(method, settings), parts),
         "picture": _picture(method, sizes, settings),
     }
     return Counted(method, stages, _memory(method, whole, kept, sizes, settings))
@@ -209,8 +221,13 @@ def _dual_products(sizes: Sizes) -> float:
 
 def _picture(method: str, sizes: Sizes, settings: MeasureSettings) -> Cost:
     C = sizes.num_classes
-    drawn = min(max(1, settings.num_drawn // C**2) * C, sizes.num_examples)
-    points = drawn * C + C**2 + C + 1
+    width = min(C, MAX_PAIRS // C or 1)  # potential classes a class
+    drawn = min(max(1, settings.num_drawn // (C * width)) * C, sizes.num_examples)
+    points = drawn * width + C * width + C + 1
+    if width < C:
+        passes = (2 + width) / 3 + drawn * width / sizes.num_examples
+        placing = _UMAP * points + _COMPILE
+        return Cost(gradients=passes, seconds=placing)
     passes = 0.0 if method == DUAL else drawn / sizes.num_examples * (1 + C) / 3
     algebra = 0.0 if method == DUAL else float(points) ** 2 * sizes.num_params
     placing = 0.0 if settings.embedding == "pca" else _UMAP * points
@@ -227,7 +244,9 @@ def _memory(
     settings: MeasureSettings,
 ) -> int:
     P, N, C = sizes.num_params, sizes.num_examples, sizes.num_classes
-    matrices = 0.0  # float64
+    width = min(C, MAX_PAIRS // C or 1)
+    points = max(2 * C * width, settings.num_drawn + C * width) + C
+    matrices = 6.0 * points**2  # float64: distances, and UMAP's copies of them
     vectors = 0.0  # of length P, in the network's dtype
     if method == DENSE:
         matrices += 3.0 * P**2 + 4.0 * C**2 * P
@@ -240,10 +259,11 @@ def _memory(
         bases = min(
             probes, max(settings.num_steps, BASIS_BYTES / (P * sizes.num_bytes))
         )
-        vectors += 4.0 * C**2 + 2 * kept["G"] + 2 * max(kept["Hess"], kept["H"]) + bases
+        vectors += 2 * kept["G"] + 2 * max(kept["Hess"], kept["H"]) + bases
+        vectors += 5.0 * C if method == STREAMED else 4.0 * C**2
     if whole:
         matrices += 3.0 * P**2
-    elif method != KRYLOV:
+    elif method in (DENSE, DUAL):
         vectors += 2 * max(kept["Hess"], kept["H"])
     passing = min(TILE, N * C * P) + 3.0 * _WIDEST * min(
         2.0**24, sizes.num_activations * sizes.num_examples

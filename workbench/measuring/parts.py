@@ -25,6 +25,7 @@ from workbench import __version__
 from workbench.curvature.coordinates import Coordinates
 from workbench.curvature.deltas import CrossClassMeans
 from workbench.curvature.dual import Gram
+from workbench.curvature.means import ClassMeans
 from workbench.distributed import World
 from workbench.linalg.lanczos import EigenPairs
 from workbench.linalg.operator import Dense
@@ -38,8 +39,8 @@ _HEADER, _CHECKSUM = "workbench.part", "workbench.crc32"
 _RECORDS: Mapping[str, Any] = {
     kind.__name__: kind
     for kind in (
-        Coordinates, CrossClassMeans, Dense, EigenPairs, Embedding, Gram, Levels,
-        Spectrum,
+        ClassMeans, Coordinates, CrossClassMeans, Dense, EigenPairs, Embedding, Gram,
+        Levels, Spectrum,
     )
 }  # fmt: skip
 # What reading a file that is not as it should be can raise.

@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from workbench.control import Control
+from workbench.curvature.coordinates import STREAMED
 from workbench.curvature.layerwise import Kind
 from workbench.curvature.operators import Curvature
 from workbench.curvature.risk import EmpiricalRisk, empirical_risk, evaluating
@@ -299,7 +300,10 @@ def _seconds(work: Callable[[], object], risk: EmpiricalRisk) -> float:
 def _found(method: Counted, sizes: Sizes, settings: MeasureSettings) -> str:
     k = num_eigenvalues(sizes, settings)
     if not method.exact:
-        return f"the leading {k} eigenvalues of G, Hess and H, and their densities"
+        found = f"the leading {k} eigenvalues of G, Hess and H, and their densities"
+        if method.method == STREAMED:
+            found += f", the means of pairs by their products, in {settings.weighting}"
+        return found
     whole = "Hess and H" if whole_hessian(sizes, settings) else ""
     rest = f"likewise of {whole}" if whole else f"the leading {k} of Hess and H"
     return f"every eigenvalue of G ({method.method}), {rest}"

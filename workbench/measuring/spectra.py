@@ -12,7 +12,7 @@ from workbench.curvature.coordinates import (
     dense_gauss_newton,
     primal_eigenvectors,
 )
-from workbench.curvature.deltas import averages
+from workbench.curvature.hierarchy import inner_products
 from workbench.curvature.risk import EmpiricalRisk
 from workbench.linalg.lanczos import EigenPairs
 from workbench.linalg.operator import Dense, LinearOperator
@@ -27,7 +27,7 @@ def of_g(
     risk: EmpiricalRisk, place: Coordinates, probe: Probe, report: Report
 ) -> tuple[EigenPairs, Spectrum]:
     """G's leading eigenpairs, and all its eigenvalues or their density."""
-    start = averages(place.means, probe.settings.weighting).classes.T
+    start = leading_means(place.classes(probe.settings.weighting), probe.num)
     if isinstance(place.g, Dense):
         # products with a matrix are cheap: vectors then as good as its eigenvalues
         pairs = probe.pairs(place.g, "LA", start, part_of(report, 0.0, 0.5), tol=1e-9)
@@ -35,6 +35,15 @@ def of_g(
         return pairs, whole_spectrum(place.g, risk, rank, place.method)
     pairs, g = probe.both(place.g, "LA", start, report)
     return pairs, replace(g, trace=place.trace, trace_error=0.0)
+
+
+def leading_means(classes: Tensor, num: int) -> Tensor:
+    """The class means, (P, C); of more than ``num`` the main directions."""
+    if len(classes) <= num:
+        return classes.T
+    inner = inner_products(classes.T)
+    turn = torch.linalg.eigh(inner).eigenvectors[:, -num:]
+    return classes.T @ turn.to(classes.dtype)
 
 
 def whole_hess(risk: EmpiricalRisk, hess: Dense) -> tuple[Tensor, Spectrum]:

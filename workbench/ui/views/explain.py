@@ -199,9 +199,16 @@ def _measured(study: Study, levels: Levels) -> str:
             f"{' and '.join(missing)} {verb} not measured, so that all of this is about"
             " G, which is most of the Hessian only where the network fits its data"
         )
-    if not said:
-        return ""
-    return f"<b>Measured:</b> {'; '.join(said)}."
+    if levels.trace_error:
+        error = max(levels.trace_error.values()) / levels.trace["G"]
+        said.append(
+            "the means of pairs are too many to be formed: of their parts the leading "
+            "eigenvalues were found, and the traces are estimates, within "
+            f"{percent(error)} of G's (one standard error)"
+        )
+    text = f"<b>Measured:</b> {'; '.join(said)}." if said else ""
+    note = escape(study.embedding.note)
+    return f"{text} {note}".strip()
 
 
 def _classes(study: Study) -> str:
@@ -213,9 +220,10 @@ def _classes(study: Study) -> str:
             "or one: such a picture can hardly tell them from chance. Ten classes can."
         )
     if C > 20:
+        drawn = int((study.embedding.level == 1).sum())
         return (
             f"<b>{C} classes</b> are more than there are colours: colour and shape "
             "together tell them, and a picked class stands out from the others. The "
-            f"{C * C:,} means of pairs overlap in the plane; trust the table."
+            f"{drawn:,} means of pairs overlap in the plane; trust the table."
         )
     return ""

@@ -78,7 +78,7 @@ def parts_of(study: Study, levels: Levels, theme: Theme) -> tuple[Part, ...]:
         share = f"; {percent(trace / total)} of G’s trace" if trace and total else ""
         drawn = values[:MAX_DRAWN]
         measured = count(len(drawn), "eigenvalue")
-        if role == "within":
+        if role == "within" or name in levels.trace_error:
             measured = f"its {count(len(drawn), 'leading eigenvalue')}"
         elif len(drawn) < len(values):
             measured = f"the first {len(drawn)} of its {len(values):,} eigenvalues"

@@ -1,0 +1,96 @@
+"""Sketches of some of the gradients and of their means, where all are too many."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from workbench.curvature.deltas import average_classes
+from workbench.curvature.pullback import class_pullbacks
+from workbench.curvature.risk import EmpiricalRisk, evaluating
+from workbench.curvature.sketch import CountSketch
+from workbench.curvature.softmax import combined_cotangents, probabilities
+
+
+def thinned_means(
+    risk: EmpiricalRisk, pairs: Tensor, weighting: str, sketch: CountSketch
+) -> Tensor:
+    """The means of some pairs, all class means and their mean, sketched.
+
+    One forward pass over the data and a backward pass for each potential class that a
+    class has, and one for its mean; no vector of length P but one.
+
+    Args:
+        risk: Network and data.
+        pairs: (C, C) bool, True where the mean is wanted.
+        weighting: Of the means.
+        sketch: Of vectors of length P.
+
+    Returns:
+        (pairs + C + 1, d) float64: the delta_{c,k} by c and k, the delta_c, delta_G.
+    """
+    C = risk.num_classes
+    num = int(pairs.sum())
+    row = (pairs.flatten().cumsum(0) - 1).view(C, C).tolist()
+    wanted = [line.nonzero().flatten().tolist() for line in pairs]
+    total = torch.zeros(num + C, sketch.dim, dtype=torch.float64, device=risk.device)
+    mass = torch.zeros(C, C, dtype=torch.float64, device=risk.device)
+
+    def cotangents(c: int, probs: Tensor) -> Iterator[tuple[int, Tensor]]:
+        sizes = probs if weighting == "jmlr" else probs.sqrt()
+        mass[c] += sizes.sum(0) if weighting == "jmlr" else float(len(probs))
+        for k in wanted[c]:
+            alone = torch.zeros_like(sizes)
+            alone[:, k] = sizes[:, k]
+            yield row[c][k], combined_cotangents(probs, alone)
+        others = sizes.clone()
+        if weighting != "slide":
+            others[:, c] = 0.0
+        yield num + c, combined_cotangents(probs, others)
+
+    for _, j, pulled in class_pullbacks(risk, cotangents):
+        total[j] += sketch(pulled)
+    risk.world.sum(total)
+    risk.world.sum(mass)
+    inner = mass.clone()
+    if weighting != "slide":
+        inner.fill_diagonal_(0.0)
+    over = torch.cat([mass[pairs], inner.sum(1)])
+    found = total / over.clamp(min=torch.finfo(risk.dtype).tiny)[:, None]
+    everything, _ = average_classes(found[num:], inner.sum(1))
+    return torch.cat([found, everything[None]])
+
+
+def thinned_gradients(
+    risk: EmpiricalRisk,
+    inputs: Tensor,
+    labels: Tensor,
+    pairs: Tensor,
+    weighting: str,
+    sketch: CountSketch,
+) -> Tensor:
+    """The gradients of some examples for some potential classes, sketched.
+
+    Returns:
+        (sum over the examples of the potential classes of their class, d) float64.
+    """
+    parameters = list(risk.parameters.values())
+    rows = []
+    with evaluating(risk.model):
+        for example, c in zip(inputs, labels.tolist(), strict=True):
+            risk.control.check()
+            with torch.enable_grad():
+                logits = risk.model(example[None])
+            probs = probabilities(logits.detach())
+            for k in pairs[c].nonzero().flatten().tolist():
+                factor = torch.zeros_like(probs)
+                factor[:, k] = 1.0 if weighting == "jmlr" else probs[:, k].sqrt()
+                cotangent = combined_cotangents(probs, factor).to(logits.dtype)
+                grads = torch.autograd.grad(
+                    logits, parameters, cotangent, retain_graph=True,
+                    materialize_grads=True,
+                )  # fmt: skip
+                rows.append(sketch(risk.flatten(grads)).double())
+    return torch.stack(rows)
