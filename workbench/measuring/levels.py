@@ -22,11 +22,12 @@ from workbench.curvature.hierarchy import (
 from workbench.curvature.streamed import MeanProducts, estimate_trace
 from workbench.linalg.lanczos import EigenPairs
 from workbench.linalg.operator import LinearOperator, LowRank, Remembered
-from workbench.measuring.probe import BLOCK_SIZE, Probe
+from workbench.measuring.probe import Probe
 from workbench.measuring.stages import part_of
 from workbench.study import Levels
 
 NUM_STREAMED = 20  # leading eigenvalues of a part that is known by its products alone
+NUM_SIGNS = 10  # random vectors that a trace is estimated by
 
 
 def split_levels(
@@ -78,7 +79,7 @@ def split_levels(
         whole = leading(means, known=False)
         cross = leading(_without(means, parts), known=False)
         own, spread = estimate_trace(
-            means.quadratic, whole.vectors, BLOCK_SIZE, probe.generator
+            means.quadratic, whole.vectors, NUM_SIGNS, probe.generator
         )
         eigenvalues[parts.means_part] = whole.values.cpu().numpy()
         eigenvalues[cross_part] = cross.values.cpu().numpy()
