@@ -19,6 +19,7 @@ from workbench.spectrum import Spectrum
 
 NUM_LOW = 5  # eigenvalues at the low end of Hess, and at either end of H
 BLOCK_SIZE = 2  # vectors a step of the subspace: ten need twice the products for H
+A_STEP = 8  # pairs for each further one: a step's algebra grows with the pairs
 COLUMNS = 64  # of a whole matrix at once
 
 
@@ -53,7 +54,7 @@ class Probe:
             tol=tol,
             scale=scale,
             start=start,
-            block_size=BLOCK_SIZE,
+            block_size=max(BLOCK_SIZE, self.num // A_STEP),
             which=which,
             k_low=NUM_LOW,
             generator=self.generator,
