@@ -160,7 +160,7 @@ def leading_g(problem: Problem, num_pairs: int) -> Row:
     def ours() -> EigenPairs:
         start = _found(_means(problem, "c").classes).T
         g = _operators(problem)["G"]
-        return top_eigenpairs(g, num_pairs, tol=TOL, start=start)
+        return top_eigenpairs(g, num_pairs, tol=TOL, start=start, block_size=2)
 
     found = [Contender(OURS, ours)]
     if peers.installed("curvlinops"):
@@ -194,7 +194,7 @@ def leading_hess(problem: Problem, num_pairs: int, max_iter: int) -> Row:
     def ours() -> EigenPairs:
         start = _found(_means(problem, "c").classes).T
         hess = _operators(problem)["Hess"]
-        return top_eigenpairs(hess, num_pairs, tol=TOL, start=start)
+        return top_eigenpairs(hess, num_pairs, tol=TOL, start=start, block_size=2)
 
     found = [Contender(OURS, ours)]
     if peers.installed("curvlinops"):

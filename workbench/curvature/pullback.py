@@ -11,7 +11,7 @@ from workbench.curvature.risk import Batch, EmpiricalRisk, evaluating
 from workbench.curvature.softmax import probabilities
 
 BUFFER = 2**24  # numbers of a loader's inputs that are sorted by class together
-ACTIVATIONS = 2**23  # numbers that the layers of one piece put out; fewer are slower
+ACTIVATIONS = 2**24  # numbers that the layers of one piece put out; fewer are slower
 
 Cotangents = Callable[[int, Tensor], Iterable[tuple[int, Tensor]]]
 
@@ -26,7 +26,7 @@ def class_pullbacks(
     One forward pass over the data and one backward pass for each j, whatever the order
     of the examples: they are sorted by class, tensors where they lie, what a loader
     makes many batches at a time. Holds one vector of length P and, whatever N is,
-    inputs of about 2^24 numbers and a few times the 2^23 activations of one piece.
+    inputs of about 2^24 numbers and a few times the 2^24 activations of one piece.
 
     Args:
         risk: Network and data.
