@@ -6,7 +6,7 @@ import ctypes
 import sys
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8  # of mallopt(3)
-_LARGE = 2**30  # bytes; what is larger goes back to the system when it is freed
+_LARGE = 2**28  # bytes; what is larger goes back to the system when it is freed
 
 
 def keep_freed_memory() -> bool:
