@@ -14,8 +14,8 @@ def keep_freed_memory() -> bool:
 
     The GNU C library gives every freed block above 32 MB back to the system, and is
     given zeroed pages for the next one: a product of a curvature with a block of
-    vectors, which makes and frees hundreds of such tensors, took twice as long so. The
-    peak of the memory stays as it is; the memory between two peaks does not fall.
+    vectors, which makes and frees hundreds of such tensors, took twice as long so.
+    Memory does not fall between two peaks, but for blocks above 256 MB.
 
     Returns:
         Whether it was done: only where the C library is GNU's.
