@@ -45,7 +45,13 @@ from workbench.measuring.parts import Parts, fingerprint
 from workbench.measuring.picture import draw
 from workbench.measuring.plan import bind, checked, make_plan
 from workbench.measuring.probe import Probe, dense_matrix
-from workbench.measuring.spectra import both_ends, of_g, rest_of_hess, whole_hess
+from workbench.measuring.spectra import (
+    both_ends,
+    bulk_ends,
+    of_g,
+    rest_of_hess,
+    whole_hess,
+)
 from workbench.measuring.stages import Stages
 from workbench.outliers import count_outliers
 from workbench.study import Embedding, Study
@@ -211,11 +217,9 @@ def _measure_one(
         )
         spectra["H"] = stages.do("H", partial(rest_of_hess, risk, place, hess))
     else:
-        for kind in ("Hess", "H"):
-            ends = partial(
-                both_ends, risk, ops[kind], kind == "Hess", place, pairs, probe(kind)
-            )
-            spectra[kind] = stages.do(kind, ends)
+        ends = partial(both_ends, risk, ops["Hess"], place, pairs, probe("Hess"))
+        spectra["Hess"] = stages.do("Hess", ends)
+        spectra["H"] = stages.do("H", partial(bulk_ends, ops["H"], probe("H")))
     means = None
     if way == STREAMED:
         means = mean_products(risk, network_of(ops["G"]), weighting)

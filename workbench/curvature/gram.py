@@ -24,7 +24,7 @@ from workbench.memory import device_memory, total_memory
 CACHE_BYTES = 2**31  # what the factors of one group of layers may take
 ACTIVATIONS = 2**25  # numbers that the layers of one piece put out
 TILE = 2**25  # entries of a temporary
-BLOCK = 2048  # rows of a tile of the matrix
+BLOCK = 512  # rows of a tile of the matrix: of the lower ones none is computed
 READING = 0.2  # of the progress that is reported: the passes through the network
 
 Step = Callable[[float], None]

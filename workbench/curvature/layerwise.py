@@ -18,7 +18,7 @@ from workbench.curvature.risk import EmpiricalRisk, evaluating
 from workbench.curvature.softmax import hessian_product, loss_gradient, probabilities
 
 Kind = Literal["G", "Hess", "H"]
-BLOCK_NUMBERS = 2**27  # numbers of the vectors that share a forward pass
+BLOCK_NUMBERS = 5 * 10**7  # of vectors that go together: some ten times as many in use
 SMALL = 2**22  # activations of all examples up to which whole blocks go through torch
 KEPT_NUMBERS = 2**28  # activations of all examples up to which passes are kept
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -14,6 +14,7 @@ from workbench.linalg.operator import LinearOperator
 
 TINY = 1e-300
 LOOK = 10  # steps of the look outside an invariant subspace
+PIECE = 2**18  # numbers of a vector that sums are taken over at once: measured
 Which = Literal["LA", "SA", "BE"]
 Status = Literal["converged", "max_steps", "breakdown"]
 
@@ -30,6 +31,11 @@ class EigenPairs:
     basis: Tensor  # (dim, m) orthonormal columns of the subspace
     images: Tensor  # (dim, m) A times the basis
 
+    def alone(self) -> EigenPairs:
+        """The pairs without the subspace, whose ``2 dim m`` numbers are let go."""
+        empty = self.vectors[:, :0].clone()
+        return replace(self, basis=empty, images=empty)
+
 
 def top_eigenpairs(
     operator: LinearOperator,
@@ -40,6 +46,7 @@ def top_eigenpairs(
     start: Tensor | None = None,
     which: Which = "LA",
     k_low: int | None = None,
+    tol_low: float | None = None,
     block_size: int | None = None,
     max_matvecs: int | None = None,
     generator: torch.Generator | None = None,
@@ -72,6 +79,9 @@ def top_eigenpairs(
             are a good choice. Random columns fill it up to the block.
         which: ``"LA"`` largest, ``"SA"`` smallest (most negative), ``"BE"`` both ends.
         k_low: For ``"BE"``, how many at the low end; by default k.
+        tol_low: For ``"BE"``, hold residuals at the low end also against this times
+            the largest ``|theta|`` there: beside large outliers ``tol`` says little of
+            a low end that is near zero. Rounding of the operator sets its floor.
         block_size: Columns a step; by default those of ``start``, else 1. A block of
             as many columns as the largest multiplicity finds every copy at once.
         max_matvecs: Stop then; by default ``20 k + 100``, and never more than dim.
@@ -106,53 +116,164 @@ def top_eigenpairs(
     first = _start(operator, start, block_size, generator)
     width = block_size or first.shape[1]
     block = _orthonormal(first, None)
-    basis = block.new_empty(dim, 0)
-    images = block.new_empty(dim, 0)
-    projected = torch.empty(0, 0, dtype=torch.float64, device=block.device)
+    space = _Subspace(block, room=min(limit, 4 * num_wanted) + width)
+    eps = torch.finfo(block.dtype).eps
     known: Tensor | None = None  # the values before the last look outside
     steps = 0  # left of that look
     while True:
         if block.shape[1] == 0:  # an invariant subspace: look outside it
-            block = _orthonormal(_random(operator, 1, generator), basis)
+            block = _orthonormal(_random(operator, 1, generator), space)
         image = operator.matmat(block)
         if not image.isfinite().all():
             raise WorkbenchError(
                 "top_eigenpairs: the operator returned NaN or infinity; the weights or "
                 "the data are not finite, or too large for this dtype."
             )
-        basis = torch.cat([basis, block], dim=1)
-        images = torch.cat([images, image], dim=1)
-        projected = _bordered(projected, basis.T @ image)
-        values, small = _chosen(projected, high, low)
-        turn = small.to(basis.dtype)
-        vectors = basis @ turn
-        errors = images @ turn - vectors * values.to(basis.dtype)
-        residuals = errors.double().norm(dim=0)
-        bound = tol * max(float(values.abs().max()), scale, TINY)
-        worst = float(residuals.max()) / bound
+        space.add(block, image)
+        values, small = _chosen(space.projected, high, low)
+        residuals = space.residuals(values, small)
+        bound = _bounds(values, low, tol, tol_low, scale, 100 * eps)
+        worst = float((residuals / bound).max())
         if report:
             report(worst * tol)
-        size = basis.shape[1]
+        size = space.size
         order = residuals.argsort(descending=True)
-        order = order[residuals[order] > bound][: min(width, limit - size)]
-        block = _orthonormal(errors[:, order], basis)
+        order = order[(residuals > bound)[order]][: min(width, limit - size)]
+        block = _orthonormal(space.errors(values[order], small[:, order]), space)
         if size < num_wanted:
             continue
         if worst <= 1 or size >= limit or block.shape[1] == 0:
-            if size < limit and _invariant(basis, images, projected):
-                if known is None or float((values - known).abs().max()) > bound:
+            if size < limit and space.is_invariant():
+                if known is None or ((values - known).abs() > bound).any():
                     known, steps = values, LOOK  # copies, and what start has no part in
                     block = block[:, :0]
                     continue
             elif size < limit and steps > 0:
                 steps -= 1
-                block = _orthonormal(image, basis)
+                block = _orthonormal(image, space)
                 continue
             exact = size == dim or (worst > 1 and size < limit)
             status: Status = "converged" if worst <= 1 else "max_steps"
             if exact:
                 status = "breakdown"
-            return EigenPairs(values, vectors, residuals, size, status, basis, images)
+            return EigenPairs(
+                values,
+                space.vectors(small),
+                residuals,
+                size,
+                status,
+                space.basis.T,
+                space.images.T,
+            )
+
+
+class _Subspace:
+    """An orthonormal basis Q and its images ``W = A Q``, vector by vector.
+
+    Each vector is a row, in room that is taken before: nothing is copied while the
+    subspace grows. Sums over dim are taken piece by piece, and added in float64.
+    """
+
+    def __init__(self, like: Tensor, room: int) -> None:
+        self.size = 0
+        self.projected = torch.empty(0, 0, dtype=torch.float64, device=like.device)
+        self._rows = like.new_empty(2, room, len(like))
+
+    @property
+    def basis(self) -> Tensor:
+        """Q^T, (size, dim)."""
+        return self._rows[0, : self.size]
+
+    @property
+    def images(self) -> Tensor:
+        """W^T, (size, dim)."""
+        return self._rows[1, : self.size]
+
+    def add(self, block: Tensor, image: Tensor) -> None:
+        """Take in further columns of Q, (dim, k), and their images."""
+        grown = self.size + block.shape[1]
+        if grown > self._rows.shape[1]:
+            rows = self._rows.new_empty(2, grown + grown // 2, len(block))
+            rows[:, : self.size] = self._rows[:, : self.size]
+            self._rows = rows
+        self._rows[0, self.size : grown] = block.T
+        self._rows[1, self.size : grown] = image.T
+        self.size = grown
+        self.projected = _bordered(self.projected, self.inside(image))
+
+    def inside(self, columns: Tensor) -> Tensor:
+        """``Q^T x`` of the columns, (size, k), float64."""
+        total = self.projected.new_zeros(self.size, columns.shape[1])
+        for piece in _pieces(len(columns)):
+            total += self.basis[:, piece] @ columns[piece]
+        return total
+
+    def without(self, columns: Tensor) -> Tensor:
+        """``x - Q Q^T x`` of the columns, (dim, k)."""
+        inside = self.inside(columns).to(columns.dtype)
+        return columns - (inside.T @ self.basis).T
+
+    def vectors(self, small: Tensor) -> Tensor:
+        """``Q s``, (dim, k), of columns s (size, k)."""
+        return (small.to(self._rows.dtype).T @ self.basis).T
+
+    def errors(self, values: Tensor, small: Tensor) -> Tensor:
+        """``W s - theta Q s``, (dim, k): what the Ritz pairs miss."""
+        turn, lean = _both(small, values, self._rows.dtype)
+        return (turn @ self.images - lean @ self.basis).T
+
+    def residuals(self, values: Tensor, small: Tensor) -> Tensor:
+        """Lengths of the `errors`, (k,) float64, without keeping them."""
+        turn, lean = _both(small, values, self._rows.dtype)
+        return self._lengths(turn, lean)
+
+    def is_invariant(self) -> bool:
+        """Whether A takes no vector of the subspace out of it, up to rounding.
+
+        The last vectors came from residuals that were small themselves, and rounding
+        grew with them: half of the digits are asked for.
+        """
+        dtype = self._rows.dtype
+        eye = torch.eye(self.size, dtype=dtype, device=self._rows.device)
+        lean = self.projected.to(dtype)
+        floor = torch.finfo(dtype).eps ** 0.5 * self._lengths(eye, 0 * lean).max()
+        return bool(self._lengths(eye, lean).max() <= floor)
+
+    def _lengths(self, turn: Tensor, lean: Tensor) -> Tensor:
+        """Lengths of ``turn W^T - lean Q^T``, row by row, float64."""
+        squares = self.projected.new_zeros(len(turn))
+        for piece in _pieces(self._rows.shape[2]):
+            part = turn @ self.images[:, piece]
+            part -= lean @ self.basis[:, piece]
+            squares += part.square().sum(1)
+        return squares.sqrt()
+
+
+def _bounds(
+    values: Tensor,
+    low: int,
+    tol: float,
+    tol_low: float | None,
+    scale: float,
+    floor: float,
+) -> Tensor:
+    """What each residual may be; the last ``low`` values are those of the low end."""
+    size = max(float(values.abs().max()), scale, TINY)
+    bounds = torch.full_like(values, tol * size)
+    if tol_low is not None and low:
+        own = float(values[-low:].abs().max())
+        bounds[-low:] = min(tol * size, max(tol_low * own, floor * size))
+    return bounds
+
+
+def _both(small: Tensor, values: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """``s^T`` and ``theta s^T``, (k, size)."""
+    return small.to(dtype).T, (small * values).to(dtype).T
+
+
+def _pieces(num: int) -> Iterator[slice]:
+    """Numbers 0 to ``num`` in pieces that stay in the cache."""
+    return (slice(first, first + PIECE) for first in range(0, num, PIECE))
 
 
 def tridiagonalise(
@@ -232,8 +353,8 @@ def _random(
     return noise.to(operator.device, operator.dtype)
 
 
-def _orthonormal(block: Tensor, basis: Tensor | None) -> Tensor:
-    """Orthonormal columns spanning the block off the basis.
+def _orthonormal(block: Tensor, space: _Subspace | None) -> Tensor:
+    """Orthonormal columns spanning the block off the subspace.
 
     Columns are scaled alike first; directions that are then at the level of rounding
     are dropped, so there may be fewer.
@@ -242,26 +363,15 @@ def _orthonormal(block: Tensor, basis: Tensor | None) -> Tensor:
     block = block[:, norms > 0] / norms[norms > 0]
     if block.shape[1] == 0:
         return block
-    if basis is not None:
-        for _ in range(2):
-            block = block - basis @ (basis.T @ block)
-    left, size, _ = torch.linalg.svd(block, full_matrices=False)
-    left = left[:, size > 100 * torch.finfo(block.dtype).eps]
-    if basis is not None and left.shape[1]:  # small remainders were amplified
-        left = left - basis @ (basis.T @ left)
-        left, _ = torch.linalg.qr(left)
+    if space is not None:
+        block = space.without(space.without(block))
+    block, corner = torch.linalg.qr(block)
+    turn, size, _ = torch.linalg.svd(corner)
+    left = block @ turn[:, size > 100 * torch.finfo(block.dtype).eps]
+    amplified = bool(left.shape[1] and size[: left.shape[1]].min() < 0.1)
+    if space is not None and amplified:
+        left, _ = torch.linalg.qr(space.without(left))
     return left
-
-
-def _invariant(basis: Tensor, images: Tensor, projected: Tensor) -> bool:
-    """Whether A takes no vector of the subspace out of it, up to rounding.
-
-    The last vectors came from residuals that were small themselves, and rounding grew
-    with them: half of the digits are asked for.
-    """
-    rest = images - basis @ projected.to(basis.dtype)
-    floor = torch.finfo(basis.dtype).eps ** 0.5 * images.norm(dim=0).max()
-    return bool(rest.norm(dim=0).max() <= floor)
 
 
 def _bordered(matrix: Tensor, columns: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from workbench.curvature.jacobian import layer_gradients
 from workbench.curvature.risk import EmpiricalRisk, evaluating
 from workbench.linalg.density import BASIS_BYTES
 from workbench.measuring.config import MAX_PAIRS, MeasureSettings
-from workbench.measuring.probe import BLOCK_SIZE, NUM_LOW
+from workbench.measuring.probe import NUM_LOW
 from workbench.study import WEIGHTINGS
 
 METHODS = (DENSE, DUAL, KRYLOV, STREAMED)
@@ -28,7 +28,7 @@ STAGES: Mapping[str, str] = {
     "picture": "Placing the gradients in the plane",
 }
 # Matvecs a wanted eigenpair until the residuals are at 1e-3: seen on three networks.
-_PER_PAIR = {"G": 2.5, "Hess": 2.5, "H": 3.5}
+_PER_PAIR = {"G": 2.5, "Hess": 2.5, "H": 2.5}
 _WIDEST = 10  # vectors that share a forward pass, where they do
 _KNOCK_OUT = 20  # products that the subspace of G's own pairs does not give
 _STREAMED = 120  # likewise for a part that only its own products give
@@ -154,7 +154,7 @@ def count(method: str, sizes: Sizes, settings: MeasureSettings) -> Counted:
     order = n if method == DUAL else P
     probes = settings.num_steps * settings.num_probes
     kept = {
-        kind: min(_PER_PAIR[kind] * num + BLOCK_SIZE, P)
+        kind: min(_PER_PAIR[kind] * num, P)
         for kind, num in (("G", k), ("Hess", k + NUM_LOW), ("H", 2 * NUM_LOW))
     }
     means = Cost(gradients=(1 + 4 * C) / 3)

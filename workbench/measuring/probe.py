@@ -18,8 +18,7 @@ from workbench.measuring.config import MeasureSettings
 from workbench.spectrum import Spectrum
 
 NUM_LOW = 5  # eigenvalues at the low end of Hess, and at either end of H
-BLOCK_SIZE = 2  # vectors a step of the subspace: ten need twice the products for H
-A_STEP = 8  # pairs for each further one: a step's algebra grows with the pairs
+A_STEP = 24  # pairs for each vector a step: fewer vectors need fewer products
 COLUMNS = 64  # of a whole matrix at once
 
 
@@ -39,8 +38,12 @@ class Probe:
         report: Callable[[float], None] | None = None,
         scale: float = 0.0,
         tol: float | None = None,
+        low: float | None = None,
     ) -> EigenPairs:
-        """Leading eigenpairs; the decades that the residual fell are the progress."""
+        """Leading eigenpairs; the decades that the residual fell are the progress.
+
+        ``low`` times the tolerance is what the low end is held to, of its own size.
+        """
         tol = min(tol or self.settings.tol, 0.5)
 
         def falling(worst: float) -> None:
@@ -54,27 +57,13 @@ class Probe:
             tol=tol,
             scale=scale,
             start=start,
-            block_size=max(BLOCK_SIZE, self.num // A_STEP),
+            block_size=max(1, self.num // A_STEP),
             which=which,
             k_low=NUM_LOW,
+            tol_low=None if low is None else low * tol,
             generator=self.generator,
             report=falling,
         )
-
-    def both(
-        self,
-        operator: LinearOperator,
-        which: Which,
-        start: Tensor,
-        report: Callable[[float], None],
-        tol: float | None = None,
-    ) -> tuple[EigenPairs, Spectrum]:
-        """Leading eigenpairs, and the spectrum that holds them and the density."""
-        pairs = self.pairs(
-            operator, which, start, lambda share: report(share / 2), tol=tol
-        )
-        found = self.spectrum(operator, pairs, lambda share: report(0.5 + share / 2))
-        return pairs, found
 
     def spectrum(
         self,

@@ -16,11 +16,12 @@ from workbench.curvature.hierarchy import inner_products
 from workbench.curvature.risk import EmpiricalRisk
 from workbench.linalg.lanczos import EigenPairs
 from workbench.linalg.operator import Dense, LinearOperator
-from workbench.measuring.probe import BLOCK_SIZE, NUM_LOW, Probe, whole_spectrum
+from workbench.measuring.probe import NUM_LOW, Probe, whole_spectrum
 from workbench.measuring.stages import Report, part_of
 from workbench.spectrum import Spectrum
 
-EDGE = 20.0  # times tol for H: no gap sets its ends apart, so they converge slowly
+EDGE = 20.0  # times tol, of an end's own size: no gap sets the ends of a bulk apart
+HELD = 0.6  # of a vector's square, in the span of eigenvectors; half: one of two copies
 
 
 def of_g(
@@ -33,7 +34,8 @@ def of_g(
         pairs = probe.pairs(place.g, "LA", start, part_of(report, 0.0, 0.5), tol=1e-9)
         rank = min(risk.dim, risk.num_examples * (risk.num_classes - 1))
         return pairs, whole_spectrum(place.g, risk, rank, place.method)
-    pairs, g = probe.both(place.g, "LA", start, report)
+    pairs = probe.pairs(place.g, "LA", start, part_of(report, 0.0, 0.5))
+    g = probe.spectrum(place.g, pairs, part_of(report, 0.5))
     return pairs, replace(g, trace=place.trace, trace_error=0.0)
 
 
@@ -64,21 +66,47 @@ def rest_of_hess(
 def both_ends(
     risk: EmpiricalRisk,
     operator: LinearOperator,
-    led: bool,
     place: Coordinates,
     pairs: EigenPairs,
     probe: Probe,
     report: Report,
 ) -> Spectrum:
-    """Both ends of Hess or H, and the density; Hess is led by G's eigenvectors.
+    """Both ends of Hess and its density, from a random vector.
 
-    H has a bulk and no outliers: where it ends is what its eigenvalues tell.
+    Eigenvectors of G to start from would cost more products than they save: with
+    subspaces of one vector the polynomials have the highest degree. But G's tell
+    whether one of several equal eigenvalues was missed, and are started from then.
     """
-    noise = torch.randn(risk.dim, BLOCK_SIZE, generator=probe.generator)
-    first, tol = noise.to(risk.device, risk.dtype), EDGE * probe.settings.tol
-    if led:  # its outliers lean on G's; the noise sees the low end
-        leading = primal_eigenvectors(risk, place, pairs.vectors)
-        first, tol = torch.cat([leading, first], dim=1), probe.settings.tol
-    else:
-        probe = replace(probe, num=min(probe.num, NUM_LOW))
-    return probe.both(operator, "BE", first, report, tol=tol)[1]
+    told = part_of(report, 0.0, 0.5)
+    found = probe.pairs(operator, "BE", None, told, low=EDGE).alone()
+    if (missed := _missed(risk, place, pairs, found)) is not None:
+        start = torch.cat([found.vectors, missed], dim=1)
+        found = probe.pairs(operator, "BE", start, told, low=EDGE).alone()
+    return probe.spectrum(operator, found, part_of(report, 0.5))
+
+
+def bulk_ends(operator: LinearOperator, probe: Probe, report: Report) -> Spectrum:
+    """Both ends of H, a bulk without outliers, and its density."""
+    few = replace(probe, num=min(probe.num, NUM_LOW))
+    told, tol = part_of(report, 0.0, 0.5), EDGE * probe.settings.tol
+    found = few.pairs(operator, "BE", None, told, tol=tol).alone()
+    return few.spectrum(operator, found, part_of(report, 0.5))
+
+
+def _missed(
+    risk: EmpiricalRisk, place: Coordinates, pairs: EigenPairs, found: EigenPairs
+) -> Tensor | None:
+    """Leading eigenvectors of G, (P, m), that Hess's found ones hold too little of.
+
+    One of m equal eigenvalues that is found alone holds 1/m of each of their vectors.
+    """
+    least = found.values[min(len(pairs.values), len(found.values)) - 1]
+    clear = pairs.values > least + found.residuals.max()
+    leading = pairs.vectors[:, clear][:, : risk.num_classes]
+    if not leading.shape[1]:
+        return None
+    leading = primal_eigenvectors(risk, place, leading)
+    leading = leading / leading.norm(dim=0)
+    held = (found.vectors.T @ leading).square().sum(0)
+    far = held < HELD
+    return leading[:, far] if far.any() else None

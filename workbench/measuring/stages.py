@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from workbench.control import Control, Progress, ProgressCallback
+from workbench.heap import give_back_memory
 from workbench.measuring.counting import STAGES
 from workbench.measuring.parts import Parts
 
@@ -53,6 +54,7 @@ class Stages:
         if found is None:
             found = compute(report)
             self._parts.save(name, found)
+            give_back_memory()  # the next stage has tensors of other sizes
         self._before += share
         return found
 
