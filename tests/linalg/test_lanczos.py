@@ -148,6 +148,32 @@ def test_the_two_ends_can_have_numbers_of_their_own() -> None:
     assert apart(none.values, torch.tensor(OUTLIERS).double()) < 1e-8
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_low_end_beside_large_outliers_is_held_to_its_own_size(
+    dtype: torch.dtype,
+) -> None:
+    low = torch.tensor([-0.21, -0.24, -0.28, -0.32], dtype=torch.float64)
+    bulk = torch.linspace(0.3, -0.2, 390, dtype=torch.float64)
+    spectrum = torch.cat([torch.tensor([150.0, 80.0, 30.0]).double(), bulk, low])
+    operator = Dense(symmetric_matrix(spectrum).to(dtype))
+    loose, held = (
+        top_eigenpairs(operator, 3, k_low=4, which="BE", tol_low=tol_low)
+        for tol_low in (None, 1e-2)
+    )
+    assert float((loose.values[3:] - low).abs().max()) > 0.05  # none of the lowest
+    assert float((held.values[3:] - low).abs().max()) < 1e-3
+    assert float(held.residuals[3:].max()) <= 1e-2 * 0.32
+    assert held.status == "converged"
+
+
+def test_a_low_end_of_nothing_but_rounding_is_found_too() -> None:
+    spectrum = torch.cat([torch.tensor(OUTLIERS), torch.zeros(95)]).double()
+    operator = Dense(symmetric_matrix(spectrum).float())
+    found = top_eigenpairs(operator, 5, k_low=3, which="BE", tol_low=1e-2)
+    assert found.status != "max_steps"
+    assert float(found.values[5:].abs().max()) < 1e-5 * float(found.values[0])
+
+
 HUGE = torch.tensor([1e-150, 1.0, 1e150], dtype=torch.float64)
 STARTS = {
     "dependent": lambda turn: turn[:, :2] @ torch.ones(2, 4).double(),
