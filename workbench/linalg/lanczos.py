@@ -14,6 +14,7 @@ from workbench.linalg.operator import LinearOperator
 
 TINY = 1e-300
 LOOK = 10  # steps of the look outside an invariant subspace
+KEEPS = 0.5  # of a unit vector is left off a subspace: then rounding is as small
 PIECE = 2**18  # numbers of a vector that sums are taken over at once: measured
 Which = Literal["LA", "SA", "BE"]
 Status = Literal["converged", "max_steps", "breakdown"]
@@ -56,7 +57,7 @@ def top_eigenpairs(
 
     Grows an orthonormal basis Q, keeps ``W = A Q``, and takes Ritz pairs of
     ``Q^T A Q``. The next block holds the largest residuals ``W s - theta Q s`` of the
-    wanted pairs, orthogonalised twice against all of Q: from a block of start vectors
+    wanted pairs, orthogonalised against all of Q: from a block of start vectors
     these are the next directions of span{V, A V, A^2 V, ...}. The residuals are formed
     from W, not from a recurrence, so that they hold also where orthogonality is only as
     good as float32, at no further matvec. Where the subspace turns out to be invariant,
@@ -67,7 +68,8 @@ def top_eigenpairs(
 
     .. math:: \min_\mu |\mu - \theta| \le \|A v - \theta v\|, \quad \|v\| = 1
 
-    Costs one matvec a column and ``O(dim m^2)``; stores ``2 dim m`` numbers.
+    Costs one matvec a column and ``O(dim m^2)``; stores ``2 dim m`` numbers, in room
+    for ``4 k`` vectors from the start.
 
     Args:
         operator: The symmetric operator A.
@@ -75,8 +77,9 @@ def top_eigenpairs(
         tol: Stop when each residual is at most ``tol`` times the largest ``|theta|``.
         scale: Take at least this in its place: the size of the matrix that A is a
             part of, say.
-        start: Columns that the subspace starts from, (dim, r); for G the class means
-            are a good choice. Random columns fill it up to the block.
+        start: Columns that the subspace starts from, (dim, r): eigenvectors, nearly, or
+            copies of one that must not be missed. Without, one random vector, which
+            needs the fewest products. Random columns fill it up to the block.
         which: ``"LA"`` largest, ``"SA"`` smallest (most negative), ``"BE"`` both ends.
         k_low: For ``"BE"``, how many at the low end; by default k.
         tol_low: For ``"BE"``, hold residuals at the low end also against this times
@@ -364,11 +367,13 @@ def _orthonormal(block: Tensor, space: _Subspace | None) -> Tensor:
     if block.shape[1] == 0:
         return block
     if space is not None:
-        block = space.without(space.without(block))
+        block = space.without(block)
+        if float(block.norm(dim=0).min()) < KEEPS:  # what is left has rounding in it
+            block = space.without(block)
     block, corner = torch.linalg.qr(block)
     turn, size, _ = torch.linalg.svd(corner)
     left = block @ turn[:, size > 100 * torch.finfo(block.dtype).eps]
-    amplified = bool(left.shape[1] and size[: left.shape[1]].min() < 0.1)
+    amplified = bool(left.shape[1] and size[: left.shape[1]].min() < KEEPS)
     if space is not None and amplified:
         left, _ = torch.linalg.qr(space.without(left))
     return left

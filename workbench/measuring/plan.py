@@ -115,16 +115,18 @@ class Plan:
         nearest = min(self.methods, key=lambda m: (m.memory, self.seconds(m)))
         limit = self.settings.max_minutes
         bound = "" if limit is None else f" and at most {limit:g} minutes are asked for"
+        price = f"{say_duration(self.seconds(nearest))}, {say_bytes(nearest.memory)}"
         return (
-            f"measure: this needs {self._price(nearest)}, by the {nearest.method} way, "
-            f"where {say_bytes(self.memory)} may be used{bound}: "
+            f"measure: this needs {price}, by the {nearest.method} way, where "
+            f"{say_bytes(self.memory)} may be used{bound}: "
             f"{self.sizes.num_params:,} parameters, {self.sizes.num_classes} classes, "
             f"{self.sizes.num_examples:,} examples; {self._way_on()}."
         )
 
     def _price(self, method: Counted) -> str:
-        words = f"{say_duration(self.seconds(method))}, {say_bytes(method.memory)}"
-        return words if method.memory <= self.memory else f"{words} (too much)"
+        if method.memory > self.memory:
+            return f"{say_bytes(method.memory)} (too much)"
+        return f"{say_duration(self.seconds(method))}, {say_bytes(method.memory)}"
 
     def _way_on(self) -> str:
         """Ten of many classes, or the most examples, that fit; else less network."""
@@ -300,10 +302,11 @@ def _seconds(work: Callable[[], object], risk: EmpiricalRisk) -> float:
 def _found(method: Counted, sizes: Sizes, settings: MeasureSettings) -> str:
     k = num_eigenvalues(sizes, settings)
     if not method.exact:
-        found = f"the leading {k} eigenvalues of G, Hess and H, and their densities"
+        found = f"the leading {k} eigenvalues of G and Hess, the ends of H, densities"
         if method.method == STREAMED:
             found += f", the means of pairs by their products, in {settings.weighting}"
         return found
-    whole = "Hess and H" if whole_hessian(sizes, settings) else ""
-    rest = f"likewise of {whole}" if whole else f"the leading {k} of Hess and H"
+    rest = f"the leading {k} of Hess, the ends of H"
+    if whole_hessian(sizes, settings):
+        rest = "likewise of Hess and H"
     return f"every eigenvalue of G ({method.method}), {rest}"
