@@ -80,7 +80,8 @@ def test_training_finds_the_same_weights_in_1_2_and_4_processes(tmp_path: Path) 
     for size in (1, 2, 4):
         out = tmp_path / f"{size}.ckpt"
         command = torchrun(size, str(script), str(out))
-        subprocess.run(command, check=True, capture_output=True, timeout=240)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=240)
+        assert done.returncode == 0, done.stderr
         found[size] = load_checkpoint(out)
     for size in (2, 4):
         for name, expected in found[1].weights.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -83,6 +84,7 @@ def joined(device: str) -> Iterator[World]:
     before = signal.signal(signal.SIGTERM, _ended)  # torchrun's, when another fails
     try:
         yield World(dist.get_rank(), size)
+        gc.collect()  # what a training left holds the group: its threads outlive it
         dist.destroy_process_group()  # after an error, the end of the process does it
     except RuntimeError as error:  # gloo's are of no other type
         if isinstance(error, dist.DistError) or "gloo" in str(error).lower():
