@@ -14,6 +14,7 @@ from playwright.sync_api import Browser, sync_playwright
 
 from tests.chromium import ADVICE, find_chromium
 
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that wait let others run
 if "PYTEST_XDIST_WORKER" in os.environ:  # the cores are taken by the other workers
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
