@@ -18,6 +18,7 @@ import torch
 from workbench import __version__
 from workbench.control import Control, Progress, ProgressCallback
 from workbench.curvature.coordinates import STREAMED, coordinates
+from workbench.curvature.layerwise import is_small
 from workbench.curvature.operators import curvatures, network_of
 from workbench.curvature.streamed import mean_products
 from workbench.distributed import ALONE, World
@@ -204,7 +205,7 @@ def _measure_one(
     def probe(name: str) -> Probe:
         """A stage's own random numbers, whatever was done before it."""
         seed = settings.seed * len(STAGES) + list(STAGES).index(name)
-        return Probe(settings, num, torch.Generator().manual_seed(seed))
+        return Probe(settings, num, torch.Generator().manual_seed(seed), is_small(risk))
 
     weighting, way = settings.weighting, method.method
     find = partial(coordinates, risk, ops["G"], way, weighting=weighting)

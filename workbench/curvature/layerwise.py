@@ -202,13 +202,18 @@ class LayerWise:
             bend(piece.passed, along, derivatives, piece.pulled, cotangent, total)
 
 
+def is_small(risk: EmpiricalRisk) -> bool:
+    """Whether starting a step costs more than the step: blocks then cost the same."""
+    return risk.num_activations * risk.num_examples < SMALL
+
+
 def read_layers(risk: EmpiricalRisk) -> LayerWise | None:
     """Read the network, and check on some examples that what was read is the network.
 
     None where it cannot be read, or does something else than was read; and where it is
     so small that starting each step costs more than the step.
     """
-    if risk.num_activations * risk.num_examples < SMALL:
+    if is_small(risk):
         return None
     with evaluating(risk.model), torch.no_grad():
         program = read_program(risk.model)

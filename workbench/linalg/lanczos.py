@@ -83,8 +83,8 @@ def top_eigenpairs(
         which: ``"LA"`` largest, ``"SA"`` smallest (most negative), ``"BE"`` both ends.
         k_low: For ``"BE"``, how many at the low end; by default k.
         tol_low: For ``"BE"``, hold residuals at the low end also against this times
-            the largest ``|theta|`` there: beside large outliers ``tol`` says little of
-            a low end that is near zero. Rounding of the operator sets its floor.
+            the largest ``|theta|`` there, or times ``tol`` of the largest of all where
+            that is more: beside large outliers ``tol`` says little of a low end.
         block_size: Columns a step; by default those of ``start``, else 1. A block of
             as many columns as the largest multiplicity finds every copy at once.
         max_matvecs: Stop then; by default ``20 k + 100``, and never more than dim.
@@ -120,7 +120,6 @@ def top_eigenpairs(
     width = block_size or first.shape[1]
     block = _orthonormal(first, None)
     space = _Subspace(block, room=min(limit, 4 * num_wanted) + width)
-    eps = torch.finfo(block.dtype).eps
     known: Tensor | None = None  # the values before the last look outside
     steps = 0  # left of that look
     while True:
@@ -135,7 +134,7 @@ def top_eigenpairs(
         space.add(block, image)
         values, small = _chosen(space.projected, high, low)
         residuals = space.residuals(values, small)
-        bound = _bounds(values, low, tol, tol_low, scale, 100 * eps)
+        bound = _bounds(values, low, tol, tol_low, scale)
         worst = float((residuals / bound).max())
         if report:
             report(worst * tol)
@@ -253,19 +252,14 @@ class _Subspace:
 
 
 def _bounds(
-    values: Tensor,
-    low: int,
-    tol: float,
-    tol_low: float | None,
-    scale: float,
-    floor: float,
+    values: Tensor, low: int, tol: float, tol_low: float | None, scale: float
 ) -> Tensor:
     """What each residual may be; the last ``low`` values are those of the low end."""
     size = max(float(values.abs().max()), scale, TINY)
     bounds = torch.full_like(values, tol * size)
     if tol_low is not None and low:
-        own = float(values[-low:].abs().max())
-        bounds[-low:] = min(tol * size, max(tol_low * own, floor * size))
+        own = max(float(values[-low:].abs().max()), tol * size)
+        bounds[-low:] = min(tol * size, tol_low * own)
     return bounds
 
 

@@ -19,6 +19,7 @@ from workbench.spectrum import Spectrum
 
 NUM_LOW = 5  # eigenvalues at the low end of Hess, and at either end of H
 A_STEP = 24  # pairs for each vector a step: fewer vectors need fewer products
+TOGETHER = 10  # vectors a step where a product costs as much as a block of them
 COLUMNS = 64  # of a whole matrix at once
 
 
@@ -29,6 +30,7 @@ class Probe:
     settings: MeasureSettings
     num: int  # eigenvalues an end
     generator: torch.Generator
+    together: bool = False  # whether a product costs as much as a block of them
 
     def pairs(
         self,
@@ -57,7 +59,7 @@ class Probe:
             tol=tol,
             scale=scale,
             start=start,
-            block_size=max(1, self.num // A_STEP),
+            block_size=TOGETHER if self.together else max(1, self.num // A_STEP),
             which=which,
             k_low=NUM_LOW,
             tol_low=None if low is None else low * tol,
