@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.nn.functional import relu
 
 from tests import oracles
@@ -75,6 +76,26 @@ class Halves(nn.Module):
         return self.last(relu(self.free(relu(self.norm(self.fixed(x))))))
 
 
+class Spelled(nn.Module):
+    """Methods and functions where others have modules, as scripts spell them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 2, 3, padding=1)
+        self.size = nn.Conv2d(2, 2, 1)
+        self.wide = nn.Linear(4, 5)
+        self.last = nn.Linear(5, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = functional.relu(self.conv(x), inplace=True)
+        x = functional.max_pool2d(x.add(self.size(x)).relu(), 2, stride=1)
+        x = functional.dropout(functional.avg_pool2d(x, 2), 0.5, self.training)
+        x = functional.adaptive_avg_pool2d(x, (2, 1)).relu_()
+        x = self.wide(x.view(x.size(0), -1)).relu()
+        x = x.reshape((x.shape[0], 5, 1)).mean(dim=2)
+        return self.last(x.view(-1, 5).flatten(1))
+
+
 def _pools() -> nn.Module:
     return nn.Sequential(
         nn.BatchNorm2d(1), nn.Conv2d(1, 2, 3, padding=1, dilation=1), nn.BatchNorm2d(2),
@@ -94,6 +115,7 @@ NETWORKS: dict[str, Callable[[], Problem]] = {
     "joining": lambda: problem(Joining, (1, 4, 3), EVEN, batch_size=5, smooth=False),
     "twice": lambda: problem(Twice, (4,), EVEN, smooth=False),
     "halves": lambda: problem(Halves, (4,), (2, 6, 3), batch_size=4, smooth=False),
+    "spelled": lambda: problem(Spelled, (1, 6, 5), EVEN, batch_size=5, smooth=False),
     "pools": lambda: problem(_pools, (1, 6, 5), EVEN, batch_size=5, smooth=False),
     "tokens": lambda: problem(_tokens, (4, 3), EVEN, smooth=False),
 }
@@ -246,6 +268,17 @@ def replaced() -> nn.Module:
     return nn.Sequential(nn.Linear(4, 3), model)
 
 
+class Merged(nn.Module):
+    """Views that take an example apart and put it together again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(2, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x.view(-1, 2)).relu().view(x.size(0), 2, 3).mean(1)
+
+
 class Branching(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -259,6 +292,7 @@ OTHERS: dict[str, Callable[[], nn.Module]] = {
     "changed_in_place": Swapped,
     "hooked": hooked,
     "replaced": replaced,
+    "merged": Merged,
     "branching": Branching,
     "smooth": lambda: nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3)),
 }

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
-from torch.nn.functional import relu
+from torch.nn.functional import (
+    adaptive_avg_pool2d,
+    avg_pool2d,
+    dropout,
+    max_pool2d,
+    relu,
+)
 
 from workbench.curvature.layers import (
     Add,
@@ -24,6 +30,13 @@ from workbench.curvature.layers import (
     Scale,
 )
 from workbench.curvature.program import Program, Step, Weights
+
+_RELU: tuple[Any, ...] = (torch.relu, relu, "relu", "relu_")
+_SUM: tuple[Any, ...] = (operator.add, operator.iadd, torch.add, "add", "add_")
+_MEAN: tuple[Any, ...] = (  # and what else is linear, and the same for every example
+    *(torch.flatten, torch.mean, avg_pool2d, adaptive_avg_pool2d),
+    *("flatten", "mean"),
+)
 
 
 def read_program(model: nn.Module) -> Program | None:
@@ -60,6 +73,8 @@ class _Reader:
         self.steps: list[Step] = []
         self.slots: dict[fx.Node, int] = {}
         self.live = [False]
+        self.shapes: set[fx.Node] = set()
+        self.lengths: set[fx.Node] = set()  # the number of examples
 
     def program(self) -> Program | None:
         """The steps, or None."""
@@ -73,7 +88,7 @@ class _Reader:
             elif node.op == "output":
                 last = self.slots.get(node.args[0])
                 return self._finish() if last == len(self.steps) else None
-            elif not (self._layer(node) or self._link(node)):
+            elif not (self._length(node) or self._layer(node) or self._link(node)):
                 return None
         return None
 
@@ -123,37 +138,57 @@ class _Reader:
         )
         return self._append(node, rule, [node.args[0]], weights)
 
+    def _length(self, node: fx.Node) -> bool:
+        """Note the number of examples, ``x.size(0)`` or ``x.shape[0]``."""
+        if node.op == "call_module" or not node.args:
+            return False
+        of, *rest = node.args
+        size, item = node.target == "size", node.target is operator.getitem
+        if (size and not rest) or (node.target is getattr and rest == ["shape"]):
+            self.shapes.add(node)
+        elif rest == [0] and (size or (item and of in self.shapes)):
+            self.lengths.add(node)
+        else:
+            return False
+        return True
+
     def _link(self, node: fx.Node) -> bool:
         """Append a link, or let the node stand for its input."""
         called: Any = self._module(node) or node.target
-        args: list[Any] = list(node.args)
-        if called is torch.cat:
-            joined = args.pop(0)
-            axis = node.kwargs.get("dim", args[0] if args else 0)
-            return bool(axis == 1) and self._append(node, Joined(), list(joined))
-        if (node.kwargs and set(node.kwargs) != {"inplace"}) or not args:
+        if not node.args:
             return False
-        if type(called) in (nn.Identity, nn.Dropout, nn.Dropout2d):
-            if args[0] not in self.slots:
-                return False
-            self.slots[node] = self.slots[args[0]]
-            return True
-        if called in (operator.add, operator.iadd, torch.add):
-            return len(args) == 2 and self._append(node, Add(), args)
-        if type(called) is nn.ReLU or called in (torch.relu, relu):
-            return self._append(node, ReLU(), args)
-        if type(called) is nn.MaxPool2d and not called.return_indices:
-            window = (called.kernel_size, called.stride, called.padding)
-            rule = MaxPool(
-                (*map(_pair, window), _pair(called.dilation), called.ceil_mode)
-            )
-            return self._append(node, rule, args)
-        if type(called) in (nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.Flatten):
-            return self._append(node, Same(called), args)
-        if called in (torch.flatten, "flatten", "mean"):
+        rest: list[Any] = list(node.args)
+        first = rest.pop(0)
+        options: dict[str, Any] = {**node.kwargs}
+        options.pop("inplace", None)
+        if called is torch.cat:
+            axis: Any = options.get("dim", rest[0] if rest else 0)
+            return bool(axis == 1) and self._append(node, Joined(), list(first))
+        if called is dropout and options.get("training") is False:
+            return self._stands_for(node, first)
+        if called is max_pool2d and not options.pop("return_indices", False):
+            pool = nn.MaxPool2d(*rest, **options)
+            return self._append(node, _max_pool(pool), [first])
+        if called in _MEAN:
             function = getattr(torch, called) if isinstance(called, str) else called
-            first, rest = args[0], tuple(args[1:])
-            return self._append(node, Same(_Bound(function, rest)), [first])
+            return self._append(node, Same(_Bound(function, rest, options)), [first])
+        if options:
+            return False
+        if called in ("view", "reshape"):
+            number, *sizes = rest[0] if isinstance(rest[0], tuple) else rest
+            same = number == -1 or number in self.lengths
+            function = _Bound(_reshape, sizes)
+            return same and self._append(node, Same(function), [first])
+        if type(called) in (nn.Identity, nn.Dropout, nn.Dropout2d):
+            return self._stands_for(node, first)
+        if called in _SUM:
+            return len(rest) == 1 and self._append(node, Add(), [first, *rest])
+        if type(called) is nn.ReLU or called in _RELU:
+            return self._append(node, ReLU(), [first])
+        if type(called) is nn.MaxPool2d and not called.return_indices:
+            return self._append(node, _max_pool(called), [first])
+        if type(called) in (nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.Flatten):
+            return self._append(node, Same(called), [first])
         return False
 
     def _append(
@@ -172,6 +207,13 @@ class _Reader:
         self.slots[node] = len(self.steps)
         return True
 
+    def _stands_for(self, node: fx.Node, first: Any) -> bool:
+        """Let the node be what it read."""
+        if first not in self.slots:
+            return False
+        self.slots[node] = self.slots[first]
+        return True
+
     def _module(self, node: fx.Node) -> nn.Module | None:
         return self.modules[str(node.target)] if node.op == "call_module" else None
 
@@ -188,10 +230,21 @@ class _Bound:
     """A function with its further arguments."""
 
     function: Callable[..., Tensor]
-    rest: tuple[Any, ...]
+    rest: Sequence[Any]
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     def __call__(self, x: Tensor) -> Tensor:
-        return self.function(x, *self.rest)
+        return self.function(x, *self.rest, **self.options)
+
+
+def _reshape(x: Tensor, *sizes: int) -> Tensor:
+    """Each example in another shape."""
+    return x.reshape(len(x), *sizes)
+
+
+def _max_pool(pool: nn.MaxPool2d) -> MaxPool:
+    window = (pool.kernel_size, pool.stride, pool.padding, pool.dilation)
+    return MaxPool((*map(_pair, window), pool.ceil_mode))
 
 
 def _is_norm(module: nn.Module | None) -> bool:
