@@ -22,7 +22,9 @@ from workbench.linalg.operator import LinearOperator
 OURS = "workbench"
 LONG = ("exact", "exact-resnet", "log")
 SAME = 1e-5  # relative, of products in float64, and of means
-ROUNDED = 5e-5  # in float32: curvlinops is 1.6e-5 from float64 on `cnn`, we 2e-6
+# Of products in float32, from those in float64, which agree to `SAME`: rounding moves
+# the input of one ReLU or two across zero, and on resnet18 each is 1e-3 of Hess v.
+ROUNDED = 5e-3
 TOL = 1e-3  # residual of an eigenpair over the largest eigenvalue
 NUM_PAIRS = 10
 PUBLISHED = 128  # iterations of the published subspace iteration, of ten vectors each
@@ -121,9 +123,10 @@ def product(
     """A matrix times vectors; the time is that of one vector."""
 
     def check(results: Mapping[str, Tensor]) -> dict[str, float]:
-        exact = in_double(problem)
-        same({one.name: one.run() for one in multiplying(exact, kind, width)})
-        return same(results, ROUNDED)
+        double = multiplying(in_double(problem), kind, width)
+        exact = {one.name: one.run() for one in double}
+        same(exact)
+        return rounded(results, exact[OURS])
 
     return Row(
         key=key,
@@ -357,16 +360,29 @@ def reference(problem: Problem, kind: str, num_pairs: int) -> Tensor:
     return found.values
 
 
-def same(results: Mapping[str, Tensor], most: float = SAME) -> dict[str, float]:
+def same(results: Mapping[str, Tensor]) -> dict[str, float]:
     """Distance from ours, relative in norm."""
     mine = results[OURS].double()
     errors = {}
     for name, theirs in results.items():
         errors[name] = float((theirs.double() - mine).norm() / mine.norm())
-        if not errors[name] <= most:
+        if not errors[name] <= SAME:
             raise DisagreementError(
                 f"{name} and {OURS} differ by {errors[name]:.1e} of the norm, more "
-                f"than {most:.0e}."
+                f"than {SAME:.0e}."
+            )
+    return errors
+
+
+def rounded(results: Mapping[str, Tensor], exact: Tensor) -> dict[str, float]:
+    """Distance from the product in float64, relative in norm."""
+    errors = {}
+    for name, found in results.items():
+        errors[name] = float((found.double() - exact).norm() / exact.norm())
+        if not errors[name] <= ROUNDED:
+            raise DisagreementError(
+                f"{name} is {errors[name]:.1e} of the norm away from the product in "
+                f"float64, more than {ROUNDED:.0e}."
             )
     return errors
 
