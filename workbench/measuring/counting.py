@@ -11,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from workbench.curvature.coordinates import DENSE, DUAL, KRYLOV, STREAMED
 from workbench.curvature.gram import TILE
 from workbench.curvature.jacobian import layer_gradients
+from workbench.curvature.layerwise import BLOCK_NUMBERS
 from workbench.curvature.risk import EmpiricalRisk, evaluating
 from workbench.linalg.density import BASIS_BYTES
 from workbench.measuring.config import MAX_PAIRS, MeasureSettings
@@ -28,7 +29,7 @@ STAGES: Mapping[str, str] = {
     "picture": "Placing the gradients in the plane",
 }
 # Matvecs a wanted eigenpair until the residuals are at 1e-3: seen on three networks.
-_PER_PAIR = {"G": 2.5, "Hess": 2.5, "H": 2.5}
+_PER_PAIR = {"G": 2.5, "Hess": 2.5, "H": 3.0}
 _WIDEST = 10  # vectors that share a forward pass, where they do
 _KNOCK_OUT = 20  # products that the subspace of G's own pairs does not give
 _STREAMED = 120  # likewise for a part that only its own products give
@@ -247,7 +248,9 @@ def _memory(
     width = min(C, MAX_PAIRS // C or 1)
     points = max(2 * C * width, settings.num_drawn + C * width) + C
     matrices = 6.0 * points**2  # float64: distances, and UMAP's copies of them
-    vectors = 0.0  # of length P, in the network's dtype
+    # of length P, in the network's dtype: what was found, and a block's directions
+    vectors = float(num_eigenvalues(sizes, settings) + NUM_LOW)
+    vectors += 8.0 * min(_WIDEST, max(1, BLOCK_NUMBERS // P))
     if method == DENSE:
         matrices += 3.0 * P**2 + 4.0 * C**2 * P
         vectors += 2.0 * C**2
