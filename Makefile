@@ -35,7 +35,7 @@ check: .venv/installed-dev ## ruff, mypy and import-linter
 # BENCH='--rows g hess', for instance; python -m tests.benchmarks --help says more.
 BENCH ?=
 
-bench: .venv/installed-dev ## time this beside every peer: BENCH='--rows g hess' some of it
+bench: .venv/installed-dev ## time this beside every peer: BENCH='--rows g hess' some of it, BENCH=--long all
 	$(BIN)/python -m tests.benchmarks --out bench.json $(BENCH)
 
 gpu: .venv/installed-dev ## the same on a CUDA device, and the tests that need one

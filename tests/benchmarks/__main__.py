@@ -140,9 +140,11 @@ def line(
 
 
 def met(row: Row, lines: list[dict[str, Any]], peak: float | None) -> bool | None:
-    """Whether the row's bar is met; None where it has none, or no peer to be ahead."""
+    """Whether the row's bar is met; None where it has none, or there is no telling."""
     if row.seconds is not None:
-        fits = row.gigabytes is None or (peak or 0.0) <= row.gigabytes * 2**30
+        if row.gigabytes is not None and peak is None:
+            return None
+        fits = row.gigabytes is None or (peak or 0) <= row.gigabytes * 2**30
         return bool(lines[0]["seconds"] <= row.seconds and fits)
     if row.at_most is not None:
         return bool(lines[0]["units"] <= row.at_most)

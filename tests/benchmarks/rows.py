@@ -12,9 +12,12 @@ from torch import Tensor
 
 from tests.benchmarks import peers
 from tests.benchmarks.problems import Problem, in_double, large, more, small
+from workbench.curvature.coordinates import trace_gauss_newton
 from workbench.curvature.exact import exact_spectrum
 from workbench.curvature.means import ClassMeans, Level, class_means
 from workbench.curvature.operators import operators
+from workbench.curvature.risk import EmpiricalRisk, empirical_risk
+from workbench.heap import give_back_memory
 from workbench.linalg.density import spectral_density
 from workbench.linalg.lanczos import EigenPairs, top_eigenpairs
 from workbench.linalg.operator import LinearOperator
@@ -281,16 +284,27 @@ def whole(problem: Problem, key: str, seconds: float, gigabytes: float) -> Row:
     device = problem.inputs.device.type
 
     def ours() -> Tensor:
-        found = exact_spectrum(problem.model, problem.batches, device=device)
-        return found.values[:NUM_PAIRS]
+        return exact_spectrum(problem.model, problem.batches, device=device).values
 
     exact = reference(problem, "G", NUM_PAIRS)
+    trace = trace_gauss_newton(_risk(problem))
+
+    def check(results: Mapping[str, Any]) -> dict[str, float]:
+        values = results[OURS]
+        off = abs(float(values.sum()) / trace - 1)
+        if not off <= SAME:
+            raise DisagreementError(
+                f"{OURS}: the eigenvalues of G sum to {float(values.sum()):.6g} and "
+                f"its trace is {trace:.6g}."
+            )
+        return near(exact, {OURS: values[:NUM_PAIRS]}, ())
+
     return Row(
         key=key,
         title="all eigenvalues of G",
         problem=problem,
         contenders=[Contender(OURS, ours)],
-        check=lambda results: near(exact, results, ()),
+        check=check,
         seconds=seconds,
         gigabytes=gigabytes,
         rounds=1,
@@ -300,6 +314,17 @@ def whole(problem: Problem, key: str, seconds: float, gigabytes: float) -> Row:
 def log_spectrum(problem: Problem) -> Row:
     """The log-density of G with its error bars, by Lanczos quadrature."""
     g = _operators(problem)["G"]
+    trace = trace_gauss_newton(_risk(problem))
+
+    def check(results: Mapping[str, Any]) -> dict[str, float]:
+        found = results[OURS]
+        if not abs(found.trace - trace) <= 5 * found.trace_error:
+            raise DisagreementError(
+                f"{OURS}: the density says that tr G is {found.trace:.4g} +- "
+                f"{found.trace_error:.2g}, and it is {trace:.4g}."
+            )
+        return {OURS: abs(found.trace / trace - 1)}
+
     return Row(
         key="log",
         title="log-spectrum of G, 100 steps of 4 probes",
@@ -307,10 +332,14 @@ def log_spectrum(problem: Problem) -> Row:
         contenders=[
             Contender(OURS, lambda: spectral_density(g, num_steps=100, num_probes=4))
         ],
-        check=lambda results: {},
+        check=check,
         seconds=900,
         rounds=1,
     )
+
+
+def _risk(problem: Problem) -> EmpiricalRisk:
+    return empirical_risk(problem.model, problem.batches, device=problem.inputs.device)
 
 
 def _operators(problem: Problem) -> dict[str, LinearOperator]:
@@ -345,9 +374,9 @@ def power_iteration(problem: Problem, num_pairs: int, max_iter: int) -> Tensor:
 
 
 def reference(problem: Problem, kind: str, num_pairs: int) -> Tensor:
-    """The eigenvalues, from random vectors to a hundredth of the tolerance, (k,)."""
+    """The eigenvalues, from a random vector to a hundredth of the tolerance, (k,)."""
     operator = _operators(problem)[kind]
-    found = top_eigenpairs(operator, num_pairs, tol=TOL / 100, block_size=10)
+    found = top_eigenpairs(operator, num_pairs, tol=TOL / 100).alone()
     if peers.installed("curvlinops"):  # whose products the residuals are seen by
         image = peers.curvlinops(problem, kind) @ found.vectors
         rest = (image - found.vectors * found.values.to(image.dtype)).norm(dim=0)
@@ -357,7 +386,10 @@ def reference(problem: Problem, kind: str, num_pairs: int) -> Tensor:
                 f"the eigenvectors of {kind} have a residual of {worst:.1e} of the "
                 "largest eigenvalue by curvlinops' products."
             )
-    return found.values
+    values = found.values
+    del found, operator
+    give_back_memory()
+    return values
 
 
 def same(results: Mapping[str, Tensor]) -> dict[str, float]:
