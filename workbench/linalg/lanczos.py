@@ -13,6 +13,7 @@ from workbench.errors import WorkbenchError
 from workbench.linalg.operator import LinearOperator
 
 TINY = 1e-300
+INNER = 8  # times the columns of a step: pairs whose residuals are formed each time
 LOOK = 10  # steps of the look outside an invariant subspace
 KEEPS = 0.5  # of a unit vector is left off a subspace: then rounding is as small
 PIECE = 2**18  # numbers of a vector that sums are taken over at once: measured
@@ -133,15 +134,22 @@ def top_eigenpairs(
             )
         space.add(block, image)
         values, small = _chosen(space.projected, high, low)
-        residuals = space.residuals(values, small)
         bound = _bounds(values, low, tol, tol_low, scale)
-        worst = float((residuals / bound).max())
+        size, looks = space.size, [slice(None)]
+        if start is None:  # the innermost converge last: the others when these have
+            looks.insert(0, _innermost(high, low, len(values), INNER * width))
+        for part in looks:
+            some, turns = values[part], small[:, part]
+            residuals = space.residuals(some, turns)
+            worst = float((residuals / bound[part]).max())
+            order = residuals.argsort(descending=True)
+            order = order[(residuals > bound[part])[order]]
+            order = order[: min(width, limit - size)]
+            block = _orthonormal(space.errors(some[order], turns[:, order]), space)
+            if worst > 1 and size < limit and block.shape[1]:
+                break
         if report:
             report(worst * tol)
-        size = space.size
-        order = residuals.argsort(descending=True)
-        order = order[(residuals > bound)[order]][: min(width, limit - size)]
-        block = _orthonormal(space.errors(values[order], small[:, order]), space)
         if size < num_wanted:
             continue
         if worst <= 1 or size >= limit or block.shape[1] == 0:
@@ -249,6 +257,14 @@ class _Subspace:
             part -= lean @ self.basis[:, piece]
             squares += part.square().sum(1)
         return squares.sqrt()
+
+
+def _innermost(high: int, low: int, num: int, width: int) -> slice:
+    """Those of ``num`` values, ``low`` of them of the low end, next to the others."""
+    edge = num - min(low, num)
+    if not high:
+        edge = 0
+    return slice(max(edge - width, 0), edge + width)
 
 
 def _bounds(
