@@ -17,10 +17,11 @@ import torch
 
 from workbench import __version__
 from workbench.control import Control, Progress, ProgressCallback
-from workbench.curvature.coordinates import STREAMED, coordinates
+from workbench.curvature.coordinates import coordinates
 from workbench.curvature.layerwise import is_small
+from workbench.curvature.means import ClassGram
 from workbench.curvature.operators import curvatures, network_of
-from workbench.curvature.streamed import mean_products
+from workbench.curvature.streamed import StreamedMeans
 from workbench.distributed import ALONE, World
 from workbench.measuring.config import (
     MeasureSettings,
@@ -33,7 +34,7 @@ from workbench.measuring.counting import (
     weightings,
     whole_hessian,
 )
-from workbench.measuring.levels import split_levels
+from workbench.measuring.levels import split_levels, split_streamed
 from workbench.measuring.moments import (
     COST,
     as_moment,
@@ -75,8 +76,9 @@ def measure(
     All eigenvalues of G where ``min(P, N (C - 1))`` is at most ``exact_limit``: from
     the matrix G, or from its dual, as `plan` says. Beyond that, where it is cheaper,
     the leading ones by a block Krylov subspace and the density by stochastic Lanczos
-    quadrature, as for Hess and H always. Every eigenvalue has its residual
-    ``||A v - lam v||``.
+    quadrature; likewise Hess and H, but where all of them takes seconds. Each
+    eigenvalue has an error bar: its residual ``||A v - lam v||``, or where all are
+    found by one eigensolver, its rounding.
 
     The epochs that the training kept are measured too and become the study's moments,
     each at about half the cost: see `measure_moments`.
@@ -90,10 +92,16 @@ def measure(
             measurement that was ended goes on from it, to the same numbers.
         world: Processes that share the examples; each returns the study.
 
+    Returns:
+        The study: spectra, parts, overlaps, knock-outs and picture, of plain numbers.
+
     Raises:
         WorkbenchError: If a setting or the checkpoint cannot be measured, or no way to
             measure it fits the memory or ``max_minutes``.
         Cancelled: If ``control.cancel`` was called; only ``parts`` are kept.
+
+    Reference:
+        Papyan (2019), arXiv:1901.08244; Papyan (2020), arXiv:2008.11865.
     """
     settings = settings or MeasureSettings()
     check_settings(settings)
@@ -102,7 +110,9 @@ def measure(
     epochs = earlier_epochs(checkpoint) if settings.moments else ()
     share = 1 / (1 + COST * len(epochs))
     own = share_of(progress, 0.0, share)
-    study = _measure_one(checkpoint, settings, own, control, parts, world)
+    study = _measure_one(
+        checkpoint, settings, own, control, parts, world, num_moments=len(epochs)
+    )
     if not epochs:
         return study
     rest = share_of(progress, share, 1.0)
@@ -181,12 +191,13 @@ def _measure_one(
     parts: Path | None,
     world: World,
     near: Embedding | None = None,
+    num_moments: int = 0,
 ) -> Study:
     """Measure these weights alone; ``near``: the same gradients at another time."""
     names = checkpoint.class_names
     classes = chosen_classes(settings, names)
     risk = bind(checkpoint, None, settings, control, world)
-    plan = make_plan(risk, settings)
+    plan = make_plan(risk, settings, num_moments=num_moments)
     method = checked(plan)
 
     def note(sentence: str) -> None:
@@ -194,7 +205,7 @@ def _measure_one(
             progress(Progress(STAGES["means"], 0.0, note=sentence))
 
     ops = curvatures(risk)
-    key = fingerprint(checkpoint, settings) if parts else ""
+    key = fingerprint(checkpoint, settings, method.method) if parts else ""
     store = Parts(parts, key, world, {"operator": ops["G"]}, note)
     line = store.keep("plan", lambda: plan.line)
     if near is None:
@@ -221,16 +232,17 @@ def _measure_one(
         ends = partial(both_ends, risk, ops["Hess"], place, pairs, probe("Hess"))
         spectra["Hess"] = stages.do("Hess", ends)
         spectra["H"] = stages.do("H", partial(bulk_ends, ops["H"], probe("H")))
-    means = None
-    if way == STREAMED:
-        means = mean_products(risk, network_of(ops["G"]), weighting)
-    levels = {
-        name: stages.do(
-            name,
-            partial(split_levels, place, name, pairs, probe(name), means=means),
-        )
-        for name in weightings(way, settings)
-    }
+    if isinstance(place.means, ClassGram):
+        means = StreamedMeans(risk, network_of(ops["G"]), place.means)
+        split = partial(split_streamed, place, means, pairs, probe(weighting))
+        levels = {weighting: stages.do(weighting, split)}
+    else:
+        levels = {
+            name: stages.do(
+                name, partial(split_levels, place, name, pairs, probe(name))
+            )
+            for name in weightings(way, settings)
+        }
     picture = stages.do("picture", lambda report: draw(risk, place, settings, near))
     if classes is not None:
         picture = _numbered(picture, checkpoint, classes)

@@ -101,7 +101,8 @@ def test_what_the_averages_keep_falls_from_one(case: Solved, weighting: str) -> 
     found, expected = parts_of(case, weighting), case.parts(weighting)
     trace = float(case.g.trace())
     each = {n: float(f.square().sum()) for n, f in found.factors.items()}
-    kept = kept_shares(found, {**each, "G": trace})
+    everything = float(found.everything.square().sum())
+    kept = kept_shares(weighting, {**each, "G": trace}, everything)
     within_trace = expected.matrices[found.within_part].trace()
     class_trace = expected.matrices[found.class_part].trace()
     weight = {"slide": len(expected.classes), "icml": len(expected.classes) - 1}

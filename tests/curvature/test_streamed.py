@@ -9,49 +9,110 @@ import torch
 from tests.curvature.conftest import Solved, solve
 from tests.oracles import apart
 from workbench.curvature import layerwise
-from workbench.curvature.coordinates import KRYLOV, STREAMED, coordinates
+from workbench.curvature import means as module
+from workbench.curvature.coordinates import (
+    KRYLOV,
+    STREAMED,
+    Coordinates,
+    coordinates,
+)
 from workbench.curvature.general import General
-from workbench.curvature.means import class_means
+from workbench.curvature.hierarchy import PART_NAMES
+from workbench.curvature.layerwise import LayerWise
+from workbench.curvature.means import ClassGram, class_gram, class_means
 from workbench.curvature.sketch import count_sketch
-from workbench.curvature.streamed import estimate_trace, mean_products
+from workbench.curvature.streamed import ClassesOut, StreamedMeans, estimate_trace
 from workbench.curvature.thinned import thinned_gradients, thinned_means
 from workbench.linalg.lanczos import top_eigenpairs
 from workbench.linalg.operator import Dense
 from workbench.measuring.config import MeasureSettings
-from workbench.measuring.levels import split_levels
+from workbench.measuring.levels import split_levels, split_streamed
 from workbench.measuring.probe import Probe
-from workbench.study import Levels
 
 
-def test_the_products_are_those_of_the_matrix(
+def networks(case: Solved) -> list[General | LayerWise]:
+    """All ways to take the products."""
+    layers = layerwise.read_layers(case.risk)
+    return [*filter(None, (General(case.risk, *case.risk.snapshot()), layers))]
+
+
+def test_the_products_are_those_of_the_matrices(
     case: Solved, weighting: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(layerwise, "SMALL", 0)
     parts = case.parts(weighting)
-    matrix = case.g - parts.matrices[parts.within_part]
-    layers = layerwise.read_layers(case.risk)
-    for network in filter(None, (General(case.risk, *case.risk.snapshot()), layers)):
-        found = mean_products(case.risk, network, weighting)
-        assert apart(found.to_dense(), matrix) < 1e-9
-        vectors = torch.randn(case.problem.dim, 40, dtype=matrix.dtype)
-        expected = (vectors * (matrix @ vectors)).sum(0)
-        assert apart(found.quadratic(vectors), expected) < 1e-9
+    _, _, _, means_part, within_part = PART_NAMES[weighting]
+    matrices = {k: m for k, m in parts.matrices.items() if k != within_part}
+    matrices[means_part] = case.g - parts.matrices[within_part]
+    vectors = torch.randn(case.problem.dim, 40, dtype=case.g.dtype)
+    gram = class_gram(case.risk, weighting)
+    for network in networks(case):
+        means = StreamedMeans(case.risk, network, gram)
+        for name, matrix in matrices.items():
+            found = means.part(name)
+            assert apart(found.to_dense(), matrix) < 1e-9
+            expected = (vectors * (matrix @ vectors)).sum(0)
+            assert apart(found.quadratic(vectors), expected) < 1e-9
+
+
+def test_the_directions_of_the_class_means_are_projected_out(
+    case: Solved, weighting: str
+) -> None:
+    classes = case.parts(weighting).classes.T
+    basis = torch.linalg.svd(classes, full_matrices=False)
+    basis = basis.U[:, 1e-9 * basis.S[0] < basis.S]
+    keep = torch.eye(len(classes), dtype=classes.dtype) - basis @ basis.T
+    gram = class_gram(case.risk, weighting)
+    means = StreamedMeans(case.risk, networks(case)[0], gram)
+    found = ClassesOut(means, Dense(case.g)).to_dense()
+    assert float((found - keep @ case.g @ keep).norm() / case.g.norm()) < 1e-7
+
+
+def test_the_class_means_are_multiplied_some_parameters_at_a_time(
+    case: Solved, weighting: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    problem = case.problem
+    means = class_means(problem.model, problem.data, weighting=weighting)
+    assert means.classes is not None
+    rows = [means.classes]
+    if means.diagonal is not None:
+        rows.append(means.diagonal)
+    expected = torch.cat(rows) @ torch.cat(rows).T
+    passes = []
+    for size in (module.SLICE, 40):
+        monkeypatch.setattr(module, "SLICE", size)
+        told: list[float] = []
+        found = class_gram(case.risk, weighting, told.append)
+        assert apart(found.inner, expected) < 1e-11
+        assert told == sorted(told)
+        assert told[-1] == pytest.approx(1.0)
+        passes.append(len(told))
+    assert passes[1] >= 2 * passes[0]
+    exact = means.eigenvalues()
+    for name, values in found.eigenvalues().items():
+        assert apart(values[: len(exact[name])], exact[name]) < 1e-9
+    share = means.everything_weight * float(means.everything.square().sum())
+    assert found.everything == pytest.approx(share)
 
 
 def test_the_parts_are_those_of_the_means(weighting: str) -> None:
     case = solve("unequal")
     risk, g = case.risk, Dense(case.g)
     pairs = top_eigenpairs(g, 6, tol=1e-9)
-    settings = MeasureSettings(tol=1e-8)
 
-    def split(method: str) -> Levels:
+    def placed(method: str) -> tuple[Coordinates, Probe]:
         place = coordinates(risk, g, method, lambda share: None, weighting=weighting)
-        probe = Probe(settings, 6, torch.Generator().manual_seed(0))
-        network = General(risk, *risk.snapshot())
-        means = mean_products(risk, network, weighting) if method == STREAMED else None
-        return split_levels(place, weighting, pairs, probe, lambda _: None, means)
+        settings = MeasureSettings(tol=1e-8)
+        return place, Probe(settings, 6, torch.Generator().manual_seed(0))
 
-    exact, found = split(KRYLOV), split(STREAMED)
+    place, probe = placed(KRYLOV)
+    exact = split_levels(place, weighting, pairs, probe, lambda _: None)
+    place, probe = placed(STREAMED)
+    assert isinstance(place.means, ClassGram)
+    means = StreamedMeans(risk, General(risk, *risk.snapshot()), place.means)
+    told: list[float] = []
+    found = split_streamed(place, means, pairs, probe, told.append)
+    assert max(told) > 0.8
     assert not exact.trace_error
     for part, values in found.parts.items():
         expected = exact.parts[part][: len(values)]

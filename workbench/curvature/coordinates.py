@@ -9,12 +9,16 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from workbench.curvature.deltas import CrossClassMeans, averages, cross_class_means
+from workbench.curvature.deltas import (
+    Averages,
+    CrossClassMeans,
+    averages,
+    cross_class_means,
+)
 from workbench.curvature.dual import Gram, mean_coefficients
 from workbench.curvature.gram import TILE, mirror, risk_gram, tiles
-from workbench.curvature.hierarchy import Hierarchy, hierarchy
 from workbench.curvature.jacobian import gradient_rows, layer_gradients
-from workbench.curvature.means import ClassMeans, risk_means
+from workbench.curvature.means import ClassGram, class_gram
 from workbench.curvature.pullback import pull_back
 from workbench.curvature.risk import EmpiricalRisk
 from workbench.curvature.softmax import hessian_root
@@ -31,24 +35,16 @@ class Coordinates:
     """G and the first averages in some R^d with the inner products of R^P."""
 
     g: LinearOperator  # of order d; a `Dense` one where G is exact
-    means: CrossClassMeans | ClassMeans  # the latter: of one weighting, C vectors
+    means: CrossClassMeans | ClassGram  # the latter: of one weighting
     trace: float  # of G, exact
     gram: Gram | None  # where d is the number of gradients
     root: Tensor | None  # likewise: L with L L^T the Gram matrix
     method: str  # in words
 
-    def classes(self, weighting: str) -> Tensor:
-        """The delta_c, (C, d)."""
-        if isinstance(self.means, ClassMeans):
-            assert self.means.classes is not None
-            return self.means.classes
-        return averages(self.means, weighting).classes
-
-    def parts(self, weighting: str) -> Hierarchy:
-        """The parts of G; of C vectors alone those that these make."""
-        if isinstance(self.means, ClassMeans):
-            return self.means.parts()
-        return hierarchy(averages(self.means, weighting))
+    def averages(self, weighting: str) -> Averages:
+        """The three averages."""
+        assert isinstance(self.means, CrossClassMeans)
+        return averages(self.means, weighting)
 
 
 def coordinates(
@@ -65,13 +61,13 @@ def coordinates(
         risk: Network and data.
         g: G in R^P.
         method: `DENSE`, the matrix; `DUAL`, as `dual_coordinates`; `KRYLOV`, ``g``;
-            `STREAMED`, likewise with the class means alone.
+            `STREAMED`, likewise with the inner products of the class means alone.
         report: Called with the share done.
         weighting: Of these.
     """
     if method == DUAL:
         return dual_coordinates(risk_gram(risk, report))
-    means: CrossClassMeans | ClassMeans
+    means: CrossClassMeans | ClassGram
     if method == DENSE:
         dense = dense_gauss_newton(risk, lambda share: report(0.7 * share))
         means = _in_double(
@@ -80,7 +76,7 @@ def coordinates(
         trace = _check_trace(float(dense.matrix.trace()))
         return Coordinates(dense, means, trace, None, None, DENSE)
     if method == STREAMED:
-        means = risk_means(risk, weighting=weighting, report=lambda s: report(0.6 * s))
+        means = class_gram(risk, weighting, lambda share: report(0.6 * share))
     else:
         means = cross_class_means(risk, lambda share: report(0.6 * share))
     trace = trace_gauss_newton(risk, lambda share: report(0.6 + 0.4 * share))

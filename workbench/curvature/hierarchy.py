@@ -101,10 +101,12 @@ def inner_products(vectors: Tensor) -> Tensor:
     return total
 
 
-def kept_shares(parts: Hierarchy, trace: Mapping[str, float]) -> list[float]:
+def kept_shares(
+    weighting: str, trace: Mapping[str, float], everything: float
+) -> list[float]:
     """Share of trace G in: the gradients, their means over i, over c', over c."""
-    everything = float(parts.everything.double().square().sum())
-    kept = trace[parts.means_part], trace[parts.class_part], everything
+    class_part, _, _, means_part, _ = PART_NAMES[weighting]
+    kept = trace[means_part], trace[class_part], everything
     return [1.0] + [share / trace["G"] for share in kept]
 
 
@@ -133,6 +135,13 @@ def subtracted(g: LinearOperator, parts: Hierarchy) -> LinearOperator:
 def projected(g: LinearOperator, parts: Hierarchy) -> LinearOperator:
     """``(I - Q Q^T) G (I - Q Q^T)``, Q = span{delta_c}: knock-out by projection."""
     return Projected(g, _basis(parts.classes))
+
+
+def definite(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """Eigenpairs of a positive semidefinite matrix, without those at rounding."""
+    values, vectors = torch.linalg.eigh(matrix)
+    keep = values > len(values) * 1e-15 * values[-1]
+    return values[keep], vectors[:, keep]
 
 
 def _basis(vectors: Tensor) -> Tensor:

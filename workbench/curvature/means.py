@@ -13,9 +13,9 @@ from workbench.control import Control, Progress, ProgressCallback
 from workbench.curvature.deltas import average_classes, average_further
 from workbench.curvature.hierarchy import (
     PART_NAMES,
-    Hierarchy,
     factor_eigenvalues,
     hierarchy,
+    inner_products,
 )
 from workbench.curvature.negligible import Kept, all_pairs, keep_pairs
 from workbench.curvature.pullback import class_pullbacks
@@ -24,10 +24,11 @@ from workbench.curvature.sketch import CountSketch, count_sketch
 from workbench.curvature.softmax import combined_cotangents
 from workbench.curvature.subset import choose_classes
 from workbench.errors import WorkbenchError
-from workbench.memory import device_memory, total_memory
+from workbench.memory import device_memory
 
 Level = Literal["c", "ck", "G"]
 LEVELS = ("c", "ck", "G")
+SLICE = 2**28  # numbers of class means that are held where only their products are
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,25 +69,6 @@ class ClassMeans:
             return {name: factor_eigenvalues(f) for name, f in factors.items()}
         return {name: factor_eigenvalues(f) for name, f in self._factors().items()}
 
-    def parts(self) -> Hierarchy:
-        """The parts that C vectors each make: all but what needs the C^2 means.
-
-        Raises:
-            ValueError: At level G, which has none.
-        """
-        if self.classes is None:
-            raise ValueError("parts: level G has no class means")
-        class_part, _, _, means_part, within_part = PART_NAMES[self.weighting]
-        return Hierarchy(
-            weighting=self.weighting,
-            factors=self._factors(),
-            class_part=class_part,
-            means_part=means_part,
-            within_part=within_part,
-            classes=self.classes.T,
-            everything=(self.everything_weight**0.5 * self.everything)[:, None],
-        )
-
     def _factors(self) -> dict[str, Tensor]:
         class_part, _, diagonal_part, *_ = PART_NAMES[self.weighting]
         found = {}
@@ -98,6 +80,56 @@ class ClassMeans:
                 root = weight.sqrt().to(vectors.dtype)
                 found[name] = (root[:, None] * vectors).T
         return found
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ClassGram:
+    """Inner products of the class means, where these are too many to be held."""
+
+    weighting: str
+    inner: Tensor  # (C, C) of the delta_c; but for "slide" (2 C, 2 C), the delta_{c,c}
+    mass: Tensor  # (C, C) weight of each delta_{c,k} in G, float64; they sum to 1
+
+    @property
+    def inside(self) -> Tensor:
+        """Weights of what delta_c averages: all but the k = c, for ``slide`` all."""
+        if self.weighting == "slide":
+            return self.mass
+        return self.mass - self.mass.diagonal().diag()
+
+    @property
+    def averaged(self) -> Tensor:
+        """``delta_c = sum_k averaged_{c,k} delta_{c,k}``, (C, C)."""
+        return self.inside / self.inside.sum(1, keepdim=True)
+
+    @property
+    def classes(self) -> Tensor:
+        """Of the delta_c alone, (C, C)."""
+        C = len(self.mass)
+        return self.inner[:C, :C]
+
+    @property
+    def everything(self) -> float:
+        """Share of delta_G in the trace of G: its weight times its square."""
+        weight = self.inside.sum(1)
+        return float(weight @ self.classes @ weight / weight.sum())
+
+    def eigenvalues(self) -> dict[str, Tensor]:
+        """Of the parts that C vectors make each, descending."""
+        C = len(self.mass)
+        class_part, _, diagonal_part, *_ = PART_NAMES[self.weighting]
+        found = {class_part: _weighted(self.classes, self.inside.sum(1))}
+        if len(self.inner) > C:
+            diagonal = self.inner[C:, C:]
+            found[diagonal_part] = _weighted(diagonal, self.mass.diagonal())
+        return found
+
+
+def _weighted(inner: Tensor, weight: Tensor) -> Tensor:
+    """Eigenvalues of ``sum_c weight_c v_c v_c^T`` from the inner products of the v."""
+    root = weight.sqrt()
+    values = torch.linalg.eigvalsh(root[:, None] * inner * root)
+    return values.flip(0).clamp(min=0.0)
 
 
 def class_means(
@@ -129,7 +161,7 @@ def class_means(
 
     Args:
         model: The network, (B, ...) inputs to (B, C) logits. Used in eval mode and left
-            in the mode it was in; moved to the device.
+            as it was; where it is not on the device, a copy.
         data: A `Dataset`, a pair of tensors ``(inputs, labels)``, or a re-iterable of
             such pairs.
         weighting: ``"icml"``, ``"slide"`` or ``"jmlr"``.
@@ -144,6 +176,10 @@ def class_means(
         device: ``"auto"`` is a CUDA device, else where the model is.
         progress: Called with `Progress` events.
         control: Pauses and cancels.
+
+    Returns:
+        The means, (C, d) or (C, C, d) and (d,), in the model's dtype, with the weights
+        that make the parts of G of them.
 
     Raises:
         WorkbenchError: If a setting is not one of these, the means do not fit the
@@ -206,7 +242,8 @@ def risk_means(
     tiny = torch.finfo(risk.dtype).tiny  # a probability that underflowed
 
     def mean(total: Tensor, over: Tensor) -> Tensor:
-        return total / over.to(total.dtype).clamp(min=tiny).unsqueeze(-1)
+        """In place: the sums are as large as all that is returned."""
+        return total.div_(over.to(total.dtype).clamp(min=tiny).unsqueeze(-1))
 
     cross = None
     classes = diagonal = None
@@ -218,7 +255,7 @@ def risk_means(
         classes = mean(sums[:, 0], over)
         everything, total = average_classes(classes, class_weight)
         if weighting == "jmlr":  # sum_k p_k (e_k - p) = 0
-            diagonal = mean(-sums[:, 0], mass.diagonal())
+            diagonal = mean(-class_weight.to(sums)[:, None] * classes, mass.diagonal())
         elif weighting == "icml":
             diagonal = mean(sums[:, 1], over)
     else:
@@ -244,11 +281,71 @@ def risk_means(
     )
 
 
+def class_gram(
+    risk: EmpiricalRisk,
+    weighting: str,
+    report: Callable[[float], None] | None = None,
+) -> ClassGram:
+    """Inner products of the class means in bounded memory, exactly.
+
+    The means are summed for some of the parameters at a time, as many as make 2^28
+    numbers: for each such slice a gradient of the loss, or two for ``icml``.
+
+    Args:
+        risk: Network and data.
+        weighting: Of the means.
+        report: Called with the share done.
+    """
+    C, N = risk.num_classes, risk.num_examples
+    rows, columns = _shape(C, weighting, "c")
+    width = max(1, SLICE // (rows * columns))
+    starts = range(0, risk.dim, width)
+    raw = torch.zeros(
+        rows * columns, rows * columns, dtype=torch.float64, device=risk.device
+    )
+    mass = raw.new_zeros(C, C)
+    for done, start in enumerate(starts):
+
+        def told(share: float, done: int = done) -> None:
+            if report:
+                report((done + share) / len(starts))
+
+        some = _Slice(start, min(start + width, risk.dim))
+        sums, mass = _sums(risk, weighting, "c", some, None, told)
+        raw += inner_products(sums.transpose(0, 1).flatten(0, 1).T)
+    share = risk.class_counts.to(raw) / N
+    tiny = torch.finfo(risk.dtype).tiny  # a probability that underflowed
+    if weighting == "jmlr":  # sum_k p_k (e_k - p) = 0
+        own = mass.diagonal()
+        over = torch.cat([(mass.sum(1) - own).clamp(min=tiny), -own.clamp(min=tiny)])
+        raw = raw.repeat(2, 2)
+    else:
+        over = share.repeat(columns)
+        mass = share[:, None].expand_as(mass)
+    scale = 1 / over
+    return ClassGram(weighting, scale[:, None] * raw * scale, mass.contiguous())
+
+
+@dataclass(frozen=True, slots=True)
+class _Slice:
+    """Some of the parameters."""
+
+    start: int
+    stop: int
+
+    @property
+    def dim(self) -> int:
+        return self.stop - self.start
+
+    def __call__(self, vector: Tensor) -> Tensor:
+        return vector[self.start : self.stop]
+
+
 def _sums(
     risk: EmpiricalRisk,
     weighting: str,
     level: Level,
-    sketch: CountSketch | None,
+    sketch: CountSketch | _Slice | None,
     kept: Kept | None,
     report: Callable[[float], None] | None,
 ) -> tuple[Tensor, Tensor]:
@@ -271,7 +368,7 @@ def _sums(
         if level == "ck":
             for k in range(C):
                 if pairs[c][k]:
-                    yield k, combined_cotangents(probs, _only(size, k)) / N
+                    yield k, combined_cotangents(probs, only(size, k)) / N
             return
         over = {"slide": C, "icml": C - 1, "jmlr": 1}[weighting]
         others = size.clone()
@@ -279,15 +376,15 @@ def _sums(
             others[:, c] = 0.0
         yield 0, combined_cotangents(probs, others) / (over * N)
         if columns == 2:
-            yield 1, combined_cotangents(probs, _only(size, c)) / N
+            yield 1, combined_cotangents(probs, only(size, c)) / N
 
     for c, j, pulled in class_pullbacks(risk, cotangents, report):
         sums[c if rows > 1 else 0, j] += pulled if sketch is None else sketch(pulled)
     return risk.world.sum(sums), risk.world.sum(mass)
 
 
-def _only(values: Tensor, k: int) -> Tensor:
-    """The values with all but column k zero."""
+def only(values: Tensor, k: int) -> Tensor:
+    """The values with all but column k zero, (N, C)."""
     alone = torch.zeros_like(values)
     alone[:, k] = values[:, k]
     return alone
@@ -326,7 +423,7 @@ def _check(
     rows, columns = _shape(risk.num_classes, weighting, level)
     number = torch.finfo(risk.dtype).bits // 8
     need = 2 * number * rows * columns * (sketch or risk.dim)
-    there = total_memory() if risk.device.type == "cpu" else device_memory(risk.device)
+    there = device_memory(risk.device)
     if need > 0.8 * there:
         fits = int(0.4 * there / (2 * number * rows * columns))
         raise WorkbenchError(

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from workbench.curvature.deltas import average_classes
+from workbench.curvature.means import only
 from workbench.curvature.pullback import class_pullbacks
 from workbench.curvature.risk import EmpiricalRisk, evaluating
 from workbench.curvature.sketch import CountSketch
@@ -42,9 +43,7 @@ def thinned_means(
         sizes = probs if weighting == "jmlr" else probs.sqrt()
         mass[c] += sizes.sum(0) if weighting == "jmlr" else float(len(probs))
         for k in wanted[c]:
-            alone = torch.zeros_like(sizes)
-            alone[:, k] = sizes[:, k]
-            yield row[c][k], combined_cotangents(probs, alone)
+            yield row[c][k], combined_cotangents(probs, only(sizes, k))
         others = sizes.clone()
         if weighting != "slide":
             others[:, c] = 0.0
@@ -84,10 +83,9 @@ def thinned_gradients(
             with torch.enable_grad():
                 logits = risk.model(example[None])
             probs = probabilities(logits.detach())
+            sizes = torch.ones_like(probs) if weighting == "jmlr" else probs.sqrt()
             for k in pairs[c].nonzero().flatten().tolist():
-                factor = torch.zeros_like(probs)
-                factor[:, k] = 1.0 if weighting == "jmlr" else probs[:, k].sqrt()
-                cotangent = combined_cotangents(probs, factor).to(logits.dtype)
+                cotangent = combined_cotangents(probs, only(sizes, k)).to(logits.dtype)
                 grads = torch.autograd.grad(
                     logits, parameters, cotangent, retain_graph=True,
                     materialize_grads=True,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
@@ -12,10 +13,11 @@ from workbench.curvature.coordinates import DENSE, DUAL, KRYLOV, STREAMED
 from workbench.curvature.gram import TILE
 from workbench.curvature.jacobian import layer_gradients
 from workbench.curvature.layerwise import BLOCK_NUMBERS
+from workbench.curvature.means import SLICE
 from workbench.curvature.risk import EmpiricalRisk, evaluating
 from workbench.linalg.density import BASIS_BYTES
 from workbench.measuring.config import MAX_PAIRS, MeasureSettings
-from workbench.measuring.probe import NUM_LOW
+from workbench.measuring.probe import NUM_LOW, NUM_STREAMED
 from workbench.study import WEIGHTINGS
 
 METHODS = (DENSE, DUAL, KRYLOV, STREAMED)
@@ -32,7 +34,7 @@ STAGES: Mapping[str, str] = {
 _PER_PAIR = {"G": 2.5, "Hess": 2.5, "H": 3.0}
 _WIDEST = 10  # vectors that share a forward pass, where they do
 _KNOCK_OUT = 20  # products that the subspace of G's own pairs does not give
-_STREAMED = 120  # likewise for a part that only its own products give
+_STREAMED = 9  # products of five parts that none gives, each like one with G
 _EIGEN = 5.0  # all eigenvalues of a matrix of order n, in n^3 multiply-adds
 _UMAP, _COMPILE = 2e-3, 10.0  # seconds a point, and once a process
 _CALIBRATION = 0.25  # a pass over data costs four times what its operations say
@@ -181,7 +183,7 @@ def count(method: str, sizes: Sizes, settings: MeasureSettings) -> Counted:
     elif method == KRYLOV:
         first = means + rows + Cost(algebra=float(N) * C * P)
     else:
-        first = Cost(gradients=2.0) + rows
+        first = Cost(gradients=2.0 * math.ceil(2.0 * C * P / SLICE)) + rows
     if whole:
         hess = Cost(hess_products=P) + solved(P)
         h = solved(P) + (square if method == DUAL else Cost())
@@ -189,7 +191,8 @@ def count(method: str, sizes: Sizes, settings: MeasureSettings) -> Counted:
         hess, h = iterated("Hess"), iterated("H")
     parts = Cost(algebra=4.0 * order * kept["G"] ** 2)
     if method == STREAMED:
-        parts += Cost(g_products=2 * _KNOCK_OUT + 3 * _STREAMED, algebra=order * C**2)
+        few = _PER_PAIR["G"] * min(k, NUM_STREAMED)
+        parts += Cost(g_products=_STREAMED * few + NUM_STREAMED)
     else:
         parts += Cost(algebra=float(order) * C**4)
         parts += (
@@ -262,8 +265,11 @@ def _memory(
         bases = min(
             probes, max(settings.num_steps, BASIS_BYTES / (P * sizes.num_bytes))
         )
-        vectors += 2 * kept["G"] + 2 * max(kept["Hess"], kept["H"]) + bases
-        vectors += 5.0 * C if method == STREAMED else 4.0 * C**2
+        vectors += 2 * max(kept["Hess"], kept["H"]) + bases
+        if method == KRYLOV:
+            vectors += 2 * kept["G"] + 4.0 * C**2
+        else:
+            vectors += min(2.0 * C, SLICE / P) + num_eigenvalues(sizes, settings)
     if whole:
         matrices += 3.0 * P**2
     elif method in (DENSE, DUAL):

@@ -10,23 +10,22 @@ import numpy as np
 from workbench.curvature.coordinates import Coordinates
 from workbench.curvature.hierarchy import (
     PART_NAMES,
-    Hierarchy,
     class_overlap,
     factor_eigenvalues,
+    hierarchy,
     kept_shares,
     projected,
     span_overlap,
     subtracted,
     within,
 )
-from workbench.curvature.streamed import MeanProducts, estimate_trace
+from workbench.curvature.streamed import ClassesOut, StreamedMeans, estimate_trace
 from workbench.linalg.lanczos import EigenPairs
-from workbench.linalg.operator import LinearOperator, LowRank, Remembered
-from workbench.measuring.probe import Probe
+from workbench.linalg.operator import LinearOperator, Remembered
+from workbench.measuring.probe import NUM_STREAMED, Probe
 from workbench.measuring.stages import part_of
 from workbench.study import Levels
 
-NUM_STREAMED = 20  # leading eigenvalues of a part that is known by its products alone
 NUM_SIGNS = 10  # random vectors that a trace is estimated by
 
 
@@ -36,7 +35,6 @@ def split_levels(
     pairs: EigenPairs,
     probe: Probe,
     report: Callable[[float], None],
-    means: MeanProducts | None = None,
 ) -> Levels:
     """Split G into its parts, in the subspace that its eigenvectors were found in.
 
@@ -46,67 +44,89 @@ def split_levels(
         pairs: Leading eigenpairs of G.
         probe: How to iterate.
         report: Told the share done.
-        means: The part of all means by its products, where ``place`` does not hold
-            them: of it and of what it enters the leading eigenvalues are found, and the
-            traces are estimated.
     """
-    parts = place.parts(weighting)
+    parts = hierarchy(place.averages(weighting))
     eigenvalues = {
         part: factor_eigenvalues(factor).cpu().numpy()
         for part, factor in parts.factors.items()
     }
     trace = {part: float(values.sum()) for part, values in eigenvalues.items()}
     trace["G"] = place.trace
-    g = Remembered(place.g, pairs.basis, pairs.images)
-
-    few = replace(probe, num=min(probe.num, NUM_STREAMED))
-    scale = float(pairs.values[0])
-    steps = iter(range(5))
-    total = 3 if means is None else 5
-
-    def leading(operator: LinearOperator, known: bool = True) -> EigenPairs:
-        """Led by all that is known of G; where its products are not, by a few."""
-        step = next(steps)
-        told = part_of(report, step / total, (step + 1) / total)
-        if known:
-            return probe.pairs(operator, "LA", pairs.basis, told, scale)
-        start = pairs.vectors[:, : few.num]
-        return few.pairs(operator, "LA", start, told, scale)
-
-    error: dict[str, float] = {}
-    if means is not None:
-        _, cross_part, *_ = PART_NAMES[weighting]
-        whole = leading(means, known=False)
-        cross = leading(_without(means, parts), known=False)
-        own, spread = estimate_trace(
-            means.quadratic, whole.vectors, NUM_SIGNS, probe.generator
-        )
-        eigenvalues[parts.means_part] = whole.values.cpu().numpy()
-        eigenvalues[cross_part] = cross.values.cpu().numpy()
-        trace[cross_part] = own - sum(trace[part] for part in parts.factors)
-        trace[parts.means_part] = own
-        names = (cross_part, parts.means_part, parts.within_part)
-        error = dict.fromkeys(names, spread)
     trace[parts.within_part] = place.trace - trace[parts.means_part]
-    rest = within(g, parts) if means is None else g - means
-    spread_part = leading(rest, known=means is None)
-    eigenvalues[parts.within_part] = spread_part.values.cpu().numpy()
+    g = Remembered(place.g, pairs.basis, pairs.images)
+    scale = float(pairs.values[0])
+
+    def leading(operator: LinearOperator, step: int) -> EigenPairs:
+        told = part_of(report, step / 3, (step + 1) / 3)
+        return probe.pairs(operator, "LA", pairs.basis, told, scale)
+
+    eigenvalues[parts.within_part] = leading(within(g, parts), 0).values.cpu().numpy()
+    everything = float(parts.everything.double().square().sum())
     return Levels(
-        weighting=parts.weighting,
+        weighting=weighting,
         parts=eigenvalues,
         trace=trace,
-        kept=np.asarray(kept_shares(parts, trace)),
+        kept=np.asarray(kept_shares(weighting, trace, everything)),
         overlap=span_overlap(parts, pairs.vectors).cpu().numpy(),
         class_overlap=class_overlap(parts, pairs.vectors).cpu().numpy(),
-        subtracted=leading(subtracted(g, parts)).values.cpu().numpy(),
-        projected=leading(projected(g, parts)).values.cpu().numpy(),
-        trace_error=error,
+        subtracted=leading(subtracted(g, parts), 1).values.cpu().numpy(),
+        projected=leading(projected(g, parts), 2).values.cpu().numpy(),
     )
 
 
-def _without(means: MeanProducts, parts: Hierarchy) -> LinearOperator:
-    """The cross part: all the means minus the parts that C vectors each make."""
-    left: LinearOperator = means
-    for factor in parts.factors.values():
-        left = left - LowRank(factor)
-    return left
+def split_streamed(
+    place: Coordinates,
+    means: StreamedMeans,
+    pairs: EigenPairs,
+    probe: Probe,
+    report: Callable[[float], None],
+) -> Levels:
+    """The same from products alone, for more means than can be held.
+
+    What C vectors each make, G1 and G0 in ``icml``, and the overlaps are as exact as
+    above. Of all else the leading 20 eigenvalues are found, and the trace of the means
+    is estimated, with its standard error.
+
+    Args:
+        place: G by its products.
+        means: Likewise, in one weighting.
+        pairs: Leading eigenpairs of G.
+        probe: How to iterate.
+        report: Told the share done.
+    """
+    gram, g = means.gram, place.g
+    weighting = gram.weighting
+    class_part, cross_part, _, means_part, within_part = PART_NAMES[weighting]
+    few = replace(probe, num=min(probe.num, NUM_STREAMED))
+    scale = float(pairs.values[0])
+
+    def leading(operator: LinearOperator, step: int) -> EigenPairs:
+        told = part_of(report, step / 5, (step + 1) / 5)
+        return few.pairs(operator, "LA", None, told, scale).alone()
+
+    eigenvalues = {part: v.cpu().numpy() for part, v in gram.eigenvalues().items()}
+    trace = {part: float(values.sum()) for part, values in eigenvalues.items()}
+    all_means = means.part(means_part)
+    whole = leading(all_means, 0)
+    own, spread = estimate_trace(
+        all_means.quadratic, whole.vectors, NUM_SIGNS, probe.generator
+    )
+    trace[cross_part] = own - sum(trace.values())
+    trace |= {means_part: own, within_part: place.trace - own, "G": place.trace}
+    eigenvalues[means_part] = whole.values.cpu().numpy()
+    for step, (part, operator) in enumerate(
+        {cross_part: means.part(cross_part), within_part: g - all_means}.items(), 1
+    ):
+        eigenvalues[part] = leading(operator, step).values.cpu().numpy()
+    each, span = means.class_overlap(pairs.vectors)
+    return Levels(
+        weighting=weighting,
+        parts=eigenvalues,
+        trace=trace,
+        kept=np.asarray(kept_shares(weighting, trace, gram.everything)),
+        overlap=span.cpu().numpy(),
+        class_overlap=each.cpu().numpy(),
+        subtracted=leading(g - means.part(class_part), 3).values.cpu().numpy(),
+        projected=leading(ClassesOut(means, g), 4).values.cpu().numpy(),
+        trace_error=dict.fromkeys((cross_part, means_part, within_part), spread),
+    )

@@ -25,7 +25,7 @@ from workbench import __version__
 from workbench.curvature.coordinates import Coordinates
 from workbench.curvature.deltas import CrossClassMeans
 from workbench.curvature.dual import Gram
-from workbench.curvature.means import ClassMeans
+from workbench.curvature.means import ClassGram
 from workbench.distributed import World
 from workbench.linalg.lanczos import EigenPairs
 from workbench.linalg.operator import Dense
@@ -39,7 +39,7 @@ _HEADER, _CHECKSUM = "workbench.part", "workbench.crc32"
 _RECORDS: Mapping[str, Any] = {
     kind.__name__: kind
     for kind in (
-        ClassMeans, Coordinates, CrossClassMeans, Dense, EigenPairs, Embedding, Gram,
+        ClassGram, Coordinates, CrossClassMeans, Dense, EigenPairs, Embedding, Gram,
         Levels, Spectrum,
     )
 }  # fmt: skip
@@ -47,10 +47,11 @@ _RECORDS: Mapping[str, Any] = {
 _BROKEN = (LookupError, TypeError, ValueError, AttributeError, RecursionError)
 
 
-def fingerprint(checkpoint: Checkpoint, settings: MeasureSettings) -> str:
-    """What a part must agree in to be of use: weights, data, settings and versions."""
+def fingerprint(checkpoint: Checkpoint, settings: MeasureSettings, way: str) -> str:
+    """What a part must agree in to be of use: weights, data, settings and way."""
     data = checkpoint.load_data()
-    plain = {"workbench": __version__, "torch": torch.__version__, **asdict(settings)}
+    versions = {"workbench": __version__, "torch": torch.__version__}
+    plain = {**versions, **asdict(settings), "way": way}
     crc = zlib.crc32(json.dumps(plain, default=str).encode())
     for tensor in (*checkpoint.weights.values(), data.images, data.labels):
         crc = zlib.crc32(tensor.contiguous().flatten().numpy().data, crc)

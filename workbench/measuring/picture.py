@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from workbench.curvature.coordinates import Coordinates
-from workbench.curvature.deltas import CrossClassMeans, averages
 from workbench.curvature.negligible import keep_largest
 from workbench.curvature.products import union_gram
 from workbench.curvature.risk import EmpiricalRisk
@@ -98,8 +97,7 @@ def _all(
 ) -> Tensor:
     """Inner products of the gradients of some examples and of all means."""
     if place.gram is None:
-        assert isinstance(place.means, CrossClassMeans)
-        three = averages(place.means, settings.weighting)
+        three = place.averages(settings.weighting)
         vectors = torch.cat(
             [three.cross.flatten(0, 1), three.classes, three.everything[None]]
         )

@@ -18,6 +18,7 @@ from workbench.measuring.config import MeasureSettings
 from workbench.spectrum import Spectrum
 
 NUM_LOW = 5  # eigenvalues at the low end of Hess, and at either end of H
+NUM_STREAMED = 20  # leading eigenvalues of a part that is known by its products alone
 A_STEP = 24  # pairs for each vector a step: fewer vectors need fewer products
 TOGETHER = 10  # vectors a step where a product costs as much as a block of them
 COLUMNS = 64  # of a whole matrix at once

@@ -13,6 +13,7 @@ from workbench.curvature.coordinates import (
     primal_eigenvectors,
 )
 from workbench.curvature.hierarchy import inner_products
+from workbench.curvature.means import ClassGram
 from workbench.curvature.risk import EmpiricalRisk
 from workbench.linalg.lanczos import EigenPairs
 from workbench.linalg.operator import Dense, LinearOperator
@@ -28,7 +29,11 @@ def of_g(
     risk: EmpiricalRisk, place: Coordinates, probe: Probe, report: Report
 ) -> tuple[EigenPairs, Spectrum]:
     """G's leading eigenpairs, and all its eigenvalues or their density."""
-    start = leading_means(place.classes(probe.settings.weighting), probe.num)
+    if isinstance(place.means, ClassGram):  # no room for them, nor for the subspace
+        pairs = probe.pairs(place.g, "LA", None, part_of(report, 0.0, 0.5)).alone()
+        g = probe.spectrum(place.g, pairs, part_of(report, 0.5))
+        return pairs, replace(g, trace=place.trace, trace_error=0.0)
+    start = leading_means(place.averages(probe.settings.weighting).classes, probe.num)
     if isinstance(place.g, Dense):
         # products with a matrix are cheap: vectors then as good as its eigenvalues
         pairs = probe.pairs(place.g, "LA", start, part_of(report, 0.0, 0.5), tol=1e-9)
