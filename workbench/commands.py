@@ -17,6 +17,7 @@ from workbench.heap import keep_freed_memory
 from workbench.study import WEIGHTINGS
 
 if TYPE_CHECKING:
+    from workbench.distributed import World
     from workbench.measuring.config import MeasureSettings
     from workbench.training.checkpoint import Checkpoint
 
@@ -258,6 +259,17 @@ def measure(
             "about half the cost."
         ),
     ] = True,
+    eigenvalues: Annotated[
+        int | None,
+        typer.Option(help="Leading eigenvalues of G and Hess.  [default: C + 7]"),
+    ] = None,
+    steps: Annotated[
+        int,
+        typer.Option(
+            help="Lanczos steps of each probe of a density that is not exact: more "
+            "resolve more of it, near zero above all."
+        ),
+    ] = 16,
     device: Device = "auto",
     minutes: Annotated[
         float | None, typer.Option(help="Refuse what is planned to take longer.")
@@ -301,12 +313,14 @@ def measure(
             metric=metric,
             classes=None if classes is None else _chosen(classes),
             moments=moments,
+            num_eigenvalues=eigenvalues,
+            num_steps=steps,
             device=device,
             max_minutes=minutes,
         )
         subject = load_checkpoint(checkpoint)
         if plan:
-            _print_plan(subject, settings)
+            _print_plan(subject, settings, world)
             return
         study = measure_checkpoint(
             subject,
@@ -329,12 +343,15 @@ def _chosen(text: str) -> int | tuple[str, ...]:
     return tuple(word.strip() for word in text.split(",") if word.strip())
 
 
-def _print_plan(checkpoint: Checkpoint, settings: MeasureSettings) -> None:
-    """Say what measuring would take, on stdout."""
+def _print_plan(
+    checkpoint: Checkpoint, settings: MeasureSettings, world: World
+) -> None:
+    """Say what measuring would take, on stdout, once."""
     from workbench.measuring.plan import plan
 
-    made = plan(checkpoint, settings=settings)
-    print(made.line)
+    made = plan(checkpoint, settings=settings, world=world)
+    if world.rank == 0:
+        print(made.line)
 
 
 def check_out(path: Path, force: bool) -> None:

@@ -30,8 +30,10 @@ def total_memory(root: Path = Path("/sys/fs/cgroup")) -> int:
 
 
 def device_memory(device: torch.device) -> int:
-    """Bytes of a CUDA device."""
-    return int(torch.cuda.get_device_properties(device).total_memory)
+    """Bytes of a device; of this machine, its share of the processes of one run."""
+    if device.type != "cpu":
+        return int(torch.cuda.get_device_properties(device).total_memory)
+    return total_memory() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
 def say_bytes(count: float) -> str:

@@ -11,11 +11,11 @@ from tests.curvature.conftest import Solved
 from tests.oracles import apart, eigenvalues
 from workbench.control import Cancelled, Control, Progress
 from workbench.curvature import gram as module
-from workbench.curvature.dual import mean_coefficients, reflection
+from workbench.curvature.dual import mean_coefficients
 from workbench.curvature.gram import gram, risk_gram
 from workbench.curvature.jacobian import layer_gradients
 from workbench.curvature.risk import empirical_risk
-from workbench.curvature.softmax import hessian_root
+from workbench.curvature.softmax import hessian_root, reflection
 from workbench.errors import WorkbenchError
 
 
@@ -195,7 +195,7 @@ def test_a_matrix_that_does_not_fit_is_refused_with_what_does(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     problem = CASES["unequal"]()
-    monkeypatch.setattr(module, "total_memory", lambda: 5000)
+    monkeypatch.setattr(module, "device_memory", lambda _: 5000)
     with pytest.raises(WorkbenchError, match=r"26 gradients .* at most 10 examples"):
         gram(problem.model, problem.data)
 

@@ -284,7 +284,7 @@ def test_settings_that_cannot_be_get_a_sentence(
 def test_means_that_do_not_fit_are_refused_with_a_way_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(module, "total_memory", lambda: 2**10)
+    monkeypatch.setattr(module, "device_memory", lambda _: 2**10)
     with pytest.raises(WorkbenchError, match=r"9 means of 83 numbers .* sketch="):
         found(CASES["unequal"](), level="ck")
 

@@ -12,6 +12,8 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from tests.cases import CASES, problem
+from tests.worlds import together
+from workbench.distributed import World
 from workbench.errors import WorkbenchError
 from workbench.measurement import MeasureSettings, measure
 from workbench.measuring.counting import METHODS, Cost, count, sizes_of
@@ -155,6 +157,55 @@ def test_the_line_names_every_way_and_its_price() -> None:
     assert all(name in line for name in METHODS)
     assert line.count(" MB") + line.count(" GB") == len(METHODS)
     assert "\n" not in line
+
+
+def test_earlier_epochs_are_priced_at_half_each() -> None:
+    data = load_data("digits", per_class=2)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    config = TrainConfig(epochs=4, device="cpu", snapshots=(0, 1, 2))
+    done = train(model, data, config)
+    with_them = plan(done, settings=settings())
+    assert with_them.num_moments == 3
+    assert with_them.seconds() == 2.5 * sum(with_them.stages().values())
+    assert ", and 3 earlier epochs: " in with_them.line
+    assert plan(done, settings=settings(moments=False)).num_moments == 0
+
+
+def test_the_network_is_left_in_its_dtype() -> None:
+    model = nn.Linear(4, 3)
+    plan(model, (torch.randn(6, 4), torch.arange(6) % 3), settings())
+    assert model.weight.dtype == torch.float32
+
+
+def test_processes_plan_the_same() -> None:
+    case = CASES["convolution"]()
+    risk = bind(case.model, case.data, settings())
+
+    def of(world: World) -> Plan:
+        return make_plan(replace(risk, world=world), settings())
+
+    one, two = together(2, of)
+    assert one.speeds == two.speeds
+    assert one.memory == two.memory
+    assert one.num_processes == 2
+
+
+def test_fewer_eigenvalues_are_proposed_where_those_fit() -> None:
+    data = torch.randn(60, 40), torch.arange(60) % 6
+    chosen = settings(exact_limit=0, num_eigenvalues=200)
+
+    def made(memory: int | None, **values: Any) -> Plan:
+        asked = replace(chosen, **values)
+        risk = bind(nn.Sequential(nn.Linear(40, 60), nn.Linear(60, 6)), data, asked)
+        return make_plan(risk, asked, memory)
+
+    few = min(m.memory for m in made(None, num_eigenvalues=40).methods)
+    tight = made(few + 1)
+    assert tight.method is None
+    found = re.search(r"find (\d+) eigenvalues \(--eigenvalues \1\)", tight.refusal)
+    assert found is not None
+    assert 20 <= int(found[1]) < 200
+    assert made(few + 1, num_eigenvalues=int(found[1])).method is not None
 
 
 @pytest.mark.parametrize("limit", [0, -1, "soon", float("nan")])

@@ -14,7 +14,7 @@ from workbench.curvature.dual import eigenvalues_of
 from workbench.curvature.gram import risk_gram
 from workbench.curvature.risk import empirical_risk
 from workbench.errors import WorkbenchError
-from workbench.memory import device_memory, total_memory
+from workbench.memory import device_memory
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,13 +44,17 @@ def exact_spectrum(
 
     Args:
         model: The network, (B, ...) inputs to (B, C) logits. Used in eval mode and left
-            in the mode it was in; moved to the device.
+            as it was; where it is not on the device, a copy.
         data: A `Dataset`, a pair of tensors ``(inputs, labels)``, or a re-iterable of
             such pairs.
         batch_size: Examples a batch; None takes what fits.
         device: ``"auto"`` is a CUDA device, else where the model is.
         progress: Called with `Progress` events; the eigensolver's silence is announced.
         control: Pauses and cancels, but for the eigensolver.
+
+    Returns:
+        All ``min(P, n)`` eigenvalues that need not be zero, descending, float64, and
+        how many zeros there are. They err by the rounding of the gradients' dtype.
 
     Raises:
         WorkbenchError: If the matrices do not fit the memory, or as `empirical_risk`.
@@ -60,7 +64,7 @@ def exact_spectrum(
     )
     n = risk.num_examples * (risk.num_classes - 1)
     order = min(n, risk.dim)
-    there = total_memory() if risk.device.type == "cpu" else device_memory(risk.device)
+    there = device_memory(risk.device)
     if 16 * order**2 > 0.8 * there:
         raise WorkbenchError(
             f"exact_spectrum: {risk.dim:,} parameters and {n:,} gradients make "

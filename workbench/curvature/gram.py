@@ -19,7 +19,7 @@ from workbench.curvature.risk import EmpiricalRisk, empirical_risk
 from workbench.curvature.softmax import hessian_root
 from workbench.curvature.subset import choose_classes
 from workbench.errors import WorkbenchError
-from workbench.memory import device_memory, total_memory
+from workbench.memory import device_memory
 
 CACHE_BYTES = 2**31  # what the factors of one group of layers may take
 ACTIVATIONS = 2**25  # numbers that the layers of one piece put out
@@ -42,13 +42,18 @@ def gram(
 ) -> Gram:
     r"""Inner products of the gradients of a network over all of the data.
 
+    .. math:: K = R R^T, \quad r_{i,j} = \sum_k U_{i,k,j} \delta_{i,k}, \quad
+        G = \frac1N R^T R
+
     The dual of G: its spectrum, that of each part and knock-out, the overlaps and all
     distances are methods of the result and take no further pass. Stores n^2 float64
-    numbers, n = N (C - 1).
+    numbers, n = N (C - 1). Costs one forward and C - 1 backward passes, and layer by
+    layer the cheaper of ``n^2 / 2`` times its parameters, and the products of the inner
+    products of its inputs and of its output gradients.
 
     Args:
         model: The network, (B, ...) inputs to (B, C) logits. Used in eval mode and left
-            in the mode it was in; moved to the device.
+            as it was; where it is not on the device, a copy.
         data: A `Dataset`, a pair of tensors ``(inputs, labels)``, or a re-iterable of
             such pairs.
         classes: Look only at these classes and their logits, as `choose_classes`.
@@ -56,6 +61,9 @@ def gram(
         device: ``"auto"`` is a CUDA device, else where the model is.
         progress: Called with `Progress` events.
         control: Pauses and cancels.
+
+    Returns:
+        K, (n, n) float64, with the probabilities and labels of the examples.
 
     Raises:
         WorkbenchError: If the matrix does not fit the memory, or as `empirical_risk`.
@@ -66,7 +74,7 @@ def gram(
         model, data, batch_size=batch_size, device=device, control=control
     )
     n = risk.num_examples * (risk.num_classes - 1)
-    there = total_memory() if risk.device.type == "cpu" else device_memory(risk.device)
+    there = device_memory(risk.device)
     if 8 * n**2 > 0.7 * there:
         fits = int((0.7 * there / 8) ** 0.5) // (risk.num_classes - 1)
         raise WorkbenchError(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from typing import Any
 
 import torch
@@ -34,7 +35,8 @@ from workbench.measuring.counting import (
     sizes_of,
     whole_hessian,
 )
-from workbench.memory import device_memory, say_bytes, total_memory
+from workbench.measuring.moments import COST, earlier_epochs
+from workbench.memory import device_memory, say_bytes
 from workbench.timing import say_duration
 from workbench.training.checkpoint import Checkpoint
 from workbench.training.device import resolve_device
@@ -42,11 +44,12 @@ from workbench.training.device import resolve_device
 DOUBLE_LIMIT = 5_000  # parameters up to which everything is measured in float64
 ROOM = 0.8  # of the memory there is may be used
 FEW = 10  # classes that are measured of many, as in the papers
+LEAST = 20  # leading eigenvalues; fewer are not proposed
 _TRIAL = 0.3  # seconds that a timed product may take, about
 _VECTORS = 2  # of a timed block
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Speeds:
     """What one timed batch says of this machine, in seconds."""
 
@@ -80,16 +83,17 @@ class Plan:
     methods: tuple[Counted, ...]  # all of them
     method: Counted | None  # the one taken; None where none fits
     num_processes: int = 1
+    num_moments: int = 0  # earlier epochs that are measured too
 
     def stages(self, method: Counted | None = None) -> dict[str, float]:
-        """Predicted seconds of each stage."""
+        """Predicted seconds of each stage, the earlier epochs left out."""
         method = method or self.method or self.methods[-1]
         own = self.sizes.num_examples / self.num_processes
         return {k: self.speeds.seconds(c, own) for k, c in method.stages.items()}
 
     def seconds(self, method: Counted | None = None) -> float:
         """Predicted seconds of all of it."""
-        return sum(self.stages(method).values())
+        return sum(self.stages(method).values()) * (1 + COST * self.num_moments)
 
     def fits(self, method: Counted) -> bool:
         """Whether the memory holds it, and the time if that was bounded."""
@@ -104,8 +108,9 @@ class Plan:
             return self.refusal
         others = [m for m in self.methods if m is not self.method]
         rest = ", ".join(f"{m.method} {self._price(m)}" for m in others)
+        earlier = f", and {self.num_moments} earlier epochs" if self.num_moments else ""
         return (
-            f"Plan: {_found(self.method, self.sizes, self.settings)}: "
+            f"Plan: {_found(self.method, self.sizes, self.settings)}{earlier}: "
             f"{self._price(self.method)}. The others: {rest}."
         )
 
@@ -129,16 +134,24 @@ class Plan:
         return f"{say_duration(self.seconds(method))}, {say_bytes(method.memory)}"
 
     def _way_on(self) -> str:
-        """Ten of many classes, or the most examples, that fit; else less network."""
+        """What fits: fewer eigenvalues, ten of many classes, or fewer examples."""
         C = self.sizes.num_classes
 
-        def fitting(per_class: int, num_classes: int = C) -> bool:
-            num = per_class * num_classes
-            sizes = replace(self.sizes, num_examples=num, num_classes=num_classes)
-            tried = [count(name, sizes, self.settings) for name in METHODS]
+        def fitting(
+            per_class: int, num_classes: int = C, num: int | None = None
+        ) -> bool:
+            all_of = per_class * num_classes
+            sizes = replace(self.sizes, num_examples=all_of, num_classes=num_classes)
+            fewer = num or self.settings.num_eigenvalues
+            settings = replace(self.settings, num_eigenvalues=fewer)
+            tried = [count(name, sizes, settings) for name in METHODS]
             return any(replace(self, sizes=sizes).fits(method) for method in tried)
 
         low, high = 1, max(2, self.sizes.num_examples // C)
+        num = num_eigenvalues(self.sizes, self.settings)
+        while (num := num * 3 // 4) >= LEAST:
+            if fitting(high, num=num):
+                return f"find {num} eigenvalues (--eigenvalues {num})"
         if C > FEW and fitting(high, FEW):
             return f"measure {FEW} of the classes (--classes {FEW}, or classes={FEW})"
         if not fitting(low):
@@ -153,6 +166,8 @@ def plan(
     subject: Checkpoint | nn.Module,
     data: Any = None,
     settings: MeasureSettings | None = None,
+    *,
+    world: World = ALONE,
 ) -> Plan:
     """Predict what each way to measure would take here, and choose; measure nothing.
 
@@ -168,6 +183,7 @@ def plan(
         data: For a network: a `Dataset`, a pair of tensors ``(inputs, labels)``, or a
             re-iterable of such pairs.
         settings: How it would be measured.
+        world: Processes that would share the examples.
 
     Returns:
         The plan; its ``line`` says all in one sentence, also where nothing fits.
@@ -177,7 +193,10 @@ def plan(
     """
     settings = settings or MeasureSettings()
     check_settings(settings)
-    return make_plan(bind(subject, data, settings), settings)
+    risk = bind(subject, data, settings, world=world)
+    earlier = earlier_epochs(subject) if isinstance(subject, Checkpoint) else ()
+    moments = len(earlier) if settings.moments else 0
+    return make_plan(risk, settings, num_moments=moments)
 
 
 def bind(
@@ -196,7 +215,7 @@ def bind(
     else:
         model = subject
     if sum(p.numel() for p in model.parameters() if p.requires_grad) <= DOUBLE_LIMIT:
-        model = model.double()
+        model = copy.deepcopy(model).double()
     device = resolve_device(settings.device)
     if device.type == "mps":  # has no float64, which sums and softmax need
         device = torch.device("cpu")
@@ -211,20 +230,27 @@ def bind(
 
 
 def make_plan(
-    risk: EmpiricalRisk, settings: MeasureSettings, memory: int | None = None
+    risk: EmpiricalRisk,
+    settings: MeasureSettings,
+    memory: int | None = None,
+    num_moments: int = 0,
 ) -> Plan:
-    """Count each way, time one batch, and choose."""
-    sizes = sizes_of(risk)
-    there = total_memory() if risk.device.type == "cpu" else device_memory(risk.device)
+    """Count each way, time one batch, and choose: the same in every process."""
+    sizes, world = sizes_of(risk), risk.world
+    told = torch.zeros(world.size, 6, dtype=torch.float64)
+    told[world.rank] = torch.tensor((*astuple(timed(risk)), device_memory(risk.device)))
+    *speeds, _ = world.sum(told).mean(0).tolist()
+    there = int(told[:, -1].min())
     methods = tuple(count(name, sizes, settings) for name in METHODS)
     made = Plan(
         sizes=sizes,
         settings=settings,
-        speeds=timed(risk),
+        speeds=Speeds(*speeds),
         memory=memory or int(ROOM * there),
         methods=methods,
         method=None,
-        num_processes=risk.world.size,
+        num_processes=world.size,
+        num_moments=num_moments,
     )
     fitting = [method for method in methods if made.fits(method)]
     smaller = min(sizes.num_params, sizes.num_examples * (sizes.num_classes - 1))
