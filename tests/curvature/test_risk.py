@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from tests.cases import CASES
 from tests.oracles import apart
 from workbench.control import Cancelled, Control
-from workbench.curvature.risk import EmpiricalRisk, empirical_risk, evaluating
+from workbench.curvature.risk import empirical_risk, evaluating
 from workbench.errors import WorkbenchError
 
 INPUTS = torch.randn(12, 4, generator=torch.Generator().manual_seed(0))
@@ -206,14 +206,6 @@ def test_counts_are_those_of_the_network_and_the_data() -> None:
     assert all(x.dtype == torch.float64 for x, _ in risk.batches())
 
 
-def test_class_batches_hold_each_example_once_with_its_class() -> None:
-    inputs = torch.arange(12.0)[:, None].expand(-1, 4)
-    risk = empirical_risk(plain(), (inputs, LABELS), batch_size=5)
-    seen = [(c, int(x[0])) for c, piece in risk.class_batches() for x in piece]
-    assert sorted(seen) == sorted((i % 3, i) for i in range(12))
-    assert len(list(risk.class_batches())) == 3 + 3 + 2  # a class once a batch
-
-
 @pytest.mark.parametrize("num_vectors", [1, 10, 10**9])
 def test_pieces_are_the_batches_cut_further(num_vectors: int) -> None:
     risk = empirical_risk(plain(), (INPUTS, LABELS), batch_size=5)
@@ -232,6 +224,19 @@ def test_a_flat_vector_is_split_in_the_order_of_the_parameters() -> None:
     assert torch.equal(risk.flatten(list(split.values())), vector)
     flat = nn.utils.parameters_to_vector(risk.model.parameters())
     assert torch.equal(risk.flatten(list(risk.parameters.values())), flat)
+
+
+@pytest.mark.parametrize("device", ["abacus", "cuda:99", "mps:7"])
+def test_a_device_that_is_not_there_gets_a_sentence(device: str) -> None:
+    with pytest.raises(WorkbenchError, match=f"no device '{device}' .*; take 'cpu'"):
+        empirical_risk(plain(), (INPUTS, LABELS), device=device)
+
+
+def test_on_another_device_a_copy_is_taken() -> None:
+    model = plain()
+    with pytest.raises(RuntimeError):  # tensors there hold no numbers
+        empirical_risk(model, (INPUTS, LABELS), device="meta")
+    assert {p.device.type for p in model.parameters()} == {"cpu"}
 
 
 def test_modes_are_put_back_also_after_an_error() -> None:
@@ -262,14 +267,11 @@ def test_probabilities_are_those_of_eval_mode_without_a_graph() -> None:
     assert apart(found, expected) < 1e-14
 
 
-@pytest.mark.parametrize("loop", ["batches", "class_batches"])
-def test_cancel_is_obeyed_before_the_next_batch(loop: str) -> None:
+def test_cancel_is_obeyed_before_the_next_batch() -> None:
     control = Control()
     risk = empirical_risk(plain(), (INPUTS, LABELS), batch_size=3, control=control)
-    going = getattr(EmpiricalRisk, loop)(risk)
+    going = risk.batches()
     next(going)
     control.cancel()
-    taken: list[object] = []
     with pytest.raises(Cancelled):
-        taken.extend(going)
-    assert len(taken) <= 2  # the rest of the first batch, by class
+        next(going)

@@ -44,10 +44,15 @@ def test_processes_find_the_products_that_one_finds() -> None:
     for found in together(
         3,
         lambda world: replace(
-            operator, risk=replace(operator.risk, world=world)
+            operator, risk=replace(operator.risk, world=world), network=None
         ).matmat(vectors),
     ):
         assert apart(found, expected) < 1e-12
+
+
+def test_vectors_of_another_length_get_a_sentence() -> None:
+    with pytest.raises(WorkbenchError, match=r"the dual of G times .* \(7, 2\); exp"):
+        dual(solve("ragged")).matmat(torch.ones(7, 2))
 
 
 def test_the_density_from_the_dual_is_that_of_g_with_all_its_zeros() -> None:
@@ -123,6 +128,6 @@ def test_it_reports_and_is_cancelled_before_the_eigensolver() -> None:
 
 def test_what_does_not_fit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     problem = CASES["convolution"]()
-    monkeypatch.setattr(exact, "total_memory", lambda: 10_000)
+    monkeypatch.setattr(exact, "device_memory", lambda _: 10_000)
     with pytest.raises(WorkbenchError, match="make matrices of order 24"):
         exact_spectrum(problem.model, problem.data)

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from workbench.control import Progress, ProgressCallback
 from workbench.curvature.deltas import Averages, average_further
-from workbench.curvature.hierarchy import Hierarchy, hierarchy
+from workbench.curvature.hierarchy import PART_NAMES, Hierarchy, definite, hierarchy
+from workbench.curvature.softmax import reflection
 from workbench.errors import WorkbenchError
 from workbench.linalg.lanczos import top_eigenpairs
 from workbench.linalg.operator import Dense
@@ -83,11 +84,12 @@ class Gram:
         Either minus the class part, which leaves no negative ones, or projected off the
         span of the delta_c.
         """
+        _check("how", how, ("subtract", "project"))
         parts = self._parts(weighting)
         if how == "subtract":
             return self._lowered(parts.factors[parts.class_part])
         products = self.matrix @ parts.classes
-        size, turn = _definite(parts.classes.T @ products)
+        size, turn = definite(parts.classes.T @ products)
         gone = products @ (turn / size.sqrt())
         left = torch.addmm(self.matrix, gone, gone.T, alpha=-1.0)
         return eigenvalues_of(left) / len(self.labels)
@@ -102,7 +104,7 @@ class Gram:
         pairs = top_eigenpairs(Dense(self.matrix), num, tol=1e-10, start=classes)
         along = pairs.values.clamp(min=0).sqrt()[:, None] * (pairs.vectors.T @ classes)
         inner = classes.T @ self.matrix @ classes
-        size, turn = _definite(inner)
+        size, turn = definite(inner)
         cosines = along.square() / inner.diagonal().clamp(min=TINY)
         span = (along @ (turn / size.sqrt())).square().sum(1)
         values = pairs.values / len(self.labels)
@@ -150,6 +152,7 @@ class Gram:
         metric: Literal["cosine", "euclidean"] = "cosine",
     ) -> Tensor:
         """Distances of what `products` holds: ``1 - cos``, or plain Euclidean ones."""
+        _check("metric", metric, ("cosine", "euclidean"))
         inner = self.products(chosen, weighting)
         squares = inner.diagonal().clamp(min=0.0)
         if metric == "euclidean":
@@ -165,6 +168,7 @@ class Gram:
 
     def _averages(self, weighting: str) -> Averages:
         """The three averages as combinations of the rows, in R^n."""
+        _check("weighting", weighting, tuple(PART_NAMES))
         plain, weighted, mass = mean_coefficients(self.probs, self.labels)
         num_classes = len(mass)
         weight = mass
@@ -195,20 +199,11 @@ class Gram:
         return eigenvalues_of(changed) / num_examples
 
 
-def reflection(probs: Tensor) -> Tensor:
-    """The reflection of each sqrt(p) to the last axis, without its last column.
-
-    (N, C) to (N, C, C - 1), with orthonormal columns U of each example: the reduced
-    gradients are ``r_{i,j} = sum_k U[i, k, j] delta_{i,k}``, and ``delta_{i,k} =
-    sum_j U[i, k, j] r_{i,j}``.
-    """
-    unit = probs.sqrt()
-    normal = unit / unit.norm(dim=-1, keepdim=True)
-    normal[:, -1] += 1.0  # nonnegative entries: no cancellation
-    normal = normal / normal.norm(dim=-1, keepdim=True)
-    eye = torch.eye(probs.shape[1], dtype=probs.dtype, device=probs.device)
-    turned: Tensor = (eye - 2 * normal[:, :, None] * normal[:, None, :])[..., :-1]
-    return turned
+def _check(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise WorkbenchError(
+            f"Gram: {name} is {value!r}; expected one of {', '.join(known)}."
+        )
 
 
 def mean_coefficients(probs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -251,10 +246,3 @@ def eigenvalues_of(
     if progress is not None:
         progress(Progress("Solving for all eigenvalues", 1.0))
     return values
-
-
-def _definite(matrix: Tensor) -> tuple[Tensor, Tensor]:
-    """Eigenpairs of a positive semidefinite matrix, without those at rounding."""
-    values, vectors = torch.linalg.eigh(matrix)
-    keep = values > len(values) * 1e-15 * values[-1]
-    return values[keep], vectors[:, keep]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -51,7 +52,7 @@ class General:
 
     def push(self, vectors: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Labels, probabilities and ``J_i v``, (B, C, m), piece by piece."""
-        with evaluating(self.risk.model):
+        with evaluating(self.risk.model), _told("J times a vector"):
             for inputs, labels in self.risk.pieces(vectors.shape[1]):
 
                 def one(vector: Tensor, inputs: Tensor = inputs) -> Tensor:
@@ -91,18 +92,10 @@ class General:
             found = self._product(kind, tangent, inputs, labels)
             return self.risk.flatten(list(found.values()))
 
-        try:
+        with _told(f"{kind} times a vector"):
             if block.shape[1] == 1:
                 return product(block[:, 0])[:, None]
             return vmap(product, in_dims=1, out_dims=1)(block)
-        except torch.OutOfMemoryError:
-            raise
-        except RuntimeError as error:
-            raise WorkbenchError(
-                f"{kind} times a vector: torch cannot differentiate a layer of "
-                f"this network in forward mode ({str(error).splitlines()[0]}); "
-                "write the layer in operations that it can."
-            ) from error
 
     def _product(
         self, kind: Kind, tangent: Named, inputs: Tensor, labels: Tensor
@@ -136,3 +129,18 @@ class General:
 
         product: Named = jvp(gradient, (self.theta,), (tangent,))[1]
         return product
+
+
+@contextmanager
+def _told(what: str) -> Iterator[None]:
+    """A sentence where torch knows no derivative of a layer."""
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        raise WorkbenchError(
+            f"{what}: torch cannot differentiate a layer of this network in forward "
+            f"mode ({str(error).splitlines()[0]}); write the layer in operations that "
+            "it can."
+        ) from error

@@ -42,7 +42,7 @@ class Curvature(LinearOperator):
 
     def __post_init__(self) -> None:
         if self.network is None:
-            object.__setattr__(self, "network", _read(self.risk))
+            object.__setattr__(self, "network", read_network(self.risk))
         for name in ("dim", "dtype", "device"):
             object.__setattr__(self, name, getattr(self.risk, name))
 
@@ -91,8 +91,8 @@ def operators(
         data: A `Dataset`, a pair of tensors ``(inputs, labels)``, or a re-iterable of
             such pairs.
         batch_size: Examples a batch, at most; None takes what fits.
-        device: Where to compute; the model is moved there. ``"auto"``: a CUDA device if
-            there is one, else where the model is.
+        device: Where to compute, with a copy if the model is elsewhere. ``"auto"``: a
+            CUDA device if there is one, else where the model is.
         control: Cancels between batches.
         world: Processes that share the examples.
 
@@ -125,7 +125,7 @@ def operators(
 
 def curvatures(risk: EmpiricalRisk) -> dict[str, LinearOperator]:
     """G, Hess and H of a risk; they share what is kept."""
-    network = _read(risk)
+    network = read_network(risk)
     return {kind: Curvature(risk, kind, network) for kind in KINDS}
 
 
@@ -136,5 +136,6 @@ def network_of(operator: LinearOperator) -> LayerWise | General:
     return operator.network
 
 
-def _read(risk: EmpiricalRisk) -> LayerWise | General:
+def read_network(risk: EmpiricalRisk) -> LayerWise | General:
+    """What takes the products: layer by layer where the network can be read so."""
     return read_layers(risk) or General(risk, *risk.snapshot())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -100,14 +101,6 @@ class EmpiricalRisk:
         for inputs, labels in self.batches():
             yield from zip(inputs.split(size), labels.split(size), strict=True)
 
-    def class_batches(self) -> Iterator[tuple[int, Tensor]]:
-        """The data cut so that each piece holds one class c: ``(c, inputs)``."""
-        for inputs, labels in self.batches():
-            order = labels.argsort(stable=True)
-            classes, counts = labels[order].unique_consecutive(return_counts=True)
-            pieces = inputs[order].split(counts.tolist())
-            yield from zip(classes.tolist(), pieces, strict=True)
-
     def logits(self, parameters: dict[str, Tensor], inputs: Tensor) -> Tensor:
         """f(x; theta), shape (B, C)."""
         logits: Tensor = functional_call(self.model, parameters, (inputs,))
@@ -153,7 +146,7 @@ def empirical_risk(
 ) -> EmpiricalRisk:
     """Check a network and its data, and bind them.
 
-    The model is moved to the device, keeps its dtype, and is used in eval mode: wrap
+    The model, or a copy on the device, keeps its dtype and is used in eval mode: wrap
     each use in `evaluating`. Batch norm then uses its running statistics, and examples
     do not see each other, which is checked on one batch.
 
@@ -191,11 +184,11 @@ def empirical_risk(
             f"empirical_risk: {len(bad)} parameters hold NaN or infinite weights, the "
             f"first is {bad[0]}; train again with a smaller rate."
         )
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else None
-    target = torch.device(device or next(iter(parameters.values())).device)
-    model.to(target)
-    parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}
+    here = next(iter(parameters.values())).device
+    target = _device(device, here)
+    if target != here:
+        model = copy.deepcopy(model).to(target)
+        parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}
     dtype = dtypes.pop()
     batches = _batches(data, batch_size)
     all_labels, sizes = _labels(batches)
@@ -250,6 +243,20 @@ def evaluating(model: nn.Module) -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(fused)
         for module, mode in modes.items():
             module.training = mode
+
+
+def _device(asked: str | torch.device | None, here: torch.device) -> torch.device:
+    """Where to compute; a device of no number is the current one."""
+    if asked == "auto":
+        asked = "cuda" if torch.cuda.is_available() else None
+    try:
+        found = torch.device(asked or here)
+        return torch.empty(0, device=found).device
+    except (RuntimeError, AssertionError, TypeError) as error:
+        raise WorkbenchError(
+            f"empirical_risk: this machine has no device {str(asked)!r} "
+            f"({str(error).splitlines()[0]}); take 'cpu', or 'auto'."
+        ) from error
 
 
 def _batches(data: Any, batch_size: int | None) -> Iterable[Batch]:

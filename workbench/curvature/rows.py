@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import jvp, vmap
 from typing_extensions import override
 
 from workbench.control import Control
-from workbench.curvature.pullback import pull_back
-from workbench.curvature.risk import EmpiricalRisk, empirical_risk, evaluating
+from workbench.curvature.general import General
+from workbench.curvature.layerwise import LayerWise
+from workbench.curvature.operators import read_network
+from workbench.curvature.risk import EmpiricalRisk, empirical_risk
 from workbench.curvature.softmax import hessian_root
 from workbench.errors import WorkbenchError
 from workbench.linalg.density import SpectralDensity
@@ -25,14 +27,18 @@ class Dual(LinearOperator):
 
     The ``n = N (C - 1)`` rows of R are the gradients ``J_i^T b_{i,j}``, with
     ``sum_j b_{i,j} b_{i,j}^T = diag(p) - p p^T``. A vector is pulled back to R^P and
-    pushed forward again: about two gradients of the loss. Its length is n, not P: where
-    the network is the larger, a Lanczos basis of many steps fits that would not in R^P.
+    pushed forward again, at the price of G times a vector. Its length is n, not P:
+    where the network is the larger, a Lanczos basis of many steps fits that would not
+    in R^P. Stores ``N C (C - 1)`` numbers of b.
     """
 
     risk: EmpiricalRisk
     root: Tensor  # (N, C, C - 1) b, float64
+    network: LayerWise | General | None = None  # None: read here
 
     def __post_init__(self) -> None:
+        if self.network is None:
+            object.__setattr__(self, "network", read_network(self.risk))
         n = self.root.shape[0] * self.root.shape[2]
         for name, value in (
             ("dim", n),
@@ -43,40 +49,42 @@ class Dual(LinearOperator):
 
     @override
     def matmat(self, vectors: Tensor) -> Tensor:
-        blocks = vectors.to(self.device, torch.float64).unflatten(
-            0, (len(self.root), self.root.shape[2])
-        )
-        pulled = pull_back(self.risk, self.root @ blocks)
-        pushed = self._push(pulled).double() / self.risk.num_examples
-        return (self.root.transpose(1, 2) @ pushed).flatten(0, 1).to(vectors.dtype)
+        """``R R^T V / N``: (n, m) to (n, m).
 
-    def _push(self, vectors: Tensor) -> Tensor:
-        """``J_i v`` of every example: (P, k) to (N, C, k)."""
-        risk = self.risk
-        theta = {name: p.detach() for name, p in risk.parameters.items()}
-        shape = (*self.root.shape[:2], vectors.shape[1])
-        total = torch.zeros(shape, dtype=risk.dtype, device=risk.device)
+        Raises:
+            WorkbenchError: If V does not have n rows, or a layer has no forward mode.
+        """
+        if vectors.ndim != 2 or len(vectors) != self.dim:
+            raise WorkbenchError(
+                f"the dual of G times vectors of shape {tuple(vectors.shape)}; "
+                f"expected columns of {self.dim:,} numbers, N (C - 1)."
+            )
+        assert self.network is not None
+        world, num = self.risk.world, vectors.shape[1]
+        blocks = vectors.to(self.device, torch.float64)
+        weights = self.root @ blocks.unflatten(0, (len(self.root), -1))
+        order = iter(self._own())
+
+        def cotangents(labels: Tensor, probs: Tensor) -> Tensor:
+            return weights[list(islice(order, len(labels)))]
+
+        pulled = world.sum(self.network.pull(cotangents, num))
+        total = torch.zeros_like(weights)
+        order = iter(self._own())
+        for labels, _, pushed in self.network.push(pulled):
+            total[list(islice(order, len(labels)))] = pushed.double()
+        total = world.sum(total) / self.risk.num_examples
+        return (self.root.transpose(1, 2) @ total).flatten(0, 1).to(vectors.dtype)
+
+    def _own(self) -> list[int]:
+        """Numbers of the examples of this process, in the order of its passes."""
+        own: list[int] = []
         seen = 0
-        with evaluating(risk.model):
-            for inputs, _ in risk.whole():
-                own = risk.world.share(len(inputs))
-                mine = inputs[own]
-                where = slice(seen + own.start, seen + own.stop)
-                seen += len(inputs)
-                if not len(mine):
-                    continue
-
-                def one(vector: Tensor, mine: Tensor = mine) -> Tensor:
-                    tangent = (risk.split(vector),)
-                    pushed: Tensor = jvp(
-                        lambda parameters: risk.logits(parameters, mine),
-                        (theta,),
-                        tangent,
-                    )[1]
-                    return pushed
-
-                total[where] = vmap(one, in_dims=1, out_dims=2)(vectors)
-        return risk.world.sum(total)
+        for inputs, _ in self.risk.data:
+            share = self.risk.world.share(len(inputs))
+            own += range(seen + share.start, seen + share.stop)
+            seen += len(inputs)
+        return own
 
 
 def dual_operator(
@@ -87,16 +95,24 @@ def dual_operator(
     device: str | torch.device | None = "auto",
     control: Control | None = None,
 ) -> Dual:
-    """The dual of G of a network on data, as `spectral_density` takes it.
+    r"""The dual of G of a network on data, as `spectral_density` takes it.
+
+    ``R R^T / N`` of order ``n = N (C - 1)``, the rows of R the gradients of all
+    examples: the nonzero eigenvalues are those of ``G = R^T R / N``. A product costs
+    what one with G does (`Dual`). `density_in_parameters` turns its density into that
+    of G.
 
     Args:
         model: The network, (B, ...) inputs to (B, C) logits. Used in eval mode and left
-            in the mode it was in; moved to the device.
+            as it was; where it is not on the device, a copy.
         data: A `Dataset`, a pair of tensors ``(inputs, labels)``, or a re-iterable of
             such pairs, in the same order each time.
         batch_size: Examples a batch; None takes what fits.
         device: ``"auto"`` is a CUDA device, else where the model is.
         control: Cancels between batches.
+
+    Returns:
+        The operator, with ``matvec`` and ``matmat`` of (n, k), in the model's dtype.
 
     Raises:
         WorkbenchError: If the order of the data changes, or as `empirical_risk`.
@@ -122,7 +138,16 @@ def density_in_parameters(
 ) -> SpectralDensity:
     """The density of G, of order P, from that of its dual, of order n below P.
 
-    The ``P - n`` zeros that the dual has not are added as a node of that weight.
+    The ``P - n`` zeros that the dual has not are added as a node of that weight. Costs
+    no product.
+
+    Args:
+        density: What `spectral_density` found of the dual.
+        num_rows: n, the order of the dual.
+        num_params: P.
+
+    Returns:
+        The density with one node more, (num_probes, num_steps + 1).
 
     Raises:
         WorkbenchError: If n is above P: then G itself is the smaller.

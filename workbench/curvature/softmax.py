@@ -6,6 +6,7 @@ gradient in f is ``p - e_y``, and its Hessian in f is ``diag(p) - p p^T``.
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 
@@ -89,12 +90,24 @@ def delta_cotangents(probs: Tensor) -> Tensor:
     return probs.sqrt()[..., None] * log_prob_cotangents(probs)
 
 
+def reflection(probs: Tensor) -> Tensor:
+    """The Householder reflection of sqrt(p) to the last axis, without its last column.
+
+    (N, C) to (N, C, C - 1), with orthonormal columns U of each example: the reduced
+    gradients are ``r_{i,j} = sum_k U[i, k, j] delta_{i,k}``, and ``delta_{i,k} =
+    sum_j U[i, k, j] r_{i,j}``.
+    """
+    normal = _normal(probs)
+    eye = torch.eye(probs.shape[1], dtype=probs.dtype, device=probs.device)
+    turned: Tensor = (eye - 2 * normal[:, :, None] * normal[:, None, :])[..., :-1]
+    return turned
+
+
 def hessian_root(probs: Tensor) -> Tensor:
     r"""A root B of the softmax Hessian with C - 1 columns: ``B B^T = diag(p) - p p^T``.
 
-    The C columns of `delta_cotangents` are dependent, ``sum_k sqrt(p_k) a_k = 0``. A
-    Householder reflection that takes ``sqrt(p)`` to the last axis turns the last column
-    into zero and leaves ``B B^T`` as it is.
+    The C columns of `delta_cotangents` are dependent, ``sum_k sqrt(p_k) a_k = 0``:
+    `reflection` turns the last one into zero and leaves ``B B^T`` as it is.
 
     Args:
         probs: Probabilities p, shape (N, C), float64.
@@ -103,10 +116,14 @@ def hessian_root(probs: Tensor) -> Tensor:
         B, shape (N, C, C - 1), indexed ``[i, logit, column]``.
     """
     columns = delta_cotangents(probs).transpose(1, 2)  # (N, logit, k)
-    unit = probs.sqrt()
-    unit = unit / unit.norm(dim=-1, keepdim=True)
-    normal = unit.clone()
-    normal[:, -1] += 1.0  # unit is nonnegative: no cancellation
-    normal = normal / normal.norm(dim=-1, keepdim=True)
+    normal = _normal(probs)
     reflected = columns - 2 * (columns @ normal[..., None]) * normal[:, None, :]
     return reflected[..., :-1]
+
+
+def _normal(probs: Tensor) -> Tensor:
+    """Unit normal of the plane of `reflection`, (N, C)."""
+    unit = probs.sqrt()
+    normal = unit / unit.norm(dim=-1, keepdim=True)
+    normal[:, -1] += 1.0  # nonnegative entries: no cancellation
+    return normal / normal.norm(dim=-1, keepdim=True)
