@@ -66,7 +66,8 @@ class CodePanel:
             f'<div class="wb-copied"><pre tabindex="0">{escape(code)}</pre>'
             f"{_copy('code')}</div>"
             '<p class="wb-muted">It runs as pasted where hessian-workbench is '
-            "installed, and gives the same numbers on the same kind of machine.</p>"
+            "installed, unless a comment in it says what to fill in, and gives the "
+            "same numbers on the same kind of machine.</p>"
         )
 
 
