@@ -201,7 +201,7 @@ class StudyPanel:
         pinned = self._session.pinned
         beside = None if pinned is study else pinned
         if self._view is None:
-            self._view = LinkedView(study, weighting=weighting, files=tuple(FILES))
+            self._view = LinkedView(study, weighting=weighting, files=FILES)
             self._view.observe(self._answer)
             self._view.observe(self._looked)
             self._picture = widget(self._view.layout)

@@ -35,7 +35,9 @@ _OPERATORS = {
 }
 
 
-def build_titles(study: Study, parts: tuple[Part, ...]) -> dict[str, str | list[str]]:
+def build_titles(
+    study: Study, parts: tuple[Part, ...], files: Mapping[str, str]
+) -> dict[str, str | list[str]]:
     """A tooltip for each button, or each of a group, by the model's name."""
     operators = [
         _OPERATORS[name] for name in ("G", "Hess", "H") if name in study.spectra
@@ -83,5 +85,11 @@ def build_titles(study: Study, parts: tuple[Part, ...]) -> dict[str, str | list[
         ],
         "tour": "Points at what is where; Escape ends it",
         "download": "Pictures, tables, the study, and this page as a file",
+        "picture": [
+            f"Save the {words}, as drawn now, as {kind}"
+            for words in ("gradients and their averages", "spectrum", "overlaps")
+            for kind in ("pixels (PNG)", "lines, sharp at any size (SVG)")
+        ],
+        "file": list(files.values()),
         "automatic": f"Count as the rule does: {study.num_outliers}",
     }

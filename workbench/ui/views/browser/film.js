@@ -286,6 +286,7 @@ class Film {
     labelGroup(this.pair.element(this.models.stops), this.models.stops, labels.stops, this.models.texts.map(({when}) => when.replace(/<.*?>/g, "")))
     const rail = this.pair.element(this.models.rail)
     rail?.querySelector("[role=slider]")?.setAttribute("aria-label", labels.rail)
+    if (rail) rail.host.title = labels.rail
     const button = this.pair.element(this.models.roll)?.querySelector("button")
     if (button) button.title = titles.roll
   }
