@@ -155,7 +155,10 @@ class StudyPanel:
         self.words = w.HTML()
         self.widget = w.VBox([self.words])
         self.pin = button(
-            session, "Pin this study", "See the next study against this one", self._pin
+            session,
+            "Pin this study",
+            "See another study, or another epoch of this one, against what is shown",
+            self._pin,
         )
         self.said = w.HTML()
         session.watch(self._refresh, "study", "weighting", "pinned")
