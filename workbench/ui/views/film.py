@@ -27,6 +27,7 @@ from workbench.ui.views.controls import describe_rule
 from workbench.ui.views.parts import parts_of
 from workbench.ui.views.spectrum import ALL, SpectrumView, describe_spectrum
 from workbench.ui.views.stepper import describe_levels
+from workbench.ui.views.titles import moment_titles
 from workbench.ui.views.words import count, number, percent
 
 Array = NDArray[np.float64]
@@ -62,7 +63,7 @@ def build_film(
             frames = [spectrum.frames[key], *(m["frames"][key] for m in moments)]
             for frame in frames:
                 frame |= joined(frames)
-    texts = [_told(s, s.levels[levels.weighting], spectrum) for s in study.film]
+    texts = [_told(s, s.levels[levels.weighting], theme, spectrum) for s in study.film]
     return FilmView(
         roll=Button(
             label="Play training", name="roll", css_classes=["wb-button", "wb-roll"]
@@ -251,7 +252,9 @@ def _key(study: Study, level: int, row: int) -> tuple[int, ...]:
     return [(c, int(study.embedding.potential_class[row])), (c,), (), ()][level]
 
 
-def _told(moment: Study, levels: Levels, spectrum: SpectrumView) -> dict[str, Any]:
+def _told(
+    moment: Study, levels: Levels, theme: Theme, spectrum: SpectrumView
+) -> dict[str, Any]:
     """What the page says of a moment."""
     run = moment.run
     words = [f"<b>epoch {run.get('epochs', 0)}</b>"]
@@ -275,5 +278,6 @@ def _told(moment: Study, levels: Levels, spectrum: SpectrumView) -> dict[str, An
         "span": np.nan_to_num(levels.overlap[:rows]).tolist(),
         "sentences": describe_levels(moment, levels),
         "kept": np.clip(np.nan_to_num(levels.kept), 0, 1).tolist(),
+        "titles": moment_titles(moment, parts_of(moment, levels, theme)),
         "chips": [number(v) for v in moment.spectra["G"].eigenvalues[:rows]],
     }

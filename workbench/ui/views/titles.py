@@ -55,7 +55,7 @@ def build_titles(
             "Equal steps of λ: shows how far out the outliers are",
             "Powers of ten: shows the bulk near zero too",
         ],
-        "parts": [part.about for part in parts],
+        **moment_titles(study, parts),
         "knockout": [
             "G as it is",
             "G minus its class part: do the outliers go?",
@@ -91,5 +91,12 @@ def build_titles(
             for kind in ("pixels (PNG)", "lines, sharp at any size (SVG)")
         ],
         "file": list(files.values()),
+    }
+
+
+def moment_titles(study: Study, parts: tuple[Part, ...]) -> dict[str, str | list[str]]:
+    """Those with numbers that are others at an earlier epoch."""
+    return {
+        "parts": [part.about for part in parts],
         "automatic": f"Count as the rule does: {study.num_outliers}",
     }

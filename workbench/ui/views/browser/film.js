@@ -243,6 +243,7 @@ class Film {
     outliers.labels = outliers.labels.map((label, j) =>
       (label.includes("λ") ? `${j + 1}   λ ${text.chips[j] ?? "–"}` : label))
     const {titles} = pair.told
+    Object.assign(titles, text.titles)
     titles.outliers = titles.outliers.map((title, j) => title.replace(/λ = [^:]*/, `λ = ${text.chips[j] ?? "–"}`))
     for (const words of pair.parts.look.page?.querySelectorAll("[data-moment]") ?? []) {
       words.hidden = Number(words.dataset.moment) !== nearest
