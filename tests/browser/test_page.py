@@ -157,7 +157,7 @@ def test_a_training_is_found_again_after_a_reload_and_can_be_stopped(
     page.reload()
     workbench.wait()
     expect(page.locator(".wb-found")).to_contain_text("is at work", timeout=20_000)
-    workbench.button("Look on").click()
+    workbench.button("Watch").click()
     expect(page.locator(".wb-curves figure")).to_have_count(2, timeout=20_000)
     workbench.button("Stop").click()
     expect(page.get_by_text("What was learnt is kept")).to_be_visible(timeout=20_000)
@@ -165,7 +165,7 @@ def test_a_training_is_found_again_after_a_reload_and_can_be_stopped(
     page.reload()
     workbench.wait()
     expect(page.locator(".wb-found")).to_contain_text("was cut off", timeout=20_000)
-    workbench.button("Take up").click()
+    workbench.button("Continue with it").click()
     expect(workbench.button("Continue")).to_be_enabled()
 
 

@@ -34,7 +34,8 @@ class SettingsPanel:
         self.folder = w.Text(
             description="Path",
             placeholder="/home/me/images",
-            tooltip="On the kernel's machine, with one folder of images a class",
+            tooltip="On the computer that serves this page, with one folder of images "
+            "a class",
             continuous_update=False,
         )
         self.download = w.Checkbox(
