@@ -295,7 +295,9 @@ def test_a_network_of_your_own_is_filled_from_its_file(tmp_path: Path) -> None:
     expected = done.load_model()(data.images)
     path = done.save(tmp_path / "own.ckpt")
     with pytest.raises(
-        WorkbenchError, match=r"network Own is your own .*load_checkpoint\(path, model="
+        WorkbenchError,
+        match=r"network Own is your own .*the page cannot measure it; in Python .*"
+        r"load_checkpoint\(path, model=",
     ):
         load_checkpoint(path).load_model()
     loaded = load_checkpoint(path, model=Own())

@@ -84,7 +84,8 @@ class Checkpoint:
         else:
             raise WorkbenchError(
                 f"load_model: the network {name} is your own and a checkpoint holds no "
-                "code; make it again and open with load_checkpoint(path, model=...)."
+                "code, so that the page cannot measure it; in Python make it again and "
+                "open with load_checkpoint(path, model=...)."
             )
         _check_weights(model, self.weights, name)
         copies = {key: tensor.clone() for key, tensor in self.weights.items()}
@@ -106,8 +107,8 @@ class Checkpoint:
         if not self.run["reloadable"]:
             raise WorkbenchError(
                 f"load_data: this network was trained on {name!r}, tensors given in "
-                "Python, which no checkpoint holds; "
-                "give them again with load_checkpoint(path, data=...)."
+                "Python, which no checkpoint holds, so that the page cannot measure "
+                "it; in Python give them again with load_checkpoint(path, data=...)."
             )
         data = load_data(
             name,

@@ -99,8 +99,9 @@ def train(
             )
         except torch.OutOfMemoryError as error:
             raise WorkbenchError(
-                f"train: the memory of {device} is full; use a batch size below "
-                f"{config.batch_size}, a smaller network, or device='cpu'."
+                f"train: the memory of {device} is full; choose a smaller network. In "
+                f"Python, not on the page, TrainConfig takes a batch_size below "
+                f"{config.batch_size}, or device='cpu'."
             ) from error
 
 

@@ -104,8 +104,8 @@ def describe_embedding(study: Study, weighting: str) -> str:
     )
     if weighting != embedding.weighting:
         text += (
-            f" The points are laid out for {embedding.weighting}; "
-            "Measure again places them anew."
+            f" The points are laid out for {embedding.weighting}, until the network is "
+            "measured again."
         )
     return text
 
