@@ -47,7 +47,8 @@ class Checkpoint:
     """One network after, before or in the middle of its training.
 
     ``run`` says what was trained, in plain values: ``data, per_class, split, root,
-    data_seed, model, num_params, num_classes, num_examples, epochs`` (trained),
+    data_seed, model, num_params, num_classes, num_examples, num_available`` (examples
+    to choose from, None or missing where unknown), ``epochs`` (trained),
     ``epochs_planned, seed, device``, and ``train_loss, train_accuracy`` of these
     weights in eval mode, over ``num_evaluated`` of the examples.
     """

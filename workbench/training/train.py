@@ -135,6 +135,7 @@ def _untrained(model: nn.Module, data: Dataset, config: TrainConfig) -> Checkpoi
         "num_params": sum(p.numel() for p in model.parameters() if p.requires_grad),
         "num_classes": data.num_classes,
         "num_examples": data.num_examples,
+        "num_available": data.num_available,
         "epochs": 0,
         "epochs_planned": config.epochs,
         "seed": config.seed,
