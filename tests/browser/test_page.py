@@ -136,7 +136,8 @@ def test_training_on_digits_from_the_click_to_the_new_picture(
     workbench.until(lambda: workbench.state("level") == 1, seconds=2)
     expect(workbench.badge).to_have_text("your run", timeout=120_000)
     workbench.until(lambda: workbench.read("sticks", "data.x") != before)
-    expect(page.locator(".wb-about")).to_contain_text("30 a class · 8 epochs")
+    about = "30 a class · 300 of 1,797 examples · 8 epochs"
+    expect(page.locator(".wb-about")).to_contain_text(about)
     # Then come the earlier epochs, as many as a minute allows.
     expect(workbench.button("Train")).to_be_enabled(timeout=120_000)
     epochs = [list("01248"), list("0248"), list("048"), list("48")]

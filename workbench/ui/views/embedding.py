@@ -10,13 +10,14 @@ from bokeh.models import (
     CustomJSHover,
     DataRange1d,
     GlyphRenderer,
+    Label,
     Scatter,
 )
 from bokeh.plotting import figure
 from numpy.typing import NDArray
 
 from workbench.study import Embedding, Study
-from workbench.ui.theme import Theme, class_style, plain
+from workbench.ui.theme import FONT, Theme, class_style, plain
 from workbench.ui.views.frame import add_label, style_figure, tooltip
 from workbench.ui.views.words import METHOD_WORDS, count
 
@@ -38,6 +39,7 @@ class EmbeddingView:
     figure: figure
     sources: tuple[ColumnDataSource, ...]  # one a level
     renderers: tuple[GlyphRenderer, ...]  # one a level
+    averaged: Label  # while an average is taken: the index that it is over
 
 
 def build_embedding(study: Study, theme: Theme) -> EmbeddingView:
@@ -83,7 +85,20 @@ def build_embedding(study: Study, theme: Theme) -> EmbeddingView:
             TOOLTIPS[level],
             formatters={"@c": as_name, "@k": as_name},
         )
-    return EmbeddingView(plot, sources, renderers)
+    averaged = Label(
+        x=8,
+        y=8,
+        x_units="screen",
+        y_units="screen",
+        text="",
+        text_font=FONT,
+        text_font_size="13px",
+        text_font_style="bold",
+        text_color=theme.accent,
+        name="averaged",
+    )
+    plot.add_layout(averaged)
+    return EmbeddingView(plot, sources, renderers, averaged)
 
 
 def describe_embedding(study: Study, weighting: str) -> str:
