@@ -22,8 +22,6 @@ from workbench.settings import (
 from workbench.timing import say_duration
 from workbench.ui.chart import curves
 
-STEP_NAMES = ("Training", "Measuring")
-
 
 class SettingsPanel:
     """Data, network and training of the next run."""

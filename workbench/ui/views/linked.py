@@ -38,11 +38,11 @@ from workbench.ui.theme import (
     variables,
 )
 from workbench.ui.views.arrange import arrange, asset
+from workbench.ui.views.axis import SCALES
 from workbench.ui.views.bar import PICTURES, THEME_NAMES, TYPES, build_bar
 from workbench.ui.views.compare import GHOST_TOP, MODES, build_compare
 from workbench.ui.views.controls import (
     KNOCKOUTS,
-    SCALES,
     build_controls,
     describe_rule,
     hint,

@@ -156,7 +156,7 @@ class Film {
       }
     })
     sources.forEach(({data}, level) => {
-      const parents = this.models.parents[level]
+      const parents = this.pair.models.embedding.parents[level]
       const above = sources[level + 1]?.data
       for (let row = 0; row < parents.length; row++) {
         const parent = parents[row]
