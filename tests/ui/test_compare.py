@@ -66,7 +66,8 @@ def test_each_mark_and_stick_of_the_pinned_study_says_what_it_is():
     for name, levels in (("embedding", (1, 2)), ("plane", (0, 1, 2))):
         tips = {
             renderer.data_source.name: tool.tooltips
-            for tool in find(view, name).select({"type": HoverTool})
+            for tool in find(view, name).toolbar.tools
+            if isinstance(tool, HoverTool)
             for renderer in tool.renderers
         }
         for level in levels:
@@ -74,8 +75,9 @@ def test_each_mark_and_stick_of_the_pinned_study_says_what_it_is():
     for name in ("spectrum", "plot"):
         (tip,) = [
             tool.tooltips
-            for tool in find(view, name).select({"type": HoverTool})
-            if tool.renderers[0].data_source.name == "pinned sticks"
+            for tool in find(view, name).toolbar.tools
+            if isinstance(tool, HoverTool)
+            and tool.renderers[0].data_source.name == "pinned sticks"
         ]
         assert "pinned: @name: @told" in tip
     sticks = find(view, "pinned sticks").data
