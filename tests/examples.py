@@ -1,7 +1,8 @@
 """Make the studies of the presets anew: ``make examples`` runs this.
 
-The same settings and seeds as a run from the page, on the CPU. Fashion-MNIST is taken
-from ``$WORKBENCH_DATA``, or fetched with ``--download``.
+The same settings and seeds as a run from the page, on the CPU; only their films keep
+other epochs. Fashion-MNIST is taken from ``$WORKBENCH_DATA``, or fetched with
+``--download``.
 """
 
 from __future__ import annotations
@@ -15,8 +16,11 @@ from workbench.presets import PRESETS, Preset
 FOLDER = Path(wb.__file__).parent / "examples"
 
 
-def film_epochs(epochs: int) -> tuple[int, ...]:
-    """The fresh weights, then epochs ever wider apart."""
+def kept_epochs(epochs: int) -> tuple[int, ...]:
+    """The fresh weights, then six epochs by equal ratios from the first on.
+
+    A page keeps fewer of the early ones (`workbench.training.config.film_epochs`).
+    """
     return tuple(sorted({0, *(round(epochs ** (k / 6)) for k in range(6))}))
 
 
@@ -31,7 +35,7 @@ def make(preset: Preset, *, download: bool = False) -> Path:
         epochs=chosen.epochs,
         lr=chosen.lr,
         seed=chosen.seed,
-        snapshots=film_epochs(chosen.epochs) if preset.film else (),
+        snapshots=kept_epochs(chosen.epochs) if preset.film else (),
         device="cpu",
     )
     settings = wb.MeasureSettings(

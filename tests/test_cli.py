@@ -381,5 +381,5 @@ def test_on_a_terminal_progress_is_a_bar_with_the_time_left(
             clock[0] += 1
         display.say("A sentence.")
     shown = screen.getvalue()
-    assert "epoch 3, 1 min 37 s left" in shown
+    assert "epoch 3, 2 min left" in shown
     assert "A sentence." in shown

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ import pytest
 import workbench as wb
 from tests.studies import make_study
 from workbench import recipe as recipes
+from workbench.presets import load_example
 from workbench.recipe import recipe
 from workbench.study import load_study
 
@@ -56,3 +57,44 @@ def test_data_given_in_python_are_said_to_be_filled_in() -> None:
     study.run["data"] = "x'); import os  #"
     compile(recipe(study), "recipe", "exec")
     assert "\nimport os" not in recipe(study)
+
+
+def test_a_training_that_was_stopped_gives_the_numbers_of_its_last_whole_epoch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = wb.load_data("digits", per_class=4)
+    config = wb.TrainConfig(epochs=6, lr=0.1, batch_size=16, snapshots=(0, 2))
+    stopped = wb.train(wb.build_model("linear", data), data, config).at_epoch(2)
+    study = wb.measure(stopped, wb.MeasureSettings(embedding="pca", num_drawn=20))
+    code = recipe(study)
+    assert "# This training was stopped after 2 whole epochs of 6;" in code
+    monkeypatch.chdir(tmp_path)
+    exec(code, {})
+    again = load_study("run.study")
+    assert again.run["epochs"] == 2
+    np.testing.assert_array_equal(
+        again.spectra["G"].eigenvalues, study.spectra["G"].eigenvalues
+    )
+    assert len(again.moments) == len(study.moments) == 1
+
+
+def test_a_network_given_in_python_is_said_to_be_filled_in() -> None:
+    study = make_study(2, 30)
+    own = replace(study, run={**study.run, "model": "MyNet"})
+    code = recipe(own)
+    assert "# This network was given in Python: make it here again" in code
+    assert "build_model" not in code
+    sly = replace(study, run={**study.run, "model": "x\nimport os"})
+    compile(recipe(sly), "recipe", "exec")
+    assert "\nimport os" not in recipe(sly)
+
+
+def test_data_are_fetched_where_they_are_missing_and_looked_for_where_they_lay() -> (
+    None
+):
+    fashion = load_example("fashion")
+    call = "load_data('fashion', per_class=50, download=True)"
+    assert call in recipe(fashion)
+    rooted = replace(fashion, run={**fashion.run, "root": "/data"})
+    assert "per_class=50, root='/data', download=True)" in recipe(rooted)
+    assert "download" not in recipe(load_example("paper"))

@@ -1,15 +1,22 @@
-"""The code that makes a study: it runs as pasted and gives the same numbers."""
+"""The code that makes a study: pasted, it runs and gives the same numbers."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
+from workbench.settings import DOWNLOADABLE, MODELS
 from workbench.study import Study
 
 # What `load_data`, `TrainConfig` and `MeasureSettings` take by themselves is not said;
 # a test compares.
-DATA = {"per_class": None, "split": "train", "seed": 0}
+DATA = {
+    "per_class": None,
+    "split": "train",
+    "root": None,
+    "seed": 0,
+    "download": False,
+}
 TRAIN = {
     "epochs": 30,
     "lr": 0.05,
@@ -43,22 +50,40 @@ MEASURE = {
 def recipe(study: Study) -> str:
     """Return the code that trains, measures and saves this study again.
 
-    What cannot be told by its name, data or a network given in Python, is said to be
-    filled in. The numbers are the same on the same device and versions.
+    What cannot be told by its name, data or a network given in Python, a comment says
+    is to be filled in. The numbers are the same on the same device and versions; of a
+    training that was stopped, those of its last whole epoch.
     """
     run = study.run
-    source = {name: run.get(name) for name in ("per_class", "split")}
-    source["seed"] = run.get("data_seed", 0)
-    seed = run.get("seed", 0)
-    training = run.get("training", {"epochs": run.get("epochs", 30), "seed": seed})
+    name, network = run.get("data", "digits"), run.get("model", "mlp")
+    source = {key: run.get(key) for key in ("per_class", "split", "root")}
+    source |= {"seed": run.get("data_seed", 0), "download": name in DOWNLOADABLE}
+    seed, epochs = run.get("seed", 0), run.get("epochs", 30)
+    training = dict(run.get("training", {"epochs": epochs, "seed": seed}))
+    planned, train = training.get("epochs", epochs), "wb.train(model, data, config)"
     lines = ["import workbench as wb", ""]
     if not run.get("reloadable", True):
         lines.append("# These data were tensors given in Python: give them here again.")
+    lines.append(_call("data", "load_data", source, DATA, repr(name)))
+    model = f"wb.build_model({network!r}, data, seed={seed})"
+    if network not in MODELS:
+        lines.append(
+            "# This network was given in Python: make it here again, with its first "
+            "weights."
+        )
+        model = f"...  # {network!r}"
+    lines.append(f"model = {model}")
+    if epochs < planned:
+        lines.append(
+            f"# This training was stopped after {epochs} whole epochs of {planned}; "
+            "what it learnt after them is not made again."
+        )
+        kept = {*training.get("snapshots", ()), epochs}
+        training["snapshots"] = sorted(kept)
+        train += f".at_epoch({epochs})"
     lines += [
-        _call("data", "load_data", source, DATA, repr(run.get("data", "digits"))),
-        f"model = wb.build_model({run.get('model', 'mlp')!r}, data, seed={seed})",
         _call("config", "TrainConfig", training, TRAIN),
-        "checkpoint = wb.train(model, data, config)",
+        f"checkpoint = {train}",
         _call("settings", "MeasureSettings", study.settings, MEASURE),
         "study = wb.measure(checkpoint, settings)",
         'study.save("run.study")',

@@ -20,7 +20,7 @@ from workbench.control import Control, Progress
 from workbench.jobs import STEPS, Job, JobEvent, JobRecord
 from workbench.runfolder import RunFolder
 
-PATIENCE = 0.7  # seconds that measuring gets to stop by itself; it keeps nothing anyway
+PATIENCE = 0.7  # seconds that measuring gets to stop by itself; its stages are kept
 PAUSE = 0.05
 START = 30.0  # seconds that a process found elsewhere may be silent at first
 MEMORY = (

@@ -73,5 +73,8 @@ def end_in_words(record: JobRecord, trained: Trained | None) -> str:
             "Continue trains on, Measure again shows it as it is."
         )
     if kept or record.work == "measure":
-        return "Measuring was stopped. The network is kept: Measure again starts anew."
+        return (
+            "Measuring was stopped. The network and what was finished are kept: "
+            "Measure again goes on from there."
+        )
     return "Stopped before anything was learnt."

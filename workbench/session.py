@@ -192,11 +192,14 @@ class Session(traitlets.HasTraits):
             self.study = study
 
     def pin(self, preset: str = "") -> None:
-        """Keep the study that is shown, or a preset's, to see others against it."""
+        """Keep what is shown, at its epoch, or a preset's study, to compare with."""
         with self.lock, self.hold_trait_notifications():
             shown = preset in ("", self.preset)
-            self.pinned = self.study if shown else load_example(preset)
-            self.pinned_preset = preset or self.preset
+            whole = self.study if shown else load_example(preset)
+            self.pinned, self.pinned_preset = whole, preset or self.preset
+            moment = self.view.get("moment", -1)
+            if whole and not preset and 0 <= moment < len(whole.moments):
+                self.pinned, self.pinned_preset = whole.moments[moment], ""
 
     def unpin(self) -> None:
         """Compare with nothing."""

@@ -1,4 +1,4 @@
-"""A study as CSV: every number that the pictures are drawn from, at full precision."""
+"""A study as CSV: its eigenvalues, points and overlaps, at full precision."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from workbench.control import Cancelled, Control, Progress, ProgressCallback
-from workbench.timing import TimeLeft
+from workbench.timing import TimeLeft, say_duration
 
 _EVERY = 10.0  # seconds between two lines where no bar can be drawn
 
@@ -122,16 +122,8 @@ def _words(progress: Progress, left: float | None) -> list[str]:
         if name in ("loss", "accuracy"):
             words.append(f"{name} {value:.3g}")
     if left is not None and progress.fraction < 1:
-        words.append(f"{_duration(left)} left")
+        words.append(f"{say_duration(left)} left")
     return words
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes:02d} min"
-    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
 
 
 def print_summary(summary: Mapping[str, Any], console: Console | None = None) -> None:

@@ -175,7 +175,7 @@ def test_each_picture_is_saved_as_it_stands(exported: Workbench) -> None:
     assert "eigenvalue λ of G" in picture
     assert DARK.background in picture
     assert rgb(DARK.classes[8]).replace(" ", "") in picture
-    assert exported.page.get_by_text("From the kernel").count() == 0
+    assert exported.page.get_by_text("Files", exact=True).count() == 0
 
 
 def test_the_tour_points_at_one_control_after_the_other_by_keyboard(

@@ -136,7 +136,8 @@ def test_training_on_digits_from_the_click_to_the_new_picture(
     workbench.until(lambda: workbench.state("level") == 1, seconds=2)
     expect(workbench.badge).to_have_text("your run", timeout=120_000)
     workbench.until(lambda: workbench.read("sticks", "data.x") != before)
-    expect(page.locator(".wb-about")).to_contain_text("30 a class · 8 epochs")
+    about = "30 a class · 300 of 1,797 examples · 8 epochs"
+    expect(page.locator(".wb-about")).to_contain_text(about)
     # Then come the earlier epochs, as many as a minute allows.
     expect(workbench.button("Train")).to_be_enabled(timeout=120_000)
     epochs = [list("01248"), list("0248"), list("048"), list("48")]
@@ -157,7 +158,7 @@ def test_a_training_is_found_again_after_a_reload_and_can_be_stopped(
     page.reload()
     workbench.wait()
     expect(page.locator(".wb-found")).to_contain_text("is at work", timeout=20_000)
-    workbench.button("Look on").click()
+    workbench.button("Watch").click()
     expect(page.locator(".wb-curves figure")).to_have_count(2, timeout=20_000)
     workbench.button("Stop").click()
     expect(page.get_by_text("What was learnt is kept")).to_be_visible(timeout=20_000)
@@ -165,7 +166,7 @@ def test_a_training_is_found_again_after_a_reload_and_can_be_stopped(
     page.reload()
     workbench.wait()
     expect(page.locator(".wb-found")).to_contain_text("was cut off", timeout=20_000)
-    workbench.button("Take up").click()
+    workbench.button("Continue with it").click()
     expect(workbench.button("Continue")).to_be_enabled()
 
 

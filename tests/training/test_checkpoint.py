@@ -101,6 +101,16 @@ def test_what_was_saved_is_what_is_loaded(
     assert [p.name for p in tmp_path.iterdir()] == ["run.ckpt"]
 
 
+def test_a_file_from_before_the_examples_there_were_had_been_counted_still_opens(
+    kept: Checkpoint, tmp_path: Path
+) -> None:
+    assert (kept.run["num_examples"], kept.run["num_available"]) == (300, 1797)
+    run = {name: told for name, told in kept.run.items() if name != "num_available"}
+    old = load_checkpoint(replace(kept, run=run).save(tmp_path / "old.ckpt"))
+    assert old.run == run
+    assert train(old, config=config(epochs=5)).run["epochs"] == 5
+
+
 def test_a_run_goes_on_from_its_file_as_if_it_had_not_been_cancelled(
     tmp_path: Path,
 ) -> None:
@@ -295,7 +305,9 @@ def test_a_network_of_your_own_is_filled_from_its_file(tmp_path: Path) -> None:
     expected = done.load_model()(data.images)
     path = done.save(tmp_path / "own.ckpt")
     with pytest.raises(
-        WorkbenchError, match=r"network Own is your own .*load_checkpoint\(path, model="
+        WorkbenchError,
+        match=r"network Own is your own .*the page cannot measure it; in Python .*"
+        r"load_checkpoint\(path, model=",
     ):
         load_checkpoint(path).load_model()
     loaded = load_checkpoint(path, model=Own())

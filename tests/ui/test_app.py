@@ -47,6 +47,10 @@ def test_a_run_is_told_as_far_as_it_is_known() -> None:
     told = "digits · mlp · 100 a class · 30 epochs"
     assert run_in_words(run) == told
     assert run_in_words(run | {"train_accuracy": 0.999}) == f"{told} · accuracy 99.9%"
+    chosen = run | {"num_examples": 1000, "num_available": 60_000}
+    assert "100 a class · 1,000 of 60,000 examples · 30" in run_in_words(chosen)
+    assert run_in_words(chosen | {"num_available": None}) == told
+    assert run_in_words({"model": "mlp", "epochs": 0}) == "mlp · 0 epochs"
     assert run_in_words({}) == ""
 
 
@@ -94,6 +98,25 @@ def test_a_pinned_study_stays_behind_the_next_until_it_is_unpinned(
     assert panel.pin.description == "Unpin"
     panel.pin.click()
     assert panel._view.pinned is None
+    assert page.session.problem is None
+
+
+def test_an_earlier_epoch_is_pinned_and_seen_behind_the_last_one(
+    tmp_path: Path,
+) -> None:
+    page = make_page(tmp_path, num_moments=2)
+    study, panel = page.session.study, page.study
+    assert study is not None
+    assert panel._view is not None
+    panel._view.state.moment = 1
+    panel.pin.click()
+    assert panel._view.pinned is page.session.pinned is study.moments[1]
+    assert panel.said.value == ""
+    assert panel._view.state.moment == 1
+    panel._view.state.moment = -1
+    (said,) = [m.text for m in panel._view.layout.references() if m.name == "pinned"]
+    assert "· 1 epoch ·" in said
+    assert page.session.pinned_preset == ""  # the link could not restore it
     assert page.session.problem is None
 
 

@@ -83,7 +83,7 @@ def test_the_share_panel_says_what_is_not_in_the_link(page: Workbench) -> None:
     page.study.pin.click()
     page.study.pin.click()
     page.head.presets.value = "few"
-    assert "The pinned study is no preset, and so not in" in page.share.link.value
+    assert "What is pinned is no preset, and so not in" in page.share.link.value
 
 
 def test_a_link_opens_the_pictures_at_its_epoch_beside_what_is_pinned(

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from bokeh.core.validation import check_integrity
-from bokeh.models import Div, Model
+from bokeh.models import Div, HoverTool, Model
 from scipy.spatial.distance import cdist
 
 from tests.studies import make_study
@@ -59,6 +59,30 @@ def test_both_stand_on_the_same_axes():
         marks = find(view, f"pinned marks {level}").data
         assert corners["x"][0] <= min(marks["x"])
         assert max(marks["x"]) <= corners["x"][1]
+
+
+def test_each_mark_and_stick_of_the_pinned_study_says_what_it_is():
+    view = compared()
+    for name, levels in (("embedding", (1, 2)), ("plane", (0, 1, 2))):
+        tips = {
+            renderer.data_source.name: tool.tooltips
+            for tool in find(view, name).toolbar.tools
+            if isinstance(tool, HoverTool)
+            for renderer in tool.renderers
+        }
+        for level in levels:
+            assert "pinned: " in tips[f"pinned marks {level}"]
+    for name in ("spectrum", "plot"):
+        (tip,) = [
+            tool.tooltips
+            for tool in find(view, name).toolbar.tools
+            if isinstance(tool, HoverTool)
+            and tool.renderers[0].data_source.name == "pinned sticks"
+        ]
+        assert "pinned: @name: @told" in tip
+    sticks = find(view, "pinned sticks").data
+    assert sticks["name"][0] == "eigenvalue 1 of G"
+    assert len(sticks["told"]) == len(sticks["x"])
 
 
 def test_pinning_keeps_what_is_selected_and_unpinning_leaves_nothing():

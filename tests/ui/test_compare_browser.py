@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from tests.studies import make_study
-from tests.ui.test_compare import PINNED, compared
+from tests.ui.test_compare import PINNED, STUDY, compared
 from tests.ui.test_views_browser import Pair
+from workbench.ui.takeaway import FILES
+from workbench.ui.views.linked import LinkedView
 
 pytestmark = pytest.mark.browser
 
@@ -36,6 +38,36 @@ def test_the_ghost_follows_the_axis_and_the_selection_and_moves_beside(
     pair.page.wait_for_function(
         "() => Bokeh.documents[0].get_model_by_name('plane').inner_width > 50"
     )
+    pair.page.close()
+    assert pair.issues == []
+
+
+UNTITLED = """() => {
+  const inside = (root) => [...root.querySelectorAll("*")].flatMap(
+    (one) => [one, ...(one.shadowRoot ? inside(one.shadowRoot) : [])])
+  const titled = (one) => one && (one.title || titled(one.parentElement ?? one.getRootNode().host))
+  return inside(document).filter((one) => one.matches("button, [role=slider]"))
+    .filter((one) => one.checkVisibility() && !titled(one))
+    .map((one) => one.innerText || one.outerHTML)
+}"""  # noqa: E501
+
+
+def test_every_button_and_slider_says_what_it_does_and_the_switch_which_is_on(
+    chromium, tmp_path: Path
+):
+    view = LinkedView(STUDY, files=FILES)  # with a film
+    view.compare(PINNED)
+    pair = Pair(chromium, tmp_path, view, reduced_motion="reduce")
+    pair.press("Download")
+    pair.page.get_by_role("button", name="The study").wait_for()
+    assert pair.page.get_by_role("slider").count() >= 3
+    assert pair.page.evaluate(UNTITLED) == []
+    where = pair.page.get_by_role("group", name="Where the pinned study is drawn")
+    pair.press("beside")
+    pair.until("plane", "visible", True)
+    pressed = where.get_by_role("button", pressed=True)
+    assert pressed.all_inner_texts() == ["beside"]
+    assert "of its own" in pressed.get_attribute("title")
     pair.page.close()
     assert pair.issues == []
 

@@ -13,6 +13,7 @@ from bokeh.models import Row
 from tests.studies import make_study
 from workbench.study import Study
 from workbench.ui.theme import LIGHT
+from workbench.ui.views.embedding import parents_of
 from workbench.ui.views.film import FilmView, build_film
 from workbench.ui.views.linked import LinkedView
 from workbench.ui.views.spectrum import SpectrumView, build_spectrum
@@ -77,17 +78,17 @@ def test_a_curve_is_sent_without_its_grid_and_the_grid_is_even():
 
 
 def test_every_mark_finds_the_mark_that_it_is_averaged_into():
-    study = make_study(4, 200, num_moments=1)
-    film, _ = film_of(num_classes=4, num_moments=1)
+    study = make_study(4, 200)
     embedding = study.embedding
+    parents = parents_of(embedding)
     for level, same in ((0, ("true_class", "potential_class")), (1, ("true_class",))):
         rows = np.flatnonzero(embedding.level == level)
-        above = np.flatnonzero(embedding.level == level + 1)[film.parents[level]]
+        above = np.flatnonzero(embedding.level == level + 1)[parents[level]]
         for column in same:
             values = getattr(embedding, column)
             np.testing.assert_array_equal(values[rows], values[above])
-    assert film.parents[2].tolist() == [0] * 4
-    assert film.parents[3].tolist() == [-1]
+    assert parents[2].tolist() == [0] * 4
+    assert parents[3].tolist() == [-1]
 
 
 def test_the_plane_holds_the_points_of_every_epoch():

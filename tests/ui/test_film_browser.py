@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from tests.studies import make_study
 from tests.ui.test_views_browser import Pair
+from workbench.ui.views.words import percent
 
 pytestmark = pytest.mark.browser
 FILM = make_study(num_moments=3)
@@ -68,6 +71,24 @@ def test_play_goes_through_the_epochs_and_a_drag_stays_where_it_ends(
     left = FILM.moments[0].levels["icml"].subtracted[: len(last)].tolist()
     pair.page.wait_for_timeout(1000)  # longer than a knock-out takes
     pair.until("sticks", "data.x", pytest.approx(left))
+    pair.page.close()
+    assert pair.issues == []
+
+
+def test_tooltips_tell_the_numbers_of_the_epoch_that_is_shown(chromium, tmp_path):
+    early = replace(FILM.moments[0], num_outliers=4)
+    film = replace(FILM, moments=(early, *FILM.moments[1:]))
+    pair = Pair(chromium, tmp_path, film, reduced_motion="reduce")
+    automatic = pair.page.get_by_role("button", name="Automatic")
+    part = pair.page.get_by_role("button", name="G₁ class")
+    for epoch, moment in (("0", early), ("30", film)):
+        pair.press(epoch)
+        pair.until("state", "moment", -1 if moment is film else 0)
+        count = moment.num_outliers
+        assert automatic.get_attribute("title") == f"Count as the rule does: {count}"
+        trace = moment.levels["icml"].trace
+        share = percent(trace["G1"] / trace["G"])
+        assert f"{share} of G’s trace" in part.get_attribute("title")
     pair.page.close()
     assert pair.issues == []
 

@@ -27,7 +27,7 @@ def taken(view: LinkedView, wanted: str) -> tuple[str, bytes]:
 
 def test_each_file_is_the_one_that_was_wanted(tmp_path: Path) -> None:
     study = make_study(3, 40)
-    view = LinkedView(study, weighting="jmlr", files=tuple(FILES))
+    view = LinkedView(study, weighting="jmlr", files=FILES)
     name, page = taken(view, "This page (HTML)")
     assert name == "synthetic-linear.html"
     assert "the median over these, <i>jmlr</i>" in page.decode()
@@ -41,7 +41,7 @@ def test_each_file_is_the_one_that_was_wanted(tmp_path: Path) -> None:
 
 
 def test_the_page_that_is_taken_away_holds_what_is_pinned() -> None:
-    view = LinkedView(make_study(3, 40), files=tuple(FILES))
+    view = LinkedView(make_study(3, 40), files=FILES)
     assert b"Pinned:" not in taken(view, "This page (HTML)")[1]
     view.compare(make_study(3, 30, seed=1), mode="beside")
     page = taken(view, "This page (HTML)")[1]
@@ -50,7 +50,7 @@ def test_the_page_that_is_taken_away_holds_what_is_pinned() -> None:
 
 
 def test_nothing_is_made_that_was_not_wanted_and_nothing_twice() -> None:
-    view = LinkedView(make_study(3, 40), files=tuple(FILES))
+    view = LinkedView(make_study(3, 40), files=FILES)
     answer(view)
     assert view.state.parcel == {}
     view.state.wanted = "/etc/passwd"

@@ -169,6 +169,12 @@ def test_steps_lead_forwards_backwards_and_on_from_midway(pair):
     pair.until("play", "label", "Play")
 
 
+THREADS = (
+    "() => workbenchPairs.get(Bokeh.documents[0].get_model_by_name('state'))"
+    ".parts.marks.brushes[0].threads"
+)
+
+
 def test_while_an_average_is_taken_its_numbers_run_down_and_its_index_is_lit(pair):
     kept = STUDY.levels["icml"].kept
     assert pair.told(1, "count") == "100"
@@ -181,12 +187,16 @@ def test_while_an_average_is_taken_its_numbers_run_down_and_its_index_is_lit(pai
     assert pair.told(1, "kept") == f"{100 * share:.0f}\u00a0% of G’s trace"
     assert f"{100 * share:.0f}\u00a0%" in pair.page.locator(".wb-told").inner_text()
     assert pair.page.locator(".wb-averaging .wb-index").all_inner_texts() == ["i"] * 3
+    assert pair.read("averaged", "text") == "averaging over i"
+    assert pair.page.evaluate(THREADS) == pytest.approx(0.35)
     now = pair.page.locator(".wb-now .bk-clearfix")
     assert "Averaging over the examples i" in now.inner_text()
     pair.press("Step ›")
     pair.until("position", "value", 1)
     assert pair.told(1, "count") == "100"
     assert pair.page.locator(".wb-averaging").count() == 0
+    assert pair.read("averaged", "text") == ""
+    assert pair.page.evaluate(THREADS) == 0
     assert now.inner_text().startswith("2,400 gradients")
 
 

@@ -117,6 +117,13 @@ def test_a_diverged_loss_is_warned_about():
     assert "has not fitted" in explain(replace(study, run=run))
 
 
+def test_the_rule_is_written_as_one_writes_eigenvalues():
+    rule = "sharpest drop: lambda_9 / lambda_10 = 2.19"
+    told = explain(replace(make_study(num_outliers=9), outlier_rule=rule))
+    assert "rule: sharpest drop: λ₉ / λ₁₀ = 2.19" in told
+    assert "lambda" not in told
+
+
 def test_what_a_file_says_is_escaped():
     study = replace(make_study(), outlier_rule="<script>alert(1)</script>")
     assert "<script>" not in explain(study)

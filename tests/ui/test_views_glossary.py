@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 
 from tests.studies import make_study
+from workbench.presets import load_example
 from workbench.ui.views.explain import explain
 from workbench.ui.views.glossary import GLOSSARY, explained, glossary_html
 from workbench.ui.views.linked import LinkedView
+from workbench.ui.views.spectrum import describe_spectrum
 from workbench.ui.views.tour import STOPS
 
 
@@ -47,6 +49,16 @@ def test_what_a_page_explains_is_read_as_before_and_every_id_is_its_own() -> Non
 
 def test_the_glossary_lists_every_word() -> None:
     assert glossary_html().count("<dt>") == len(GLOSSARY) >= 12
+
+
+def test_the_words_for_how_a_spectrum_was_measured_are_in_the_glossary() -> None:
+    paper = load_example("paper")
+    for name, words in {
+        "G": ["dual", "rank"],
+        "Hess": ["stochastic Lanczos quadrature", "probes", "block Krylov", "residual"],
+    }.items():
+        found = explained(describe_spectrum(paper, name))
+        assert re.findall(r"popovertarget[^>]*>([^<]*)<", found) == words
 
 
 def test_the_tour_stops_at_what_there_is() -> None:

@@ -74,7 +74,7 @@ def test_the_embedding_has_no_axes_and_tells_what_it_left_out():
 def test_points_laid_out_for_another_convention_are_said_to_be(weighting):
     view = LinkedView(make_study(weighting="icml"), weighting=weighting)
     texts = [m.text for m in view.layout.references() if isinstance(m, Div)]
-    said = "The points are laid out for icml; Measure again places them anew."
+    said = "The points are laid out for icml, until the network is measured again."
     assert any(said in text for text in texts) == (weighting != "icml")
 
 

@@ -153,13 +153,16 @@ class Plan:
             if fitting(high, num=num):
                 return f"find {num} eigenvalues (--eigenvalues {num})"
         if C > FEW and fitting(high, FEW):
-            return f"measure {FEW} of the classes (--classes {FEW}, or classes={FEW})"
+            return (
+                f"measure {FEW} of the classes (--classes {FEW} at the command line, "
+                f"classes={FEW} in Python; the page cannot)"
+            )
         if not fitting(low):
             return "take a smaller network or fewer classes"
         while high - low > 1:
             middle = (low + high) // 2
             low, high = (middle, high) if fitting(middle) else (low, middle)
-        return f"take at most {low} examples a class, or a smaller network"
+        return f"take at most {low} examples a class (Per class), or a smaller network"
 
 
 def plan(

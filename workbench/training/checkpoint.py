@@ -47,7 +47,8 @@ class Checkpoint:
     """One network after, before or in the middle of its training.
 
     ``run`` says what was trained, in plain values: ``data, per_class, split, root,
-    data_seed, model, num_params, num_classes, num_examples, epochs`` (trained),
+    data_seed, model, num_params, num_classes, num_examples, num_available`` (examples
+    to choose from, None or missing where unknown), ``epochs`` (trained),
     ``epochs_planned, seed, device``, and ``train_loss, train_accuracy`` of these
     weights in eval mode, over ``num_evaluated`` of the examples.
     """
@@ -84,7 +85,8 @@ class Checkpoint:
         else:
             raise WorkbenchError(
                 f"load_model: the network {name} is your own and a checkpoint holds no "
-                "code; make it again and open with load_checkpoint(path, model=...)."
+                "code, so that the page cannot measure it; in Python make it again and "
+                "open with load_checkpoint(path, model=...)."
             )
         _check_weights(model, self.weights, name)
         copies = {key: tensor.clone() for key, tensor in self.weights.items()}
@@ -106,8 +108,8 @@ class Checkpoint:
         if not self.run["reloadable"]:
             raise WorkbenchError(
                 f"load_data: this network was trained on {name!r}, tensors given in "
-                "Python, which no checkpoint holds; "
-                "give them again with load_checkpoint(path, data=...)."
+                "Python, which no checkpoint holds, so that the page cannot measure "
+                "it; in Python give them again with load_checkpoint(path, data=...)."
             )
         data = load_data(
             name,

@@ -34,6 +34,7 @@ class Dataset:
     per_class: int | None = None  # as asked for; None: all there are
     seed: int = 0  # of the choice
     root: str | None = None  # as asked for
+    num_available: int | None = None  # examples there were to choose from, if known
     mean: tuple[float, ...] = ()  # subtracted from each channel of values in [0, 1]
     std: tuple[float, ...] = ()  # then divided by
 
@@ -200,6 +201,7 @@ def load_data(
         per_class=per_class,
         seed=seed,
         root=None if root is None else str(Path(root).expanduser().absolute()),
+        num_available=len(labels),
         mean=mean,
         std=std,
     )

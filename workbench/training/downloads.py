@@ -141,8 +141,9 @@ def _not_there(
     if missing:
         what = f"{title} is not below {folder} ({missing[0].name} is missing)"
     return WorkbenchError(
-        f"load_data: {what}; fetch {title} with download=True (--download at the "
-        "command line), or say where it is with root= (--root) or $WORKBENCH_DATA."
+        f"load_data: {what}; fetch {title}: tick Download if missing on the page, or "
+        "give download=True in Python (--download at the command line). Or say where "
+        "it is: $WORKBENCH_DATA, set before the page is started, or root= (--root)."
     )
 
 
@@ -227,7 +228,8 @@ def _fetch_file(
     raise WorkbenchError(
         f"load_data: {title} could not be downloaded ({'; '.join(failures)}); "
         "check the connection and try again, or put the files there by hand and name "
-        "their folder with root= (--root) or $WORKBENCH_DATA."
+        "their folder with $WORKBENCH_DATA, set before the page is started, or root= "
+        "(--root)."
     )
 
 

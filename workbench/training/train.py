@@ -99,8 +99,9 @@ def train(
             )
         except torch.OutOfMemoryError as error:
             raise WorkbenchError(
-                f"train: the memory of {device} is full; use a batch size below "
-                f"{config.batch_size}, a smaller network, or device='cpu'."
+                f"train: the memory of {device} is full; choose a smaller network. In "
+                f"Python, not on the page, TrainConfig takes a batch_size below "
+                f"{config.batch_size}, or device='cpu'."
             ) from error
 
 
@@ -134,6 +135,7 @@ def _untrained(model: nn.Module, data: Dataset, config: TrainConfig) -> Checkpoi
         "num_params": sum(p.numel() for p in model.parameters() if p.requires_grad),
         "num_classes": data.num_classes,
         "num_examples": data.num_examples,
+        "num_available": data.num_available,
         "epochs": 0,
         "epochs_planned": config.epochs,
         "seed": config.seed,

@@ -155,7 +155,10 @@ class StudyPanel:
         self.words = w.HTML()
         self.widget = w.VBox([self.words])
         self.pin = button(
-            session, "Pin this study", "See the next study against this one", self._pin
+            session,
+            "Pin this study",
+            "See another study, or another epoch of this one, against what is shown",
+            self._pin,
         )
         self.said = w.HTML()
         session.watch(self._refresh, "study", "weighting", "pinned")
@@ -201,7 +204,7 @@ class StudyPanel:
         pinned = self._session.pinned
         beside = None if pinned is study else pinned
         if self._view is None:
-            self._view = LinkedView(study, weighting=weighting, files=tuple(FILES))
+            self._view = LinkedView(study, weighting=weighting, files=FILES)
             self._view.observe(self._answer)
             self._view.observe(self._looked)
             self._picture = widget(self._view.layout)

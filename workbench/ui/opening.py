@@ -17,9 +17,12 @@ from workbench.session import Session
 from workbench.ui.panels import button
 
 VERBS = {
-    "running": ("Look on", "It is at work now"),
+    "running": ("Watch", "It is at work now"),
     "finished": ("Show", "Show what it found"),
-    "stopped": ("Take up", "Its network is kept: measure it, or train on"),
+    "stopped": (
+        "Continue with it",
+        "Its network is kept: measure it, or train on",
+    ),
 }
 
 
@@ -38,7 +41,7 @@ class OpenPanel:
         self.path = w.Text(
             description="File or folder",
             placeholder="run.study, run.ckpt, or a folder of images",
-            tooltip="On the kernel's machine",
+            tooltip="On the computer that serves this page",
         )
         self.open = button(
             session,
@@ -141,7 +144,7 @@ class FoundPanel:
         self._session = session
         self._run: Run | None = None
         self.text = w.HTML()
-        self.open = button(session, "Show", "Take it up on this page", self._open)
+        self.open = button(session, "Show", "Show it on this page", self._open)
         self.close = button(session, "Not now", "The menu Open keeps it", self._close)
         self.widget = w.Box([self.text, self.open, self.close])
         self.widget.add_class("wb-found")

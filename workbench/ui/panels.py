@@ -22,8 +22,6 @@ from workbench.settings import (
 from workbench.timing import say_duration
 from workbench.ui.chart import curves
 
-STEP_NAMES = ("Training", "Measuring")
-
 
 class SettingsPanel:
     """Data, network and training of the next run."""
@@ -34,7 +32,8 @@ class SettingsPanel:
         self.folder = w.Text(
             description="Path",
             placeholder="/home/me/images",
-            tooltip="On the kernel's machine, with one folder of images a class",
+            tooltip="On the computer that serves this page, with one folder of images "
+            "a class",
             continuous_update=False,
         )
         self.download = w.Checkbox(

@@ -40,7 +40,7 @@ OWN = (
     "A run of your own is not in the link: it carries its settings, and one press on "
     "Train makes it again. "
 )
-OWN_PINNED = "The pinned study is no preset, and so not in the link. "
+OWN_PINNED = "What is pinned is no preset, and so not in the link. "
 TEACH = (
     "For a class: add <code>&amp;hide=training,open</code>, "
     "<code>&amp;lock=epochs,lr</code>, <code>&amp;max_epochs=20</code> or "
@@ -66,7 +66,8 @@ class CodePanel:
             f'<div class="wb-copied"><pre tabindex="0">{escape(code)}</pre>'
             f"{_copy('code')}</div>"
             '<p class="wb-muted">It runs as pasted where hessian-workbench is '
-            "installed, and gives the same numbers on the same kind of machine.</p>"
+            "installed, unless a comment in it says what to fill in, and gives the "
+            "same numbers on the same kind of machine.</p>"
         )
 
 

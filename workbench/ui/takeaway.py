@@ -45,10 +45,15 @@ def make_study(view: LinkedView, study: Study) -> tuple[str, str, bytes]:
 
 
 # The words on the button -> suffix, type and bytes of the file.
-FILES: Mapping[str, Callable[[LinkedView, Study], tuple[str, str, bytes]]] = {
+_MAKE: Mapping[str, Callable[[LinkedView, Study], tuple[str, str, bytes]]] = {
     "This page (HTML)": make_page,
     "Tables (CSV)": make_tables,
     "The study": make_study,
+}
+FILES: Mapping[str, str] = {  # likewise -> its tooltip
+    "This page (HTML)": "The pictures as one file that opens in any browser",
+    "Tables (CSV)": "Eigenvalues, points and overlaps, for a spreadsheet",
+    "The study": "All that was measured: Open takes it, here and elsewhere",
 }
 
 
@@ -65,7 +70,7 @@ def answer(view: LinkedView) -> None:
     state.wanted = ""  # first: a change may be told twice, and a failure is no reason
     if wanted not in FILES:
         raise WorkbenchError(f"Download: {wanted!r} is none of {', '.join(FILES)}.")
-    suffix, kind, data = FILES[wanted](view, study)
+    suffix, kind, data = _MAKE[wanted](view, study)
     state.parcel = {
         "name": f"{stem(study)}.{suffix}",
         "type": kind,

@@ -2,8 +2,8 @@
 
 Colour and marker together say the class, size says the level, so that nothing hangs on
 colour alone. The ten colours keep apart under the common colour blindnesses
-(`tests/ui/test_theme.py` simulates them), and no class wears the orange that belongs
-to the class part of G.
+(`tests/ui/test_views_theme.py` simulates them), and no class wears the orange that
+belongs to the class part of G.
 """
 
 from __future__ import annotations

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from workbench.spectrum import DensityCurve, Spectrum, density_curve
 
+SCALES = ("linear", "log")
+
 Array = NDArray[np.float64]
 Sides = dict[tuple[str, int], DensityCurve]  # (scale, sign) -> the density there
 Frame = dict[str, Any]  # ranges and axis labels

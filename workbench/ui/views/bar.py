@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from bokeh.models import Button, Column, Div, RadioButtonGroup, Row
 
@@ -23,15 +24,16 @@ class BarView:
     tour: Button
     download: Button  # opens and closes the menu
     menu: Column
+    chips: tuple[Button, ...]  # in the menu: the pictures, then the files
     status: Div  # what is being made
 
 
-def build_bar(files: Sequence[str]) -> BarView:
+def build_bar(files: Mapping[str, str]) -> BarView:
     """Make the bar.
 
     Args:
-        files: What a kernel makes on demand, as the words on the buttons; empty where
-            there is none. The pictures are made in the browser.
+        files: What a kernel makes on demand, the words on each button and its
+            tooltip; empty where there is none. The pictures are made in the browser.
     """
     pictures = [f"{words} {kind.upper()}" for words in _PICTURE_WORDS for kind in TYPES]
     status = Div(
@@ -41,9 +43,10 @@ def build_bar(files: Sequence[str]) -> BarView:
         css_classes=["wb-caption"],
         html_attributes={"role": "status"},
     )
-    rows = [_row("The pictures as they stand", "picture", pictures)]
+    offered = {"The pictures as they stand": _chips("picture", pictures)}
     if files:
-        rows.append(_row("From the kernel", "file", files))
+        offered["Files"] = _chips("file", list(files))
+    rows = [_row(title, chips) for title, chips in offered.items()]
     return BarView(
         theme=RadioButtonGroup(
             labels=[name.capitalize() for name in THEME_NAMES],
@@ -60,19 +63,23 @@ def build_bar(files: Sequence[str]) -> BarView:
             css_classes=["wb-menu"],
             sizing_mode="stretch_width",
         ),
+        chips=tuple(chain(*offered.values())),
         status=status,
     )
 
 
-def _row(title: str, name: str, labels: Sequence[str]) -> Row:
-    buttons = [
+def _chips(name: str, labels: Sequence[str]) -> list[Button]:
+    return [
         Button(label=label, name=f"{name} {n}", css_classes=["wb-chip"])
         for n, label in enumerate(labels)
     ]
+
+
+def _row(title: str, chips: Sequence[Button]) -> Row:
     return Row(
         children=[
             Div(text=title, disable_math=True, css_classes=["wb-label"]),
-            *buttons,
+            *chips,
         ],
         css_classes=["wb-buttons"],
     )

@@ -10,6 +10,7 @@ import numpy as np
 from bokeh.models import (
     Column,
     ColumnDataSource,
+    CustomJSHover,
     Div,
     GlyphRenderer,
     Line,
@@ -23,13 +24,13 @@ from numpy.typing import NDArray
 
 from workbench.plane import align
 from workbench.study import Study
-from workbench.ui.theme import Theme, class_style
+from workbench.ui.theme import Theme, class_style, plain
 from workbench.ui.views.axis import joined
-from workbench.ui.views.embedding import EmbeddingView, mark_sizes
+from workbench.ui.views.embedding import TOOLTIPS, EmbeddingView, mark_sizes
 from workbench.ui.views.film import FilmView, densities
-from workbench.ui.views.frame import style_figure
+from workbench.ui.views.frame import style_figure, tooltip
 from workbench.ui.views.spectrum import SpectrumView, leading
-from workbench.ui.views.words import run_in_words
+from workbench.ui.views.words import number, run_in_words
 
 MODES = ("ghost", "beside")
 GHOST_TOP = 0.5  # height of the ghost's sticks, as share of the plot
@@ -93,10 +94,10 @@ def build_compare(
     marks = _marks(study, pinned, theme) if matched else []
     if matched:
         _hold(embedding, marks)
-    sticks = _sticks(values["G"], frame, theme)
+    sticks = _sticks(stored["G"], frame)
     curve = ColumnDataSource({"x": [], "y": []}, name="pinned density")
     plot = _plot(spectrum, sticks, curve, theme)
-    pictures = [_plane(study, embedding, marks, theme)] if matched else []
+    pictures = [_plane(pinned, embedding, marks, theme)] if matched else []
     return CompareView(
         mode=RadioButtonGroup(
             labels=["behind", "beside"],
@@ -113,12 +114,12 @@ def build_compare(
         marks=marks,
         sticks=sticks,
         curve=curve,
-        ghosts=_ghosts(study, embedding, spectrum, marks, sticks, curve, theme),
+        ghosts=_ghosts(pinned, embedding, spectrum, marks, sticks, curve, theme),
         row=_beside(run_in_words(pinned.run), [*pictures, plot]),
         plot=plot,
         curves=found["curves"],
         eigenvalues={
-            name: {"value": data["value"], "residual": data["residual"]}
+            name: {column: data[column] for column in ("value", "residual", "name")}
             for name, data in stored.items()
         },
         overlap=np.nan_to_num(levels.class_overlap).tolist() if matched else [],
@@ -168,6 +169,8 @@ def _marks(study: Study, pinned: Study, theme: Theme) -> list[ColumnDataSource]:
             "x": means[rows, 0],
             "y": means[rows, 1],
             "c": classes.astype(np.int32),
+            "k": its.potential_class[rows].astype(np.int32),
+            "example": its.example[rows].astype(np.int32),
             "class_color": [styles[c][0] for c in classes],
             "marker": [styles[c][1] for c in classes],
             "alpha": np.ones(len(classes), dtype=np.float32),
@@ -190,19 +193,33 @@ def _hold(embedding: EmbeddingView, marks: list[ColumnDataSource]) -> None:
         data[axis] = np.array([held.min(), held.max()])
 
 
-def _sticks(value: Any, frame: dict[str, Any], theme: Theme) -> ColumnDataSource:
+def _sticks(stored: Any, frame: dict[str, Any]) -> ColumnDataSource:
     bottom, top = frame["y"]
+    value = stored["value"]
     data = {
         "x": value.copy(),
         "base": np.full(len(value), bottom),
         "top": np.full(len(value), bottom + GHOST_TOP * (top - bottom)),
         "alpha": np.full(len(value), 0.9),
+        "name": stored["name"],
+        "told": [number(v) for v in value],
     }
     return ColumnDataSource(data, name="pinned sticks")
 
 
+def _name_marks(
+    plot: figure, marks: GlyphRenderer, level: int, pinned: Study, theme: Theme
+) -> None:
+    """Say of the pinned study's marks what is said of the study's own."""
+    names = [plain(name, 24) for name in pinned.class_names]
+    as_name = CustomJSHover(args={"names": names}, code="return names[value] ?? ''")
+    formatters = {"@c": as_name, "@k": as_name}
+    text = f"pinned: {TOOLTIPS[level]}"
+    tooltip(plot, marks, theme, text, formatters=formatters)
+
+
 def _ghosts(
-    study: Study,
+    pinned: Study,
     embedding: EmbeddingView,
     spectrum: SpectrumView,
     marks: list[ColumnDataSource],
@@ -211,9 +228,9 @@ def _ghosts(
     theme: Theme,
 ) -> list[GlyphRenderer]:
     """Outlines behind the study's own marks, and a dashed spectrum behind its own."""
-    sizes = mark_sizes(study.num_classes)
-    outlines = [
-        embedding.figure.add_glyph(
+    sizes = mark_sizes(pinned.num_classes)
+    outlines = {
+        level: embedding.figure.add_glyph(
             marks[level],
             Scatter(
                 x="x",
@@ -229,15 +246,22 @@ def _ghosts(
             level="underlay",
         )
         for level in (GHOSTS if marks else ())
-    ]
-    return [*outlines, *_spectrum_glyphs(spectrum.figure, sticks, curve, theme.muted)]
+    }
+    for level, outline in outlines.items():
+        _name_marks(embedding.figure, outline, level, pinned, theme)
+    glyphs = _spectrum_glyphs(spectrum.figure, sticks, curve, theme, theme.muted)
+    return [*outlines.values(), *glyphs]
 
 
 def _spectrum_glyphs(
-    plot: figure, sticks: ColumnDataSource, curve: ColumnDataSource, color: str
+    plot: figure,
+    sticks: ColumnDataSource,
+    curve: ColumnDataSource,
+    theme: Theme,
+    color: str,
 ) -> list[GlyphRenderer]:
     look = {"line_color": color, "line_alpha": {"field": "alpha"}}
-    return [
+    glyphs = [
         plot.add_glyph(
             curve,
             Line(x="x", y="y", line_color=color, line_width=1.8, line_dash=[6, 3]),
@@ -262,6 +286,8 @@ def _spectrum_glyphs(
             level="underlay",
         ),
     ]
+    tooltip(plot, glyphs[-1], theme, "pinned: @name: @told")
+    return glyphs
 
 
 def _beside(words: str, pictures: list[figure]) -> Row:
@@ -290,7 +316,10 @@ def _beside(words: str, pictures: list[figure]) -> Row:
 
 
 def _plane(
-    study: Study, embedding: EmbeddingView, marks: list[ColumnDataSource], theme: Theme
+    pinned: Study,
+    embedding: EmbeddingView,
+    marks: list[ColumnDataSource],
+    theme: Theme,
 ) -> figure:
     """The pinned points in a plane of their own, with the axes of the first."""
     beside = embedding.figure
@@ -302,9 +331,9 @@ def _plane(
     )
     plot.css_classes = ["wb-plane"]
     plot.axis.visible = plot.grid.visible = False
-    sizes = mark_sizes(study.num_classes)
+    sizes = mark_sizes(pinned.num_classes)
     for level, source in enumerate(marks):
-        plot.add_glyph(
+        renderer = plot.add_glyph(
             source,
             Scatter(
                 x="x",
@@ -318,6 +347,7 @@ def _plane(
                 line_width=(0.0, 1.2, 2.2)[level],
             ),
         )
+        _name_marks(plot, renderer, level, pinned, theme)
     return plot
 
 
@@ -340,5 +370,5 @@ def _plot(
         mine.update(
             ticker=its.ticker, formatter=its.formatter, axis_label=its.axis_label
         )
-    _spectrum_glyphs(plot, sticks, curve, theme.ink)
+    _spectrum_glyphs(plot, sticks, curve, theme, theme.ink)
     return plot

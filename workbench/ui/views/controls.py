@@ -9,11 +9,11 @@ from bokeh.models import Button, CheckboxButtonGroup, Div, RadioButtonGroup, Sli
 
 from workbench.study import Study
 from workbench.ui.theme import plain
+from workbench.ui.views.axis import SCALES
 from workbench.ui.views.parts import Part
 from workbench.ui.views.spectrum import ALL, OPERATORS, describe_spectrum
 from workbench.ui.views.words import count, number, typeset
 
-SCALES = ("linear", "log")
 KNOCKOUTS = ("none", "subtracted", "projected")
 
 

@@ -10,13 +10,14 @@ from bokeh.models import (
     CustomJSHover,
     DataRange1d,
     GlyphRenderer,
+    Label,
     Scatter,
 )
 from bokeh.plotting import figure
 from numpy.typing import NDArray
 
 from workbench.study import Embedding, Study
-from workbench.ui.theme import Theme, class_style, plain
+from workbench.ui.theme import FONT, Theme, class_style, plain
 from workbench.ui.views.frame import add_label, style_figure, tooltip
 from workbench.ui.views.words import METHOD_WORDS, count
 
@@ -38,6 +39,8 @@ class EmbeddingView:
     figure: figure
     sources: tuple[ColumnDataSource, ...]  # one a level
     renderers: tuple[GlyphRenderer, ...]  # one a level
+    parents: tuple[NDArray[np.int32], ...]  # one a level: see `parents_of`
+    averaged: Label  # while an average is taken: the index that it is over
 
 
 def build_embedding(study: Study, theme: Theme) -> EmbeddingView:
@@ -68,7 +71,8 @@ def build_embedding(study: Study, theme: Theme) -> EmbeddingView:
     )
     plot.x_range.renderers = plot.y_range.renderers = [anchor]
     sizes = mark_sizes(study.num_classes)
-    sources = tuple(_source(study, level, theme) for level in range(4))
+    parents = parents_of(study.embedding)
+    sources = tuple(_source(study, level, parents[level], theme) for level in range(4))
     renderers = tuple(
         _marks(plot, source, level, sizes[level], theme)
         for level, source in enumerate(sources)
@@ -83,7 +87,40 @@ def build_embedding(study: Study, theme: Theme) -> EmbeddingView:
             TOOLTIPS[level],
             formatters={"@c": as_name, "@k": as_name},
         )
-    return EmbeddingView(plot, sources, renderers)
+    averaged = Label(
+        x=8,
+        y=8,
+        x_units="screen",
+        y_units="screen",
+        text="",
+        text_font=FONT,
+        text_font_size="13px",
+        text_font_style="bold",
+        text_color=theme.accent,
+        name="averaged",
+    )
+    plot.add_layout(averaged)
+    return EmbeddingView(plot, sources, renderers, parents, averaged)
+
+
+def parents_of(embedding: Embedding) -> tuple[NDArray[np.int32], ...]:
+    """Row of the mark, one level on, that each mark of a level becomes part of.
+
+    -1 where that is not drawn, and for the last level.
+    """
+
+    def keys(of: int, level: int) -> list[tuple[int, ...]]:
+        """What the marks of a level have in common with those that go into it."""
+        rows = np.flatnonzero(embedding.level == of)
+        columns = (embedding.true_class, embedding.potential_class)[: max(2 - level, 0)]
+        return [tuple(int(column[row]) for column in columns) for row in rows]
+
+    found = []
+    for level in range(4):
+        place = {key: row for row, key in enumerate(keys(level + 1, level))}
+        rows = [place.get(key, -1) for key in keys(level, level)]
+        found.append(np.array(rows, dtype=np.int32))
+    return tuple(found)
 
 
 def describe_embedding(study: Study, weighting: str) -> str:
@@ -104,8 +141,8 @@ def describe_embedding(study: Study, weighting: str) -> str:
     )
     if weighting != embedding.weighting:
         text += (
-            f" The points are laid out for {embedding.weighting}; "
-            "Measure again places them anew."
+            f" The points are laid out for {embedding.weighting}, until the network is "
+            "measured again."
         )
     return text
 
@@ -126,12 +163,16 @@ def _corners(points: NDArray[np.float32]) -> NDArray[np.float64]:
     return np.stack([low, np.where(high > low, high, low + 1.0)])
 
 
-def _source(study: Study, level: int, theme: Theme) -> ColumnDataSource:
+def _source(
+    study: Study, level: int, parents: NDArray[np.int32], theme: Theme
+) -> ColumnDataSource:
     """Marks of one level: where they are, and where their average is."""
     embedding = study.embedding
     rows = np.flatnonzero(embedding.level == level)
     points = embedding.points[rows]
-    target = _targets(embedding, level, rows, study.num_classes)
+    above = embedding.points[embedding.level == level + 1]
+    target = points.copy()  # its own place, if its average is not drawn
+    target[parents >= 0] = above[parents[parents >= 0]]
     classes = embedding.true_class[rows]
     potential = embedding.potential_class[rows]
     styles = [class_style(c, theme) for c in range(study.num_classes)]
@@ -161,30 +202,6 @@ def _source(study: Study, level: int, theme: Theme) -> ColumnDataSource:
             for c in classes
         ]
     return ColumnDataSource(data, name=f"marks {level}")
-
-
-def _targets(
-    embedding: Embedding, level: int, rows: NDArray[np.intp], num_classes: int
-) -> NDArray[np.float32]:
-    """Where the next average of each mark lies; its own place if that is not drawn."""
-    points = embedding.points
-    target = points[rows].copy()
-    if level == 3:
-        return target
-    above = np.flatnonzero(embedding.level == level + 1)
-    keys = {0: num_classes, 1: 0, 2: None}[level]
-
-    def key(some: NDArray[np.intp]) -> NDArray[np.int64]:
-        if keys is None:
-            return np.zeros(len(some), dtype=np.int64)
-        c, k = embedding.true_class[some], embedding.potential_class[some]
-        return c * keys + k if keys else c
-
-    place = dict(zip(key(above).tolist(), above.tolist(), strict=True))
-    for n, value in enumerate(key(rows).tolist()):
-        if value in place:
-            target[n] = points[place[value]]
-    return target
 
 
 def _marks(

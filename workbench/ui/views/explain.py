@@ -7,7 +7,7 @@ from html import escape
 import numpy as np
 
 from workbench.study import CLASS_PART, WEIGHTINGS, Levels, Study
-from workbench.ui.views.words import count, number, percent
+from workbench.ui.views.words import count, number, percent, typeset
 
 CLEAR_GAP = 1.5  # lam_k / lam_{k+1} from which on the eye sees a gap
 HIGH_LOSS = 0.5  # as a share of log C, the loss of one who guesses
@@ -47,7 +47,7 @@ def _outliers(study: Study) -> str:
     """How many outliers there are, whether that is C or C - 1, and how clear it is."""
     C, found = study.num_classes, study.num_outliers
     values = study.spectra["G"].eigenvalues
-    rule = escape(study.outlier_rule)
+    rule = escape(typeset(study.outlier_rule))
     if found == 0:
         return (
             "<b>No outliers were found</b>: no eigenvalue of G stands apart from the "

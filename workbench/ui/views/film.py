@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from workbench.study import Levels, Study
 from workbench.ui.theme import Theme
 from workbench.ui.views.axis import (
+    SCALES,
     Frame,
     density_sides,
     draw_curve,
@@ -25,12 +26,17 @@ from workbench.ui.views.axis import (
 )
 from workbench.ui.views.controls import describe_rule
 from workbench.ui.views.parts import parts_of
-from workbench.ui.views.spectrum import ALL, SpectrumView, describe_spectrum
+from workbench.ui.views.spectrum import (
+    ALL,
+    SpectrumView,
+    describe_spectrum,
+    padded,
+)
 from workbench.ui.views.stepper import describe_levels
+from workbench.ui.views.titles import moment_titles
 from workbench.ui.views.words import count, number, percent
 
 Array = NDArray[np.float64]
-SCALES = ("linear", "log")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,7 +48,6 @@ class FilmView:
     stops: RadioButtonGroup  # one an epoch
     when: Div  # the epoch that is shown, its loss and accuracy
     moments: list[dict[str, Any]]  # earlier ones, by epoch; see `content`
-    parents: list[NDArray[np.int32]]  # by level: row of the next level; -1: none
     texts: list[dict[str, Any]]  # by moment, the last included: what is said of it
 
 
@@ -62,7 +67,7 @@ def build_film(
             frames = [spectrum.frames[key], *(m["frames"][key] for m in moments)]
             for frame in frames:
                 frame |= joined(frames)
-    texts = [_told(s, s.levels[levels.weighting], spectrum) for s in study.film]
+    texts = [_told(s, s.levels[levels.weighting], theme, spectrum) for s in study.film]
     return FilmView(
         roll=Button(
             label="Play training", name="roll", css_classes=["wb-button", "wb-roll"]
@@ -94,7 +99,6 @@ def build_film(
             html_attributes={"aria-live": "polite"},
         ),
         moments=moments,
-        parents=_parents(study),
         texts=texts if study.moments else [],
     )
 
@@ -117,7 +121,7 @@ def content(
     return {
         "eigenvalues": eigenvalues,
         "parts": {
-            role: _filled(parts.get(role, np.empty(0)), len(source.data["value"]))
+            role: padded(parts.get(role, np.empty(0)), len(source.data["value"]))
             for role, source in spectrum.parts.items()
         },
         **densities(
@@ -191,26 +195,19 @@ def _rows(moment: Study, levels: Levels, name: str, own: Array) -> dict[str, Arr
     if name == "G":
         many = len(own)
         return {
-            "value": _filled(values, many),
-            "residual": _filled(errors, many),
-            "subtracted": _filled(levels.subtracted, many),
-            "projected": _filled(levels.projected, many),
+            "value": padded(values, many),
+            "residual": padded(errors, many),
+            "subtracted": padded(levels.subtracted, many),
+            "projected": padded(levels.projected, many),
         }
     many, below = int((own > 0).sum()), int((own <= 0).sum())
 
     def ends(column: Array) -> Array:
         low = column[values < 0][::-1]
-        top = _filled(column[values > 0], many)
-        return np.concatenate([top, _filled(low, below)[::-1]])
+        top = padded(column[values > 0], many)
+        return np.concatenate([top, padded(low, below)[::-1]])
 
     return {"value": ends(values), "residual": ends(errors)}
-
-
-def _filled(values: Array, length: int) -> Array:
-    """The first ``length`` values; NaN where there are no more."""
-    full = np.full(length, np.nan)
-    full[: len(values)] = values[:length]
-    return full
 
 
 def _packed(curve: Any) -> dict[str, Any]:
@@ -232,26 +229,9 @@ def _homes(moment: Study) -> list[dict[str, NDArray[np.float32]]]:
     return [{"x": p[:, 0].copy(), "y": p[:, 1].copy()} for p in by_level]
 
 
-def _parents(study: Study) -> list[NDArray[np.int32]]:
-    """Row of the mark, one level on, that each mark becomes part of."""
-    embedding = study.embedding
-    found = []
-    for level in range(4):
-        rows = np.flatnonzero(embedding.level == level).tolist()
-        above = np.flatnonzero(embedding.level == level + 1).tolist()
-        key = [_key(study, level, row) for row in rows]
-        place = {_key(study, level, row): n for n, row in enumerate(above)}
-        found.append(np.array([place.get(k, -1) for k in key], dtype=np.int32))
-    return found
-
-
-def _key(study: Study, level: int, row: int) -> tuple[int, ...]:
-    """What a mark of ``level`` and the one above that it belongs to have in common."""
-    c = int(study.embedding.true_class[row])
-    return [(c, int(study.embedding.potential_class[row])), (c,), (), ()][level]
-
-
-def _told(moment: Study, levels: Levels, spectrum: SpectrumView) -> dict[str, Any]:
+def _told(
+    moment: Study, levels: Levels, theme: Theme, spectrum: SpectrumView
+) -> dict[str, Any]:
     """What the page says of a moment."""
     run = moment.run
     words = [f"<b>epoch {run.get('epochs', 0)}</b>"]
@@ -275,5 +255,6 @@ def _told(moment: Study, levels: Levels, spectrum: SpectrumView) -> dict[str, An
         "span": np.nan_to_num(levels.overlap[:rows]).tolist(),
         "sentences": describe_levels(moment, levels),
         "kept": np.clip(np.nan_to_num(levels.kept), 0, 1).tolist(),
+        "titles": moment_titles(moment, parts_of(moment, levels, theme)),
         "chips": [number(v) for v in moment.spectra["G"].eigenvalues[:rows]],
     }

@@ -83,6 +83,33 @@ GLOSSARY: Mapping[str, str] = {
         "How far a computed eigenpair is from an exact one. A true eigenvalue lies no "
         "further than that from the one drawn."
     ),
+    "dense": (
+        "Computed from the matrix itself, written out number by number. That gives all "
+        "eigenvalues, and is done for small networks."
+    ),
+    "dual": (
+        "Computed from the inner products of all gradients, a matrix with the same "
+        "eigenvalues as G but for zeros. It is the smaller one where the weights are "
+        "more than the gradients."
+    ),
+    "rank": (
+        "How many eigenvalues of a matrix are not zero. G is put together from the "
+        "gradients and cannot have more of them; the others are zero by rank."
+    ),
+    "block Krylov": (
+        "A way to find the largest and lowest eigenvalues from products of the matrix "
+        "with a few vectors, again and again. It has converged when the residuals are "
+        "small."
+    ),
+    "stochastic Lanczos quadrature": (
+        "A way to estimate a density from products of the matrix with random vectors, "
+        "where the matrix is too large to be written out. The band around the curve is "
+        "the error of the estimate."
+    ),
+    "probe": (
+        "One of the random vectors from which a density is estimated. The more of "
+        "them, the smaller the error."
+    ),
     "epoch": (
         "One pass of the training over all its images. The longer the training, the "
         "clearer the outliers, as a rule."
@@ -94,6 +121,7 @@ _FORMS = {  # as the words stand in a sentence, where that is not the same
     "eigenvector": "eigenvectors?",
     "overlap": "overlaps?",
     "knock-out": "[Kk]nock-out",
+    "probe": "probes?",
 }
 _serial = count()  # of the ids: a word may be explained at several places of a page
 

@@ -7,9 +7,9 @@ layout and may set or observe `LinkedView.state`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
-from types import EllipsisType
+from types import EllipsisType, MappingProxyType
 from typing import Any
 
 from bokeh.events import ButtonClick, Tap
@@ -38,11 +38,11 @@ from workbench.ui.theme import (
     variables,
 )
 from workbench.ui.views.arrange import arrange, asset
+from workbench.ui.views.axis import SCALES
 from workbench.ui.views.bar import PICTURES, THEME_NAMES, TYPES, build_bar
 from workbench.ui.views.compare import GHOST_TOP, MODES, build_compare
 from workbench.ui.views.controls import (
     KNOCKOUTS,
-    SCALES,
     build_controls,
     describe_rule,
     hint,
@@ -105,8 +105,9 @@ class LinkedView:
         study: What to draw.
         theme: ``"light"``, ``"dark"`` or ``"projector"``; ``"auto"`` follows the host.
         weighting: Which convention of averages; by default the study's own.
-        files: What can be asked for: `LinkState.wanted` becomes the words on the
-            button, and who observes the state answers by `LinkState.parcel`.
+        files: What can be asked for, the words on each button and its tooltip:
+            `LinkState.wanted` becomes the words, and who observes the state answers by
+            `LinkState.parcel`.
     """
 
     def __init__(
@@ -115,9 +116,9 @@ class LinkedView:
         *,
         theme: str = AUTO,
         weighting: str | None = None,
-        files: Sequence[str] = (),
+        files: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
-        self._files = tuple(files)
+        self._files = dict(files)
         self._theme = get_theme("light" if theme == AUTO else theme)
         self._observers: list[Callable[[LinkState], None]] = []
         self.layout = Column(
@@ -225,7 +226,7 @@ def build_pair(
     levels: Levels,
     theme: Theme,
     state: LinkState,
-    files: Sequence[str] = (),
+    files: Mapping[str, str] = MappingProxyType({}),
     pinned: Study | None = None,
 ) -> LayoutDOM:
     """Build all views of a study and tie them together in the browser."""
@@ -276,7 +277,7 @@ def build_pair(
                 **{name: _fields(view) for name, view in views.items()},
                 "look": {"layout": layout},
             },
-            "told": _told(study, levels, theme) | {"files": list(files)},
+            "told": _told(study, levels, theme, files),
         },
     )
     for name in STATE:
@@ -313,7 +314,9 @@ def _fields(view: Any) -> dict[str, Any]:
     return {k: list(v) if isinstance(v, tuple) else v for k, v in named.items()}
 
 
-def _told(study: Study, levels: Levels, theme: Theme) -> dict[str, Any]:
+def _told(
+    study: Study, levels: Levels, theme: Theme, files: Mapping[str, str]
+) -> dict[str, Any]:
     """Plain values that the browser needs beside the models."""
     share = overlaps(study, levels)
     return {
@@ -335,7 +338,8 @@ def _told(study: Study, levels: Levels, theme: Theme) -> dict[str, Any]:
         "partTops": HEIGHTS,
         "tour": [list(stop) for stop in STOPS],
         "labels": LABELS,
-        "titles": build_titles(study, parts_of(study, levels, theme)),
+        "titles": build_titles(study, parts_of(study, levels, theme), files),
+        "files": list(files),
         "speeds": list(SPEEDS),
         "scales": list(SCALES),
         "knockouts": list(KNOCKOUTS),

@@ -27,6 +27,7 @@ from workbench.spectrum import Spectrum
 from workbench.study import Levels, Study
 from workbench.ui.theme import Theme
 from workbench.ui.views.axis import (
+    SCALES,
     Array,
     Frame,
     axis_labels,
@@ -95,7 +96,7 @@ def build_spectrum(
         [*values.values(), *(spectrum.eigenvalues for spectrum in others)],
     )
     curves, frames = {}, {}
-    for scale in ("linear", "log"):
+    for scale in SCALES:
         for name in names:
             key, spectrum = f"{name}/{scale}", study.spectra[name]
             curve, frame = draw_curve(
@@ -230,7 +231,7 @@ def leading(study: Study, levels: Levels, name: str) -> ColumnDataSource:
     }
     if name == "G":
         for knocked in ("subtracted", "projected"):
-            data[knocked] = _padded(getattr(levels, knocked), len(rows))
+            data[knocked] = padded(getattr(levels, knocked), len(rows))
     return ColumnDataSource(data, name=f"eigenvalues {name}")
 
 
@@ -247,7 +248,7 @@ def _cut(study: Study) -> float:
     return float(values[found - 1] + values[found]) / 2
 
 
-def _padded(values: Array, length: int) -> Array:
+def padded(values: Array, length: int) -> Array:
     """The first ``length`` values; those that were not measured are not drawn."""
     padded = np.full(length, np.nan)
     padded[: len(values)] = values[:length]

@@ -35,7 +35,9 @@ _OPERATORS = {
 }
 
 
-def build_titles(study: Study, parts: tuple[Part, ...]) -> dict[str, str | list[str]]:
+def build_titles(
+    study: Study, parts: tuple[Part, ...], files: Mapping[str, str]
+) -> dict[str, str | list[str]]:
     """A tooltip for each button, or each of a group, by the model's name."""
     operators = [
         _OPERATORS[name] for name in ("G", "Hess", "H") if name in study.spectra
@@ -53,7 +55,7 @@ def build_titles(study: Study, parts: tuple[Part, ...]) -> dict[str, str | list[
             "Equal steps of λ: shows how far out the outliers are",
             "Powers of ten: shows the bulk near zero too",
         ],
-        "parts": [part.about for part in parts],
+        **moment_titles(study, parts),
         "knockout": [
             "G as it is",
             "G minus its class part: do the outliers go?",
@@ -83,5 +85,18 @@ def build_titles(study: Study, parts: tuple[Part, ...]) -> dict[str, str | list[
         ],
         "tour": "Points at what is where; Escape ends it",
         "download": "Pictures, tables, the study, and this page as a file",
+        "picture": [
+            f"Save the {words}, as drawn now, as {kind}"
+            for words in ("gradients and their averages", "spectrum", "overlaps")
+            for kind in ("pixels (PNG)", "lines, sharp at any size (SVG)")
+        ],
+        "file": list(files.values()),
+    }
+
+
+def moment_titles(study: Study, parts: tuple[Part, ...]) -> dict[str, str | list[str]]:
+    """Those with numbers that are others at an earlier epoch."""
+    return {
+        "parts": [part.about for part in parts],
         "automatic": f"Count as the rule does: {study.num_outliers}",
     }

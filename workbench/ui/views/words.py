@@ -78,8 +78,12 @@ def run_in_words(run: Mapping[str, object]) -> str:
     words = [str(run.get("data", "")), str(run.get("model", ""))]
     if per_class := run.get("per_class"):
         words.append(f"{per_class} a class")
-    if epochs := run.get("epochs"):
-        words.append(f"{epochs} epochs")
+    used, there = run.get("num_examples"), run.get("num_available")
+    if isinstance(used, int) and isinstance(there, int):
+        words.append(f"{used:,} of {there:,} examples")
+    epochs = run.get("epochs")
+    if isinstance(epochs, int):
+        words.append(count(epochs, "epoch"))
     accuracy = run.get("train_accuracy")
     if isinstance(accuracy, float):
         words.append(f"accuracy {accuracy:.1%}")

@@ -24,9 +24,10 @@ class Bar {
     const {labels, titles} = this.pair.told
     const {pair} = this
     labelGroup(pair.element(models.theme), models.theme, labels.theme, titles.theme)
-    for (const model of [models.tour, models.download]) {
+    for (const model of [models.tour, models.download, ...models.chips]) {
+      const [name, index] = model.name.split(" ")
       const button = pair.element(model)?.querySelector("button")
-      if (button) button.title = titles[model.name]
+      if (button) button.title = index === undefined ? titles[name] : titles[name][index]
     }
     pair.element(models.download)?.querySelector("button")
       .setAttribute("aria-expanded", String(models.menu.visible))

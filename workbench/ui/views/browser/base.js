@@ -12,6 +12,7 @@ const mix = (from, to, t) => from * (1 - t) + to * t // exact at both ends
 const calm = () => matchMedia("(prefers-reduced-motion: reduce)").matches
 const escape = (text) => String(text).replace(/[&<>"']/g, (sign) => `&#${sign.charCodeAt(0)};`)
 const rounded = (value, digits) => Number(value.toPrecision(digits)).toString().replace("-", "−")
+const withError = (value, error) => rounded(value, 3) + (error > 0 ? ` ± ${rounded(error, 3)}` : "")
 const percent = (share) => {
   const value = 100 * share
   if (value === 0 || (value >= 9.95 && value < 99.5) || value >= 99.95) return `${value.toFixed(0)}\u00a0%`

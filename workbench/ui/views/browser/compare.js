@@ -38,6 +38,13 @@ class Compare {
     mode.active = this.pair.told.compareModes.indexOf(this.pair.state.compare)
   }
 
+  dress() {
+    if (this.models === undefined) return
+    const {labels, titles} = this.pair.told
+    const {mode} = this.models
+    labelGroup(this.pair.element(mode), mode, labels.compare, titles.compare)
+  }
+
   // What is selected stands out in both studies, class by class.
   fade() {
     const weights = this.pair.classWeights()
@@ -54,7 +61,8 @@ class Compare {
     const {state, parts: {spectrum}, models} = this.pair
     const {operator, scale, selected_class: c} = state
     const shown = operator === "all" ? "G" : operator
-    const values = Array.from(eigenvalues[shown]?.value ?? [])
+    const {value = [], residual = [], name = []} = eigenvalues[shown] ?? {}
+    const values = Array.from(value)
     const [bottom, top] = spectrum.frames[spectrum.frameKey].y
     const most = Math.max(...overlap.map((row) => row[c] ?? 0), 1e-12)
     const linked = shown === "G" && c >= 0 && overlap.length > 0
@@ -63,6 +71,8 @@ class Compare {
       base: values.map(() => bottom),
       top: values.map(() => mix(bottom, top, this.pair.told.ghostTop)),
       alpha: values.map((_, j) => (linked ? mix(0.15, 1, (overlap[j]?.[c] ?? 0) / most) : 0.9)),
+      name,
+      told: values.map((value, j) => withError(value, residual[j])),
     }
     const {x, y} = this.curves[`${shown}/${scale}`]
     curve.data = {x, y}

@@ -156,7 +156,7 @@ class Film {
       }
     })
     sources.forEach(({data}, level) => {
-      const parents = this.models.parents[level]
+      const parents = this.pair.models.embedding.parents[level]
       const above = sources[level + 1]?.data
       for (let row = 0; row < parents.length; row++) {
         const parent = parents[row]
@@ -243,6 +243,7 @@ class Film {
     outliers.labels = outliers.labels.map((label, j) =>
       (label.includes("λ") ? `${j + 1}   λ ${text.chips[j] ?? "–"}` : label))
     const {titles} = pair.told
+    Object.assign(titles, text.titles)
     titles.outliers = titles.outliers.map((title, j) => title.replace(/λ = [^:]*/, `λ = ${text.chips[j] ?? "–"}`))
     for (const words of pair.parts.look.page?.querySelectorAll("[data-moment]") ?? []) {
       words.hidden = Number(words.dataset.moment) !== nearest
@@ -286,6 +287,7 @@ class Film {
     labelGroup(this.pair.element(this.models.stops), this.models.stops, labels.stops, this.models.texts.map(({when}) => when.replace(/<.*?>/g, "")))
     const rail = this.pair.element(this.models.rail)
     rail?.querySelector("[role=slider]")?.setAttribute("aria-label", labels.rail)
+    if (rail) rail.host.title = labels.rail
     const button = this.pair.element(this.models.roll)?.querySelector("button")
     if (button) button.title = titles.roll
   }

@@ -4,6 +4,8 @@ const SOLID = [[0.8, 0.8], [0.1, 0.85], [0.1, 0.9], [0, 0]] // fill: awaited, re
 const THREAD = 0.35 // how visible the lines to the means are
 const OUTLINE = [[0, 0], [0.75, 1], [0.9, 1], [0.6, 1]] // outline: awaited, reached
 
+const INDICES = ["", "i", "c′", "c"] // averaged over on the way to each level
+
 class Marks {
   constructor(pair) {
     Object.assign(this, {pair, ...pair.models.embedding})
@@ -32,6 +34,11 @@ class Marks {
       }
     })
     if (found >= 0) this.pair.select({selected_class: found})
+  }
+
+  // Name the index that is averaged over, on the way to a level; below 0: none is.
+  nameIndex(level) {
+    this.averaged.text = level > 0 ? `averaging over ${INDICES[level]}` : ""
   }
 
   draw() {

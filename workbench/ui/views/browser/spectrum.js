@@ -156,7 +156,7 @@ class Spectrum {
       sticks.label.push(!linked || weight < 0.1 ? "" : c >= 0 ? percent(share) : String(j + 1))
       sticks.name.push(knocked ? `eigenvalue ${j + 1} of what is left`
         : outlier ? `outlier ${j + 1} of G` : stored.name[j])
-      sticks.told.push(rounded(value, 3) + (residual > 0 ? ` ± ${rounded(residual, 3)}` : ""))
+      sticks.told.push(withError(value, residual))
     })
     this.thinLabels(sticks)
     this.sticks.data = sticks

@@ -151,6 +151,7 @@ class Stepper {
     if (this.counting !== averaging && this.counting > 0) this.countDown(this.counting, 1)
     if (averaging > 0) this.countDown(averaging, this.way(averaging - 1))
     this.counting = averaging
+    pair.parts.marks.nameIndex(averaging)
     const text = averaging < 0 ? models.sentences[at] : models.doing[averaging]
     const now = pair.element(models.now)?.querySelector(".bk-clearfix")
     if (now && text !== this.text) now.innerHTML = this.text = text

@@ -1,0 +1,13 @@
+"""What the page says of a job that ended."""
+
+from __future__ import annotations
+
+from workbench.jobs import JobRecord
+from workbench.report import end_in_words
+
+
+def test_a_measurement_that_was_stopped_is_said_to_go_on_from_what_it_finished() -> (
+    None
+):
+    said = end_in_words(JobRecord(1, "measure", "cancelled", {}, {}, {}), None)
+    assert "what was finished are kept: Measure again goes on from there" in said
