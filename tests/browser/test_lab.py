@@ -44,5 +44,7 @@ def test_the_notebook_draws_the_example_in_jupyterlab(
     workbench.fill("Epochs", "7")
     workbench.fill("Rate", "-1")
     expect(workbench.problem).to_contain_text("Learning rate")
+    page.locator(".wb-words").scroll_into_view_if_needed()
+    expect(workbench.problem).to_be_in_viewport(ratio=1)
     expect(workbench.field("Rate")).to_have_value("0.05")
     expect(page.get_by_text("official Jupyter news")).to_have_count(0)

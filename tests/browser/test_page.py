@@ -116,6 +116,17 @@ def test_a_number_out_of_bounds_is_put_back_in_the_browser_too(
     expect(workbench.field("Epochs")).to_have_value("40")
 
 
+@pytest.mark.parametrize("width", [1024, 390])
+def test_the_red_box_is_seen_where_the_controls_are_below_the_pictures(
+    open_page: Callable[..., Page], voila: str, width: int
+) -> None:
+    workbench = Workbench(open_page(voila, width=width, height=800)).wait()
+    workbench.fill("Rate", "-1")
+    expect(workbench.field("Rate")).to_be_in_viewport()
+    expect(workbench.problem).to_be_in_viewport(ratio=1)
+    expect(workbench.button("Close")).to_be_in_viewport(ratio=1)
+
+
 @pytest.mark.slow
 def test_training_on_digits_from_the_click_to_the_new_picture(
     workbench: Workbench,
