@@ -58,6 +58,8 @@ def end_in_words(record: JobRecord, trained: Trained | None) -> str:
     measured = record.status == "cancelled" and "study" in record.files  # no film
     if record.status == "finished" or measured:
         did = "Trained and measured" if record.work == "run" else "Measured"
+        if not record.seconds:  # it was ended by force
+            return f"{did}."
         return f"{did} in {say_duration(sum(record.seconds.values()))}."
     kept = "checkpoint" in record.files
     if record.status == "failed":
