@@ -169,7 +169,8 @@ class Session(traitlets.HasTraits):
                 self.trained = trained_at(path, facts_of(path))
             if run.state == "running":
                 self.history = {}
-                self._begin(replace(run.job, folder=str(run.folder.path)), follow)
+                job = replace(run.job, folder=str(run.folder.path))
+                self._begin(job, follow, wish=run.folder.wished())
             elif run.state == "finished":
                 self.show(load_study(run.files["study"]), source="your run")
             else:
@@ -326,7 +327,9 @@ class Session(traitlets.HasTraits):
         if self.state != "idle":
             raise WorkbenchError("A job is running; stop it, or wait for its end.")
 
-    def _begin(self, job: Job, perform: Perform | None = None) -> None:
+    def _begin(
+        self, job: Job, perform: Perform | None = None, *, wish: str = "go"
+    ) -> None:
         self.problem, self.notice, self.event = None, "", None
         self._own = None
         self._cold = False
@@ -337,8 +340,9 @@ class Session(traitlets.HasTraits):
             on_events=self._on_events,
             on_end=self._on_end,
             perform=perform,
+            wish=wish,
         )
-        self.state = "running"
+        self.state = {"go": "running", "wait": "paused", "end": "stopping"}[wish]
 
     def _on_events(self, events: list[JobEvent]) -> None:
         with self.guarded():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from tests.fake_work import FakeWork, wait_until
 from tests.studies import make_study
 from tests.test_runs import add_run, checkpoint_file
 from workbench.errors import WorkbenchError
+from workbench.jobs import JobRecord
 from workbench.link import read_link
 from workbench.report import Trained
 from workbench.session import Session
@@ -168,6 +170,39 @@ def test_the_last_run_is_offered_to_a_page_that_was_reloaded(
     assert "in epoch 4 of 9" in page.session.notice
     assert page.job.go_on.layout.display is None
     assert page.found.widget.layout.display == "none"
+
+
+def test_a_run_at_work_is_offered_however_long_ago_it_began(
+    page: Workbench, tmp_path: Path
+) -> None:
+    folder = add_run(tmp_path / "runs", "run-001.ckpt", ended=False)
+    os.utime(folder.path / "job.json", (0, 0))
+    page.session.look_for_runs()
+    assert page.found.widget.layout.display == "none"
+    folder.touch("alive")
+    page.session.look_for_runs()
+    assert page.found.widget.layout.display is None
+    assert "is at work" in page.found.text.value
+
+
+@pytest.mark.parametrize(
+    ("wish", "state"), [("go", "running"), ("wait", "paused"), ("end", "stopping")]
+)
+def test_a_run_at_work_is_taken_up_in_the_state_that_it_was_left_in(
+    page: Workbench, tmp_path: Path, wish: str, state: str
+) -> None:
+    folder = add_run(tmp_path / "runs", "run-001.ckpt", ended=False)
+    folder.touch("alive")
+    folder.wish(wish)
+    page.session.open_run(folder.path.name)
+    assert page.session.state == state
+    assert folder.wished() == wish
+    if state == "paused":
+        assert page.job.pause.description == "Resume"
+        page.job.pause.click()
+        wait_until(lambda: folder.wished() == "go")
+    folder.end(JobRecord(1, "run", "cancelled", folder.files(), {}, {}))
+    wait_until(lambda: page.session.state == "idle")
 
 
 def test_a_finished_run_opens_from_the_menu(page: Workbench, tmp_path: Path) -> None:

@@ -126,7 +126,7 @@ class OpenPanel:
             raise WorkbenchError(said) from error
 
 
-RECENT = 3600.0  # seconds for which a run is offered by itself
+RECENT = 3600.0  # seconds for which a run is offered by itself; one at work always is
 SAID = {
     "running": "is at work",
     "finished": "is finished",
@@ -161,7 +161,11 @@ class FoundPanel:
         locked = "open" in session.locked
         self.open.disabled = self.close.disabled = locked
         known = session.state != "idle" or session.trained or session.source
-        runs = [run for run in session.runs if run.since < RECENT]
+        runs = [
+            run
+            for run in session.runs
+            if run.state == "running" or run.since < RECENT  # since it began
+        ]
         self._run = None
         if runs and not (known or locked or self._closed):
             self._run = runs[0]
