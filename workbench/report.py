@@ -20,6 +20,12 @@ class Trained:
     finished: bool  # False: training was stopped and can be continued
     facts: Mapping[str, Any]
 
+    @property
+    def about(self) -> dict[str, Any]:
+        """What it is, by the names of a job's settings; so the menu Open tells it."""
+        names = ("data", "model", "per_class", "epochs")
+        return {name: self.facts[name] for name in names if name in self.facts}
+
 
 def trained_at(path: str, facts: Mapping[str, Any]) -> Trained:
     """Take up the network of this checkpoint, of which these facts are known."""

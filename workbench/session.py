@@ -233,10 +233,13 @@ class Session(traitlets.HasTraits):
         self._start("run", self.settings.to_work(self.weighting))
 
     def continue_training(self) -> None:
-        """Go on with the training that was stopped, then measure and show it."""
+        """Go on with the training that was stopped, as it was planned, then measure."""
         self._expect_unlocked("training")
-        settings = self.settings.to_work(self.weighting)
-        self._start("run", {**settings, "resume": self._last().path})
+        last = self._last()
+        planned = {**last.about, "epochs": last.facts.get("epochs_planned")}
+        self.limits.expect_within(planned)
+        chosen = self.settings.to_measure(self.weighting)
+        self._start("run", {**planned, **chosen, "resume": last.path})
 
     def measure_again(self) -> None:
         """Measure the last network with the settings of now."""
@@ -244,12 +247,9 @@ class Session(traitlets.HasTraits):
         self._measure()
 
     def _measure(self) -> None:
-        last, settings = self._last(), self.settings.to_work(self.weighting)
-        keys = ("weighting", "embedding", "metric", "seed")
-        chosen = {key: settings[key] for key in keys}
-        about = ("data", "model", "per_class", "epochs")
-        known = {key: last.facts[key] for key in about if key in last.facts}
-        self._start("measure", {**known, **chosen, "checkpoint": last.path})
+        last = self._last()
+        chosen = self.settings.to_measure(self.weighting)
+        self._start("measure", {**last.about, **chosen, "checkpoint": last.path})
 
     def pause(self) -> None:
         """Let the job wait between two batches."""
