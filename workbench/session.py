@@ -145,8 +145,8 @@ class Session(traitlets.HasTraits):
             WorkbenchError: If it is neither, too large, or damaged.
         """
         self._expect_unlocked("open")
+        kind = kind_of(path)
         source = Path(path).expanduser()
-        kind = kind_of(source)
         with self.lock:
             if kind.name == STUDY:
                 self.show(load_study(source), source=name or source.name)
