@@ -144,14 +144,28 @@ def test_a_path_opens_a_study_or_makes_images_the_dataset(
     page.opening.path.value = str(make_study(2, 30).save(tmp_path / "a.study"))
     page.opening.open.click()
     assert page.session.source == "a.study"
-    (tmp_path / "images").mkdir()
+    for name in ("cat/1.png", "cat/2.JPG", "dog/a/3.png", "dog/notes.txt"):
+        (tmp_path / "images" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "images" / name).write_bytes(b"")
     page.opening.path.value = str(tmp_path / "images")
     page.opening.open.click()
     assert page.session.settings.folder == str(tmp_path / "images")
     assert page.settings.data.value == "folder"
-    page.opening.path.value = "/no/such/file"
+    assert page.session.notice.startswith("2 classes, 3 images: ")
+    page.opening.path.value = str(tmp_path / "images" / "dog")
     page.opening.open.click()
-    assert "cannot be read" in said(page)
+    assert "holds 1 folder; give one with 2 to 1,000" in said(page)
+    assert page.session.settings.folder == str(tmp_path / "images")
+
+
+@pytest.mark.parametrize("path", ["/no/such/file", "~nobody-here/x", "a" * 300])
+def test_a_path_that_leads_nowhere_is_refused_in_a_sentence(
+    page: Workbench, path: str
+) -> None:
+    page.opening.path.value = path
+    page.opening.open.click()
+    assert said(page).startswith(f"Open: {path} cannot be read (")
+    assert page.session.problem.details == ""
 
 
 def test_the_last_run_is_offered_to_a_page_that_was_reloaded(

@@ -10,8 +10,9 @@ from typing import Any
 
 import ipywidgets as w
 
-from workbench.errors import WorkbenchError
+from workbench.errors import WorkbenchError, readable
 from workbench.files import UPLOAD
+from workbench.imagefolder import count_images
 from workbench.runs import Run, make_run
 from workbench.session import Session
 from workbench.ui.panels import button
@@ -91,9 +92,16 @@ class OpenPanel:
         text = self.path.value.strip()
         if not text:
             raise WorkbenchError("Open: no path is given; type one.")
-        if Path(text).expanduser().is_dir():
+        with readable("Open", text):
+            path = Path(text).expanduser()
+            is_folder = path.is_dir()
+        if is_folder:
+            num_classes, num_images = count_images(path)
             self._session.change(data="folder", folder=text)
-            self._session.notice = "The images are the dataset now: press Train."
+            self._session.notice = (
+                f"{num_classes} classes, {num_images:,} images: they are the dataset "
+                "now, press Train."
+            )
         else:
             self._session.open_file(text)
         self._done()
