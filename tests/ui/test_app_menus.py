@@ -15,6 +15,7 @@ from tests.test_runs import add_run, checkpoint_file
 from workbench.errors import WorkbenchError
 from workbench.jobs import JobRecord
 from workbench.link import read_link
+from workbench.presets import PRESETS
 from workbench.report import Trained
 from workbench.session import Session
 from workbench.settings import CONTROLS
@@ -296,8 +297,27 @@ def test_python_refuses_what_is_locked_whatever_the_browser_sends(
     ):
         with pytest.raises(WorkbenchError, match="is locked on this page"):
             act()
-    page.head.presets.value = ""  # Your own
+    page.drawer.open("open")
     assert page.drawer.widget.children == ()
+
+
+def test_your_own_is_no_choice_while_open_is_locked(
+    page: Workbench, tmp_path: Path
+) -> None:
+    presets = page.head.presets
+    read_link("preset=few&lock=open").open(page.session)
+    assert [name for _, name in presets.options] == [p.name for p in PRESETS]
+    assert presets.value == "few"
+    page.session.run()
+    wait_until(lambda: page.session.state == "idle")
+    assert presets.options[-1] == ("No preset", "")
+    assert presets.value == ""
+    assert page.session.source == "your run"
+    presets.value = "training"
+    assert page.session.preset == "training"
+    read_link("").open(page.session)
+    assert presets.options[-1] == ("Your own…", "")
+    assert said(page) == ""
 
 
 def test_outside_voila_there_is_no_query_string(
