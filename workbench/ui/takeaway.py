@@ -55,6 +55,8 @@ FILES: Mapping[str, Callable[[LinkedView, Study], tuple[str, str, bytes]]] = {
 def answer(view: LinkedView) -> None:
     """Make the file that is wanted, if one is, and send it to the browser.
 
+    Where that fails, a parcel without data lets the browser say so.
+
     Raises:
         WorkbenchError: If there is no such file.
     """
@@ -63,9 +65,14 @@ def answer(view: LinkedView) -> None:
     if not wanted or study is None:
         return
     state.wanted = ""  # first: a change may be told twice, and a failure is no reason
-    if wanted not in FILES:
-        raise WorkbenchError(f"Download: {wanted!r} is none of {', '.join(FILES)}.")
-    suffix, kind, data = FILES[wanted](view, study)
+    state.parcel = {}  # else the same file would be no change, and not be sent again
+    try:
+        if wanted not in FILES:
+            raise WorkbenchError(f"Download: {wanted!r} is none of {', '.join(FILES)}.")
+        suffix, kind, data = FILES[wanted](view, study)
+    except Exception:
+        state.parcel = {"name": wanted}
+        raise
     state.parcel = {
         "name": f"{stem(study)}.{suffix}",
         "type": kind,

@@ -45,6 +45,15 @@
     if (!finished) end();
   });
 
+  // A defect in the browser is said once. What is no error, such as a note that a size
+  // was observed too late, comes without one.
+  const failed = () => {
+    if (ended || !notice.hidden) return;
+    say("Something went wrong on this page; if it does not answer any more, reload it. What was trained is kept.");
+  };
+  window.addEventListener("error", ({ error }) => error && failed());
+  window.addEventListener("unhandledrejection", failed);
+
   // A larger file would end the connection, before the kernel could refuse it. The
   // widget's file input is not in the document: it is met where it is pressed.
   const MOST = 64 * 2 ** 20;
