@@ -100,6 +100,8 @@ def test_without_a_command_it_says_what_there_is(
         ("measure nothing.ckpt --embedding som", "umap, tsne, pca"),
         ("measure nothing.ckpt --metric cubic", "cosine, euclidean"),
         ("show nothing.study", "nothing.study"),
+        (f"show {'a' * 300}", "cannot be read or written (File name too long)"),
+        ("train --data folder:~nobody-here", "~nobody-here cannot be read"),
         ("show nothing.study --yaml", "No such option"),
         ("app --port 99999", "1 to 65535"),
         ("app --port http", "--port"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from workbench import remote, worker
 from workbench.control import Control, Progress
 from workbench.jobs import Job, JobEvent, JobRecord
 from workbench.remote import MEMORY, WorkerProcess, follow
+from workbench.report import end_in_words
 from workbench.runfolder import RunFolder
 from workbench.worker import work_at
 
@@ -193,6 +195,69 @@ def test_measuring_that_does_not_stop_is_ended_by_force(
     record = follow(job, lambda event: None, control, gone=lambda: bool(killed))
     assert killed[-1] == os.getpid()
     assert (record.status, record.error) == ("cancelled", "")
+
+
+@pytest.mark.parametrize(
+    ("step", "values", "files"),
+    [
+        (0, {}, ()),  # torch is loaded, data are fetched
+        (1, {"epoch": 3.0}, ("checkpoint",)),
+        (2, {"epoch": 3.0}, ("checkpoint", "study")),  # the film
+    ],
+)
+def test_what_does_not_stop_is_ended_by_force_where_nothing_is_lost(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    step: int,
+    values: dict[str, float],
+    files: tuple[str, ...],
+) -> None:
+    job, folder, killed = make_job(tmp_path), RunFolder(tmp_path), threading.Event()
+    folder.add([JobEvent(3, 0, 3, Progress("Training", 0.9, "", values))])
+    folder.add([JobEvent(3, step, 3, Progress("At it", 0.1))])
+    for name in files:
+        (tmp_path / f"run.{'ckpt' if name == 'checkpoint' else name}").write_text("")
+    monkeypatch.setattr(remote, "PATIENCE", 0.05)
+    control = Control()
+    control.cancel()
+    record = follow(
+        job, lambda event: None, control, gone=killed.is_set, kill=killed.set
+    )
+    assert (record.status, set(record.files)) == ("cancelled", set(files))
+    if "study" in files:
+        assert end_in_words(record, None) == "Trained and measured."
+
+
+def test_a_training_that_has_learnt_something_is_never_ended_by_force(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, folder, killed = make_job(tmp_path), RunFolder(tmp_path), threading.Event()
+    folder.add([JobEvent(3, 0, 3, Progress("Training", 0.1, "", {"epoch": 0.5}))])
+    monkeypatch.setattr(remote, "PATIENCE", 0.05)
+    control = Control()
+    control.cancel()
+    ended = JobRecord(3, "run", "cancelled", {"checkpoint": "a"}, {}, {})
+    late = threading.Timer(0.5, folder.end, [ended])
+    late.start()
+    record = follow(
+        job, lambda event: None, control, gone=lambda: False, kill=killed.set
+    )
+    assert record == ended
+    assert not killed.is_set()
+
+
+def test_a_stop_does_not_wait_until_a_cold_process_has_loaded_torch(
+    tmp_path: Path, process: WorkerProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote, "PATIENCE", 0.05)
+    control = Control()
+    control.cancel()
+    process.warm_up()
+    began = time.monotonic()
+    job = Job(work="run", settings={"data": "none"}, folder=str(tmp_path), number=1)
+    record = process.perform(job, lambda event: None, control)
+    assert record.status == "cancelled"
+    assert time.monotonic() - began < 1.0
 
 
 def test_a_run_that_was_left_by_its_process_is_told_after_a_reload(

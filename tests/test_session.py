@@ -13,8 +13,9 @@ import traitlets
 from tests.fake_work import FakeWork, wait_until
 from tests.studies import make_study
 from workbench.errors import WorkbenchError
-from workbench.report import describe_device, extended
+from workbench.report import Trained, describe_device, extended
 from workbench.session import Problem, Session
+from workbench.settings import Limits
 
 
 class Bench:
@@ -236,6 +237,49 @@ def test_pause_and_resume_show_in_the_state(bench: Bench) -> None:
     assert bench.states == [
         "running", "paused", "running", "paused", "stopping", "idle",
     ]  # fmt: skip
+
+
+FACTS = {
+    "data": "digits",
+    "model": "mlp",
+    "per_class": 30,
+    "epochs": 4,
+    "epochs_planned": 9,
+}
+
+
+@pytest.mark.parametrize("press", ["continue_training", "measure_again"])
+def test_a_network_is_gone_on_with_as_it_is_whatever_the_controls_say(
+    bench: Bench, press: str
+) -> None:
+    session = bench.session
+    session.change(data="folder", model="cnn", per_class=100, seed=5)  # and no path
+    session.trained = Trained("a.ckpt", False, FACTS)
+    getattr(session, press)()
+    bench.until("idle")
+    assert session.problem is None
+    asked = bench.work.asked[0][1]
+    told = tuple(asked[name] for name in ("data", "model", "per_class", "epochs"))
+    assert told == ("digits", "mlp", 30, 9 if press == "continue_training" else 4)
+    assert (asked["seed"], asked["embedding"]) == (5, "umap")
+
+
+@pytest.mark.parametrize(
+    ("limits", "sentence"),
+    [
+        (Limits(epochs=(1, 8)), "Epochs: .* begun with 9 .* allows at most 8;"),
+        (Limits(per_class=(2, 20)), "Examples a class: .* with 30 .* at most 20;"),
+    ],
+)
+def test_a_training_beyond_what_the_page_allows_is_not_continued(
+    bench: Bench, limits: Limits, sentence: str
+) -> None:
+    session = bench.session
+    session.trained = Trained("a.ckpt", False, FACTS)
+    session.limits = limits
+    with pytest.raises(WorkbenchError, match=sentence):
+        session.continue_training()
+    assert session.state == "idle"
 
 
 def test_buttons_pressed_at_the_wrong_time_do_nothing(bench: Bench) -> None:

@@ -66,6 +66,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return FAILED
     except _USAGE_ERROR as error:
         return _refuse(_usage(error))
+    except OSError as error:
+        if error.filename is None:  # not about a file that somebody named
+            raise
+        return _refuse(
+            f"{error.filename} cannot be read or written ({error.strerror}); check "
+            "the path and who may use it."
+        )
     except (MemoryError, RuntimeError) as error:  # torch's lack of memory is the latter
         sentence, defect = explain_failure(error)
         if defect:

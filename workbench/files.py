@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from workbench.errors import WorkbenchError
+from workbench.errors import WorkbenchError, readable
 
 STUDY, CHECKPOINT = "study", "checkpoint"
 LARGEST = {STUDY: 64 * 2**20, CHECKPOINT: 2 * 2**30}  # bytes
@@ -34,22 +34,17 @@ def kind_of(path: str | os.PathLike[str]) -> Kind:
     Raises:
         WorkbenchError: If the file is missing, too large, or neither.
     """
-    source = Path(path).expanduser()
-    if source.is_dir():
-        raise WorkbenchError(
-            f"Open: {source} is a folder; name a file, or choose 'Image folder' as the "
-            "dataset to train on the images in it."
-        )
-    try:
+    with readable("Open", path):
+        source = Path(path).expanduser()
+        if source.is_dir():
+            raise WorkbenchError(
+                f"Open: {source} is a folder; name a file, or choose 'Image folder' as "
+                "the dataset to train on the images in it."
+            )
         size = source.stat().st_size
         with source.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
             text = file.read(length) if length <= min(size, HEADER) else b""
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise WorkbenchError(
-            f"Open: {source} cannot be read ({reason}); check the path."
-        ) from error
     try:
         said = json.loads(text)["__metadata__"]
         kind = next(k for k in (STUDY, CHECKPOINT) if f"workbench.{k}" in said)

@@ -14,13 +14,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from workbench.control import Control, Progress
 from workbench.jobs import STEPS, Job, JobEvent, JobRecord
 from workbench.runfolder import RunFolder
 
-PATIENCE = 0.7  # seconds that measuring gets to stop by itself; its stages are kept
+PATIENCE = 0.7  # seconds to stop by itself, where an end by force loses nothing
 PAUSE = 0.05
 START = 30.0  # seconds that a process found elsewhere may be silent at first
 MEMORY = (
@@ -56,7 +57,13 @@ class WorkerProcess:
         begun = Progress("Getting ready", 0.0, "starting a process")
         report(JobEvent(job.number, 0, len(STEPS[job.work]), begun))
         process = self._tell(str(folder.path.resolve()))
-        return follow(job, report, control, gone=lambda: process.poll() is not None)
+        return follow(
+            job,
+            report,
+            control,
+            gone=lambda: process.poll() is not None,
+            kill=process.kill,
+        )
 
     def close(self) -> None:
         """Let the process end, as soon as it has done what it is at."""
@@ -101,24 +108,28 @@ def follow(
     control: Control,
     *,
     gone: Callable[[], bool] | None = None,
+    kill: Callable[[], None] | None = None,
 ) -> JobRecord:
     """Look on while a process does a job, hand on wishes, and return how it ended.
 
     Args:
         job: What is done, in which folder.
         report: Called with all events, those before this call too.
-        control: What the page wishes; a cancel ends measuring by force if need be.
+        control: What the page wishes. A cancel ends the process by force if need be,
+            but not a training that has learnt something.
         gone: Whether the process has ended; by default judged by its signs of life.
+        kill: Ends the process; by default the one whose number is in the folder.
     """
     folder = RunFolder(Path(job.folder))
-    gone = gone or _silent(folder)
-    events, step, asked, stopped = folder.events(), 0, "go", 0.0
-    looked = 0.0
+    gone, kill = gone or _silent(folder), kill or partial(_kill, folder)
+    events, step, learnt = folder.events(), 0, False
+    asked, stopped, looked = folder.wished(), time.monotonic(), 0.0
     while True:
         was_gone = gone()  # before the record is looked for: then it is there
         for event in next(events):
             report(event)
             step = event.step
+            learnt = learnt or bool(event.progress.values)
         if (record := folder.record()) is not None:
             return record
         if was_gone:
@@ -132,8 +143,8 @@ def follow(
             folder.wish(wish)
             asked, stopped = wish, now
         stubborn = wish == "end" and now - stopped > PATIENCE
-        if stubborn and STEPS[job.work][step] == "measure":
-            _kill(folder)
+        if stubborn and not (learnt and STEPS[job.work][step] == "train"):
+            kill()
         time.sleep(PAUSE)
 
 

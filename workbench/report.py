@@ -20,6 +20,12 @@ class Trained:
     finished: bool  # False: training was stopped and can be continued
     facts: Mapping[str, Any]
 
+    @property
+    def about(self) -> dict[str, Any]:
+        """What it is, by the names of a job's settings; so the menu Open tells it."""
+        names = ("data", "model", "per_class", "epochs")
+        return {name: self.facts[name] for name in names if name in self.facts}
+
 
 def trained_at(path: str, facts: Mapping[str, Any]) -> Trained:
     """Take up the network of this checkpoint, of which these facts are known."""
@@ -58,6 +64,8 @@ def end_in_words(record: JobRecord, trained: Trained | None) -> str:
     measured = record.status == "cancelled" and "study" in record.files  # no film
     if record.status == "finished" or measured:
         did = "Trained and measured" if record.work == "run" else "Measured"
+        if not record.seconds:  # it was ended by force
+            return f"{did}."
         return f"{did} in {say_duration(sum(record.seconds.values()))}."
     kept = "checkpoint" in record.files
     if record.status == "failed":

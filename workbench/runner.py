@@ -47,8 +47,11 @@ class JobRunner:
         on_events: Callable[[list[JobEvent]], None],
         on_end: Callable[[JobRecord], None],
         perform: Perform | None = None,
+        wish: str = "go",
     ) -> int:
         """Start a job, ``perform``ed in another way if wanted, and return its number.
+
+        ``wish`` is what was asked of one that is found at work: "go", "wait" or "end".
 
         A job that is still running is cancelled, and the new one begins when the old
         one has really ended; compare numbers to drop what the old one still says.
@@ -56,6 +59,10 @@ class JobRunner:
         self.cancel()
         self._number += 1
         self._control, self._watch = Control(), Stopwatch()
+        if wish == "wait":
+            self.pause()
+        elif wish == "end":
+            self.cancel()
         job = Job(work=work, settings=settings, folder=str(folder), number=self._number)
         line, previous = _Line(), self._worker
         self._worker = _thread(

@@ -145,8 +145,8 @@ class Session(traitlets.HasTraits):
             WorkbenchError: If it is neither, too large, or damaged.
         """
         self._expect_unlocked("open")
+        kind = kind_of(path)
         source = Path(path).expanduser()
-        kind = kind_of(source)
         with self.lock:
             if kind.name == STUDY:
                 self.show(load_study(source), source=name or source.name)
@@ -169,7 +169,8 @@ class Session(traitlets.HasTraits):
                 self.trained = trained_at(path, facts_of(path))
             if run.state == "running":
                 self.history = {}
-                self._begin(replace(run.job, folder=str(run.folder.path)), follow)
+                job = replace(run.job, folder=str(run.folder.path))
+                self._begin(job, follow, wish=run.folder.wished())
             elif run.state == "finished":
                 self.show(load_study(run.files["study"]), source="your run")
             else:
@@ -235,10 +236,13 @@ class Session(traitlets.HasTraits):
         self._start("run", self.settings.to_work(self.weighting))
 
     def continue_training(self) -> None:
-        """Go on with the training that was stopped, then measure and show it."""
+        """Go on with the training that was stopped, as it was planned, then measure."""
         self._expect_unlocked("training")
-        settings = self.settings.to_work(self.weighting)
-        self._start("run", {**settings, "resume": self._last().path})
+        last = self._last()
+        planned = {**last.about, "epochs": last.facts.get("epochs_planned")}
+        self.limits.expect_within(planned)
+        chosen = self.settings.to_measure(self.weighting)
+        self._start("run", {**planned, **chosen, "resume": last.path})
 
     def measure_again(self) -> None:
         """Measure the last network with the settings of now."""
@@ -246,12 +250,9 @@ class Session(traitlets.HasTraits):
         self._measure()
 
     def _measure(self) -> None:
-        last, settings = self._last(), self.settings.to_work(self.weighting)
-        keys = ("weighting", "embedding", "metric", "seed")
-        chosen = {key: settings[key] for key in keys}
-        about = ("data", "model", "per_class", "epochs")
-        known = {key: last.facts[key] for key in about if key in last.facts}
-        self._start("measure", {**known, **chosen, "checkpoint": last.path})
+        last = self._last()
+        chosen = self.settings.to_measure(self.weighting)
+        self._start("measure", {**last.about, **chosen, "checkpoint": last.path})
 
     def pause(self) -> None:
         """Let the job wait between two batches."""
@@ -329,7 +330,9 @@ class Session(traitlets.HasTraits):
         if self.state != "idle":
             raise WorkbenchError("A job is running; stop it, or wait for its end.")
 
-    def _begin(self, job: Job, perform: Perform | None = None) -> None:
+    def _begin(
+        self, job: Job, perform: Perform | None = None, *, wish: str = "go"
+    ) -> None:
         self.problem, self.notice, self.event = None, "", None
         self._own = None
         self._cold = False
@@ -340,8 +343,9 @@ class Session(traitlets.HasTraits):
             on_events=self._on_events,
             on_end=self._on_end,
             perform=perform,
+            wish=wish,
         )
-        self.state = "running"
+        self.state = {"go": "running", "wait": "paused", "end": "stopping"}[wish]
 
     def _on_events(self, events: list[JobEvent]) -> None:
         with self.guarded():

@@ -66,6 +66,21 @@ class Limits:
     lr: tuple[float, float] = (1e-6, 10.0)
     seed: tuple[int, int] = (0, 2**31 - 1)
 
+    def expect_within(self, begun: Mapping[str, Any]) -> None:
+        """Refuse to go on with what this page would not have begun.
+
+        Raises:
+            WorkbenchError: If its epochs or examples a class are too many. What is no
+                number is let through: None stands for all examples that there are.
+        """
+        for name in ("epochs", "per_class"):
+            value, most = begun.get(name), getattr(self, name)[1]
+            if isinstance(value, int) and value > most:
+                raise WorkbenchError(
+                    f"{_NUMBERS[name][0]}: this network was begun with {value:,} and "
+                    f"this page allows at most {most:,}; train one within that."
+                )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSettings:
@@ -122,10 +137,16 @@ class RunSettings:
             "model": self.model,
             "epochs": self.epochs,
             "lr": self.lr,
-            "seed": self.seed,
+            **self.to_measure(weighting),
+        }
+
+    def to_measure(self, weighting: str) -> dict[str, Any]:
+        """Return what measuring a network takes, whatever it was trained on."""
+        return {
             "weighting": weighting,
             "embedding": self.embedding,
             "metric": self.metric,
+            "seed": self.seed,
         }
 
 

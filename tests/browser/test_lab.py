@@ -32,7 +32,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def test_the_notebook_draws_the_example_in_jupyterlab(
     lab: str, open_page: Callable[..., Page]
 ) -> None:
-    page = open_page(lab)
+    page = open_page(lab, permissions=["clipboard-read", "clipboard-write"])
     page.locator(".jp-CodeCell").first.click(timeout=60_000)
     idle = page.get_by_text(re.compile("Python 3.*Idle"))
     expect(idle).to_be_visible(timeout=60_000)
@@ -44,5 +44,12 @@ def test_the_notebook_draws_the_example_in_jupyterlab(
     workbench.fill("Epochs", "7")
     workbench.fill("Rate", "-1")
     expect(workbench.problem).to_contain_text("Learning rate")
+    page.locator(".wb-words").scroll_into_view_if_needed()
+    expect(workbench.problem).to_be_in_viewport(ratio=1)
     expect(workbench.field("Rate")).to_have_value("0.05")
+    expect(workbench.button("Share")).to_be_hidden()  # a link would restore nothing
+    workbench.button("Code").click()
+    workbench.button("Copy code").click()
+    expect(page.get_by_text("Copied.")).to_be_visible()
+    assert "import workbench" in page.evaluate("navigator.clipboard.readText()")
     expect(page.get_by_text("official Jupyter news")).to_have_count(0)

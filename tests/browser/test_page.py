@@ -116,6 +116,33 @@ def test_a_number_out_of_bounds_is_put_back_in_the_browser_too(
     expect(workbench.field("Epochs")).to_have_value("40")
 
 
+@pytest.mark.parametrize("width", [1024, 390])
+def test_the_red_box_is_seen_where_the_controls_are_below_the_pictures(
+    open_page: Callable[..., Page], voila: str, width: int
+) -> None:
+    workbench = Workbench(open_page(voila, width=width, height=800)).wait()
+    workbench.fill("Rate", "-1")
+    expect(workbench.field("Rate")).to_be_in_viewport()
+    expect(workbench.problem).to_be_in_viewport(ratio=1)
+    expect(workbench.button("Close")).to_be_in_viewport(ratio=1)
+
+
+FAIL = """kind => dispatchEvent(kind === "error"
+  ? new ErrorEvent(kind, {error: new Error("broken")})
+  : new PromiseRejectionEvent(kind, {promise: Promise.resolve()}))"""
+
+
+@pytest.mark.parametrize("kind", ["error", "unhandledrejection"])
+def test_a_defect_in_the_browser_is_said_in_a_sentence(
+    workbench: Workbench, kind: str
+) -> None:
+    notice = workbench.page.locator("#page-notice")
+    workbench.page.evaluate("dispatchEvent(new ErrorEvent('error'))")  # no defect
+    expect(notice).to_be_hidden()
+    workbench.page.evaluate(FAIL, kind)
+    expect(notice).to_contain_text("Something went wrong on this page")
+
+
 @pytest.mark.slow
 def test_training_on_digits_from_the_click_to_the_new_picture(
     workbench: Workbench,

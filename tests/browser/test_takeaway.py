@@ -6,6 +6,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import expect
 
 from tests.browser.drive import Workbench
 from tests.conftest import ROOT
@@ -40,3 +41,28 @@ def test_the_study_the_tables_and_the_page_are_downloaded(
         workbench.button("Tables (CSV)").click()
     assert f"{begin}-overlaps.csv" in zipfile.ZipFile(saved.value.path()).namelist()
     assert workbench.state("wanted") == ""
+
+
+def test_a_file_that_cannot_be_made_is_said_and_leaves_nothing_changed(
+    workbench: Workbench,
+) -> None:
+    page = workbench.page
+    workbench.button("Download").click()
+    page.evaluate(
+        "() => [...Bokeh.documents.at(-1)._all_models.values()]"
+        ".find((m) => m.name === 'state').setv({wanted: 'nothing'})"
+    )
+    expect(page.get_by_text("nothing could not be made.")).to_be_visible()
+    expect(workbench.problem).to_contain_text("'nothing' is none of")
+    before = workbench.read("embedding", "background_fill_color")
+    page.evaluate("Bokeh.index.find_one = () => null")
+    workbench.button("Gradients PNG").click()
+    expect(page.get_by_text("This picture could not be made")).to_be_visible()
+    assert workbench.read("embedding", "background_fill_color") == before
+
+
+def test_the_same_file_can_be_taken_twice(workbench: Workbench) -> None:
+    workbench.button("Download").click()
+    for _ in range(2):
+        with workbench.page.expect_download():
+            workbench.button("The study").click()

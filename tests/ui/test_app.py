@@ -163,6 +163,20 @@ def test_show_displays_the_page(
     assert shown == [page.widget]
 
 
+@pytest.mark.parametrize("host", ["JupyterLab", "Voila"])
+def test_a_link_is_offered_only_where_it_leads_to_the_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: str
+) -> None:
+    monkeypatch.setattr("workbench.ui.app.display", lambda shown: None)
+    monkeypatch.delenv("VOILA_PREHEAT", raising=False)
+    if host == "Voila":
+        monkeypatch.setenv("VOILA_PREHEAT", "False")
+    page = make_page(tmp_path)
+    page.show()
+    hidden = page.drawer.toggles["share"].layout.display == "none"
+    assert hidden == (host == "JupyterLab")
+
+
 def test_the_style_holds_the_colours_of_the_theme(tmp_path: Path) -> None:
     style = make_page(tmp_path).widget.children[0].value
     assert "--wb-accent:#" in style

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ from tests.fake_work import FakeWork, wait_until
 from tests.studies import make_study
 from tests.test_runs import add_run, checkpoint_file
 from workbench.errors import WorkbenchError
+from workbench.jobs import JobRecord
 from workbench.link import read_link
+from workbench.presets import PRESETS
 from workbench.report import Trained
 from workbench.session import Session
 from workbench.settings import CONTROLS
@@ -142,14 +145,28 @@ def test_a_path_opens_a_study_or_makes_images_the_dataset(
     page.opening.path.value = str(make_study(2, 30).save(tmp_path / "a.study"))
     page.opening.open.click()
     assert page.session.source == "a.study"
-    (tmp_path / "images").mkdir()
+    for name in ("cat/1.png", "cat/2.JPG", "dog/a/3.png", "dog/notes.txt"):
+        (tmp_path / "images" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "images" / name).write_bytes(b"")
     page.opening.path.value = str(tmp_path / "images")
     page.opening.open.click()
     assert page.session.settings.folder == str(tmp_path / "images")
     assert page.settings.data.value == "folder"
-    page.opening.path.value = "/no/such/file"
+    assert page.session.notice.startswith("2 classes, 3 images: ")
+    page.opening.path.value = str(tmp_path / "images" / "dog")
     page.opening.open.click()
-    assert "cannot be read" in said(page)
+    assert "holds 1 folder; give one with 2 to 1,000" in said(page)
+    assert page.session.settings.folder == str(tmp_path / "images")
+
+
+@pytest.mark.parametrize("path", ["/no/such/file", "~nobody-here/x", "a" * 300])
+def test_a_path_that_leads_nowhere_is_refused_in_a_sentence(
+    page: Workbench, path: str
+) -> None:
+    page.opening.path.value = path
+    page.opening.open.click()
+    assert said(page).startswith(f"Open: {path} cannot be read (")
+    assert page.session.problem.details == ""
 
 
 def test_the_last_run_is_offered_to_a_page_that_was_reloaded(
@@ -168,6 +185,39 @@ def test_the_last_run_is_offered_to_a_page_that_was_reloaded(
     assert "in epoch 4 of 9" in page.session.notice
     assert page.job.go_on.layout.display is None
     assert page.found.widget.layout.display == "none"
+
+
+def test_a_run_at_work_is_offered_however_long_ago_it_began(
+    page: Workbench, tmp_path: Path
+) -> None:
+    folder = add_run(tmp_path / "runs", "run-001.ckpt", ended=False)
+    os.utime(folder.path / "job.json", (0, 0))
+    page.session.look_for_runs()
+    assert page.found.widget.layout.display == "none"
+    folder.touch("alive")
+    page.session.look_for_runs()
+    assert page.found.widget.layout.display is None
+    assert "is at work" in page.found.text.value
+
+
+@pytest.mark.parametrize(
+    ("wish", "state"), [("go", "running"), ("wait", "paused"), ("end", "stopping")]
+)
+def test_a_run_at_work_is_taken_up_in_the_state_that_it_was_left_in(
+    page: Workbench, tmp_path: Path, wish: str, state: str
+) -> None:
+    folder = add_run(tmp_path / "runs", "run-001.ckpt", ended=False)
+    folder.touch("alive")
+    folder.wish(wish)
+    page.session.open_run(folder.path.name)
+    assert page.session.state == state
+    assert folder.wished() == wish
+    if state == "paused":
+        assert page.job.pause.description == "Resume"
+        page.job.pause.click()
+        wait_until(lambda: folder.wished() == "go")
+    folder.end(JobRecord(1, "run", "cancelled", folder.files(), {}, {}))
+    wait_until(lambda: page.session.state == "idle")
 
 
 def test_a_finished_run_opens_from_the_menu(page: Workbench, tmp_path: Path) -> None:
@@ -247,8 +297,27 @@ def test_python_refuses_what_is_locked_whatever_the_browser_sends(
     ):
         with pytest.raises(WorkbenchError, match="is locked on this page"):
             act()
-    page.head.presets.value = ""  # Your own
+    page.drawer.open("open")
     assert page.drawer.widget.children == ()
+
+
+def test_your_own_is_no_choice_while_open_is_locked(
+    page: Workbench, tmp_path: Path
+) -> None:
+    presets = page.head.presets
+    read_link("preset=few&lock=open").open(page.session)
+    assert [name for _, name in presets.options] == [p.name for p in PRESETS]
+    assert presets.value == "few"
+    page.session.run()
+    wait_until(lambda: page.session.state == "idle")
+    assert presets.options[-1] == ("No preset", "")
+    assert presets.value == ""
+    assert page.session.source == "your run"
+    presets.value = "training"
+    assert page.session.preset == "training"
+    read_link("").open(page.session)
+    assert presets.options[-1] == ("Your own…", "")
+    assert said(page) == ""
 
 
 def test_outside_voila_there_is_no_query_string(

@@ -56,6 +56,7 @@ def test_nothing_is_made_that_was_not_wanted_and_nothing_twice() -> None:
     view.state.wanted = "/etc/passwd"
     with pytest.raises(WorkbenchError, match="is none of This page"):
         answer(view)
+    assert view.state.parcel == {"name": "/etc/passwd"}  # and no data: it failed
     answer(view)
 
 

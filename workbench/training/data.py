@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from workbench.control import Control, ProgressCallback
-from workbench.errors import WorkbenchError
+from workbench.errors import WorkbenchError, readable
 from workbench.training.downloads import DOWNLOADS, open_download
 from workbench.training.folders import open_folder
 from workbench.training.source import Source
@@ -159,7 +159,8 @@ def load_data(
     kind, _, path = name.partition(":")
     like: Dataset | None = None
     if kind == "folder":
-        path = str(Path(path).expanduser().absolute())
+        with readable("load_data", path):
+            path = str(Path(path).expanduser().absolute())
         name = f"folder:{path}"
         if split == "test":
             like = load_data(
@@ -211,7 +212,8 @@ def data_folder(root: str | os.PathLike[str] | None = None) -> Path:
     """Return ``root``, else ``$WORKBENCH_DATA``, else a folder in the user's cache."""
     given = root or os.environ.get("WORKBENCH_DATA")
     if given:
-        return Path(given).expanduser().absolute()
+        with readable("load_data", given):
+            return Path(given).expanduser().absolute()
     import platformdirs
 
     return Path(platformdirs.user_cache_dir("hessian-workbench")) / "data"

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from workbench.control import Control, Progress, ProgressCallback
-from workbench.errors import WorkbenchError
+from workbench.errors import WorkbenchError, readable
 from workbench.training.source import Source
 
 _TIMEOUT = 30.0  # seconds without an answer
@@ -73,7 +73,8 @@ def open_download(
 
     kind = DOWNLOADS[name]
     found = getattr(datasets, kind.torchvision)
-    missing, damaged = _inspect(found, folder)
+    with readable("load_data", folder):
+        missing, damaged = _inspect(found, folder)
     if missing or damaged:
         if not download:
             raise _not_there(name, folder, missing, damaged)

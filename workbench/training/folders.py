@@ -1,8 +1,7 @@
-"""Any folder of images, one folder a class, read through torchvision."""
+"""Any folder of images, one folder a class, cut by torchvision."""
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from workbench.control import Control, Progress, ProgressCallback
 from workbench.errors import WorkbenchError
+from workbench.imagefolder import SUFFIXES, class_names, list_images, split_folder
 from workbench.training.source import Source
 
 LARGEST_KEPT = 64  # pixels; larger images, and those of unequal size, are resized
@@ -39,18 +39,15 @@ def open_folder(
         WorkbenchError: If there is no such folder, or no class in it. Reading raises
             it if an image cannot be read.
     """
-    from torchvision.datasets.folder import IMG_EXTENSIONS, make_dataset
-
-    folder = _split_folder(path, split)
-    names = _class_names(folder)
-    index = {name: c for c, name in enumerate(names)}
-    listed = make_dataset(folder, index, IMG_EXTENSIONS, allow_empty=True)
-    # Names with a leading dot are other programs' notes, not images.
-    listed = [(file, c) for file, c in listed if os.path.basename(file)[0] != "."]
+    folder = split_folder(path, split)
+    names = class_names(folder)
+    listed = [
+        (file, c) for c, name in enumerate(names) for file in list_images(folder / name)
+    ]
     if not listed:
         raise WorkbenchError(
             f"load_data: the {len(names)} folders of {folder} hold no image; "
-            f"images end in {', '.join(IMG_EXTENSIONS)}."
+            f"images end in {', '.join(SUFFIXES)}."
         )
     files = [file for file, _ in listed]
 
@@ -63,42 +60,6 @@ def open_folder(
         read=read,
         words=f"images below {folder}",
     )
-
-
-def _split_folder(path: Path, split: str) -> Path:
-    """Return the folder that holds the class folders of this split."""
-    if not path.is_dir():
-        what = "is a file" if path.exists() else "does not exist"
-        raise WorkbenchError(
-            f"load_data: {path} {what}; "
-            "give the path of a folder that holds one folder of images a class."
-        )
-    # A class may be called "train": then its folder holds images, and no folder.
-    if _class_folders(path / "train"):
-        if (path / split).is_dir():
-            return path / split
-    elif split == "train":
-        return path
-    raise WorkbenchError(
-        f"load_data: {path} has no {split!r} folder with class folders in it; "
-        "use split='train', or make one."
-    )
-
-
-def _class_folders(path: Path) -> list[str]:
-    if not path.is_dir():
-        return []
-    return sorted(p.name for p in path.iterdir() if p.is_dir() and p.name[0] != ".")
-
-
-def _class_names(folder: Path) -> tuple[str, ...]:
-    names = _class_folders(folder)
-    if not names:
-        raise WorkbenchError(
-            f"load_data: {folder} holds no folder; "
-            "put the images of each class into a folder named after the class."
-        )
-    return tuple(names)
 
 
 def _read(

@@ -22,7 +22,7 @@ from workbench.ui.panels import (
     SettingsPanel,
     button,
 )
-from workbench.ui.query import query_string
+from workbench.ui.query import has_address, query_string
 from workbench.ui.share import CodePanel, SharePanel
 from workbench.ui.takeaway import FILES, answer
 from workbench.ui.theme import page_style
@@ -96,6 +96,8 @@ class Workbench:
 
     def show(self) -> None:
         """Display the page as the output of this cell, as its address says."""
+        if not has_address():  # a link would lead to a notebook, and restore nothing
+            self.drawer.toggles["share"].layout.display = "none"
         query = query_string()
         with self.session.guarded():
             self.session.look_for_runs()

@@ -76,14 +76,20 @@ def load_bokehjs() -> None:
 
 @cache
 def bokehjs() -> str:
-    """Source of BokehJS, unless it is loaded already, and what mends its memory."""
+    """Source of BokehJS, unless it is loaded already, and what every host needs beside.
+
+    That mends its memory, and makes the buttons of `share` copy.
+    """
     folder = Path(settings.bokehjs_path()) / "js"
     parts = "\n".join(
         (folder / f"{name}.min.js").read_text(encoding="utf-8") for name in COMPONENTS
     )
     version = bokeh.__version__
-    let_go = Path(__file__).with_name("letgo.js").read_text(encoding="utf-8")
+    here = Path(__file__).parent
+    beside = ";\n".join(
+        (here / name).read_text(encoding="utf-8") for name in ("letgo.js", "copy.js")
+    )
     return (
         f'if (window.Bokeh?.version !== "{version}") {{\n'
-        f"(function () {{\n{parts}\n}}).call(window)\n}}\n{let_go}"
+        f"(function () {{\n{parts}\n}}).call(window)\n}}\n{beside}"
     )

@@ -19,6 +19,12 @@ LEAD = (
     "averages point along the outliers of the spectrum."
 )
 OWN = "Your own…"
+SHOWN = "No preset"  # where one's own is locked
+
+
+def _choices(own: str) -> list[tuple[str, str]]:
+    presets = [(preset.title, preset.name) for preset in PRESETS]
+    return [*presets, (own, "")] if own else presets
 
 
 class HeadPanel:
@@ -42,7 +48,7 @@ class HeadPanel:
         self.title, self.words = w.HTML(), w.HTML()
         self.lead = w.HTML(f'<p class="wb-lead">{LEAD}</p>')
         self.presets = w.Dropdown(
-            options=[*((p.title, p.name) for p in PRESETS), (OWN, "")],
+            options=_choices(OWN),
             description="Show",
             tooltip="Networks that were measured before: each opens at once",
         )
@@ -64,6 +70,7 @@ class HeadPanel:
             box.add_class(name)
         lines[1].add_class("wb-shown")
         self.widget = w.VBox(lines)
+        session.watch(self._refresh_choices, "preset", "locked")
         session.watch(self._refresh, "study", "preset", "source", "device")
         session.watch(self._refresh_buttons, "state", "preset", "locked")
 
@@ -78,6 +85,17 @@ class HeadPanel:
             finally:
                 self.presets.value = session.preset
 
+    def _refresh_choices(self) -> None:
+        """Offer nothing that is locked; what is shown is always among the choices."""
+        session = self._session
+        own = OWN
+        if "open" in session.locked:
+            own = "" if session.preset else SHOWN
+        self.presets.unobserve(self._chosen, names=["value"])
+        self.presets.options = _choices(own)
+        self.presets.value = session.preset
+        self.presets.observe(self._chosen, names=["value"])
+
     def _refresh_buttons(self) -> None:
         session = self._session
         self.presets.disabled = "presets" in session.locked
@@ -87,7 +105,6 @@ class HeadPanel:
 
     def _refresh(self) -> None:
         session = self._session
-        self.presets.value = session.preset
         badge, about = "", ""
         if session.study is not None:
             kind, words = ("own", session.source or "your run")

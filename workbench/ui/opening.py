@@ -10,8 +10,9 @@ from typing import Any
 
 import ipywidgets as w
 
-from workbench.errors import WorkbenchError
+from workbench.errors import WorkbenchError, readable
 from workbench.files import UPLOAD
+from workbench.imagefolder import count_images
 from workbench.runs import Run, make_run
 from workbench.session import Session
 from workbench.ui.panels import button
@@ -94,9 +95,16 @@ class OpenPanel:
         text = self.path.value.strip()
         if not text:
             raise WorkbenchError("Open: no path is given; type one.")
-        if Path(text).expanduser().is_dir():
+        with readable("Open", text):
+            path = Path(text).expanduser()
+            is_folder = path.is_dir()
+        if is_folder:
+            num_classes, num_images = count_images(path)
             self._session.change(data="folder", folder=text)
-            self._session.notice = "The images are the dataset now: press Train."
+            self._session.notice = (
+                f"{num_classes} classes, {num_images:,} images: they are the dataset "
+                "now, press Train."
+            )
         else:
             self._session.open_file(text)
         self._done()
@@ -129,7 +137,7 @@ class OpenPanel:
             raise WorkbenchError(said) from error
 
 
-RECENT = 3600.0  # seconds for which a run is offered by itself
+RECENT = 3600.0  # seconds for which a run is offered by itself; one at work always is
 SAID = {
     "running": "is at work",
     "finished": "is finished",
@@ -164,7 +172,11 @@ class FoundPanel:
         locked = "open" in session.locked
         self.open.disabled = self.close.disabled = locked
         known = session.state != "idle" or session.trained or session.source
-        runs = [run for run in session.runs if run.since < RECENT]
+        runs = [
+            run
+            for run in session.runs
+            if run.state == "running" or run.since < RECENT  # since it began
+        ]
         self._run = None
         if runs and not (known or locked or self._closed):
             self._run = runs[0]

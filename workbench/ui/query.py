@@ -16,6 +16,11 @@ import threading
 _log = logging.getLogger(__name__)
 
 
+def has_address() -> bool:
+    """Whether the page has an address of its own that a link can lead to: in Voila."""
+    return "VOILA_PREHEAT" in os.environ
+
+
 def query_string() -> str:
     """Return the query string; ``""`` where there is none, as in JupyterLab."""
     if os.environ.get("VOILA_PREHEAT", "False") != "False":

@@ -12,7 +12,7 @@ from workbench.session import Session
 
 
 class SharePanel:
-    """The link that shows this page again; ``page.js`` completes and copies it."""
+    """The link that shows this page again; ``copy.js`` completes and copies it."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -72,7 +72,7 @@ class CodePanel:
 
 
 def _copy(what: str) -> str:
-    """A button that ``page.js`` makes work, and what it answers."""
+    """A button that ``copy.js`` makes work, and what it answers."""
     return (
         f'<button type="button" class="jupyter-button wb-copy">Copy {what}</button>'
         '<span role="status"></span>'

@@ -60,6 +60,8 @@ FILES: Mapping[str, str] = {  # likewise -> its tooltip
 def answer(view: LinkedView) -> None:
     """Make the file that is wanted, if one is, and send it to the browser.
 
+    Where that fails, a parcel without data lets the browser say so.
+
     Raises:
         WorkbenchError: If there is no such file.
     """
@@ -68,9 +70,14 @@ def answer(view: LinkedView) -> None:
     if not wanted or study is None:
         return
     state.wanted = ""  # first: a change may be told twice, and a failure is no reason
-    if wanted not in FILES:
-        raise WorkbenchError(f"Download: {wanted!r} is none of {', '.join(FILES)}.")
-    suffix, kind, data = _MAKE[wanted](view, study)
+    state.parcel = {}  # else the same file would be no change, and not be sent again
+    try:
+        if wanted not in FILES:
+            raise WorkbenchError(f"Download: {wanted!r} is none of {', '.join(FILES)}.")
+        suffix, kind, data = _MAKE[wanted](view, study)
+    except Exception:
+        state.parcel = {"name": wanted}
+        raise
     state.parcel = {
         "name": f"{stem(study)}.{suffix}",
         "type": kind,

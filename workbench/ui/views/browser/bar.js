@@ -7,7 +7,10 @@ class Bar {
     this.actions = {
       theme: ({active}) => state.setv({theme: told.themeNames[active]}),
       download: () => this.open(!this.models.menu.visible),
-      picture: (_, {index}) => this.picture(index),
+      picture: (_, {index}) => this.picture(index).catch((error) => {
+        console.warn(error)
+        this.say("This picture could not be made; try the other format, or a smaller window.")
+      }),
       file: (_, {index}) => state.setv({wanted: told.files[index]}),
     }
   }
@@ -16,7 +19,7 @@ class Bar {
     const {state, told} = this.pair
     if (changed.has("theme")) this.models.theme.active = told.themeNames.indexOf(state.theme)
     if (changed.has("wanted") && state.wanted) this.say(`Making: ${state.wanted}…`)
-    if (changed.has("parcel") && state.parcel.data) this.unpack(state.parcel)
+    if (changed.has("parcel") && state.parcel.name) this.unpack(state.parcel)
   }
 
   dress() {
@@ -45,14 +48,22 @@ class Bar {
     const {figure} = this.pair.models[name]
     const {border_fill_color, background_fill_color} = figure
     const filled = {border_fill_color: colors.background, background_fill_color: colors.background}
+    let layer
     figure.setv(filled, {silent: true})
-    const layer = Bokeh.index.find_one(figure).export(type)
-    figure.setv({border_fill_color, background_fill_color}, {silent: true})
+    try {
+      layer = Bokeh.index.find_one(figure).export(type)
+    } finally {
+      figure.setv({border_fill_color, background_fill_color}, {silent: true})
+    }
     this.save(`${stem}-${name}.${type}`, await layer.to_blob())
   }
 
-  // What Python has sent: `data` is base64.
+  // What Python has sent: `data` is base64, or there is none where it failed.
   unpack({name, type, data}) {
+    if (!data) {
+      this.say(`${name} could not be made.`)
+      return
+    }
     const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0))
     this.save(name, new Blob([bytes], {type}))
     this.say(`${name} is among your downloads.`)

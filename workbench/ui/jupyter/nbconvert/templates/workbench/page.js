@@ -45,26 +45,14 @@
     if (!finished) end();
   });
 
-  // Copy what stands beside the button; a link is completed by this page's address.
-  const copy = async (button) => {
-    const field = button.parentElement.querySelector("input");
-    const source = field ?? button.parentElement.querySelector("pre");
-    if (field && field.value.startsWith("?")) {
-      field.value = location.origin + location.pathname + field.value;
-    }
-    const answer = button.nextElementSibling;
-    try {
-      await navigator.clipboard.writeText(field ? field.value : source.textContent);
-      answer.textContent = "Copied.";
-    } catch { // without https there is no clipboard
-      field ? field.select() : getSelection().selectAllChildren(source);
-      answer.textContent = "It is selected: copy it with Ctrl-C.";
-    }
+  // A defect in the browser is said once. What is no error, such as a note that a size
+  // was observed too late, comes without one.
+  const failed = () => {
+    if (ended || !notice.hidden) return;
+    say("Something went wrong on this page; if it does not answer any more, reload it. What was trained is kept.");
   };
-  document.addEventListener("click", (event) => {
-    const button = event.target.closest?.(".wb-copy");
-    if (button) copy(button);
-  });
+  window.addEventListener("error", ({ error }) => error && failed());
+  window.addEventListener("unhandledrejection", failed);
 
   // A larger file would end the connection, before the kernel could refuse it. The
   // widget's file input is not in the document: it is met where it is pressed.
