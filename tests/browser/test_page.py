@@ -123,7 +123,7 @@ def test_training_on_digits_from_the_click_to_the_new_picture(
     page = workbench.page
     before = workbench.read("sticks", "data.x")
     workbench.field("Network").select_option(label="MLP")
-    workbench.fill("Per class", "30")
+    workbench.fill("Per class", "10")
     workbench.fill("Epochs", "8")
     workbench.button("Train").click()
     expect(page.get_by_role("progressbar")).to_be_visible()
@@ -136,7 +136,7 @@ def test_training_on_digits_from_the_click_to_the_new_picture(
     workbench.until(lambda: workbench.state("level") == 1, seconds=2)
     expect(workbench.badge).to_have_text("your run", timeout=120_000)
     workbench.until(lambda: workbench.read("sticks", "data.x") != before)
-    expect(page.locator(".wb-about")).to_contain_text("30 a class · 8 epochs")
+    expect(page.locator(".wb-about")).to_contain_text("10 a class · 8 epochs")
     # Then come the earlier epochs, as many as a minute allows.
     expect(workbench.button("Train")).to_be_enabled(timeout=120_000)
     epochs = [list("01248"), list("0248"), list("048"), list("48")]
