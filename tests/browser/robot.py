@@ -205,18 +205,29 @@ class Robot:
         used = self.cdp.send("Runtime.getHeapUsage")["usedSize"]
         return used / MB, self.kernel.memory_info().rss / MB
 
-    def look_for_growth(self, before: tuple[float, float]) -> None:
-        """Raise if the script or the kernel holds much more than before."""
-        now = self.memory()
-        for part, was, is_, allowed in zip(
-            ("script", "kernel"), before, now, MAY_GROW, strict=True
-        ):
-            if is_ > was + allowed:
-                self.wrong.append(
-                    f"memory of the {part}: {was:.0f} MB before and {is_:.0f} now, "
-                    f"more than {allowed} MB of growth"
-                )
+    def look_for_growth(
+        self, before: tuple[float, float], *, patience: float = 10
+    ) -> None:
+        """Raise if script or kernel hold much more than before, and go on to.
+
+        What is no longer drawn takes a while to go: so many seconds are given.
+        """
+        end = time.monotonic() + patience
+        while grown := self._grown(before):
+            if time.monotonic() >= end:
+                self.wrong += grown
+                break
+            self.page.wait_for_timeout(1000)
         self.look()
+
+    def _grown(self, before: tuple[float, float]) -> list[str]:
+        parts = zip(("script", "kernel"), before, self.memory(), MAY_GROW, strict=True)
+        return [
+            f"memory of the {part}: {was:.0f} MB before and {is_:.0f} now, more than "
+            f"{allowed} MB of growth"
+            for part, was, is_, allowed in parts
+            if is_ > was + allowed
+        ]
 
     def run(self, seconds: float, say: Callable[[str], None] = lambda _: None) -> None:
         """Use the page for so long, then see that every part of it still answers."""

@@ -19,7 +19,7 @@ def test_random_use_leaves_no_error_no_stuck_control_and_no_memory(
     try:
         robot.run(20)
         with pytest.raises(AssertionError, match="memory of the script"):
-            robot.look_for_growth((-MAY_GROW[0], 0))  # then any is too much
+            robot.look_for_growth((-MAY_GROW[0], 0), patience=0)  # any is too much
     finally:
         robot.context.close()
     assert robot.num_done - robot.num_missed > 10
