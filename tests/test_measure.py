@@ -17,11 +17,21 @@ from torch.nn.functional import dropout
 from tests import oracles
 from tests.cases import Problem
 from workbench.control import Cancelled, Control, Progress
+from workbench.curvature.coordinates import coordinates
+from workbench.curvature.operators import curvatures
 from workbench.errors import WorkbenchError
 from workbench.measurement import MeasureSettings, measure
 from workbench.measuring import picture, plan
 from workbench.spectrum import Spectrum
-from workbench.study import CLASS_PART, MEANS_PART, PARTS, WEIGHTINGS, Study, load_study
+from workbench.study import (
+    CLASS_PART,
+    MEANS_PART,
+    PARTS,
+    WEIGHTINGS,
+    Embedding,
+    Study,
+    load_study,
+)
 from workbench.training.checkpoint import Checkpoint
 from workbench.training.data import Dataset, load_data
 from workbench.training.models import build_model
@@ -73,6 +83,15 @@ def iterated(checkpoint: Checkpoint) -> Study:
 def quick() -> Checkpoint:
     """Where the route does not matter."""
     return untrained(small())
+
+
+def drawn(checkpoint: Checkpoint, chosen: MeasureSettings) -> Embedding:
+    """The picture alone, by the way that `measure` takes to it."""
+    risk = plan.bind(checkpoint, None, chosen)
+    way = plan.checked(plan.make_plan(risk, chosen)).method
+    g = curvatures(risk)["G"]
+    place = coordinates(risk, g, way, lambda _: None, weighting=chosen.weighting)
+    return picture.draw(risk, place, chosen)
 
 
 def untrained(model: nn.Module) -> Checkpoint:
@@ -275,11 +294,9 @@ def test_both_routes_draw_the_same_picture(
     checkpoint: Checkpoint, weighting: str
 ) -> None:
     chosen = {"weighting": weighting, "num_drawn": 300, "seed": 2}
-    pictures = [
-        measure(checkpoint, settings(**chosen, exact_limit=limit)).embedding
-        for limit in (5000, 0)
-    ]
-    one, two = pictures
+    one, two = (
+        drawn(checkpoint, settings(**chosen, exact_limit=limit)) for limit in (5000, 0)
+    )
     points = one.points * np.sign((one.points * two.points).sum(0))
     np.testing.assert_allclose(points, two.points, atol=1e-4)
     for column in ("level", "example", "true_class", "potential_class"):
@@ -300,7 +317,8 @@ def test_the_picture_holds_a_balanced_sample_and_all_means(
     assert picture.true_class[picture.level == 2].tolist() == list(range(10))
     assert picture.num_total == len(labels) * 10
     assert np.isfinite(picture.points).all()
-    few = measure(checkpoint, settings(num_drawn=0)).embedding
+    np.testing.assert_array_equal(drawn(checkpoint, settings()).points, picture.points)
+    few = drawn(checkpoint, settings(num_drawn=0))
     assert np.bincount(few.level).tolist() == [100, 100, 10, 1]
 
 

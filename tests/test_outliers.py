@@ -2,19 +2,10 @@
 
 from __future__ import annotations
 
-import doctest
-
 import numpy as np
 import pytest
 
-from workbench import outliers
 from workbench.outliers import count_outliers
-
-
-def test_the_example_in_the_docstring_holds() -> None:
-    results = doctest.testmod(outliers)
-    assert results.attempted > 0
-    assert results.failed == 0
 
 
 @pytest.mark.parametrize("num", [1, 2, 3, 7, 9, 10, 12])

@@ -1,29 +1,27 @@
-"""Set-up: make from nothing, the wheel, Binder, the start of the page."""
+"""Set-up: make from nothing, what is declared, the wheel, Binder."""
 
 from __future__ import annotations
 
+import ast
 import functools
-import http.server
 import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
-import threading
 import tomllib
-from collections.abc import Iterator
+from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from tests import chromium
 from tests.conftest import ROOT
 from workbench import __version__
-from workbench.errors import WorkbenchError
 from workbench.ui import serve
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -200,6 +198,26 @@ def test_the_package_admits_the_torch_that_is_tested() -> None:
         assert not any(s.operator == "==" for s in admitted[pinned.name].specifier)
 
 
+def imported() -> set[str]:
+    """The other packages that the package imports, anywhere in its files."""
+    found = set()
+    for path in (ROOT / "workbench").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                found |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                found.add(node.module.split(".")[0])
+    return found - sys.stdlib_module_names - {"workbench"}
+
+
+def test_every_package_that_is_imported_is_declared() -> None:
+    lines = PROJECT["dependencies"] + PROJECT["optional-dependencies"]["lab"]
+    declared = {canonicalize_name(Requirement(line).name) for line in lines}
+    homes = packages_distributions()
+    for package in imported():
+        assert declared & set(map(canonicalize_name, homes[package])), package
+
+
 def test_binder_has_every_dependency_in_a_version_that_the_package_admits() -> None:
     text = (ROOT / "binder" / "environment.yml").read_text()
     pins = dict(re.findall(r"^  - ([\w-]+)=([\d.]+)$", text, re.M))
@@ -273,6 +291,18 @@ def test_the_wheel_holds_all_that_the_page_needs(unpacked_wheel: Path) -> None:
     assert json.loads(notebook.read_text())["nbformat"] == 4
 
 
+def test_the_package_weighs_below_15_mb_and_its_studies_below_8(
+    unpacked_wheel: Path,
+) -> None:
+    size = {
+        path: path.stat().st_size
+        for path in unpacked_wheel.rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    assert sum(size.values()) < 15e6
+    assert 0 < sum(n for path, n in size.items() if path.suffix == ".study") < 8e6
+
+
 def test_the_installed_package_finds_its_own_notebook(
     unpacked_wheel: Path, tmp_path: Path
 ) -> None:
@@ -288,129 +318,6 @@ def test_the_installed_package_finds_its_own_notebook(
     found = Path(done.stdout.strip())
     assert found == unpacked_wheel / "workbench" / "notebooks" / "workbench.ipynb"
     assert serve.find_notebook() == ROOT / "notebooks" / "workbench.ipynb"
-
-
-@pytest.fixture
-def taken() -> Iterator[int]:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen()
-        yield listener.getsockname()[1]
-
-
-def test_a_taken_port_is_avoided_unless_it_was_asked_for(
-    taken: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(serve, "PORT", taken)
-    free = serve.choose_port(None)
-    assert free not in (0, taken)
-    assert serve.choose_port(free) == free
-    with pytest.raises(WorkbenchError, match=f"port {taken} is not to be had"):
-        serve.choose_port(taken)
-
-
-@pytest.mark.parametrize("port", [0, -1, 65536])
-def test_a_port_that_does_not_exist_is_refused(port: int) -> None:
-    with pytest.raises(WorkbenchError, match="1 to 65535"):
-        serve.choose_port(port)
-
-
-@pytest.mark.skipif(os.name != "posix", reason="there is no root")
-@pytest.mark.parametrize("user", [0, 1000])
-def test_jupyterlab_starts_in_containers_and_asks_for_no_news(
-    user: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    labapp = pytest.importorskip("jupyterlab.labapp")
-    from jupyter_server.services.config.manager import ConfigManager
-
-    given: list[str] = []
-    monkeypatch.setattr(labapp.LabApp, "launch_instance", given.extend)
-    monkeypatch.setattr(serve, "_in_background", lambda *_: None)
-    monkeypatch.setattr(os, "geteuid", lambda: user)
-    for name in ("JUPYTER_CONFIG_PATH", "JUPYTER_TOKEN"):
-        monkeypatch.setenv(name, "")  # so that what is set here is unset after
-    serve._start_lab(serve.find_notebook(), 8866, False)
-    assert ("--allow-root" in given) == (user == 0)
-    assert "--LabApp.news_url=None" in given
-    defaults = ConfigManager(config_dir_name="labconfig").get(
-        "default_setting_overrides"
-    )
-    news = defaults["@jupyterlab/apputils-extension:notification"]["fetchNews"]
-    assert news == "false"
-
-
-class SlowPage(http.server.BaseHTTPRequestHandler):
-    """Answers a page, and remembers which kernels were ended."""
-
-    ended: list[str]
-    status = 200
-
-    def do_GET(self) -> None:
-        self.send_response(self.status)
-        self.end_headers()
-        self.wfile.write(b'<script>{"kernelId": "abc-1"}</script>')
-
-    def do_DELETE(self) -> None:
-        self.ended.append(self.path)
-        self.send_response(204)
-        self.end_headers()
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-@pytest.mark.parametrize(("screen", "opened"), [(True, 1), (False, 0)])
-def test_the_url_is_said_when_the_page_answers_and_not_before(
-    screen: bool,
-    opened: int,
-    taken: int,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    port = serve.choose_port(None)
-    url = f"http://127.0.0.1:{port}/"
-    browsers: list[str] = []
-    SlowPage.ended, SlowPage.status = [], 200
-    monkeypatch.setattr(serve, "has_screen", lambda: screen)
-    monkeypatch.setattr(serve.webbrowser, "open", browsers.append)
-    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{taken}")  # not to be asked
-    announcing = threading.Thread(target=serve._announce, args=(url, True))
-    announcing.start()
-    announcing.join(0.5)  # nothing listens yet
-    assert announcing.is_alive()
-    assert capsys.readouterr().out == ""
-    with http.server.HTTPServer(("127.0.0.1", port), SlowPage) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        announcing.join(10)
-        server.shutdown()
-    assert f"is at {url} " in capsys.readouterr().out
-    assert browsers == [url] * opened
-    assert SlowPage.ended == ["/api/kernels/abc-1"]
-
-
-def test_a_page_that_fails_is_not_announced(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    SlowPage.ended, SlowPage.status = [], 500
-    with http.server.HTTPServer(("127.0.0.1", 0), SlowPage) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        serve._announce(f"http://127.0.0.1:{server.server_port}/", True)
-        server.shutdown()
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert "answers with an error" in err
-
-
-def test_without_a_screen_no_browser_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(sys, "platform", "linux")
-    assert not serve.has_screen()
-    monkeypatch.setenv("DISPLAY", ":0")
-    assert serve.has_screen()
-    monkeypatch.delenv("DISPLAY")
-    monkeypatch.setattr(sys, "platform", "darwin")
-    assert serve.has_screen()
 
 
 def test_the_changelog_tells_this_version() -> None:

@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import psutil
 from playwright.sync_api import Browser, Error, Route, expect, sync_playwright
 
 from tests.browser.conftest import serving
 from tests.browser.drive import Workbench
+from tests.browser.figures import kernel_of
 from tests.chromium import find_chromium
 from tests.conftest import QUIET
 
@@ -35,6 +35,7 @@ FIELDS = {
 # Pressed by `train` alone, with settings that are small; or not to be pressed at all.
 LEFT_ALONE = {"Train", "Reload", "Choose File", "Measure again"}
 MB = 2**20
+MAY_GROW = (60, 120)  # MB of the page's script and of its kernel, after all use
 
 
 class Robot:
@@ -61,8 +62,7 @@ class Robot:
         self.host = urlsplit(url).netloc
         self.page.goto(url)
         self.workbench = Workbench(self.page).wait()
-        kernel = self.page.evaluate("window.jupyterapp.widgetManager.kernel.id")
-        self.kernel = _kernel(kernel)
+        self.kernel = kernel_of(self.page)
         self.cdp = self.context.new_cdp_session(self.page)
         actions: dict[Callable[[], str], int] = {
             self.press_button: 40,
@@ -205,10 +205,34 @@ class Robot:
         used = self.cdp.send("Runtime.getHeapUsage")["usedSize"]
         return used / MB, self.kernel.memory_info().rss / MB
 
+    def look_for_growth(
+        self, before: tuple[float, float], *, patience: float = 10
+    ) -> None:
+        """Raise if script or kernel hold much more than before, and go on to.
+
+        What is no longer drawn takes a while to go: so many seconds are given.
+        """
+        end = time.monotonic() + patience
+        while grown := self._grown(before):
+            if time.monotonic() >= end:
+                self.wrong += grown
+                break
+            self.page.wait_for_timeout(1000)
+        self.look()
+
+    def _grown(self, before: tuple[float, float]) -> list[str]:
+        parts = zip(("script", "kernel"), before, self.memory(), MAY_GROW, strict=True)
+        return [
+            f"memory of the {part}: {was:.0f} MB before and {is_:.0f} now, more than "
+            f"{allowed} MB of growth"
+            for part, was, is_, allowed in parts
+            if is_ > was + allowed
+        ]
+
     def run(self, seconds: float, say: Callable[[str], None] = lambda _: None) -> None:
         """Use the page for so long, then see that every part of it still answers."""
         began, told = time.monotonic(), time.monotonic()
-        in_a_row = 0
+        before, in_a_row = self.memory(), 0
         while time.monotonic() - began < seconds:
             action = self.random.choice(self.actions)
             try:
@@ -227,7 +251,9 @@ class Robot:
             if time.monotonic() - told > 30:
                 told = time.monotonic()
                 say(f"{told - began:4.0f} s: {self.report()}")
+                self.look_for_growth(before)
         self.settle()
+        self.look_for_growth(before)
 
     def settle(self) -> None:
         """Stop what runs; then a setting, a step and a selection must be answered."""
@@ -264,13 +290,6 @@ class Robot:
             f"{self.num_trained} trainings, script {script:.1f} MB, "
             f"kernel {kernel:.0f} MB"
         )
-
-
-def _kernel(name: str) -> psutil.Process:
-    for process in psutil.process_iter(["cmdline"]):
-        if any(f"kernel-{name}.json" in word for word in process.info["cmdline"] or ()):
-            return process
-    raise AssertionError(f"kernel {name} does not run")
 
 
 def main() -> int:

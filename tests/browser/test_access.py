@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.drive import Workbench
 from tests.studies import make_study
@@ -15,25 +15,41 @@ from workbench.ui.export import export_html
 pytestmark = pytest.mark.browser
 
 
-def findings(page: Page) -> list[str]:
-    """What axe-core calls serious or critical, at both widths and in both themes."""
-    found = []
-    for width in (1440, 390):
-        page.set_viewport_size({"width": width, "height": 1000})
-        for scheme in ("light", "dark"):
-            page.emulate_media(color_scheme=scheme)
-            page.wait_for_timeout(300)
-            for finding in Axe().run(page).response["violations"]:
-                if finding["impact"] in ("serious", "critical"):
-                    nodes = "; ".join(node["html"] for node in finding["nodes"])
-                    found.append(f"{width} {scheme} {finding['id']}: {nodes}")
-    return found
+WAYS = [(1440, "light"), (1440, "dark"), (390, "light"), (390, "dark")]
 
 
-def test_axe_finds_nothing_serious_in_the_page(workbench: Workbench) -> None:
-    workbench.fill("Rate", "-1")  # the red box is looked at too
+def findings(page: Page, width: int, scheme: str) -> list[str]:
+    """What axe-core calls serious or critical, at that width and in that theme."""
+    page.set_viewport_size({"width": width, "height": 1000})
+    page.emulate_media(color_scheme=scheme)
+    page.wait_for_timeout(300)
+    return [
+        f"{width} {scheme} {finding['id']}: "
+        + "; ".join(node["html"] for node in finding["nodes"])
+        for finding in Axe().run(page).response["violations"]
+        if finding["impact"] in ("serious", "critical")
+    ]
+
+
+def test_axe_finds_nothing_serious_in_the_page_its_menus_and_its_tour(
+    workbench: Workbench,
+) -> None:
+    page = workbench.page
+    workbench.button("Pin this study").click()
+    workbench.field("Show").select_option(label="Too few examples")
+    expect(page.locator(".wb-about")).to_contain_text("10 a class · 60 epochs")
+    workbench.button("beside").click()
     workbench.button("Download").click()
-    assert findings(workbench.page) == []
+    workbench.fill("Rate", "-1")
+    found = []
+    for menu, (width, scheme) in zip(("Open", "Share", "Code"), WAYS, strict=False):
+        workbench.button(menu).click()
+        expect(page.locator(".wb-menu h2").first).to_be_visible()
+        found += findings(page, width, scheme)
+    workbench.button("Tour").click()
+    expect(page.get_by_role("dialog", name="Tour")).to_be_visible()
+    expect(workbench.problem).to_be_visible()
+    assert found + findings(page, *WAYS[3]) == []
 
 
 def test_axe_finds_nothing_serious_in_the_exported_page_and_sees_into_it(
@@ -44,7 +60,8 @@ def test_axe_finds_nothing_serious_in_the_exported_page_and_sees_into_it(
     page.goto(path.as_uri())
     workbench = Workbench(page).wait()
     workbench.button("Download").click()
-    assert findings(page) == []
+    for width, scheme in WAYS:
+        assert findings(page, width, scheme) == []
     workbench.button("Play").evaluate(
         "button => {button.replaceChildren(); button.removeAttribute('title')}"
     )

@@ -150,7 +150,7 @@ def test_training_on_digits_from_the_click_to_the_new_picture(
     page = workbench.page
     before = workbench.read("sticks", "data.x")
     workbench.field("Network").select_option(label="MLP")
-    workbench.fill("Per class", "30")
+    workbench.fill("Per class", "10")
     workbench.fill("Epochs", "8")
     workbench.button("Train").click()
     expect(page.get_by_role("progressbar")).to_be_visible()
@@ -163,7 +163,7 @@ def test_training_on_digits_from_the_click_to_the_new_picture(
     workbench.until(lambda: workbench.state("level") == 1, seconds=2)
     expect(workbench.badge).to_have_text("your run", timeout=120_000)
     workbench.until(lambda: workbench.read("sticks", "data.x") != before)
-    about = "30 a class · 300 of 1,797 examples · 8 epochs"
+    about = "10 a class · 100 of 1,797 examples · 8 epochs"
     expect(page.locator(".wb-about")).to_contain_text(about)
     # Then come the earlier epochs, as many as a minute allows.
     expect(workbench.button("Train")).to_be_enabled(timeout=120_000)
@@ -174,8 +174,8 @@ def test_training_on_digits_from_the_click_to_the_new_picture(
 
 
 @pytest.mark.slow
-def test_a_training_is_found_again_after_a_reload_and_can_be_stopped(
-    workbench: Workbench,
+def test_a_training_is_found_again_after_a_reload_and_by_a_second_tab_that_stops_it(
+    workbench: Workbench, open_page: Callable[..., Page], voila: str
 ) -> None:
     page = workbench.page
     workbench.field("Network").select_option(label="MLP")
@@ -185,11 +185,16 @@ def test_a_training_is_found_again_after_a_reload_and_can_be_stopped(
     page.reload()
     workbench.wait()
     expect(page.locator(".wb-found")).to_contain_text("is at work", timeout=20_000)
-    workbench.button("Watch").click()
-    expect(page.locator(".wb-curves figure")).to_have_count(2, timeout=20_000)
-    workbench.button("Stop").click()
-    expect(page.get_by_text("What was learnt is kept")).to_be_visible(timeout=20_000)
-    expect(workbench.button("Continue")).to_be_visible()
+    other = Workbench(open_page(voila)).wait()  # a second tab on the same training
+    for tab in (workbench, other):
+        tab.button("Watch").click()
+        curves = tab.page.locator(".wb-curves figure")
+        expect(curves).to_have_count(2, timeout=20_000)
+    other.button("Stop").click()
+    for tab in (other, workbench):
+        kept = tab.page.get_by_text("What was learnt is kept")
+        expect(kept).to_be_visible(timeout=20_000)
+        expect(tab.button("Continue")).to_be_visible()
     page.reload()
     workbench.wait()
     expect(page.locator(".wb-found")).to_contain_text("was cut off", timeout=20_000)
@@ -289,23 +294,27 @@ def test_two_pages_do_not_share_what_they_show(
     expect(workbench.field("Epochs")).to_have_value("11")
 
 
-@pytest.mark.parametrize("width", [1440, 1024, 390])
 def test_nothing_hangs_out_of_the_page(
-    open_page: Callable[..., Page], voila: str, width: int
+    open_page: Callable[..., Page], voila: str
 ) -> None:
-    workbench = Workbench(open_page(voila, width=width)).wait()
-    wide = workbench.page.evaluate(
-        "() => Math.max(...[...document.querySelectorAll('.workbench *')]"
-        ".filter((e) => e.getClientRects().length && !e.closest('.wb-scroll'))"
-        ".map((e) => e.getBoundingClientRect().right))"
-    )
-    assert wide <= width + 1
+    workbench = Workbench(open_page(voila, width=390)).wait()
+    for width in (390, 1024, 1440, 2560, 390):
+        workbench.page.set_viewport_size({"width": width, "height": 1000})
+        workbench.page.wait_for_timeout(400)
+        wide = workbench.page.evaluate(
+            "() => Math.max(...[...document.querySelectorAll('.workbench *')]"
+            ".filter((e) => e.getClientRects().length && !e.closest('.wb-scroll'))"
+            ".map((e) => e.getBoundingClientRect().right))"
+        )
+        assert wide <= width + 1, width
 
 
 def test_the_page_opens_small_and_its_kernel_without_torch(
     open_page: Callable[..., Page], voila: str
 ) -> None:
     found = measure_opening(open_page("about:blank", host=voila), voila)
+    assert found.seen_s < 5  # wanted are 2 and 4; 0.5 and 2.4 where nothing else runs
+    assert found.ready_s < 10
     assert found.kernel_mb < 200
     assert found.wire_mb <= 3.0
     assert not found.torch

@@ -15,7 +15,7 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, WebSocketRoute, expect
 
 from tests.browser.conftest import serving
 from tests.browser.drive import Workbench
@@ -88,12 +88,27 @@ def test_a_page_that_closes_ends_its_kernel(
     kernel.wait(20)
 
 
-def test_a_server_that_is_gone_is_told(rough_page: Page, tmp_path: Path) -> None:
-    with serving(tmp_path) as url:
-        rough_page.goto(url)
-        Workbench(rough_page).wait()
+def test_a_connection_that_is_lost_is_told_and_one_that_is_back_is_used_again(
+    rough_page: Page, voila: str
+) -> None:
+    channels: list[WebSocketRoute] = []
+
+    def pass_on(channel: WebSocketRoute) -> None:
+        channel.connect_to_server()
+        channels.append(channel)
+
+    rough_page.route_web_socket("**/channels*", pass_on)
+    rough_page.goto(voila)
+    workbench = Workbench(rough_page).wait()
+    rough_page.context.set_offline(True)
+    for channel in channels:
+        channel.close()
     notice = rough_page.locator("#page-notice")
     expect(notice).to_contain_text("connection to the server is lost", timeout=20_000)
+    rough_page.context.set_offline(False)
+    expect(notice).to_be_hidden(timeout=20_000)
+    workbench.fill("Epochs", "100000")  # the kernel answers, as before
+    expect(workbench.problem).to_contain_text("from 1 to 500")
 
 
 def test_the_installed_package_serves_the_page_from_an_empty_folder(

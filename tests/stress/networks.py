@@ -63,7 +63,7 @@ def problems(draw: st.DrawFn) -> Problem:
         lambda: nn.Sequential(*(layer() for layer in layers)),
         shape,
         counts,
-        batch_size=draw(st.integers(1, sum(counts) + 3)),
+        batch_size=draw(st.integers(-(-sum(counts) // 3), sum(counts) + 3)),
         smooth=activation in SMOOTH,
         seed=draw(st.integers(0, 999)),
     )

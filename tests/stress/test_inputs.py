@@ -11,19 +11,28 @@ from torch import Tensor, nn
 
 from tests.cases import CASES
 from tests.oracles import apart
+from workbench.curvature.exact import exact_spectrum
 from workbench.curvature.gram import gram
 from workbench.curvature.means import class_means
 from workbench.curvature.operators import operators
 from workbench.curvature.risk import empirical_risk
+from workbench.curvature.rows import dual_operator
 from workbench.errors import WorkbenchError
 from workbench.linalg.density import spectral_density
 from workbench.linalg.lanczos import top_eigenpairs
+from workbench.measurement import MeasureSettings
+from workbench.measuring.plan import plan
 
 ENTRIES: dict[str, Callable[..., Any]] = {
     "operators": operators,
     "class_means": class_means,
     "gram": gram,
     "empirical_risk": empirical_risk,
+    "dual_operator": dual_operator,
+    "exact_spectrum": exact_spectrum,
+    "plan": lambda model, data, device="auto": plan(
+        model, data, MeasureSettings(device=device)
+    ),
 }
 
 
@@ -88,6 +97,18 @@ def test_bad_input_gets_one_sentence_at_the_border(entry: str, fault: str) -> No
     message = str(caught.value)
     assert message.endswith(".")
     assert "\n" not in message
+
+
+@pytest.mark.parametrize("device", ["abacus", "cuda"])
+@pytest.mark.parametrize("entry", ENTRIES)
+def test_a_device_that_is_not_there_gets_one_sentence(entry: str, device: str) -> None:
+    if device == "cuda" and torch.cuda.is_available():
+        pytest.skip("it is there")
+    problem = CASES["unequal"]()
+    words = f"device '{device}' is not on this machine"
+    with pytest.raises(WorkbenchError, match=words) as caught:
+        ENTRIES[entry](problem.model, problem.data, device=device)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_batch_larger_than_the_data_is_the_data() -> None:

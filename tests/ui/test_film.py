@@ -77,6 +77,22 @@ def test_a_curve_is_sent_without_its_grid_and_the_grid_is_even():
         assert all(left < right for left, right in curve["spans"])
 
 
+def test_a_film_of_a_network_whose_h_is_zero_is_drawn_without_a_curve_of_h():
+    """As that of every linear network."""
+    study = make_study(4, 60, num_moments=2)
+
+    def linear(moment: Study) -> Study:
+        H = moment.spectra["H"]
+        none = replace(H, eigenvalues=0 * H.eigenvalues, residuals=0 * H.residuals)
+        return replace(moment, spectra={**moment.spectra, "H": none})
+
+    film = linear(replace(study, moments=tuple(map(linear, study.moments))))
+    spectrum = build_spectrum(film, film.levels["icml"], LIGHT)
+    for moment in build_film(film, film.levels["icml"], LIGHT, spectrum).moments:
+        assert moment["curves"]["H/log"]["spans"] == []
+        assert len(moment["curves"]["G/log"]["spans"]) > 0
+
+
 def test_every_mark_finds_the_mark_that_it_is_averaged_into():
     study = make_study(4, 200)
     embedding = study.embedding

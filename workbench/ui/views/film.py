@@ -214,7 +214,7 @@ def _packed(curve: Any) -> dict[str, Any]:
     """A curve without its grid, which is even between the ends of each side."""
     x = np.asarray(curve["x"], dtype=np.float64)
     ends = np.flatnonzero(np.isnan(x))
-    starts = np.r_[0, ends[:-1] + 1]
+    starts = np.r_[0, ends + 1][:-1]  # none where there is no side
     spans = [[float(x[a]), float(x[b - 1])] for a, b in zip(starts, ends, strict=True)]
     columns = {name: np.asarray(curve[name]) for name in ("y", "low", "high")}
     if np.array_equal(columns["low"], columns["high"], equal_nan=True):
