@@ -178,8 +178,7 @@ def test_a_training_is_found_again_after_a_reload_and_by_a_second_tab_that_stops
     workbench: Workbench, open_page: Callable[..., Page], voila: str
 ) -> None:
     page = workbench.page
-    workbench.field("Network").select_option(label="MLP")
-    workbench.fill("Epochs", "500")
+    workbench.fill("Epochs", "500")  # of the convolutional network: a minute
     workbench.button("Train").click()
     expect(page.locator(".wb-curves figure")).to_have_count(2, timeout=90_000)
     page.reload()
