@@ -228,7 +228,7 @@ def test_a_flat_vector_is_split_in_the_order_of_the_parameters() -> None:
 
 @pytest.mark.parametrize("device", ["abacus", "cuda:99", "mps:7"])
 def test_a_device_that_is_not_there_gets_a_sentence(device: str) -> None:
-    with pytest.raises(WorkbenchError, match=f"no device '{device}' .*; take 'cpu'"):
+    with pytest.raises(WorkbenchError, match=f"device '{device}' is not .*; use 'cpu'"):
         empirical_risk(plain(), (INPUTS, LABELS), device=device)
 
 

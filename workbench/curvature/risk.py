@@ -254,8 +254,8 @@ def _device(asked: str | torch.device | None, here: torch.device) -> torch.devic
         return torch.empty(0, device=found).device
     except (RuntimeError, AssertionError, TypeError) as error:
         raise WorkbenchError(
-            f"empirical_risk: this machine has no device {str(asked)!r} "
-            f"({str(error).splitlines()[0]}); take 'cpu', or 'auto'."
+            f"empirical_risk: device {str(asked)!r} is not on this machine "
+            f"({str(error).splitlines()[0]}); use 'cpu', or 'auto'."
         ) from error
 
 

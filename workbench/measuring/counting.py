@@ -35,8 +35,9 @@ _PER_PAIR = {"G": 2.5, "Hess": 2.5, "H": 3.0}
 _WIDEST = 10  # vectors that share a forward pass, where they do
 _KNOCK_OUT = 20  # products that the subspace of G's own pairs does not give
 _STREAMED = 9  # products of five parts that none gives, each like one with G
-_EIGEN = 5.0  # all eigenvalues of a matrix of order n, in n^3 multiply-adds
-_UMAP, _COMPILE = 2e-3, 10.0  # seconds a point, and once a process
+_EIGEN = 1.7  # all eigenvalues of a matrix of order n, in n^3 multiply-adds
+_SPLIT = 0.2  # seconds that splitting takes in all its small steps
+_UMAP, _IMPORT = 1e-3, 1.0  # seconds a point, and once a process
 _CALIBRATION = 0.25  # a pass over data costs four times what its operations say
 
 
@@ -189,7 +190,7 @@ def count(method: str, sizes: Sizes, settings: MeasureSettings) -> Counted:
         h = solved(P) + (square if method == DUAL else Cost())
     else:
         hess, h = iterated("Hess"), iterated("H")
-    parts = Cost(algebra=4.0 * order * kept["G"] ** 2)
+    parts = Cost(algebra=4.0 * order * kept["G"] ** 2, seconds=_SPLIT)
     if method == STREAMED:
         few = _PER_PAIR["G"] * min(k, NUM_STREAMED)
         parts += Cost(g_products=_STREAMED * few + NUM_STREAMED)
@@ -230,13 +231,13 @@ def _picture(method: str, sizes: Sizes, settings: MeasureSettings) -> Cost:
     points = drawn * width + C * width + C + 1
     if width < C:
         passes = (2 + width) / 3 + drawn * width / sizes.num_examples
-        placing = _UMAP * points + _COMPILE
+        placing = _UMAP * points + _IMPORT
         return Cost(gradients=passes, seconds=placing)
     passes = 0.0 if method == DUAL else drawn / sizes.num_examples * (1 + C) / 3
     algebra = 0.0 if method == DUAL else float(points) ** 2 * sizes.num_params
     placing = 0.0 if settings.embedding == "pca" else _UMAP * points
     if settings.embedding == "umap":
-        placing += _COMPILE
+        placing += _IMPORT
     return Cost(gradients=passes, algebra=algebra, seconds=placing)
 
 

@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy
 
 from workbench.control import Control
 from workbench.curvature.coordinates import STREAMED
-from workbench.curvature.layerwise import Kind
+from workbench.curvature.layerwise import Kind, is_small
 from workbench.curvature.operators import Curvature
 from workbench.curvature.risk import EmpiricalRisk, empirical_risk, evaluating
 from workbench.curvature.subset import choose_classes
@@ -45,8 +45,9 @@ DOUBLE_LIMIT = 5_000  # parameters up to which everything is measured in float64
 ROOM = 0.8  # of the memory there is may be used
 FEW = 10  # classes that are measured of many, as in the papers
 LEAST = 20  # leading eigenvalues; fewer are not proposed
+_LEAST = 0.1  # of a product's time, is that of its examples, however noisy times are
 _TRIAL = 0.3  # seconds that a timed product may take, about
-_VECTORS = 2  # of a timed block
+_VECTORS, _TOGETHER = 2, 10  # of a timed block; of a small network's
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,11 +298,12 @@ def timed(risk: EmpiricalRisk) -> Speeds:
         few = replace(
             risk, data=[(inputs[:size], labels[:size])], world=ALONE, num_own=size
         )
-        block = torch.ones(risk.dim, _VECTORS, dtype=risk.dtype, device=risk.device)
+        block = torch.ones(risk.dim, width, dtype=risk.dtype, device=risk.device)
         operator = Curvature(few, kind)
         operator.matmat(block[:, :1])
-        return _seconds(lambda: operator.matmat(block), risk) / _VECTORS
+        return _seconds(lambda: operator.matmat(block), risk) / width
 
+    width = _TOGETHER if is_small(risk) else _VECTORS
     most = min(len(inputs), max(2, int(_TRIAL / (2 * _VECTORS * one))))
     alone = product("G", 1)
     g, hess = product("G", most), product("Hess", most)
@@ -310,8 +312,8 @@ def timed(risk: EmpiricalRisk) -> Speeds:
     matrix = torch.ones(512, 512, dtype=torch.float64, device=risk.device)
     return Speeds(
         gradient=one,
-        g_product=max((g - vector) / most, one / 2),
-        hess_product=max((hess - vector) / most, one / 2),
+        g_product=max(g - vector, _LEAST * g) / most,
+        hess_product=max(hess - vector, _LEAST * hess) / most,
         vector=vector,
         algebra=_seconds(lambda: matrix @ matrix, risk) / 512**3,
     )
