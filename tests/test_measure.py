@@ -549,7 +549,7 @@ def test_a_bad_setting_gets_a_sentence_with_its_value(
     assert "\n" not in str(error.value)
 
 
-def broken(change: Callable[[dict[str, Tensor]], None]) -> Callable[[], Checkpoint]:
+def broken(change: Callable[[dict[str, Tensor]], object]) -> Callable[[], Checkpoint]:
     def make() -> Checkpoint:
         done = untrained(small())
         weights = {k: v.clone() for k, v in done.weights.items()}
@@ -613,7 +613,7 @@ UNMEASURABLE: dict[str, tuple[Callable[[], Checkpoint], str]] = {
         "set track_running_stats=True",
     ),
     "sure": (
-        broken(lambda w: w["5.weight"].mul_(1e10)),
+        broken(lambda w: [w[f"5.{name}"].mul_(1e10) for name in ("weight", "bias")]),
         "G is zero: every probability is 0 or 1",
     ),
 }  # fmt: skip
