@@ -24,12 +24,13 @@ from workbench.ui.views.explain import explain
 C = 12
 
 
+@pytest.mark.parametrize("width", [5, C], ids=["largest_pairs", "all_pairs"])
 def test_without_the_means_of_pairs_all_is_measured_with_its_error_stated(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    width: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(plan, "METHODS", (STREAMED,))
-    for module in (picture, counting):
-        monkeypatch.setattr(module, "MAX_PAIRS", 5 * C)
+    for module in (picture, counting, plan):
+        monkeypatch.setattr(module, "MAX_PAIRS", width * C)
     generator = torch.Generator().manual_seed(0)
     labels = torch.arange(2 * C) % C
     images = torch.randn(C, 1, 2, 2, generator=generator)[labels]
@@ -63,8 +64,9 @@ def test_without_the_means_of_pairs_all_is_measured_with_its_error_stated(
     assert set(levels.trace_error) == {"G2", "G3", "G12"}
     assert list(study.levels) == ["icml"]
     note = study.embedding.note
-    assert np.bincount(study.embedding.level).tolist() == [5 * C, 5 * C, C, 1]
-    assert "84 of 144 pairs of classes are left out" in note
+    assert np.bincount(study.embedding.level).tolist() == [width * C, width * C, C, 1]
+    left_out = "84 of 144 pairs of classes are left out" in note
+    assert left_out == (width < C)
     assert "is off by 1.6% of the lengths" in note
     assert len(study.moments) == 1
     again = load_study(study.save(tmp_path / "run.study"))

@@ -38,7 +38,7 @@ _STREAMED = 9  # products of five parts that none gives, each like one with G
 _EIGEN = 1.7  # all eigenvalues of a matrix of order n, in n^3 multiply-adds
 _SPLIT = 0.2  # seconds that splitting takes in all its small steps
 _UMAP, _IMPORT = 1e-3, 1.0  # seconds a point, and once a process
-_CALIBRATION = 0.25  # a pass over data costs four times what its operations say
+_CALIBRATION = 0.5  # a pass over data costs twice what its operations say
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

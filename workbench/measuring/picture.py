@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from workbench.curvature.coordinates import Coordinates
+from workbench.curvature.means import ClassGram
 from workbench.curvature.negligible import keep_largest
 from workbench.curvature.products import union_gram
 from workbench.curvature.risk import EmpiricalRisk
@@ -19,8 +20,8 @@ from workbench.study import Embedding
 
 SKETCH = 8192  # numbers that stand for a gradient where pairs are left out
 _SKETCHED = (
-    f"The picture draws the others, from sketches of {SKETCH:,} numbers: an inner "
-    f"product is off by {(2 / SKETCH) ** 0.5:.1%} of the lengths, root mean square."
+    f"from sketches of {SKETCH:,} numbers: an inner product is off by "
+    f"{(2 / SKETCH) ** 0.5:.1%} of the lengths, root mean square."
 )
 
 
@@ -44,9 +45,14 @@ def draw(
     C = risk.num_classes
     if C**2 <= MAX_PAIRS:
         pairs, note = np.ones((C, C), dtype=bool), ""
+        if isinstance(place.means, ClassGram):
+            note = f"The picture is drawn {_SKETCHED}"
     elif near is None:
         kept = keep_largest(risk, MAX_PAIRS // C or 1)
-        pairs, note = kept.pairs.cpu().numpy(), f"{kept} {_SKETCHED}"
+        pairs, note = (
+            kept.pairs.cpu().numpy(),
+            f"{kept} The picture draws the others, {_SKETCHED}",
+        )
     else:  # the same rows, or they are no moment of one film
         pairs, note = np.zeros((C, C), dtype=bool), near.note
         means = near.level == 1

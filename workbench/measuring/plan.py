@@ -21,6 +21,7 @@ from workbench.curvature.subset import choose_classes
 from workbench.distributed import ALONE, World
 from workbench.errors import WorkbenchError
 from workbench.measuring.config import (
+    MAX_PAIRS,
     MeasureSettings,
     check_settings,
     chosen_classes,
@@ -263,6 +264,8 @@ def make_plan(
         fitting = exact or fitting
     elif settings.exact_limit == 0:
         fitting = [method for method in fitting if not method.exact]
+    if sizes.num_classes**2 <= MAX_PAIRS:  # the picture takes all means: have them
+        fitting = [m for m in fitting if m.method != STREAMED] or fitting
     return replace(made, method=min(fitting, key=lambda m: m.work(sizes), default=None))
 
 
