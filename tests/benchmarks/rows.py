@@ -18,7 +18,7 @@ from workbench.curvature.means import ClassMeans, Level, class_means
 from workbench.curvature.operators import operators
 from workbench.curvature.risk import EmpiricalRisk, empirical_risk
 from workbench.heap import give_back_memory
-from workbench.linalg.density import spectral_density
+from workbench.linalg.density import SpectralDensity, spectral_density
 from workbench.linalg.lanczos import EigenPairs, top_eigenpairs
 from workbench.linalg.operator import LinearOperator
 
@@ -317,6 +317,13 @@ def log_spectrum(problem: Problem) -> Row:
     g = _operators(problem)["G"]
     trace = trace_gauss_newton(_risk(problem))
 
+    def ours() -> SpectralDensity:
+        """The outliers found and taken out first: four probes see too little of ten."""
+        found = top_eigenpairs(g, 2 * NUM_PAIRS, tol=TOL).alone()
+        return spectral_density(
+            g, num_steps=100, num_probes=4, scale="log", deflate=found
+        )
+
     def check(results: Mapping[str, Any]) -> dict[str, float]:
         found = results[OURS]
         if not abs(found.trace - trace) <= 5 * found.trace_error:
@@ -330,9 +337,7 @@ def log_spectrum(problem: Problem) -> Row:
         key="log",
         title="log-spectrum of G, 100 steps of 4 probes",
         problem=problem,
-        contenders=[
-            Contender(OURS, lambda: spectral_density(g, num_steps=100, num_probes=4))
-        ],
+        contenders=[Contender(OURS, ours)],
         check=check,
         seconds=900,
         rounds=1,
