@@ -106,11 +106,15 @@
     kernel.connectionStatusChanged.connect(async () => {
       if (asking) return;
       asking = true;
+      // JupyterLab waits longer and longer between its attempts, at last half a minute:
+      // a server that answers again is not kept waiting.
+      let lost = false;
       for (await pause(500); !ended && kernel.connectionStatus !== "connected"; await pause(2000)) {
         const answer = await alive(kernel.id);
         if (answer === false) end();
         else if (answer === null) say("The connection to the server is lost; trying again…");
-        else if (kernel.connectionStatus === "disconnected") kernel.reconnect();
+        else if (lost || kernel.connectionStatus === "disconnected") kernel.reconnect().catch(() => {});
+        lost = answer === null;
       }
       if (!ended) say("");
       asking = false;
