@@ -14,6 +14,7 @@ from workbench.link import LONGEST, USUAL, VIEW, read_link, write_link
 from workbench.session import Session
 from workbench.ui.views.parts import ROLES
 from workbench.ui.views.state import LinkState
+from workbench.ui.views.stepper import SPEEDS
 
 
 @pytest.fixture
@@ -54,6 +55,7 @@ def test_what_is_written_is_read_back_as_the_same_page(
         {"num_outliers": 11, "parts": "cross,means"},
         {"parts": ""},
         {"compare": "beside", "knockout": "projected"},
+        {"speed": 0.25},
     ],
 )
 def test_epoch_parts_and_counted_outliers_are_in_the_link(
@@ -100,9 +102,18 @@ def test_what_is_selected_in_a_study_of_ones_own_is_not_in_the_link(
 
 def test_the_parts_that_a_link_may_name_are_those_that_are_drawn() -> None:
     assert VIEW["parts"][1] == set(ROLES)
+    assert VIEW["speed"][1] == SPEEDS
     assert {USUAL[name] for name in USUAL} == {
         getattr(LinkState(), key) for key, _ in VIEW.values()
     }
+
+
+def test_a_chosen_theme_is_in_the_link_for_the_browser(session: Session) -> None:
+    session.view = {"theme": "auto"}
+    assert "theme" not in write_link(session)
+    session.view = {"theme": "projector"}
+    assert "theme=projector" in write_link(session)
+    assert "theme" not in read_link(write_link(session)).view
 
 
 @pytest.mark.parametrize("c", [0, 3])

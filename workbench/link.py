@@ -19,8 +19,8 @@ from workbench.settings import CONTROLS, CONVENTIONS, Limits, RunSettings
 VERSION = 1
 LONGEST = 4096  # characters
 # What the pictures show: a name in links -> the name in the session's view, and what
-# it is: whole numbers count from 0, words are one of a tuple, or several of a set.
-VIEW: Mapping[str, tuple[str, type | tuple[str, ...] | frozenset[str]]] = {
+# it is: whole numbers count from 0, others are one of a tuple, or several of a set.
+VIEW: Mapping[str, tuple[str, type | tuple[str | float, ...] | frozenset[str]]] = {
     "level": ("level", int),
     "moment": ("moment", int),
     "class": ("selected_class", int),
@@ -31,6 +31,7 @@ VIEW: Mapping[str, tuple[str, type | tuple[str, ...] | frozenset[str]]] = {
     "scale": ("scale", ("linear", "log")),
     "parts": ("parts", frozenset(("diag", "within", "cross", "class", "means"))),
     "compare": ("compare", ("ghost", "beside")),
+    "speed": ("speed", (0.25, 0.5, 1.0, 2.0, 4.0)),
 }
 USUAL: Mapping[str, Any] = {
     "level": 0,
@@ -43,8 +44,9 @@ USUAL: Mapping[str, Any] = {
     "scale": "linear",
     "parts": "class",
     "compare": "ghost",
+    "speed": 1.0,
 }
-OF_ANY = ("operator", "scale", "parts", "compare")  # and not of one study alone
+OF_ANY = ("operator", "scale", "parts", "compare", "speed")  # of any study
 RUN = (
     "data", "per_class", "model", "epochs", "lr", "seed", "embedding", "metric",
 )  # fmt: skip
@@ -177,6 +179,8 @@ def write_link(session: Session) -> str:
         key = VIEW[name][0]
         if view.get(key, USUAL[name]) != USUAL[name]:
             told[name] = view[key]
+    if view.get("theme", "auto") != "auto":
+        told["theme"] = view["theme"]
     for name in RUN:
         value = getattr(settings, name)
         if value != getattr(usual, name) and value != "folder":
@@ -214,16 +218,17 @@ def _limits(caps: Mapping[str, str]) -> Limits:
     return limits
 
 
-def _viewed(name: str, text: str) -> int | str:
+def _viewed(name: str, text: str) -> int | float | str:
     _, kind = VIEW[name]
     if isinstance(kind, frozenset):
         if kind.issuperset(filter(None, text.split(","))):
             return text
         wanted = f"some of {','.join(sorted(kind))}"
     elif isinstance(kind, tuple):
-        if text in kind:
-            return text
-        wanted = f"one of {', '.join(kind)}"
+        words = {str(value): value for value in kind}
+        if text in words:
+            return words[text]
+        wanted = f"one of {', '.join(words)}"
     else:
         if text.isdecimal() and len(text) < 6:
             return int(text)

@@ -8,7 +8,7 @@ from typing import Any
 from playwright.sync_api import Locator, Page, expect
 
 # One document is drawn on the page; its models are found by the names they bear.
-_MODEL = """name => {
+MODEL = """name => {
   for (const doc of Bokeh.documents.toReversed()) {
     const found = [...doc._all_models.values()].filter((m) => m.name === name)
     if (found.length) return found.at(-1)
@@ -25,12 +25,12 @@ class Workbench:
     def wait(self, seconds: float = 60) -> Workbench:
         """Wait until the pictures are drawn."""
         self.page.wait_for_function(
-            f"() => window.Bokeh && ({_MODEL})('state') && "
+            f"() => window.Bokeh && ({MODEL})('state') && "
             "[...document.querySelectorAll('.bk-Column')].length",
             timeout=1000 * seconds,
         )
         self.page.wait_for_function(
-            f"() => {{const m = ({_MODEL})('embedding'); "
+            f"() => {{const m = ({MODEL})('embedding'); "
             "return m && m.inner_width > 50}",
             timeout=1000 * seconds,
         )
@@ -39,7 +39,7 @@ class Workbench:
     def read(self, name: str, path: str) -> Any:
         """Read a property of the model of that name, such as ``"data.x"``."""
         return self.page.evaluate(
-            f"([name, path]) => {{const model = ({_MODEL})(name); "
+            f"([name, path]) => {{const model = ({MODEL})(name); "
             "const value = path.split('.').reduce((m, key) => m[key], model); "
             "if (value === undefined) throw new Error(`no ${path} in ${name}`); "
             "return ArrayBuffer.isView(value) ? [...value] : value}",
@@ -61,7 +61,7 @@ class Workbench:
         """Click on a data point of a figure, on the canvas, with the mouse."""
         left, top = self.page.evaluate(
             f"""([name, x, y]) => {{
-              const model = ({_MODEL})(name)
+              const model = ({MODEL})(name)
               const view = [...(function* all(views) {{
                 for (const view of views) {{
                   yield view

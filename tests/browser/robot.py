@@ -36,6 +36,9 @@ FIELDS = {
 LEFT_ALONE = {"Train", "Reload", "Choose File", "Measure again"}
 MB = 2**20
 MAY_GROW = (60, 120)  # MB of the page's script and of its kernel, after all use
+# The same, of the lowest in the last quarter of a long use over that in the second:
+# what is kept for good is there by then, and what comes and goes is left out.
+MAY_RISE = (15, 25)
 
 
 class Robot:
@@ -53,6 +56,7 @@ class Robot:
         self.wrong: list[str] = []
         self.done: deque[str] = deque(maxlen=30)
         self.num_done = self.num_missed = self.num_trained = 0
+        self.floors: list[tuple[float, float]] = []  # memory, every half minute
         self.context = browser.new_context(viewport={"width": 1440, "height": 1000})
         self.context.route("**/*", self._guard)
         self.page = self.context.new_page()
@@ -229,6 +233,23 @@ class Robot:
             if is_ > was + allowed
         ]
 
+    def look_for_rise(self) -> None:
+        """Raise if the memory goes on to rise; six minutes tell."""
+        quarter = len(self.floors) // 4
+        if quarter < 3:
+            return
+        early = zip(*self.floors[quarter : 2 * quarter], strict=True)
+        late = zip(*self.floors[-quarter:], strict=True)
+        for part, was, is_, allowed in zip(
+            ("script", "kernel"), early, late, MAY_RISE, strict=True
+        ):
+            if min(is_) > min(was) + allowed:
+                self.wrong.append(
+                    f"memory of the {part} goes on to rise: at least {min(was):.0f} MB "
+                    f"early and {min(is_):.0f} late, more than {allowed} MB"
+                )
+        self.look()
+
     def run(self, seconds: float, say: Callable[[str], None] = lambda _: None) -> None:
         """Use the page for so long, then see that every part of it still answers."""
         began, told = time.monotonic(), time.monotonic()
@@ -252,8 +273,10 @@ class Robot:
                 told = time.monotonic()
                 say(f"{told - began:4.0f} s: {self.report()}")
                 self.look_for_growth(before)
+                self.floors.append(self.memory())
         self.settle()
         self.look_for_growth(before)
+        self.look_for_rise()
 
     def settle(self) -> None:
         """Stop what runs; then a setting, a step and a selection must be answered."""

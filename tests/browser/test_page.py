@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.drive import Workbench
+from tests.browser.drive import MODEL, Workbench
 from tests.browser.figures import measure_opening
 from tests.studies import make_study
 
@@ -282,6 +282,30 @@ def test_a_preset_opens_at_once_and_a_file_of_ones_own_too(
     upload(page, study)
     expect(workbench.badge).to_have_text("mine.study", timeout=20_000)
     expect(workbench.button("Run this live")).to_be_hidden()
+
+
+def test_what_is_chosen_while_a_pinned_study_is_being_drawn_stays_chosen(
+    open_page: Callable[..., Page], voila: str
+) -> None:
+    page = open_page(f"{voila}?v=1&preset=training&moment=0")
+    workbench = Workbench(page).wait()
+    workbench.until(lambda: workbench.state("moment") == 0)
+    page.evaluate(
+        """([find]) => {
+          const state = eval(find)("state")
+          const buttons = [...document.querySelectorAll("button")]
+          buttons.find((b) => b.innerText === "Pin this study").click()
+          window.before = state.id
+          setTimeout(() => state.setv({moment: 1, selected_class: 2}), 20)
+        }""",
+        [MODEL],
+    )
+    workbench.until(lambda: workbench.read("state", "id") != page.evaluate("before"))
+    expect(workbench.button("Unpin")).to_be_visible()
+    page.wait_for_timeout(1000)  # what the kernel has still to say
+    assert workbench.state("moment") == 1
+    assert workbench.state("selected_class") == 2
+    workbench.until(lambda: workbench.read("rail", "value") == 1)
 
 
 def test_two_pages_do_not_share_what_they_show(

@@ -20,6 +20,9 @@ def test_random_use_leaves_no_error_no_stuck_control_and_no_memory(
         robot.run(20)
         with pytest.raises(AssertionError, match="memory of the script"):
             robot.look_for_growth((-MAY_GROW[0], 0), patience=0)  # any is too much
+        robot.floors = [(40.0, 150.0)] * 9 + [(40.0, 180.0)] * 3
+        with pytest.raises(AssertionError, match="kernel goes on to rise"):
+            robot.look_for_rise()
     finally:
         robot.context.close()
     assert robot.num_done - robot.num_missed > 10

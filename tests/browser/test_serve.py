@@ -105,7 +105,7 @@ def test_a_connection_that_is_lost_is_told_and_one_that_is_back_is_used_again(
         channel.close()
     notice = rough_page.locator("#page-notice")
     expect(notice).to_contain_text("connection to the server is lost", timeout=20_000)
-    rough_page.wait_for_timeout(10_000)  # by then JupyterLab waits long between attempts
+    rough_page.wait_for_timeout(10_000)  # by then JupyterLab waits long to try again
     rough_page.context.set_offline(False)
     expect(notice).to_be_hidden(timeout=8_000)
     workbench.fill("Epochs", "100000")  # the kernel answers, as before

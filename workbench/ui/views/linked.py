@@ -188,20 +188,21 @@ class LinkedView:
         self, study: Study, weighting: str, pinned: Study | None, kept: Sequence[str]
     ) -> None:
         """Replace what is in the layout; these properties of the state stay."""
-        old, state = self.state, LinkState(name="state")
+        taken = {name: getattr(self.state, name) for name in kept}
+        operators = [*study.spectra, ALL] if len(study.spectra) > 1 else ["G"]
+        is_there = taken["operator"] in operators
+        state = LinkState(name="state", **taken)
+        state.operator = state.operator if is_there else "G"
+        before = {"id": self.state.id, "taken": taken, "operators": operators}
         levels = study.levels[weighting]
-        pair = build_pair(study, levels, self._theme, state, self._files, pinned)
+        pair = build_pair(
+            study, levels, self._theme, state, self._files, pinned, before
+        )
         for name in STATE:
             state.on_change(name, self._changed)
         self.study, self.weighting, self.state = study, weighting, state
         self.pinned = pinned
         self.layout.children = [pair]
-        # Set after the pair is in the page: a change is what the browser acts upon.
-        operators = [*study.spectra, ALL] if len(study.spectra) > 1 else ["G"]
-        values = {name: getattr(old, name) for name in kept}
-        if values["operator"] not in operators:
-            values["operator"] = "G"
-        state.update(**values)
 
     def observe(self, callback: Callable[[LinkState], None]) -> None:
         """Call back with the state after each change, made here or in the browser.
@@ -228,8 +229,13 @@ def build_pair(
     state: LinkState,
     files: Mapping[str, str] = MappingProxyType({}),
     pinned: Study | None = None,
+    before: Mapping[str, Any] = MappingProxyType({}),
 ) -> LayoutDOM:
-    """Build all views of a study and tie them together in the browser."""
+    """Build all views of a study and tie them together in the browser.
+
+    ``before`` says which state this one follows, and what was taken over from it: what
+    a person changes there while this pair is on its way is taken over in the browser.
+    """
     embedding = build_embedding(study, theme)
     spectrum = build_spectrum(study, levels, theme, pinned)
     compare = None
@@ -277,7 +283,7 @@ def build_pair(
                 **{name: _fields(view) for name, view in views.items()},
                 "look": {"layout": layout},
             },
-            "told": _told(study, levels, theme, files),
+            "told": {**_told(study, levels, theme, files), "before": dict(before)},
         },
     )
     for name in STATE:

@@ -22,11 +22,27 @@ class LinkedPair {
     this.parts = {}
     for (const [name, Part] of Object.entries(PARTS)) this.parts[name] = new Part(this)
     this.actions = Object.assign({}, ...Object.values(this.parts).map((part) => part.actions))
-    document.dispatchEvent(new Event(DRAWN)) // whose place this one takes lets go
+  }
+
+  // Take the place of another, which hands over and lets go.
+  enter() {
+    document.dispatchEvent(new CustomEvent(DRAWN, {detail: this}))
     this.onKey = (event) => this.key(event)
-    this.onDrawn = () => this.onPage || this.leave()
+    this.onDrawn = ({detail}) => {
+      if (detail.told.before.id === this.state.id) detail.follow(this.state)
+      if (!this.onPage) this.leave()
+    }
     document.addEventListener("keydown", this.onKey)
     document.addEventListener(DRAWN, this.onDrawn)
+  }
+
+  // What a person changed there after Python had taken it over.
+  follow(state) {
+    const {taken, operators} = this.told.before
+    const late = Object.keys(taken).filter((key) => state[key] !== taken[key])
+    const values = Object.fromEntries(late.map((key) => [key, state[key]]))
+    if (!operators.includes(values.operator ?? "G")) delete values.operator
+    this.state.setv(values)
   }
 
   // Let go of the page, so that what was drawn can be forgotten.
@@ -168,5 +184,6 @@ class LinkedPair {
 globalThis.workbenchPairs ??= new WeakMap()
 const pair = new LinkedPair(state, models, told)
 globalThis.workbenchPairs.set(state, pair)
+pair.enter()
 pair.render() // what Python asked for before anyone saw it
 pair.handle(cb_obj)
