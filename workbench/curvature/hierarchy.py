@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from workbench.curvature.deltas import Averages
+from workbench.linalg.columns import inner, lengths, sharpened
 from workbench.linalg.operator import LinearOperator, LowRank, Projected
 
 PIECE = 2**24  # numbers of a piece in float64
@@ -112,14 +113,14 @@ def kept_shares(
 
 def span_overlap(parts: Hierarchy, vectors: Tensor) -> Tensor:
     r"""Share of each unit vector u in span{delta_c}: ``||Q^T u||^2``, (m,)."""
-    shares = (_basis(parts.classes).T @ vectors).double().square().sum(0)
+    shares = inner(_basis(parts.classes), vectors).square().sum(0)
     return shares.clamp(max=1.0)  # above by rounding
 
 
 def class_overlap(parts: Hierarchy, vectors: Tensor) -> Tensor:
     r"""Squared cosine of each unit vector with each delta_c, (m, C)."""
-    norms = parts.classes.norm(dim=0).clamp(min=torch.finfo(vectors.dtype).tiny)
-    return (vectors.T @ (parts.classes / norms)).double().square().clamp(max=1.0)
+    norms = lengths(parts.classes).clamp(min=torch.finfo(vectors.dtype).tiny)
+    return (inner(vectors, parts.classes) / norms).square().clamp(max=1.0)
 
 
 def within(g: LinearOperator, parts: Hierarchy) -> LinearOperator:
@@ -147,5 +148,5 @@ def definite(matrix: Tensor) -> tuple[Tensor, Tensor]:
 def _basis(vectors: Tensor) -> Tensor:
     """Orthonormal basis of the columns' span, up to rounding."""
     left, size, _ = torch.linalg.svd(vectors, full_matrices=False)
-    floor = size.max() * max(vectors.shape) * torch.finfo(vectors.dtype).eps
-    return left[:, size > floor]
+    floor = size.max() * 1e3 * torch.finfo(vectors.dtype).eps
+    return sharpened(left[:, size > floor])

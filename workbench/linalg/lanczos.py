@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from workbench.errors import WorkbenchError
+from workbench.linalg.columns import inner, lengths, pieces, sharpened
 from workbench.linalg.operator import LinearOperator
 
 TINY = 1e-300
 INNER = 8  # times the columns of a step: pairs whose residuals are formed each time
 LOOK = 10  # steps of the look outside an invariant subspace
 KEEPS = 0.5  # of a unit vector is left off a subspace: then rounding is as small
-PIECE = 2**18  # numbers of a vector that sums are taken over at once: measured
 Which = Literal["LA", "SA", "BE"]
 Status = Literal["converged", "max_steps", "breakdown"]
 
@@ -213,10 +213,7 @@ class _Subspace:
 
     def inside(self, columns: Tensor) -> Tensor:
         """``Q^T x`` of the columns, (size, k), float64."""
-        total = self.projected.new_zeros(self.size, columns.shape[1])
-        for piece in _pieces(len(columns)):
-            total += self.basis[:, piece] @ columns[piece]
-        return total
+        return inner(self.basis.T, columns)
 
     def without(self, columns: Tensor) -> Tensor:
         """``x - Q Q^T x`` of the columns, (dim, k)."""
@@ -252,7 +249,7 @@ class _Subspace:
     def _lengths(self, turn: Tensor, lean: Tensor) -> Tensor:
         """Lengths of ``turn W^T - lean Q^T``, row by row, float64."""
         squares = self.projected.new_zeros(len(turn))
-        for piece in _pieces(self._rows.shape[2]):
+        for piece in pieces(self._rows.shape[2]):
             part = turn @ self.images[:, piece]
             part -= lean @ self.basis[:, piece]
             squares += part.square().sum(1)
@@ -284,11 +281,6 @@ def _both(small: Tensor, values: Tensor, dtype: torch.dtype) -> tuple[Tensor, Te
     return small.to(dtype).T, (small * values).to(dtype).T
 
 
-def _pieces(num: int) -> Iterator[slice]:
-    """Numbers 0 to ``num`` in pieces that stay in the cache."""
-    return (slice(first, first + PIECE) for first in range(0, num, PIECE))
-
-
 def tridiagonalise(
     operator: LinearOperator,
     start: Tensor,
@@ -313,7 +305,7 @@ def tridiagonalise(
     """
     dim, num_probes = start.shape
     num_steps = min(num_steps, dim)
-    current = start / start.norm(dim=0)
+    current = start / lengths(start).to(start.dtype)
     basis = start.new_zeros(num_probes, num_steps, dim)
     alpha = torch.zeros(num_probes, num_steps, dtype=torch.float64, device=start.device)
     beta = torch.zeros_like(alpha)
@@ -372,13 +364,13 @@ def _orthonormal(block: Tensor, space: _Subspace | None) -> Tensor:
     Columns are scaled alike first; directions that are then at the level of rounding
     are dropped, so there may be fewer.
     """
-    norms = block.norm(dim=0)
+    norms = lengths(block).to(block.dtype)
     block = block[:, norms > 0] / norms[norms > 0]
     if block.shape[1] == 0:
         return block
     if space is not None:
         block = space.without(block)
-        if float(block.norm(dim=0).min()) < KEEPS:  # what is left has rounding in it
+        if float(lengths(block).min()) < KEEPS:  # what is left has rounding in it
             block = space.without(block)
     block, corner = torch.linalg.qr(block)
     turn, size, _ = torch.linalg.svd(corner)
@@ -386,7 +378,7 @@ def _orthonormal(block: Tensor, space: _Subspace | None) -> Tensor:
     amplified = bool(left.shape[1] and size[: left.shape[1]].min() < KEEPS)
     if space is not None and amplified:
         left, _ = torch.linalg.qr(space.without(left))
-    return left
+    return sharpened(left) if left.shape[1] else left
 
 
 def _bordered(matrix: Tensor, columns: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from workbench.curvature.coordinates import (
 from workbench.curvature.hierarchy import inner_products
 from workbench.curvature.means import ClassGram
 from workbench.curvature.risk import EmpiricalRisk
+from workbench.linalg.columns import inner, lengths
 from workbench.linalg.lanczos import EigenPairs
 from workbench.linalg.operator import Dense, LinearOperator
 from workbench.measuring.probe import NUM_LOW, Probe, whole_spectrum
@@ -111,7 +112,7 @@ def _missed(
     if not leading.shape[1]:
         return None
     leading = primal_eigenvectors(risk, place, leading)
-    leading = leading / leading.norm(dim=0)
-    held = (found.vectors.T @ leading).square().sum(0)
+    leading = leading / lengths(leading).to(leading.dtype)
+    held = inner(found.vectors, leading).square().sum(0)
     far = held < HELD
     return leading[:, far] if far.any() else None

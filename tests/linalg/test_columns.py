@@ -1,0 +1,77 @@
+"""Long columns in float32: lengths, products and bases to single roundings."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from workbench.curvature.hierarchy import _basis
+from workbench.linalg.columns import inner, lengths, sharpened
+from workbench.linalg.density import spectral_density
+from workbench.linalg.lanczos import top_eigenpairs
+from workbench.linalg.operator import LinearOperator
+
+LONG = 9 * 2**20  # parameters of a full-size network
+
+
+def noise(columns: int, seed: int = 0) -> Tensor:
+    return torch.randn(LONG, columns, generator=torch.Generator().manual_seed(seed))
+
+
+class Diagonal(LinearOperator):
+    """A diagonal matrix, float32."""
+
+    def __init__(self, diagonal: Tensor) -> None:
+        self.diagonal = diagonal
+        self.dim, self.dtype = len(diagonal), diagonal.dtype
+        self.device = diagonal.device
+
+    def matmat(self, vectors: Tensor) -> Tensor:
+        return self.diagonal[:, None] * vectors
+
+
+def test_sums_are_right_where_those_of_torch_are_not() -> None:
+    x = noise(3)
+    exact = x.double()
+    assert (x.norm(dim=0) / exact.norm(dim=0) - 1).abs().max() > 1e-4  # why all this
+    torch.testing.assert_close(lengths(x), exact.norm(dim=0), rtol=1e-12, atol=0)
+    gram = exact.T @ exact
+    found = inner(x, x)
+    assert (found - gram).abs().max() < 3e-6 * gram.max()
+
+
+def test_columns_become_orthonormal_to_single_roundings() -> None:
+    left, _ = torch.linalg.qr(noise(3))
+    found = sharpened(left).double()
+    off = found.T @ found - torch.eye(3)
+    assert off.abs().max() < 1e-6
+
+
+@pytest.mark.slow
+def test_eigenpairs_of_a_long_float32_operator_are_not_off_by_the_length() -> None:
+    diagonal = torch.zeros(LONG)
+    wanted = torch.tensor([4.0, 3.0, 2.0, 1.0])
+    diagonal[:: LONG // 3 - 1][:4] = wanted
+    pairs = top_eigenpairs(Diagonal(diagonal), 4, tol=1e-5)
+    assert pairs.status != "max_steps"
+    torch.testing.assert_close(pairs.values, wanted.double(), rtol=2e-6, atol=0)
+    torch.testing.assert_close(
+        lengths(pairs.vectors), torch.ones(4).double(), rtol=1e-6, atol=0
+    )
+
+
+@pytest.mark.slow
+def test_the_density_of_a_long_float32_operator_has_its_trace() -> None:
+    found = spectral_density(
+        Diagonal(torch.full((LONG,), 2.0)), num_steps=2, num_probes=2
+    )
+    assert found.trace == pytest.approx(2.0 * LONG, rel=1e-5)
+
+
+def test_the_basis_of_long_columns_spans_them() -> None:
+    x = noise(2)
+    basis = _basis(torch.cat([x, x[:, :1]], 1))  # rank two
+    assert basis.shape == (LONG, 2)
+    inside = inner(basis, x).square().sum(0).sqrt()
+    torch.testing.assert_close(inside, lengths(x), rtol=1e-5, atol=0)
