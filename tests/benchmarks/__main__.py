@@ -13,6 +13,7 @@ import platform
 import sys
 import time
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -84,24 +85,38 @@ def machine(device: torch.device) -> dict[str, str]:
 
 
 def measured(row: Row, options: Options) -> dict[str, Any]:
-    """Check a row, then time it: plain values, as they go into the JSON file."""
-    results: dict[str, Any] = {}
+    """Check a row, and time it: plain values, as they go into the JSON file.
 
-    def first(one: Contender) -> None:
+    What takes minutes runs once: the run that is timed is the one that is checked.
+    """
+    results: dict[str, Any] = {}
+    times: dict[str, Times] = {}
+
+    def run(one: Contender) -> None:
         results[one.name] = one.run()
 
+    def in_turns(rounds: int) -> None:
+        times.update(
+            in_turn(
+                lambda: peers.gradient(row.problem),
+                {one.name: partial(run, one) for one in row.contenders},
+                rounds=rounds,
+                device=options.device,
+            )
+        )
+
     ours, *others = row.contenders
-    peak = peak_memory(lambda: first(ours), options.device)
-    for one in others:
-        first(one)
+    once = row.rounds == 1
+    first = partial(in_turns, 1) if once else partial(run, ours)
+    peak = peak_memory(first, options.device)
+    if not once:
+        for one in others:
+            run(one)
     errors = row.check(results)
     results.clear()
-    times = in_turn(
-        lambda: peers.gradient(row.problem),
-        {one.name: one.run for one in row.contenders},
-        rounds=1 if options.quick else row.rounds,
-        device=options.device,
-    )
+    if not once:
+        in_turns(1 if options.quick else row.rounds)
+        results.clear()
     unit = times[OURS].units.median * ours.times
     lines = [
         line(one, times[one.name], unit, errors.get(one.name)) for one in row.contenders

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,24 @@ def test_a_wrong_eigenvalue_is_noticed() -> None:
     assert errors["power"] == pytest.approx(1.0)
     with pytest.raises(module.DisagreementError, match="other: an eigenvalue is 5"):
         module.near(exact, {**found, "other": exact + 0.005}, skip=("power",))
+
+
+def test_a_whole_spectrum_with_a_wrong_eigenvalue_is_noticed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--quick", "--rows", "exact"]) == 0
+    true = module.exact_spectrum
+
+    def wrong(*args: Any, **options: Any) -> Any:
+        found = true(*args, **options)  # with the same trace
+        values = found.values.clone()
+        values[1] += values[0] / 50
+        values[0] -= values[0] / 50
+        return replace(found, values=values)
+
+    monkeypatch.setattr(module, "exact_spectrum", wrong)
+    assert main(["--quick", "--rows", "exact"]) == 1
+    assert "an eigenvalue is 2.0e-02 of the largest away" in capsys.readouterr().err
 
 
 def test_a_machine_that_slows_down_does_not_change_the_ratio(
