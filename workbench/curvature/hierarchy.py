@@ -9,10 +9,9 @@ import torch
 from torch import Tensor
 
 from workbench.curvature.deltas import Averages
-from workbench.linalg.columns import inner, lengths, sharpened
+from workbench.linalg.columns import dots, inner_products, lengths, sharpened
 from workbench.linalg.operator import LinearOperator, LowRank, Projected
 
-PIECE = 2**24  # numbers of a piece in float64
 # class part, cross part, diagonal part, all the means, and the rest of G
 PART_NAMES = {
     "slide": ("G_class", "G_cross", "G_diag", "G_means", "G_within"),
@@ -93,15 +92,6 @@ def factor_eigenvalues(factor: Tensor) -> Tensor:
     return values[: min(factor.shape)]
 
 
-def inner_products(vectors: Tensor) -> Tensor:
-    """``V^T V`` in float64, some rows at a time: (d, m) to (m, m)."""
-    num = vectors.shape[1]
-    total = torch.zeros(num, num, dtype=torch.float64, device=vectors.device)
-    for part in vectors.split(max(1, PIECE // num)):
-        total.addmm_(part.double().T, part.double())
-    return total
-
-
 def kept_shares(
     weighting: str, trace: Mapping[str, float], everything: float
 ) -> list[float]:
@@ -113,14 +103,14 @@ def kept_shares(
 
 def span_overlap(parts: Hierarchy, vectors: Tensor) -> Tensor:
     r"""Share of each unit vector u in span{delta_c}: ``||Q^T u||^2``, (m,)."""
-    shares = inner(_basis(parts.classes), vectors).square().sum(0)
+    shares = dots(_basis(parts.classes), vectors).square().sum(0)
     return shares.clamp(max=1.0)  # above by rounding
 
 
 def class_overlap(parts: Hierarchy, vectors: Tensor) -> Tensor:
     r"""Squared cosine of each unit vector with each delta_c, (m, C)."""
     norms = lengths(parts.classes).clamp(min=torch.finfo(vectors.dtype).tiny)
-    return (inner(vectors, parts.classes) / norms).square().clamp(max=1.0)
+    return (dots(vectors, parts.classes) / norms).square().clamp(max=1.0)
 
 
 def within(g: LinearOperator, parts: Hierarchy) -> LinearOperator:

@@ -15,7 +15,6 @@ from workbench.curvature.hierarchy import (
     PART_NAMES,
     factor_eigenvalues,
     hierarchy,
-    inner_products,
 )
 from workbench.curvature.negligible import Kept, all_pairs, keep_pairs
 from workbench.curvature.pullback import class_pullbacks
@@ -24,6 +23,7 @@ from workbench.curvature.sketch import CountSketch, count_sketch
 from workbench.curvature.softmax import combined_cotangents
 from workbench.curvature.subset import choose_classes
 from workbench.errors import WorkbenchError
+from workbench.linalg.columns import inner_products
 from workbench.memory import device_memory
 
 Level = Literal["c", "ck", "G"]

@@ -14,6 +14,7 @@ from workbench.curvature.hierarchy import PART_NAMES, definite
 from workbench.curvature.layerwise import LayerWise
 from workbench.curvature.means import ClassGram
 from workbench.curvature.risk import EmpiricalRisk
+from workbench.linalg.columns import dots
 from workbench.linalg.operator import LinearOperator
 
 BLOCK = 32  # vectors that share a forward pass
@@ -183,7 +184,7 @@ def estimate_trace(
     shape = (len(known), num_probes)
     signs = torch.randint(2, shape, generator=generator, dtype=torch.int8)
     probes = (2 * signs - 1).to(known.device, known.dtype)
-    probes -= known @ (known.T @ probes)
+    probes -= known @ dots(known, probes).to(probes.dtype)
     found = quadratic(torch.cat([known, probes], dim=1)).double()
     rest = found[known.shape[1] :]
     trace = float(found[: known.shape[1]].sum() + rest.mean())

@@ -16,6 +16,7 @@ PIECE = 2**18  # numbers of a vector that are in work at once: measured
 # Products that are added in float32: 2^18 of one sign are 6e-5 off, these 1e-6, and it
 # takes a tenth longer; 2^12 take twice as long.
 ADDED = 2**14
+DOUBLES = 2**24  # numbers that are made float64 at once
 
 
 def pieces(num: int, size: int = PIECE) -> Iterator[slice]:
@@ -23,7 +24,7 @@ def pieces(num: int, size: int = PIECE) -> Iterator[slice]:
     return (slice(first, first + size) for first in range(0, num, size))
 
 
-def inner(one: Tensor, other: Tensor) -> Tensor:
+def dots(one: Tensor, other: Tensor) -> Tensor:
     """``A^T B`` of columns, (dim, j) and (dim, k): (j, k), float64.
 
     Products are taken in the columns' dtype, and sums of a few of them in float64.
@@ -32,6 +33,15 @@ def inner(one: Tensor, other: Tensor) -> Tensor:
     size = ADDED if one.device.type == "cpu" else PIECE
     for piece in pieces(len(one), size):
         total += one[piece].T @ other[piece]
+    return total
+
+
+def inner_products(columns: Tensor) -> Tensor:
+    """``V^T V`` of columns (dim, k), each product in float64: (k, k)."""
+    num = columns.shape[1]
+    total = columns.new_zeros(num, num, dtype=torch.float64)
+    for part in columns.split(max(1, DOUBLES // num)):
+        total.addmm_(part.double().T, part.double())
     return total
 
 
@@ -45,10 +55,7 @@ def lengths(columns: Tensor) -> Tensor:
 
 def sharpened(columns: Tensor) -> Tensor:
     """Columns that are orthonormal nearly, (dim, k), made so up to single roundings."""
-    gram = columns.new_zeros(columns.shape[1], columns.shape[1], dtype=torch.float64)
-    for piece in pieces(len(columns)):
-        part = columns[piece].double()
-        gram += part.T @ part
+    gram = inner_products(columns)
     upper = torch.linalg.cholesky(gram, upper=True)
     eye = torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
     turn = torch.linalg.solve_triangular(upper, eye, upper=True)

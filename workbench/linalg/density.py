@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from workbench.errors import WorkbenchError
+from workbench.linalg.columns import dots
 from workbench.linalg.lanczos import EigenPairs, tridiagonalise
 from workbench.linalg.operator import LinearOperator, Projected
 from workbench.spectrum import DensityCurve, Spectrum, density_curve
@@ -123,7 +124,7 @@ def spectral_density(
         left -= len(sticks)
         vectors = deflate.vectors.to(start)
         for _ in range(2):  # to rounding, whatever the rounding of the vectors
-            start = start - vectors @ (vectors.T @ start)
+            start = start - vectors @ dots(vectors, start).to(start.dtype)
         operator = Projected(operator, vectors)
     alpha, beta = _recurrences(operator, start, min(num_steps, left), report)
     if not alpha.isfinite().all():

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from workbench.errors import WorkbenchError
-from workbench.linalg.columns import inner, lengths, pieces, sharpened
+from workbench.linalg.columns import dots, lengths, pieces, sharpened
 from workbench.linalg.operator import LinearOperator
 
 TINY = 1e-300
@@ -213,7 +213,7 @@ class _Subspace:
 
     def inside(self, columns: Tensor) -> Tensor:
         """``Q^T x`` of the columns, (size, k), float64."""
-        return inner(self.basis.T, columns)
+        return dots(self.basis.T, columns)
 
     def without(self, columns: Tensor) -> Tensor:
         """``x - Q Q^T x`` of the columns, (dim, k)."""

@@ -11,6 +11,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from workbench.errors import WorkbenchError
+from workbench.linalg.columns import dots, lengths
 
 if TYPE_CHECKING:
     from scipy.sparse.linalg import LinearOperator as ScipyOperator
@@ -109,7 +110,7 @@ class LowRank(LinearOperator):
 
     @override
     def matmat(self, vectors: Tensor) -> Tensor:
-        return self.factor @ (self.factor.T @ vectors)
+        return self.factor @ dots(self.factor, vectors).to(vectors.dtype)
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,7 +163,8 @@ class Projected(LinearOperator):
         return self._project(self.operator.matmat(self._project(vectors)))
 
     def _project(self, vectors: Tensor) -> Tensor:
-        return vectors - self.basis @ (self.basis.T @ vectors)
+        inside = dots(self.basis, vectors).to(vectors.dtype)
+        return vectors - self.basis @ inside
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,10 +184,10 @@ class Remembered(LinearOperator):
 
     @override
     def matmat(self, vectors: Tensor) -> Tensor:
-        inside = self.basis.T @ vectors
+        inside = dots(self.basis, vectors).to(vectors.dtype)
         outside = vectors - self.basis @ inside
         floor = 1e3 * torch.finfo(vectors.dtype).eps
-        far = outside.norm(dim=0) > floor * vectors.norm(dim=0)
+        far = lengths(outside) > floor * lengths(vectors)
         product = self.images @ inside
         if far.any():
             product[:, far] = self.operator.matmat(vectors[:, far])

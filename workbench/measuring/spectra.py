@@ -12,10 +12,9 @@ from workbench.curvature.coordinates import (
     dense_gauss_newton,
     primal_eigenvectors,
 )
-from workbench.curvature.hierarchy import inner_products
 from workbench.curvature.means import ClassGram
 from workbench.curvature.risk import EmpiricalRisk
-from workbench.linalg.columns import inner, lengths
+from workbench.linalg.columns import dots, inner_products, lengths
 from workbench.linalg.lanczos import EigenPairs
 from workbench.linalg.operator import Dense, LinearOperator
 from workbench.measuring.probe import NUM_LOW, Probe, whole_spectrum
@@ -113,6 +112,6 @@ def _missed(
         return None
     leading = primal_eigenvectors(risk, place, leading)
     leading = leading / lengths(leading).to(leading.dtype)
-    held = inner(found.vectors, leading).square().sum(0)
+    held = dots(found.vectors, leading).square().sum(0)
     far = held < HELD
     return leading[:, far] if far.any() else None
