@@ -13,6 +13,7 @@ from tests.oracles import apart
 from tests.spectra import Counting, orthogonal, symmetric_matrix
 from workbench.linalg.lanczos import top_eigenpairs
 from workbench.linalg.operator import Dense
+from workbench.measuring import probe as probe_module
 from workbench.measuring import spectra
 from workbench.measuring.config import MeasureSettings
 from workbench.measuring.probe import Probe
@@ -67,3 +68,18 @@ def test_outliers_that_lie_apart_cost_no_second_search() -> None:
         tol_low=spectra.EDGE * tol, generator=torch.Generator().manual_seed(0),
     )  # fmt: skip
     assert count == once.num_matvecs + 2
+
+
+def test_a_subspace_does_not_outgrow_the_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hess, _, _ = hess_of(APART)
+    settings = MeasureSettings(num_steps=2, num_probes=1)
+    few = Probe(settings, CLASSES, torch.Generator().manual_seed(0))
+    room = 2 * 12 * 2 * 8 * hess.dim  # half of it: a dozen vectors and their images
+    monkeypatch.setattr(probe_module, "device_memory", lambda device: room)
+    found = few.pairs(hess, "BE", None)
+    assert hess.count == found.num_matvecs == 12
+    assert found.status == "max_steps"
+    rest = hess.matrix @ found.vectors - found.vectors * found.values
+    assert apart(rest.norm(dim=0), found.residuals) < 1e-8

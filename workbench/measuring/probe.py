@@ -15,6 +15,7 @@ from workbench.linalg.density import spectral_density
 from workbench.linalg.lanczos import EigenPairs, Which, top_eigenpairs
 from workbench.linalg.operator import Dense, LinearOperator
 from workbench.measuring.config import MeasureSettings
+from workbench.memory import device_memory
 from workbench.spectrum import Spectrum
 
 NUM_LOW = 5  # eigenvalues at the low end of Hess, and at either end of H
@@ -22,6 +23,7 @@ NUM_STREAMED = 20  # leading eigenvalues of a part that is known by its products
 A_STEP = 24  # pairs for each vector a step: fewer vectors need fewer products
 TOGETHER = 10  # vectors a step where a product costs as much as a block of them
 COLUMNS = 64  # of a whole matrix at once
+SUBSPACE = 0.5  # of the memory that there is: what a subspace and its images may take
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,8 +48,11 @@ class Probe:
         """Leading eigenpairs; the decades that the residual fell are the progress.
 
         ``low`` times the tolerance is what the low end is held to, of its own size.
+        Where the memory is full they are returned as they are, with their residuals.
         """
         tol = min(tol or self.settings.tol, 0.5)
+        a_vector = 2 * operator.dim * operator.dtype.itemsize
+        room = int(SUBSPACE * device_memory(operator.device)) // a_vector
 
         def falling(worst: float) -> None:
             if report:
@@ -64,6 +69,7 @@ class Probe:
             which=which,
             k_low=NUM_LOW,
             tol_low=None if low is None else low * tol,
+            max_matvecs=max(1, min(20 * self.num + 100, room)),
             generator=self.generator,
             report=falling,
         )
