@@ -37,7 +37,7 @@ _KNOCK_OUT = 20  # products that the subspace of G's own pairs does not give
 _STREAMED = 9  # products of five parts that none gives, each like one with G
 _EIGEN = 1.7  # all eigenvalues of a matrix of order n, in n^3 multiply-adds
 _SPLIT = 0.2  # seconds that splitting takes in all its small steps
-_UMAP, _IMPORT = 1e-3, 1.0  # seconds a point, and once a process
+_UMAP, _IMPORT = 1e-3, 1.5  # seconds a point, and once a process
 _CALIBRATION = 0.5  # a pass over data costs twice what its operations say
 
 
