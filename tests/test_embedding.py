@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -230,3 +234,23 @@ def test_what_numba_compiles_of_umap_stays_on_disk() -> None:
     for function in (moving, smooth_knn_dist):
         assert function.stats.cache_path
         assert function.stats.cache_hits or function.stats.cache_misses
+
+
+@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="this machine has one core")
+def test_the_first_umap_of_a_process_leaves_torch_its_number_of_threads() -> None:
+    code = (
+        "import torch\n"
+        "import numpy as np\nfrom workbench.embedding import embed\n"
+        "points = np.random.default_rng(0).normal(size=(40, 8))\n"
+        "embed(points @ points.T, method='umap', metric='cosine')\n"
+        "print(torch.get_num_threads())"
+    )
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    told = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code],
+        env=env,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert told.stdout.split() == ["1"]

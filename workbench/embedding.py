@@ -132,7 +132,10 @@ def _tsne(apart: Matrix, seed: int, start: Matrix | None) -> Matrix:
 
 
 def _umap(apart: Matrix, seed: int, start: Matrix | None) -> Matrix:
-    with _ONE_UMAP, warnings.catch_warnings():
+    from threadpoolctl import threadpool_limits
+
+    # Numba gives OpenMP all cores when it starts, whatever torch was told: given back.
+    with _ONE_UMAP, threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # umap and numba warn of their own choices
         from umap import UMAP
 
