@@ -6,13 +6,18 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.drive import MODEL, Workbench
 from tests.browser.figures import measure_opening
 from tests.studies import make_study
+from workbench.presets import PRESETS, load_example
+from workbench.study import CLASS_PART
+from workbench.ui.views.overlap import overlaps
 
+EXAMPLE = load_example(PRESETS[0].name)  # the one that opens
 pytestmark = pytest.mark.browser
 
 SINCE_CLICK = """text => {
@@ -45,6 +50,12 @@ def test_a_class_picked_on_the_canvas_highlights_its_outliers(
     workbench.click_at("embedding", x[3], y[3])
     workbench.until(lambda: workbench.state("selected_class") == c[3])
     workbench.until(lambda: workbench.read("sticks", "data") != before)
+    share = overlaps(EXAMPLE, EXAMPLE.levels["icml"])[:, c[3]]
+    alpha = workbench.read("sticks", "data.alpha")
+    assert np.argmax(alpha) == np.argmax(share)  # in proportion, as it leans on them
+    np.testing.assert_allclose(
+        alpha[: len(share)], 0.15 + 0.85 * share / share.max(), atol=1e-6
+    )
 
 
 def test_an_outlier_picked_on_the_canvas_highlights_its_classes(
@@ -87,6 +98,9 @@ def test_the_convention_changes_the_levels_at_once(workbench: Workbench) -> None
     part = workbench.read("class part", "data.x")
     workbench.field("Averages").select_option(label="jmlr (weighted)")
     workbench.until(lambda: workbench.read("class part", "data.x") != part)
+    found = workbench.read("class part", "data.x")
+    wanted = EXAMPLE.levels["jmlr"].parts[CLASS_PART["jmlr"]][: len(found)]
+    np.testing.assert_allclose(sorted(found), sorted(wanted), rtol=1e-6)
     workbench.expect_ready()
 
 

@@ -64,5 +64,6 @@ def test_a_file_that_cannot_be_made_is_said_and_leaves_nothing_changed(
 def test_the_same_file_can_be_taken_twice(workbench: Workbench) -> None:
     workbench.button("Download").click()
     for _ in range(2):
-        with workbench.page.expect_download():
+        with workbench.page.expect_download() as saved:
             workbench.button("The study").click()
+        assert load_study(saved.value.path()).created == load_study(EXAMPLE).created

@@ -18,8 +18,9 @@ from tests.spectra import (
     symmetric_matrix,
 )
 from workbench.errors import WorkbenchError
-from workbench.linalg.lanczos import EigenPairs, Which, top_eigenpairs, tridiagonalise
+from workbench.linalg.lanczos import EigenPairs, Which, top_eigenpairs
 from workbench.linalg.operator import Dense
+from workbench.linalg.tridiagonal import tridiagonalise
 
 ENDS: list[Which] = ["LA", "SA", "BE"]
 EPS = {torch.float32: 1.2e-7, torch.float64: 2.2e-16}

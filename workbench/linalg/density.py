@@ -13,8 +13,9 @@ from torch import Tensor
 
 from workbench.errors import WorkbenchError
 from workbench.linalg.columns import dots
-from workbench.linalg.lanczos import EigenPairs, tridiagonalise
+from workbench.linalg.lanczos import EigenPairs
 from workbench.linalg.operator import LinearOperator, Projected
+from workbench.linalg.tridiagonal import tridiagonalise
 from workbench.spectrum import DensityCurve, Spectrum, density_curve
 
 Scale = Literal["linear", "log"]

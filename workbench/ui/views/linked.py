@@ -190,9 +190,9 @@ class LinkedView:
         """Replace what is in the layout; these properties of the state stay."""
         taken = {name: getattr(self.state, name) for name in kept}
         operators = [*study.spectra, ALL] if len(study.spectra) > 1 else ["G"]
-        is_there = taken["operator"] in operators
         state = LinkState(name="state", **taken)
-        state.operator = state.operator if is_there else "G"
+        if state.operator not in operators:
+            state.operator = "G"
         before = {"id": self.state.id, "taken": taken, "operators": operators}
         levels = study.levels[weighting]
         pair = build_pair(
