@@ -17,9 +17,9 @@ import torch
 
 from workbench import __version__
 from workbench.control import Control, Progress, ProgressCallback
+from workbench.curvature.classgram import ClassGram
 from workbench.curvature.coordinates import coordinates
 from workbench.curvature.layerwise import is_small
-from workbench.curvature.means import ClassGram
 from workbench.curvature.operators import curvatures, network_of
 from workbench.curvature.streamed import StreamedMeans
 from workbench.distributed import ALONE, World

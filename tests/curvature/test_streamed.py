@@ -8,8 +8,9 @@ import torch
 
 from tests.curvature.conftest import Solved, solve
 from tests.oracles import apart
+from workbench.curvature import classgram as module
 from workbench.curvature import layerwise
-from workbench.curvature import means as module
+from workbench.curvature.classgram import ClassGram, class_gram
 from workbench.curvature.coordinates import (
     KRYLOV,
     STREAMED,
@@ -19,7 +20,7 @@ from workbench.curvature.coordinates import (
 from workbench.curvature.general import General
 from workbench.curvature.hierarchy import PART_NAMES
 from workbench.curvature.layerwise import LayerWise
-from workbench.curvature.means import ClassGram, class_gram, class_means
+from workbench.curvature.means import class_means
 from workbench.curvature.sketch import count_sketch
 from workbench.curvature.streamed import ClassesOut, StreamedMeans, estimate_trace
 from workbench.curvature.thinned import thinned_gradients, thinned_means

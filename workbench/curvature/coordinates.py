@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from workbench.curvature.classgram import ClassGram, class_gram
 from workbench.curvature.deltas import (
     Averages,
     CrossClassMeans,
@@ -18,7 +19,6 @@ from workbench.curvature.deltas import (
 from workbench.curvature.dual import Gram, mean_coefficients
 from workbench.curvature.gram import TILE, mirror, risk_gram, tiles
 from workbench.curvature.jacobian import gradient_rows, layer_gradients
-from workbench.curvature.means import ClassGram, class_gram
 from workbench.curvature.pullback import pull_back
 from workbench.curvature.risk import EmpiricalRisk
 from workbench.curvature.softmax import hessian_root

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from workbench.curvature.classgram import ClassGram
 from workbench.curvature.general import General
 from workbench.curvature.hierarchy import PART_NAMES, definite
 from workbench.curvature.layerwise import LayerWise
-from workbench.curvature.means import ClassGram
 from workbench.curvature.risk import EmpiricalRisk
 from workbench.linalg.columns import dots
 from workbench.linalg.operator import LinearOperator

@@ -9,11 +9,11 @@ from dataclasses import dataclass, fields
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from workbench.curvature.classgram import SLICE
 from workbench.curvature.coordinates import DENSE, DUAL, KRYLOV, STREAMED
 from workbench.curvature.gram import TILE
 from workbench.curvature.jacobian import layer_gradients
 from workbench.curvature.layerwise import BLOCK_NUMBERS
-from workbench.curvature.means import SLICE
 from workbench.curvature.risk import EmpiricalRisk, evaluating
 from workbench.linalg.density import BASIS_BYTES
 from workbench.measuring.config import MAX_PAIRS, MeasureSettings

@@ -22,10 +22,10 @@ from safetensors.torch import save as serialize
 from torch import Tensor
 
 from workbench import __version__
+from workbench.curvature.classgram import ClassGram
 from workbench.curvature.coordinates import Coordinates
 from workbench.curvature.deltas import CrossClassMeans
 from workbench.curvature.dual import Gram
-from workbench.curvature.means import ClassGram
 from workbench.distributed import World
 from workbench.linalg.lanczos import EigenPairs
 from workbench.linalg.operator import Dense

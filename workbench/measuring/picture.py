@@ -7,8 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from workbench.curvature.classgram import ClassGram
 from workbench.curvature.coordinates import Coordinates
-from workbench.curvature.means import ClassGram
 from workbench.curvature.negligible import keep_largest
 from workbench.curvature.products import union_gram
 from workbench.curvature.risk import EmpiricalRisk

@@ -7,12 +7,12 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from workbench.curvature.classgram import ClassGram
 from workbench.curvature.coordinates import (
     Coordinates,
     dense_gauss_newton,
     primal_eigenvectors,
 )
-from workbench.curvature.means import ClassGram
 from workbench.curvature.risk import EmpiricalRisk
 from workbench.linalg.columns import dots, inner_products, lengths
 from workbench.linalg.lanczos import EigenPairs
