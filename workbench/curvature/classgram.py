@@ -82,6 +82,7 @@ def class_gram(
         report: Called with the share done.
     """
     C, N = risk.num_classes, risk.num_examples
+    counts = risk.classes("class_gram")
     rows, columns = means_shape(C, weighting, "c")
     width = max(1, SLICE // (rows * columns))
     starts = range(0, risk.dim, width)
@@ -98,7 +99,7 @@ def class_gram(
         some = Slice(start, min(start + width, risk.dim))
         sums, mass = class_sums(risk, weighting, "c", some, None, told)
         raw += inner_products(sums.transpose(0, 1).flatten(0, 1).T)
-    share = risk.class_counts.to(raw) / N
+    share = counts.to(raw) / N
     tiny = torch.finfo(risk.dtype).tiny  # a probability that underflowed
     if weighting == "jmlr":  # sum_k p_k (e_k - p) = 0
         own = mass.diagonal()

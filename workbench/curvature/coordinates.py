@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from workbench.curvature.batches import split
 from workbench.curvature.classgram import ClassGram, class_gram
 from workbench.curvature.deltas import (
     Averages,
@@ -107,7 +108,7 @@ def primal_eigenvectors(
     """
     if place.gram is None or place.root is None:
         return vectors.to(risk.dtype)
-    probs = place.gram.probs
+    probs, _ = place.gram.classes
     weights = (place.root @ vectors).view(len(probs), -1, vectors.shape[1])
     return pull_back(risk, hessian_root(probs) @ weights)
 
@@ -115,28 +116,28 @@ def primal_eigenvectors(
 def dense_gauss_newton(
     risk: EmpiricalRisk, report: Callable[[float], None] | None = None
 ) -> Dense:
-    r"""``G = R^T R / N`` as a matrix, (P, P) float64, for networks of few parameters.
+    r"""``G = R^T R / Z`` as a matrix, (P, P) float64, for networks of few parameters.
 
     Costs ``N (C - 1) P^2 / 2`` products and one pass with C - 1 backwards.
     """
     matrix = torch.zeros(risk.dim, risk.dim, dtype=torch.float64, device=risk.device)
     blocks = tiles(risk.dim)
     done = 0
-    size = max(1, TILE // (risk.dim * risk.num_classes))
-    for inputs, _ in risk.batches():
-        for piece in torch.split(inputs, size):
+    size = max(1, TILE // (risk.dim * max(risk.num_columns, 1)))
+    for inputs, labels in risk.batches():
+        for piece, targets in zip(split(inputs, size), labels.split(size), strict=True):
             risk.control.check()
-            root = hessian_root(risk.probabilities(piece))
+            root = risk.root(piece, targets)
             rows = gradient_rows(risk, piece, root).flatten(0, 1).double()
             for i, a in enumerate(blocks):
                 risk.control.check()
                 for b in blocks[i:]:
                     matrix[a, b].addmm_(rows[:, a].T, rows[:, b])
-            done += len(piece)
+            done += len(targets)
             if report:
                 report(done / risk.num_own)
     mirror(risk.world.sum(matrix))
-    return Dense(matrix.div_(risk.num_examples))
+    return Dense(matrix.div_(risk.normaliser))
 
 
 def trace_gauss_newton(
@@ -147,16 +148,16 @@ def trace_gauss_newton(
     done = 0
     largest = max(*risk.sizes, risk.num_activations // 4) * risk.num_classes
     room = max(1, min(64, TILE // largest))
-    for inputs, _ in risk.batches():
-        for piece in torch.split(inputs, room):
+    for inputs, labels in risk.batches():
+        for piece, targets in zip(split(inputs, room), labels.split(room), strict=True):
             risk.control.check()
-            root = hessian_root(risk.probabilities(piece))
+            root = risk.root(piece, targets)
             for layer in layer_gradients(risk, piece, root):
                 total += layer.squared_norms().sum()
-            done += len(piece)
+            done += len(targets)
             if report:
                 report(done / risk.num_own)
-    return float(risk.world.sum(total)) / risk.num_examples
+    return float(risk.world.sum(total)) / risk.normaliser
 
 
 def dual_coordinates(dual: Gram) -> Coordinates:
@@ -168,7 +169,8 @@ def dual_coordinates(dual: Gram) -> Coordinates:
     order n it leaves three.
     """
     matrix = dual.matrix
-    num_examples, n = len(dual.probs), len(matrix)
+    probs, labels = dual.classes
+    num_examples, n = len(probs), len(matrix)
     _check_trace(float(matrix.trace()) / num_examples)
     shift = 1e-15 * float(matrix.abs().sum(1).max())  # relative to a bound of lambda_1
     while True:
@@ -182,7 +184,7 @@ def dual_coordinates(dual: Gram) -> Coordinates:
     g = lower.T @ lower
     g.diagonal().sub_(shift)
     g.div_(num_examples)
-    plain, weighted, mass = mean_coefficients(dual.probs, dual.labels)
+    plain, weighted, mass = mean_coefficients(probs, labels)
 
     def place(coefficients: Tensor) -> Tensor:
         """Combinations of the delta, (N, C, C, C), in the new coordinates."""
@@ -190,7 +192,7 @@ def dual_coordinates(dual: Gram) -> Coordinates:
         found = lower.T @ dual.combine(coefficients.flatten(2))
         return found.T.reshape(num_classes, num_classes, n)
 
-    counts = dual.labels.bincount(minlength=dual.probs.shape[1]).double()
+    counts = labels.bincount(minlength=probs.shape[1]).double()
     share = counts / counts.sum()
     return Coordinates(
         g=Dense(g),

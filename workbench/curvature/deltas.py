@@ -62,6 +62,7 @@ def cross_class_means(
         Papyan (2019), arXiv:1901.08244; Papyan (2020), arXiv:2008.11865.
     """
     num_classes = risk.num_classes
+    counts = risk.classes("cross_class_means").to(risk.device)
     sums = torch.zeros(
         num_classes, 2 * num_classes, risk.dim, dtype=risk.dtype, device=risk.device
     )
@@ -81,7 +82,6 @@ def cross_class_means(
     for total in (sums, mass):
         risk.world.sum(total)
     plain, weighted = sums.split(num_classes, dim=1)
-    counts = risk.class_counts.to(risk.device)
     tiny = torch.finfo(risk.dtype).tiny  # a probability that underflowed
     plain /= counts[:, None, None]
     weighted /= (mass * risk.num_examples).to(risk.dtype).clamp(min=tiny)[..., None]

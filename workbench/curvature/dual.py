@@ -44,8 +44,23 @@ class Gram:
     """
 
     matrix: Tensor  # K, (n, n) float64, n = N (C - 1): <r_{i,j}, r_{i',j'}>
-    probs: Tensor  # (N, C) float64
-    labels: Tensor  # (N,)
+    probs: Tensor | None  # (N, C) float64; None: the loss has no class to an example
+    labels: Tensor | None  # (N,)
+    normaliser: float  # Z, for the mean cross-entropy N: G = R^T R / Z
+
+    @property
+    def classes(self) -> tuple[Tensor, Tensor]:
+        """Probabilities and labels.
+
+        Raises:
+            WorkbenchError: If the loss has no class to an example.
+        """
+        if self.probs is None or self.labels is None:
+            raise WorkbenchError(
+                "Gram: class means are those of the plain cross-entropy of logits "
+                "(B, C) with one label an example; this loss has the spectrum alone."
+            )
+        return self.probs, self.labels
 
     def eigenvalues(self, *, progress: ProgressCallback | None = None) -> Tensor:
         """All eigenvalues of G but zeros that it must have, (n,), descending.
@@ -53,7 +68,7 @@ class Gram:
         Costs ``4/3 n^3`` operations and a second matrix of the size. LAPACK gives no
         news meanwhile, and cannot be stopped: ``progress`` says beforehand how long.
         """
-        return eigenvalues_of(self.matrix, progress) / len(self.labels)
+        return eigenvalues_of(self.matrix, progress) / self.normaliser
 
     def part(self, name: str, weighting: str = "icml") -> Tensor:
         """Eigenvalues of a part of G, descending: G0, G1, G2, G3, G12 in ``icml``.
@@ -92,7 +107,7 @@ class Gram:
         size, turn = definite(parts.classes.T @ products)
         gone = products @ (turn / size.sqrt())
         left = torch.addmm(self.matrix, gone, gone.T, alpha=-1.0)
-        return eigenvalues_of(left) / len(self.labels)
+        return eigenvalues_of(left) / self.normaliser
 
     def overlaps(self, num: int = 10, weighting: str = "icml") -> Overlaps:
         r"""Squared cosines of the ``num`` leading eigenvectors of G with the delta_c.
@@ -107,7 +122,7 @@ class Gram:
         size, turn = definite(inner)
         cosines = along.square() / inner.diagonal().clamp(min=TINY)
         span = (along @ (turn / size.sqrt())).square().sum(1)
-        values = pairs.values / len(self.labels)
+        values = pairs.values / self.normaliser
         return Overlaps(values, cosines.clamp(max=1.0), span.clamp(max=1.0))
 
     def products(self, chosen: Tensor, weighting: str = "icml") -> Tensor:
@@ -127,11 +142,12 @@ class Gram:
             [three.cross.reshape(-1, n), three.classes, three.everything[None]]
         ).T
         chosen = chosen.to(means.device)
-        width = self.probs.shape[1] - 1
+        probs, _ = self.classes
+        width = probs.shape[1] - 1
         index = (
             chosen[:, None] * width + torch.arange(width, device=means.device)
         ).flatten()
-        turned = reflection(self.probs[chosen])  # (b, k, j)
+        turned = reflection(probs[chosen])  # (b, k, j)
 
         def back(columns: Tensor) -> Tensor:
             """What is over the rows r of the chosen examples, over their delta."""
@@ -163,17 +179,18 @@ class Gram:
 
     def combine(self, factors: Tensor) -> Tensor:
         """Combinations of the delta, (N, C, m), as such of the rows, (n, m)."""
-        turned = reflection(self.probs)
+        turned = reflection(self.classes[0])
         return torch.einsum("ikj,ikm->ijm", turned, factors).flatten(0, 1)
 
     def _averages(self, weighting: str) -> Averages:
         """The three averages as combinations of the rows, in R^n."""
         _check("weighting", weighting, tuple(PART_NAMES))
-        plain, weighted, mass = mean_coefficients(self.probs, self.labels)
+        probs, labels = self.classes
+        plain, weighted, mass = mean_coefficients(probs, labels)
         num_classes = len(mass)
         weight = mass
         if weighting != "jmlr":
-            counts = self.labels.bincount(minlength=num_classes).double()
+            counts = labels.bincount(minlength=num_classes).double()
             weight = (counts / counts.sum())[:, None].expand_as(mass)
         chosen = weighted if weighting == "jmlr" else plain
         cross = self.combine(chosen.flatten(2)).T.unflatten(0, (num_classes, -1))
@@ -188,7 +205,7 @@ class Gram:
         ``I / N - W W^T = T T / N`` with a T that differs from I on span W only, so they
         are those of ``T K T / N``.
         """
-        num_examples = len(self.labels)
+        num_examples = self.normaliser
         left, size, _ = torch.linalg.svd(factor, full_matrices=False)
         kept = (1 - num_examples * size.square()).clamp(min=0.0).sqrt()
         change = left * (1 - kept)  # T = I - left change^T
@@ -215,6 +232,13 @@ def mean_coefficients(probs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Te
     """
     num_examples, num_classes = probs.shape
     member = torch.nn.functional.one_hot(labels, num_classes).to(probs.dtype)
+    if not bool(member.any(0).all()):
+        missing = (~member.any(0)).nonzero().flatten().tolist()
+        raise WorkbenchError(
+            f"Gram: {len(missing)} of {num_classes:,} classes have no example, the "
+            f"first is {missing[0]}, so they have no mean; pass a sample that holds "
+            "every class."
+        )
     mass = member.T @ probs / num_examples
     eye = torch.eye(num_classes, dtype=probs.dtype, device=probs.device)
     plain = torch.einsum("ic,kl->ikcl", member / member.sum(0), eye)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ from workbench.control import Control, Progress, ProgressCallback
 from workbench.curvature.coordinates import dense_gauss_newton
 from workbench.curvature.dual import eigenvalues_of
 from workbench.curvature.gram import risk_gram
+from workbench.curvature.network import Outputs
 from workbench.curvature.risk import empirical_risk
 from workbench.errors import WorkbenchError
 from workbench.memory import device_memory
@@ -30,6 +32,10 @@ def exact_spectrum(
     model: nn.Module,
     data: Any,
     *,
+    loss: Any = "cross_entropy",
+    outputs: Outputs | None = None,
+    parameters: str | Sequence[str] | None = None,
+    check: str = "once",
     batch_size: int | None = None,
     device: str | torch.device | None = "auto",
     progress: ProgressCallback | None = None,
@@ -43,10 +49,13 @@ def exact_spectrum(
     matrices of order m are held. The ``P - m`` other eigenvalues are zero.
 
     Args:
-        model: The network, (B, ...) inputs to (B, C) logits. Used in eval mode and left
-            as it was; where it is not on the device, a copy.
-        data: A `Dataset`, a pair of tensors ``(inputs, labels)``, or a re-iterable of
-            such pairs.
+        model: The network. Used in eval mode and left as it was; where it is not on the
+            device, a copy.
+        data: As `operators` takes them.
+        loss: As in `operators`.
+        outputs: As in `operators`.
+        parameters: As in `operators`.
+        check: As in `operators`.
         batch_size: Examples a batch; None takes what fits.
         device: ``"auto"`` is a CUDA device, else where the model is.
         progress: Called with `Progress` events; the eigensolver's silence is announced.
@@ -60,9 +69,17 @@ def exact_spectrum(
         WorkbenchError: If the matrices do not fit the memory, or as `empirical_risk`.
     """
     risk = empirical_risk(
-        model, data, batch_size=batch_size, device=device, control=control
+        model,
+        data,
+        loss=loss,
+        outputs=outputs,
+        parameters=parameters,
+        check=check,
+        batch_size=batch_size,
+        device=device,
+        control=control,
     )
-    n = risk.num_examples * (risk.num_classes - 1)
+    n = risk.num_examples * risk.num_columns
     order = min(n, risk.dim)
     there = device_memory(risk.device)
     if 16 * order**2 > 0.8 * there:
@@ -77,11 +94,11 @@ def exact_spectrum(
             progress(Progress("Multiplying the gradients", 0.5 * share))
 
     if n < risk.dim:
-        matrix = risk_gram(risk, report).matrix.div_(risk.num_examples)
-        method = f"dual of order {n:,}, exact"
+        matrix = risk_gram(risk, report).matrix.div_(risk.normaliser)
+        method = f"dual of order {len(matrix):,}, exact"
     else:
         matrix = dense_gauss_newton(risk, report).matrix
         method = f"matrix of order {risk.dim:,}, exact"
     risk.control.check()
-    values = eigenvalues_of(matrix, progress, start=0.5)
-    return ExactSpectrum(values, risk.dim - order, method)
+    values = eigenvalues_of(matrix, progress, start=0.5)[: risk.dim]
+    return ExactSpectrum(values, risk.dim - len(values), method)

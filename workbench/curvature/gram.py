@@ -9,15 +9,16 @@ import torch
 from torch import Tensor, nn
 
 from workbench.control import Control, Progress, ProgressCallback
+from workbench.curvature.batches import Inputs, split, take
 from workbench.curvature.dual import Gram
 from workbench.curvature.jacobian import (
     LayerGradients,
     layer_gradients,
     layer_groups,
 )
+from workbench.curvature.network import Outputs
 from workbench.curvature.risk import EmpiricalRisk, empirical_risk
-from workbench.curvature.softmax import hessian_root
-from workbench.curvature.subset import choose_classes
+from workbench.curvature.subset import choose_classes, inside
 from workbench.errors import WorkbenchError
 from workbench.memory import device_memory
 
@@ -35,6 +36,10 @@ def gram(
     data: Any,
     *,
     classes: Sequence[int] | None = None,
+    loss: Any = "cross_entropy",
+    outputs: Outputs | None = None,
+    parameters: str | Sequence[str] | None = None,
+    check: str = "once",
     batch_size: int | None = None,
     device: str | torch.device | None = "auto",
     progress: ProgressCallback | None = None,
@@ -52,11 +57,15 @@ def gram(
     products of its inputs and of its output gradients.
 
     Args:
-        model: The network, (B, ...) inputs to (B, C) logits. Used in eval mode and left
-            as it was; where it is not on the device, a copy.
-        data: A `Dataset`, a pair of tensors ``(inputs, labels)``, or a re-iterable of
-            such pairs.
+        model: The network. Used in eval mode and left as it was; where it is not on the
+            device, a copy.
+        data: As `operators` takes them.
         classes: Look only at these classes and their logits, as `choose_classes`.
+        loss: As in `operators`; of other losses than the plain cross-entropy there is
+            the spectrum, and no class.
+        outputs: As in `operators`.
+        parameters: As in `operators`.
+        check: As in `operators`.
         batch_size: Examples a batch; None takes what fits.
         device: ``"auto"`` is a CUDA device, else where the model is.
         progress: Called with `Progress` events.
@@ -69,14 +78,23 @@ def gram(
         WorkbenchError: If the matrix does not fit the memory, or as `empirical_risk`.
     """
     if classes is not None:
-        model, data = choose_classes(model, data, classes)
+        model, data = choose_classes(model, data, classes, outputs=outputs)
+        outputs, parameters = None, inside(parameters)
     risk = empirical_risk(
-        model, data, batch_size=batch_size, device=device, control=control
+        model,
+        data,
+        loss=loss,
+        outputs=outputs,
+        parameters=parameters,
+        check=check,
+        batch_size=batch_size,
+        device=device,
+        control=control,
     )
-    n = risk.num_examples * (risk.num_classes - 1)
+    n = risk.num_examples * risk.num_columns
     there = device_memory(risk.device)
     if 8 * n**2 > 0.7 * there:
-        fits = int((0.7 * there / 8) ** 0.5) // (risk.num_classes - 1)
+        fits = int((0.7 * there / 8) ** 0.5) // max(risk.num_columns, 1)
         raise WorkbenchError(
             f"gram: {n:,} gradients have {8 * n**2 / 2**30:.0f} GB of inner products "
             f"and {risk.device.type} has {there / 2**30:.0f}; take at most {fits:,} "
@@ -109,12 +127,15 @@ def risk_gram(
     size = max(1, ACTIVATIONS // risk.num_activations)
     batches = [
         piece
-        for inputs, labels in risk.whole()
-        for piece in zip(inputs.split(size), labels.split(size), strict=True)
+        for inputs, targets in risk.whole()
+        for piece in zip(split(inputs, size), targets.split(size), strict=True)
     ]
-    probs, labels = _predictions(risk, batches)
-    cotangents = hessian_root(probs).split([len(inputs) for inputs, _ in batches])
-    n = risk.num_examples * (risk.num_classes - 1)
+    predictions = [risk.predictions(inputs) for inputs, _ in batches]
+    cotangents = [
+        risk.criterion.root(p, targets)
+        for p, (_, targets) in zip(predictions, batches, strict=True)
+    ]
+    n = sum(root.shape[0] * root.shape[2] for root in cotangents)
     matrix = torch.zeros(n, n, dtype=torch.float64, device=risk.device)
     done = 0.0
 
@@ -123,7 +144,7 @@ def risk_gram(
         if report:
             report(min(part, 1.0))
 
-    for names in layer_sets(risk, batches[0][0], risk.num_examples):
+    for names in layer_sets(risk, risk.num_examples):
         whole = sum(risk.parameters[name].numel() for name in names) / risk.dim
         pieces: dict[tuple[str, ...], list[LayerGradients]] = {}
         for i, (inputs, _) in enumerate(batches):
@@ -137,7 +158,10 @@ def risk_gram(
             _add_layer(matrix, layer, risk, _within(step, done, share))
             done += share
     mirror(risk.world.sum(matrix))
-    return Gram(matrix, probs, labels)
+    probs = labels = None
+    if risk.class_counts is not None:
+        probs, labels = torch.cat(predictions), torch.cat([y for _, y in batches])
+    return Gram(matrix, probs, labels, risk.normaliser)
 
 
 def _within(step: Step, start: float, share: float) -> Step:
@@ -145,28 +169,20 @@ def _within(step: Step, start: float, share: float) -> Step:
     return lambda part: step(start + share * part)
 
 
-def _predictions(
-    risk: EmpiricalRisk, batches: list[tuple[Tensor, Tensor]]
-) -> tuple[Tensor, Tensor]:
-    probs = torch.cat([risk.probabilities(inputs) for inputs, _ in batches])
-    return probs, torch.cat([y for _, y in batches])
-
-
-def layer_sets(
-    risk: EmpiricalRisk, inputs: Tensor, num_examples: int
-) -> list[set[str]]:
+def layer_sets(risk: EmpiricalRisk, num_examples: int) -> list[set[str]]:
     """Layers whose factors for that many examples fit the cache together."""
-    example = inputs[:1]
-    cotangents = torch.zeros(1, risk.num_classes, 1, device=risk.device)
+    example: Inputs = take(risk.piece[0], slice(0, 1))
+    numbers = risk.predictions(example).numel()
+    cotangents = torch.zeros(1, numbers, 1, device=risk.device)
     size = {
-        layer.names: layer.outputs[0].numel() * (risk.num_classes - 1)
+        layer.names: layer.outputs[0].numel() * risk.num_columns
         + (0 if layer.inputs is None else layer.inputs[0].numel())
         for layer in layer_gradients(risk, example, cotangents)
     }
     groups: list[set[str]] = []
     room = 0.0
     for names in layer_groups(risk):
-        need = size[names] * num_examples * example.element_size()
+        need = size[names] * num_examples * risk.dtype.itemsize
         if not groups or need > room:
             groups.append(set())
             room = CACHE_BYTES
@@ -179,6 +195,10 @@ def _join(pieces: list[LayerGradients]) -> LayerGradients:
     """The pieces of one layer over all batches as one."""
     names = pieces[0].names
     inputs = [piece.inputs for piece in pieces if piece.inputs is not None]
+    shapes = {piece.outputs.shape[1:] for piece in pieces}
+    if len(shapes) > 1:  # examples of different lengths: as many rows as there are
+        flat = torch.cat([piece.rows().flatten(0, 1) for piece in pieces])
+        return LayerGradients(names, None, flat[:, None, None])
     if len(inputs) < len(pieces):  # some are explicit: all of them
         rows = torch.cat([piece.rows() for piece in pieces])
         return LayerGradients(names, None, rows[:, :, None])

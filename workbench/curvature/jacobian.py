@@ -8,17 +8,25 @@ costs far less than forming the rows, and Gram matrices can be had from either.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import jacrev, vmap
+from torch.func import vjp, vmap
 from torch.nn.functional import unfold
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils._pytree import tree_flatten, tree_unflatten
 
+from workbench.control import Cancelled
+from workbench.curvature.batches import Inputs, join, num_of, take
+from workbench.curvature.recognition import NORMS, plain_type
 from workbench.curvature.risk import EmpiricalRisk, evaluating
+
+CHUNK = 32  # examples whose gradients vmap takes together
+TRIED = 4  # examples of the piece whose gradients are held against plain autograd
+ROUNDING = {torch.float32: 2e-3, torch.float64: 1e-6}  # of a gradient's length
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -86,30 +94,31 @@ class LayerGradients:
 
 def layer_gradients(
     risk: EmpiricalRisk,
-    inputs: Tensor,
+    inputs: Inputs,
     cotangents: Tensor,
     names: set[str] | None = None,
 ) -> Iterator[LayerGradients]:
     r"""Gradients ``J_b^T w_{b,j}`` of a batch for given cotangents, layer by layer.
 
     Linear, convolutional (ungrouped) and batch-norm layers are read off one forward and
-    m backward passes that stop at the layers. Anything else takes the general path, one
-    example at a time: other layers, weights used more than once, inputs whose first
-    axis is not the batch.
+    m backward passes that stop at the layers, where that gives the gradients of plain
+    autograd on some examples. Anything else takes the general path, one example at a
+    time: other layers, weights used more than once, inputs whose first axis is not the
+    batch, layers that do more than their type says.
 
     Args:
         risk: Network and parameters.
         inputs: (B, ...).
-        cotangents: w, shape (B, C, m).
+        cotangents: w, shape (B, O, m), of outputs made flat.
         names: Parameters wanted; by default all.
 
     Yields:
         The gradients of each layer; together each wanted parameter once.
     """
     wanted = set(risk.parameters) if names is None else names
-    taps = _taps(risk, wanted)
-    tapped = {name for tap_names, _ in taps.values() for name in tap_names}
     with evaluating(risk.model):
+        taps = _taps(risk, wanted)
+        tapped = {name for tap_names, _ in taps.values() for name in tap_names}
         if taps:
             yield from _read(risk, inputs, cotangents, taps)
         left = wanted - tapped
@@ -118,7 +127,7 @@ def layer_gradients(
             yield from _general(risk, inputs, cotangents, rest)
 
 
-def gradient_rows(risk: EmpiricalRisk, inputs: Tensor, cotangents: Tensor) -> Tensor:
+def gradient_rows(risk: EmpiricalRisk, inputs: Inputs, cotangents: Tensor) -> Tensor:
     """``J_b^T w_{b,j}`` as flat vectors, (B, m, P), in the parameters' order."""
     found: dict[str, Tensor] = {}
     for layer in layer_gradients(risk, inputs, cotangents):
@@ -130,7 +139,8 @@ def gradient_rows(risk: EmpiricalRisk, inputs: Tensor, cotangents: Tensor) -> Te
 
 def layer_groups(risk: EmpiricalRisk) -> list[tuple[str, ...]]:
     """The parameters by layer, as `layer_gradients` yields them."""
-    taps = _taps(risk, set(risk.parameters))
+    with evaluating(risk.model):
+        taps = _taps(risk, set(risk.parameters))
     groups = [names for names, _ in taps.values()]
     tapped = {name for names in groups for name in names}
     return groups + [(name,) for name in risk.parameters if name not in tapped]
@@ -142,6 +152,22 @@ Tap = tuple[tuple[str, ...], Reader]
 
 def _taps(risk: EmpiricalRisk, wanted: set[str]) -> dict[nn.Module, Tap]:
     """Layers whose gradients can be read off their inputs and output cotangents."""
+    if risk.proven.readable is None:
+        found = _readers(risk)
+        every = {name for names, _ in found.values() for name in names}
+        if risk.check != "off" and every:
+            every &= _prove(risk, found)
+        risk.proven.readable = frozenset(every)
+    readable = risk.proven.readable
+    return {
+        module: (names, reader)
+        for module, (names, reader) in _readers(risk).items()
+        if set(names) <= wanted and set(names) <= readable
+    }
+
+
+def _readers(risk: EmpiricalRisk) -> dict[nn.Module, Tap]:
+    """Layers of a known type, whose weights are their own."""
     name_of: dict[int, str] = {id(p): name for name, p in risk.parameters.items()}
     owners: Counter[int] = Counter(
         id(p) for m in risk.model.modules() for p in m.parameters(recurse=False)
@@ -150,43 +176,105 @@ def _taps(risk: EmpiricalRisk, wanted: set[str]) -> dict[nn.Module, Tap]:
     for module in risk.model.modules():
         reader = _reader(module)
         own = [id(p) for p in module.parameters(recurse=False)]
-        plain = [id(getattr(module, name, None)) for name in ("weight", "bias")]
-        if reader is None or own != plain[: len(own)]:  # a weight that is computed
-            continue
-        if any(owners[p] > 1 or p not in name_of for p in own):
+        if reader is None or any(owners[p] > 1 or p not in name_of for p in own):
             continue
         names = tuple(name_of[p] for p in own)
-        if names and set(names) <= wanted:
+        if names:
             taps[module] = names, reader
     return taps
 
 
 def _reader(module: nn.Module) -> Reader | None:
     """How the gradients of this type of layer are read; None: by the general path."""
-    if type(module) is nn.Linear:
+    kind = plain_type(module)
+    if kind is nn.Linear:
         return _read_linear
-    if type(module) is nn.Conv2d and module.groups == 1:
-        if module.padding_mode == "zeros" and not isinstance(module.padding, str):
-            return _read_convolution
-        return None
-    if isinstance(module, _BatchNorm) and module.affine and module.track_running_stats:
+    if isinstance(module, nn.Conv2d) and kind is nn.Conv2d:
+        return _read_convolution if module.groups == 1 else None
+    if isinstance(module, _BatchNorm) and kind in NORMS and module.affine:
         return _read_batch_norm
     return None
 
 
+def _prove(risk: EmpiricalRisk, taps: dict[nn.Module, Tap]) -> set[str]:
+    """The parameters whose gradients, read off, are those of plain autograd.
+
+    For some examples, in two orders: a network may sort its batch inside.
+    """
+    right = set(risk.parameters)
+    whole, _ = risk.piece
+    num = num_of(whole)
+    for order in (list(range(num)), list(range(num))[::-1]):
+        inputs = take(whole, order)
+        w = _cotangents(risk, inputs)
+        try:
+            found = {
+                layer.names: layer.rows()[:, 0]
+                for layer in _read(risk, inputs, w, taps, general=False)
+            }
+        except (Cancelled, torch.OutOfMemoryError):
+            raise
+        except Exception:  # whatever a layer raises that is not what it seems
+            return set()
+        right &= _agreeing(risk, inputs, w, found)
+    return right
+
+
+def _cotangents(risk: EmpiricalRisk, inputs: Inputs) -> Tensor:
+    """One random cotangent an example, (B, O, 1), float64."""
+    with torch.no_grad():
+        outputs = risk.network(inputs).flatten(1)
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(outputs.shape, generator=generator, dtype=torch.float64)
+    return noise.to(outputs.device)[..., None]
+
+
+def _agreeing(
+    risk: EmpiricalRisk,
+    inputs: Inputs,
+    w: Tensor,
+    found: dict[tuple[str, ...], Tensor],
+) -> set[str]:
+    """The names whose rows (B, p) are those of plain autograd, example by example."""
+    right = {name for names in found for name in names}
+    places = torch.linspace(0, len(w) - 1, min(TRIED, len(w))).round().int().tolist()
+    sizes = dict(zip(risk.parameters, risk.sizes, strict=True))
+    for i in places:
+        one = take(inputs, slice(i, i + 1))
+        with torch.enable_grad():
+            outputs = risk.network(one)
+            flat = risk.gradient(outputs, w[i, :, 0].view_as(outputs))
+        true = {n: g.flatten() for n, g in risk.split(flat).items()}
+        floor = 1e3 * torch.finfo(risk.dtype).eps * float(flat.double().norm())
+        for names, rows in found.items():
+            parts = rows[i].split([sizes[name] for name in names])
+            for name, part in zip(names, parts, strict=True):
+                apart = (part.double() - true[name].double()).norm()
+                size = float(true[name].double().norm())
+                if not float(apart) <= ROUNDING[risk.dtype] * size + floor:
+                    right -= set(names)
+    return right
+
+
 def _read(
     risk: EmpiricalRisk,
-    inputs: Tensor,
+    inputs: Inputs,
     cotangents: Tensor,
     taps: dict[nn.Module, Tap],
+    *,
+    general: bool = True,
 ) -> Iterator[LayerGradients]:
+    """Read the layers off; the ``general`` path takes those that cannot be."""
+    num = num_of(inputs)
+    example = take(inputs, slice(0, 1))
     logits, seen = _watch(risk, inputs, taps)
-    _, first = _watch(risk, inputs[:1], taps)
+    # another size: the network makes a pair of one example
+    _, other = _watch(risk, join([example] * 3) if num <= 2 else example, taps)
     uses = _uses(logits)
 
     def plain(module: nn.Module) -> bool:
         """Called once, batch first whatever its size, its weights used nowhere else."""
-        calls = [(seen[module], len(inputs)), (first[module], 1)]
+        calls = [(seen[module], max(num, 2)), (other[module], 3 if num <= 2 else 2)]
         return all(
             len(call) == 1 and len(call[0][1]) == size for call, size in calls
         ) and all(uses[id(p)] <= 1 for p in module.parameters(recurse=False))
@@ -197,15 +285,19 @@ def _read(
     for column in cotangents.to(logits.dtype).unbind(2) if read else ():
         columns.append(
             torch.autograd.grad(
-                logits, tensors, column, retain_graph=True, materialize_grads=True
+                logits,
+                tensors,
+                column.reshape(logits.shape),
+                retain_graph=True,
+                materialize_grads=True,
             )
         )
     for index, module in enumerate(read):
         names, reader = taps[module]
-        outputs = torch.stack([grads[index] for grads in columns], dim=1)
-        yield reader(module, names, seen[module][0][0].detach(), outputs)
+        outputs = torch.stack([grads[index][:num] for grads in columns], dim=1)
+        yield reader(module, names, seen[module][0][0].detach()[:num], outputs)
     rest = [names for module, (names, _) in taps.items() if module not in read]
-    if rest:
+    if rest and general:
         yield from _general(risk, inputs, cotangents, rest)
 
 
@@ -213,7 +305,7 @@ Calls = dict[nn.Module, list[tuple[Tensor, Tensor]]]
 
 
 def _watch(
-    risk: EmpiricalRisk, inputs: Tensor, modules: Iterable[nn.Module]
+    risk: EmpiricalRisk, inputs: Inputs, modules: Iterable[nn.Module]
 ) -> tuple[Tensor, Calls]:
     """The logits, and the input and output of each call of the modules."""
     seen: Calls = {module: [] for module in modules}
@@ -227,7 +319,7 @@ def _watch(
     handles = [m.register_forward_hook(remember, with_kwargs=True) for m in seen]
     try:
         with torch.enable_grad():
-            logits: Tensor = risk.model(inputs)
+            logits = risk.network(inputs)
     finally:
         for handle in handles:
             handle.remove()
@@ -295,55 +387,98 @@ def _read_batch_norm(
 
 def _general(
     risk: EmpiricalRisk,
-    inputs: Tensor,
+    inputs: Inputs,
     cotangents: Tensor,
     groups: list[tuple[str, ...]],
 ) -> Iterator[LayerGradients]:
-    """Any parameters of any network, by a Jacobian an example."""
+    """Any parameters of any network, by backward passes for each example."""
     wanted = [name for names in groups for name in names]
-    try:
-        jacobian = _jacobians_together(risk, inputs, wanted)
-    except RuntimeError:  # recurrent cells and branches on values know no vmap
-        jacobian = _jacobians_apart(risk, inputs, wanted)
-    columns = cotangents.to(inputs.dtype)
+    if risk.proven.together is None:
+        risk.proven.together = _vmap_agrees(risk)
+    if risk.proven.together:
+        rows = _rows_together(risk, inputs, cotangents, wanted)
+    else:
+        rows = _rows_apart(risk, inputs, cotangents, wanted)
     for names in groups:
-        whole = torch.cat([jacobian[name].flatten(2) for name in names], dim=2)
-        rows = torch.einsum("bcp,bcm->bmp", whole, columns)
-        yield LayerGradients(names, None, rows[:, :, None])
+        whole = torch.cat([rows[name] for name in names], dim=2)
+        yield LayerGradients(names, None, whole[:, :, None])
 
 
-def _jacobians_together(
-    risk: EmpiricalRisk, inputs: Tensor, wanted: list[str]
+def _vmap_agrees(risk: EmpiricalRisk) -> bool:
+    """Whether vmap gives the gradients of plain autograd, of some examples."""
+    inputs = take(risk.piece[0], slice(0, TRIED))
+    w = _cotangents(risk, inputs)
+    names = list(risk.parameters)
+    try:
+        rows = _rows_together(risk, inputs, w, names)
+    except (Cancelled, torch.OutOfMemoryError):
+        raise
+    except Exception:  # recurrent cells and branches on values know no vmap
+        return False
+    if risk.check == "off":
+        return True
+    found: dict[tuple[str, ...], Tensor] = {(n,): rows[n][:, 0] for n in names}
+    return _agreeing(risk, inputs, w, found) == set(names)
+
+
+def _rows_together(
+    risk: EmpiricalRisk, inputs: Inputs, cotangents: Tensor, wanted: list[str]
 ) -> dict[str, Tensor]:
-    """Gradients of the logits of each example, (B, C, ...), by vmap."""
-    values = {n: p.detach() for n, p in risk.parameters.items()}
+    """``J_b^T w_{b,j}`` in each parameter, (B, m, p), by vmap."""
+    named = {
+        **dict(risk.model.named_parameters()),
+        **dict(risk.model.named_buffers()),
+    }
+    values = {n: t.detach() for n, t in named.items()}
+    chosen = {name: values.pop(name) for name in wanted}
+    leaves, spec = tree_flatten(inputs)
+    own = [i for i, t in enumerate(leaves) if isinstance(t, Tensor) and t.ndim]
 
-    def network(parameters: dict[str, Tensor], example: Tensor) -> Tensor:
-        return risk.logits({**values, **parameters}, example[None])[0]
+    def gradients(example: list[Tensor], columns: Tensor) -> dict[str, Tensor]:
+        given = list(leaves)
+        for i, tensor in zip(own, example, strict=True):
+            given[i] = tensor[None]
+        whole = tree_unflatten(given, spec)
 
-    chosen = {name: values[name] for name in wanted}
-    found: dict[str, Tensor] = vmap(jacrev(network), in_dims=(None, 0), chunk_size=32)(
-        chosen, inputs
-    )
+        def network(parameters: dict[str, Tensor]) -> Tensor:
+            weights = {**values, **parameters}
+            return risk.network(whole, weights, paired=False).flatten()
+
+        outputs, back, *_ = vjp(network, chosen)
+        pulled = vmap(back)(columns.T.to(outputs.dtype))[0]
+        return {name: g.flatten(1) for name, g in pulled.items()}
+
+    examples = [leaves[i] for i in own]
+    found: dict[str, Tensor] = vmap(gradients, chunk_size=CHUNK)(examples, cotangents)
     return found
 
 
-def _jacobians_apart(
-    risk: EmpiricalRisk, inputs: Tensor, wanted: list[str]
+def _rows_apart(
+    risk: EmpiricalRisk, inputs: Inputs, cotangents: Tensor, wanted: list[str]
 ) -> dict[str, Tensor]:
-    """The same by one backward pass for each logit of each example."""
+    """The same by a backward pass for each cotangent of each example."""
     chosen = [risk.parameters[name] for name in wanted]
-    rows = []
-    for example in inputs:
+    found: list[list[Tensor]] = []
+    for i in range(num_of(inputs)):
+        risk.control.check()
         with torch.enable_grad():
-            logits = risk.model(example[None])[0]
-        rows += [
-            torch.autograd.grad(
-                logit, chosen, retain_graph=True, materialize_grads=True
-            )
-            for logit in logits
+            outputs = risk.network(take(inputs, slice(i, i + 1)))
+        rows = [
+            _gradients(outputs, chosen, column.reshape(outputs.shape))
+            for column in cotangents[i].unbind(1)
         ]
+        found.append([torch.stack(column) for column in zip(*rows, strict=True)])
     return {
-        name: torch.stack(column).unflatten(0, (len(inputs), -1))
-        for name, column in zip(wanted, zip(*rows, strict=True), strict=True)
+        name: torch.stack(column)
+        for name, column in zip(wanted, zip(*found, strict=True), strict=True)
     }
+
+
+def _gradients(outputs: Tensor, chosen: Sequence[Tensor], w: Tensor) -> list[Tensor]:
+    """``J^T w`` in each parameter, flat."""
+    if not outputs.requires_grad:
+        return [torch.zeros_like(p).flatten() for p in chosen]
+    found = torch.autograd.grad(
+        outputs, chosen, w.to(outputs.dtype), retain_graph=True, materialize_grads=True
+    )
+    return [(g.to_dense() if g.is_sparse else g).flatten() for g in found]

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import ClassVar, final
 
 import torch
 from torch import Tensor
 from torch.func import jvp, vjp, vmap
+from typing_extensions import override
 
 from workbench.curvature.linearised import Passed, Sums, bend, forward, pull, push
-from workbench.curvature.precision import full_precision
 from workbench.curvature.program import Pair, Program
 from workbench.curvature.reader import read_program
 from workbench.curvature.risk import EmpiricalRisk, evaluating
-from workbench.curvature.softmax import hessian_product, loss_gradient, probabilities
+from workbench.curvature.surroundings import full_precision, random_state
+from workbench.curvature.way import Cotangents, Kind, Way
 
-Kind = Literal["G", "Hess", "H"]
 BLOCK_NUMBERS = 5 * 10**7  # of vectors that go together: some ten times as many in use
 SMALL = 2**22  # activations of all examples up to which whole blocks go through torch
 KEPT_NUMBERS = 2**28  # activations of all examples up to which passes are kept
@@ -28,21 +28,22 @@ class _Piece:
     """Some examples: their forward pass, and the gradients of their loss."""
 
     passed: Passed
-    labels: Tensor
-    probs: Tensor  # (B, C) float64
+    targets: Tensor
+    predictions: Tensor  # (B, ...) float64
     pulled: dict[int, Tensor] | None = None  # behind each layer, by slot; for Hess, H
 
 
 @dataclass(slots=True, eq=False)
-class _Found:
-    """What does not depend on the vector, found at the first product."""
+class Store:
+    """What does not depend on the vector, kept from the first product on."""
 
     pieces: list[_Piece] | None = None
     gradient: list[Tensor] | None = None  # of the loss, in the folded weights
 
 
+@final
 @dataclass(frozen=True, slots=True, eq=False)
-class LayerWise:
+class LayerWise(Way):
     r"""A network read as a `Program`, with its weights as they were then.
 
     One step of a linear or convolutional layer, ``B(W, x)``, is a third of its share of
@@ -54,26 +55,32 @@ class LayerWise:
     float32), else those of one piece of the data; and three times the block.
     """
 
+    name: ClassVar[str] = "layer by layer"
+
     risk: EmpiricalRisk
     program: Program
-    theta: dict[str, Tensor]  # parameters that require a gradient
+    theta: dict[str, Tensor]  # parameters that are looked at
     fixed: dict[str, Tensor]  # all others, and buffers
-    found: _Found = field(default_factory=_Found)
+    store: Store = field(default_factory=Store)
+
+    @override
+    def on(self, risk: EmpiricalRisk) -> Way:
+        return replace(self, risk=risk, store=Store())
 
     def fold(self, theta: dict[str, Tensor]) -> list[Tensor]:
         """Weights and biases of the layers, batch norm folded in."""
         return self.program.fold({**self.fixed, **theta})
 
+    @override
     def product(self, kind: Kind, vectors: Tensor) -> Tensor:
-        """``A V``, summed over this process's examples: (P, m) to (P, m)."""
         width = max(1, BLOCK_NUMBERS // self.risk.dim)
-        with torch.no_grad(), full_precision():
+        with torch.no_grad(), full_precision(), random_state():
             blocks = [self._block(kind, b) for b in vectors.split(width, dim=1)]
         return torch.cat(blocks, dim=1) if len(blocks) > 1 else blocks[0]
 
+    @override
     def push(self, vectors: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Labels, probabilities and ``J_i v``, (B, C, m), piece by piece."""
-        with torch.no_grad(), full_precision():
+        with torch.no_grad(), full_precision(), random_state():
             tangents = vmap(self._fold_along)(self._split(vectors))
             each = [
                 self.program.pairs([t[j] for t in tangents])
@@ -85,17 +92,20 @@ class LayerWise:
                     torch.zeros_like(piece.passed.logits) if p is None else p
                     for p in pushed
                 ]
-                yield piece.labels, piece.probs, torch.stack(found, dim=2)
+                each_flat = [p.flatten(1) for p in found]
+                yield piece.targets, piece.predictions, torch.stack(each_flat, dim=2)
 
-    def pull(self, cotangents: Callable[[Tensor, Tensor], Tensor], num: int) -> Tensor:
-        """``sum_i J_i^T w_i``, (P, num), of w (B, C, num) from labels and p."""
-        with torch.no_grad(), full_precision():
+    @override
+    def pull(self, cotangents: Cotangents, num: int) -> Tensor:
+        with torch.no_grad(), full_precision(), random_state():
             folded = self.fold(self.theta)
             sums = [t.new_zeros(num, *t.shape) for t in folded]
             for piece in self._pieces(folded):
-                columns = cotangents(piece.labels, piece.probs).to(self.risk.dtype)
-                for j, column in enumerate(columns.unbind(2)):
-                    pull(piece.passed, column.contiguous(), self._sums(sums, j))
+                columns = cotangents(piece.targets, piece.predictions)
+                like = piece.passed.logits
+                for j, column in enumerate(columns.to(like.dtype).unbind(2)):
+                    w = column.reshape(like.shape)
+                    pull(piece.passed, w.contiguous(), self._sums(sums, j))
             found = vmap(self._unfold)(sums)
             return torch.cat([found[name].flatten(1) for name in self.theta], dim=1).T
 
@@ -108,7 +118,7 @@ class LayerWise:
             (self.program.pairs([t[j] for t in tangents]), self._sums(sums, j))
             for j in range(vectors.shape[1])
         ]
-        curved, gradient, first = kind != "G", self.found.gradient, None
+        curved, gradient, first = kind != "G", self.store.gradient, None
         if curved and gradient is None:
             gradient = [torch.zeros_like(t) for t in folded]
             first = Sums(self.program, gradient)
@@ -117,7 +127,7 @@ class LayerWise:
                 self._pull_loss(piece, first)
             for along, total in each:
                 self._share(kind, piece, along, total)
-        self.found.gradient = gradient
+        self.store.gradient = gradient
         found = vmap(self._unfold)(sums)
         if curved and gradient is not None and self.program.folds:
             bent = vmap(lambda along: self._unfold_along(gradient, along))(directions)
@@ -156,8 +166,8 @@ class LayerWise:
 
     def _pieces(self, folded: list[Tensor]) -> Iterator[_Piece]:
         """The data in pieces with their forward passes, kept where they are few."""
-        if self.found.pieces is not None:
-            for piece in self.found.pieces:
+        if self.store.pieces is not None:
+            for piece in self.store.pieces:
                 self.risk.control.check()
                 yield piece
             return
@@ -165,18 +175,21 @@ class LayerWise:
         keep = numbers <= KEPT_NUMBERS and isinstance(self.risk.data, list)
         weights = self.program.pairs(folded)
         kept = []
-        for inputs, labels in self.risk.pieces(1, least=6 * self.risk.dim):
+        for inputs, targets in self.risk.pieces(1, least=6 * self.risk.dim):
             passed = forward(self.program, weights, inputs)
-            piece = _Piece(passed, labels, probabilities(passed.logits))
+            predictions = self.risk.criterion.predict(passed.logits)
+            piece = _Piece(passed, targets, predictions)
             if keep:
                 kept.append(piece)
             yield piece
         if keep:
-            self.found.pieces = kept
+            self.store.pieces = kept
 
     def _pull_loss(self, piece: _Piece, gradient: Sums | None) -> None:
         """The gradient of the loss behind each layer, and in the weights if asked."""
-        residual = loss_gradient(piece.probs, piece.labels) / self.risk.num_examples
+        criterion = self.risk.criterion
+        residual = criterion.gradient(piece.predictions, piece.targets)
+        residual = residual / self.risk.normaliser
         pulled = pull(piece.passed, residual.to(self.risk.dtype), gradient)
         piece.pulled = {
             index + 1: g
@@ -194,8 +207,10 @@ class LayerWise:
             return
         cotangent = torch.zeros_like(dlogits)
         if kind != "H":
-            product = hessian_product(piece.probs, dlogits.double())
-            cotangent = (product / self.risk.num_examples).to(dlogits.dtype)
+            product = self.risk.criterion.product(
+                piece.predictions, piece.targets, dlogits.double()
+            )
+            cotangent = (product / self.risk.normaliser).to(dlogits.dtype)
         if kind == "G":
             pull(piece.passed, cotangent, total)
         elif piece.pulled is not None:
@@ -213,20 +228,22 @@ def read_layers(risk: EmpiricalRisk) -> LayerWise | None:
     None where it cannot be read, or does something else than was read; and where it is
     so small that starting each step costs more than the step.
     """
-    if is_small(risk):
+    inputs, _ = risk.piece
+    if is_small(risk) or risk.network.outputs or not isinstance(inputs, Tensor):
         return None
     with evaluating(risk.model), torch.no_grad():
-        program = read_program(risk.model)
+        program = read_program(risk.model, inputs)
         if program is None:
             return None
-        inputs = next(risk.whole())[0][:8]
-        expected = risk.model(inputs)
+        expected = risk.network(inputs)
     theta, fixed = risk.snapshot()
     layers = LayerWise(risk, program, theta, fixed)
-    try:
-        found = forward(program, program.pairs(layers.fold(theta)), inputs).logits
-    except (RuntimeError, ValueError, IndexError):  # shapes that were not foreseen
-        return None
+    with full_precision(), torch.no_grad():
+        try:
+            folded = program.pairs(layers.fold(theta))
+            found = forward(program, folded, inputs).logits
+        except (RuntimeError, ValueError, IndexError):  # shapes that were not foreseen
+            return None
     tolerance = 1e3 * torch.finfo(risk.dtype).eps * expected.abs().max()
     same = found.shape == expected.shape and (found - expected).abs().max() <= tolerance
     return layers if same else None

@@ -17,11 +17,12 @@ from workbench.curvature.hierarchy import (
     hierarchy,
 )
 from workbench.curvature.negligible import Kept, all_pairs, keep_pairs
+from workbench.curvature.network import Outputs
 from workbench.curvature.pullback import class_pullbacks
 from workbench.curvature.risk import EmpiricalRisk, empirical_risk
 from workbench.curvature.sketch import CountSketch, count_sketch
 from workbench.curvature.softmax import combined_cotangents
-from workbench.curvature.subset import choose_classes
+from workbench.curvature.subset import choose_classes, inside
 from workbench.errors import WorkbenchError
 from workbench.memory import device_memory
 
@@ -90,6 +91,9 @@ def class_means(
     sketch: int | None = None,
     skip: float | None = None,
     seed: int = 0,
+    outputs: Outputs | None = None,
+    parameters: str | Sequence[str] | None = None,
+    check: str = "once",
     batch_size: int | None = None,
     device: str | torch.device | None = "auto",
     progress: ProgressCallback | None = None,
@@ -108,10 +112,9 @@ def class_means(
     all C^2 means: one forward and C backward passes, C^2 P numbers.
 
     Args:
-        model: The network, (B, ...) inputs to (B, C) logits. Used in eval mode and left
-            as it was; where it is not on the device, a copy.
-        data: A `Dataset`, a pair of tensors ``(inputs, labels)``, or a re-iterable of
-            such pairs.
+        model: The network, to logits (B, C). Used in eval mode and left as it was;
+            where it is not on the device, a copy.
+        data: As `operators` takes them, with a label to each example.
         weighting: ``"icml"``, ``"slide"`` or ``"jmlr"``.
         level: ``"c"``, ``"ck"`` or ``"G"``.
         classes: Look only at these classes and their logits, as `choose_classes`.
@@ -120,6 +123,9 @@ def class_means(
         skip: Leave out the smallest pairs (c, k), up to this share of the trace in the
             logits: their means are zero; the bound is in ``kept``. Level ``"ck"`` only.
         seed: Of the sketch.
+        outputs: As in `operators`.
+        parameters: As in `operators`.
+        check: As in `operators`.
         batch_size: Examples a batch; None takes what fits.
         device: ``"auto"`` is a CUDA device, else where the model is.
         progress: Called with `Progress` events.
@@ -137,9 +143,17 @@ def class_means(
         Papyan (2019), arXiv:1901.08244; Papyan (2020), arXiv:2008.11865.
     """
     if classes is not None:
-        model, data = choose_classes(model, data, classes)
+        model, data = choose_classes(model, data, classes, outputs=outputs)
+        outputs, parameters = None, inside(parameters)
     risk = empirical_risk(
-        model, data, batch_size=batch_size, device=device, control=control
+        model,
+        data,
+        outputs=outputs,
+        parameters=parameters,
+        check=check,
+        batch_size=batch_size,
+        device=device,
+        control=control,
     )
 
     def report(share: float) -> None:
@@ -169,6 +183,7 @@ def risk_means(
 ) -> ClassMeans:
     """`class_means` of a network and data that are bound already."""
     _check(risk, weighting, level, sketch, skip)
+    counts = risk.classes("class_means").to(risk.device, torch.float64)
     projection = None
     if sketch is not None:
         generator = torch.Generator().manual_seed(seed)
@@ -177,7 +192,6 @@ def risk_means(
         )
     kept = None if skip is None else keep_pairs(risk, skip)
     sums, mass = class_sums(risk, weighting, level, projection, kept, report)
-    counts = risk.class_counts.to(risk.device, torch.float64)
     if weighting == "jmlr":
         weight = mass
     else:

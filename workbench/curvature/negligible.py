@@ -79,6 +79,7 @@ def keep_largest(risk: EmpiricalRisk, num: int) -> Kept:
 
 def pair_sizes(risk: EmpiricalRisk) -> Tensor:
     """What each pair holds of the trace in the logits, (C, C). One forward pass."""
+    risk.classes("pair_sizes")
     shape = (risk.num_classes, risk.num_classes)
     sizes = torch.zeros(shape, dtype=torch.float64, device=risk.device)
     for inputs, labels in risk.batches():

@@ -5,13 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from workbench.curvature.batches import Inputs, num_of
 from workbench.curvature.gram import TILE, layer_sets
 from workbench.curvature.jacobian import layer_gradients
 from workbench.curvature.risk import EmpiricalRisk
 from workbench.curvature.softmax import delta_cotangents
 
 
-def union_gram(risk: EmpiricalRisk, inputs: Tensor, vectors: Tensor) -> Tensor:
+def union_gram(risk: EmpiricalRisk, inputs: Inputs, vectors: Tensor) -> Tensor:
     """Inner products of all gradients delta of some examples and of given vectors.
 
     Layer by layer, so that the gradients of a large network are never all in memory.
@@ -27,9 +28,10 @@ def union_gram(risk: EmpiricalRisk, inputs: Tensor, vectors: Tensor) -> Tensor:
     cotangents = delta_cotangents(risk.probabilities(inputs)).transpose(1, 2)
     split = torch.split(vectors, risk.sizes, dim=1)
     parts = dict(zip(risk.parameters, split, strict=True))
-    size = len(inputs) * risk.num_classes + len(vectors)
+    num = num_of(inputs)
+    size = num * risk.num_classes + len(vectors)
     total = torch.zeros(size, size, dtype=torch.float64, device=risk.device)
-    for names in layer_sets(risk, inputs, len(inputs)):
+    for names in layer_sets(risk, num):
         for layer in layer_gradients(risk, inputs, cotangents, names):
             below = torch.cat([parts[name] for name in layer.names], dim=1)
             done = 0

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Iterator
 import torch
 from torch import Tensor
 
-from workbench.curvature.risk import Batch, EmpiricalRisk, evaluating
-from workbench.curvature.softmax import probabilities
+from workbench.curvature.batches import Batch, Inputs, join, numbers_of, shape_of, take
+from workbench.curvature.risk import EmpiricalRisk, evaluating
 
 BUFFER = 2**24  # numbers of a loader's inputs that are sorted by class together
 ACTIVATIONS = 2**24  # numbers that the layers of one piece put out; fewer are slower
@@ -37,58 +37,44 @@ def class_pullbacks(
     Yields:
         The class c, the index j, and a sum over some of the class's examples, (P,).
     """
-    parameters = list(risk.parameters.values())
     done = 0
     with evaluating(risk.model):
         for c, inputs in _class_pieces(risk):
             with torch.enable_grad():
-                logits = risk.model(inputs)
-            for j, column in cotangents(c, probabilities(logits.detach())):
+                logits = risk.network(inputs)
+            probs = risk.criterion.predict(logits.detach())
+            for j, column in cotangents(c, probs):
                 risk.control.check()
-                grads = torch.autograd.grad(
-                    logits,
-                    parameters,
-                    column.to(logits.dtype),
-                    retain_graph=True,
-                    materialize_grads=True,
-                )
-                yield c, j, risk.flatten(grads)
-            done += len(inputs)
+                yield c, j, risk.gradient(logits, column, again=True)
+            done += len(logits)
             if report:
                 report(done / risk.num_own)
 
 
 def pull_back(risk: EmpiricalRisk, cotangents: Tensor) -> Tensor:
-    """``sum_i J_i^T w_{i,j}`` over all the data: (N, C, m) to (P, m), model's dtype.
+    """``sum_i J_i^T w_{i,j}`` over all the data: (N, O, m) to (P, m), model's dtype.
 
     One forward pass over the data and m backward passes.
     """
     num = cotangents.shape[2]
     total = torch.zeros(risk.dim, num, dtype=risk.dtype, device=risk.device)
-    parameters = list(risk.parameters.values())
     seen = 0
     with evaluating(risk.model):
-        for inputs, _ in risk.whole():
-            own = risk.world.share(len(inputs))
-            weight = cotangents[seen : seen + len(inputs)][own].to(risk.dtype)
-            seen += len(inputs)
+        for inputs, targets in risk.whole():
+            own = risk.world.share(len(targets))
+            weight = cotangents[seen : seen + len(targets)][own]
+            seen += len(targets)
             if not len(weight):
                 continue
             with torch.enable_grad():
-                logits = risk.model(inputs[own])
+                logits = risk.network(take(inputs, own))
             for column in range(num):
-                pulled = torch.autograd.grad(
-                    logits,
-                    parameters,
-                    weight[:, :, column],
-                    retain_graph=True,
-                    materialize_grads=True,
-                )
-                total[:, column] += risk.flatten(pulled)
+                w = weight[:, :, column].reshape(logits.shape)
+                total[:, column] += risk.gradient(logits, w, again=True)
     return risk.world.sum(total)
 
 
-def _class_pieces(risk: EmpiricalRisk) -> Iterator[tuple[int, Tensor]]:
+def _class_pieces(risk: EmpiricalRisk) -> Iterator[tuple[int, Inputs]]:
     """The data in pieces of one class that fit, ``(c, inputs)``.
 
     Tensors that are there are read where they lie, piece by piece; batches that a
@@ -101,30 +87,34 @@ def _class_pieces(risk: EmpiricalRisk) -> Iterator[tuple[int, Tensor]]:
     held: list[Batch] = []
     room = BUFFER
     for batch in risk.own(risk.data):
-        if held and batch[0].numel() > room:
+        if held and numbers_of(batch[0]) > room:
             yield from _sorted(held, size, risk)
             held, room = [], BUFFER
         held.append(batch)
-        room -= batch[0].numel()
+        room -= numbers_of(batch[0])
     if held:
         yield from _sorted(held, size, risk)
 
 
 def _sorted(
     batches: list[Batch], size: int, risk: EmpiricalRisk
-) -> Iterator[tuple[int, Tensor]]:
-    """Pieces of one class each, at most ``size`` examples, on the device."""
-    labels = torch.cat([found for _, found in batches])
-    place = torch.cat([torch.arange(len(found)) for _, found in batches])
-    counts = torch.tensor([len(found) for _, found in batches])
-    batch = torch.arange(len(batches)).repeat_interleave(counts)
-    for c in labels.unique().tolist():
-        whole = (labels == c).nonzero().flatten().cpu()
-        for index in whole.chunk(-(-len(whole) // size)):
-            numbers, lengths = batch[index].unique_consecutive(return_counts=True)
-            rows = place[index].split(lengths.tolist())
-            parts = [
-                batches[b][0][where.to(batches[b][0].device)]
-                for b, where in zip(numbers.tolist(), rows, strict=True)
-            ]
-            yield c, risk.there(torch.cat(parts))
+) -> Iterator[tuple[int, Inputs]]:
+    """Pieces of one class and one shape, at most ``size`` examples, on the device."""
+    alike: dict[object, list[Batch]] = {}
+    for inputs, targets in batches:
+        alike.setdefault(shape_of(inputs), []).append((inputs, risk.targets(targets)))
+    for same in alike.values():
+        labels = torch.cat([found for _, found in same]).cpu()
+        place = torch.cat([torch.arange(len(found)) for _, found in same])
+        counts = torch.tensor([len(found) for _, found in same])
+        batch = torch.arange(len(same)).repeat_interleave(counts)
+        for c in labels.unique().tolist():
+            whole = (labels == c).nonzero().flatten()
+            for index in whole.chunk(-(-len(whole) // size)):
+                numbers, lengths = batch[index].unique_consecutive(return_counts=True)
+                rows = place[index].split(lengths.tolist())
+                parts = [
+                    take(same[b][0], where)
+                    for b, where in zip(numbers.tolist(), rows, strict=True)
+                ]
+                yield c, risk.there(join(parts))

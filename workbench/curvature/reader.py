@@ -30,6 +30,7 @@ from workbench.curvature.layers import (
     Scale,
 )
 from workbench.curvature.program import Program, Step, Weights
+from workbench.curvature.recognition import NORMS, is_altered, plain_type
 
 _RELU: tuple[Any, ...] = (torch.relu, relu, "relu", "relu_")
 _SUM: tuple[Any, ...] = (operator.add, operator.iadd, torch.add, "add", "add_")
@@ -39,33 +40,55 @@ _MEAN: tuple[Any, ...] = (  # and what else is linear, and the same for every ex
 )
 
 
-def read_program(model: nn.Module) -> Program | None:
+def read_program(model: nn.Module, inputs: Tensor) -> Program | None:
     """Read a network in eval mode; None where one of its layers is not known here.
 
     Known are linear layers, ungrouped convolutions, batch norm, ReLU, pooling, sums,
     concatenations and flattening, called in an order that does not depend on the data.
+
+    Args:
+        model: The network.
+        inputs: Some examples, which tell the shapes of what is between the layers.
     """
-    if any(_altered(module) for module in model.modules()):
+    if any(is_altered(module) for module in model.modules()):
         return None
     try:
         graph = fx.Tracer().trace(model)
+        shapes = _Shapes(model, graph).of(inputs)
     except Exception:  # whatever the network's own code raises when it meets a proxy
         return None
-    return _Reader(model, graph).program()
+    return _Reader(model, graph, shapes).program()
 
 
-def _altered(module: nn.Module) -> bool:
-    """Whether a call of the module does more than its forward."""
-    hooks = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks)
-    return any(hooks) or "forward" in vars(module)
+class _Shapes(fx.Interpreter):
+    """Notes the shape of what each node makes."""
+
+    def __init__(self, model: nn.Module, graph: fx.Graph) -> None:
+        super().__init__(fx.GraphModule(model, graph))
+        self.shapes: dict[str, tuple[int, ...]] = {}
+
+    def of(self, inputs: Tensor) -> dict[str, tuple[int, ...]]:
+        """By the nodes' names."""
+        self.run(inputs.clone())
+        return self.shapes
+
+    def run_node(self, n: fx.Node) -> Any:
+        """Run it, and note the shape."""
+        found = super().run_node(n)
+        if isinstance(found, Tensor):
+            self.shapes[n.name] = tuple(found.shape)
+        return found
 
 
 class _Reader:
     """Turns a graph of calls into steps."""
 
-    def __init__(self, model: nn.Module, graph: fx.Graph) -> None:
+    def __init__(
+        self, model: nn.Module, graph: fx.Graph, shapes: dict[str, tuple[int, ...]]
+    ) -> None:
         self.modules = dict(model.named_modules())
         self.graph = graph
+        self.shape = shapes
         parameters = dict(model.named_parameters())
         named = {**parameters, **dict(model.named_buffers())}
         self.names = {id(tensor): name for name, tensor in named.items()}
@@ -112,20 +135,22 @@ class _Reader:
         module = self._module(node)
         if module is None or len(node.args) != 1 or node.kwargs:
             return False
-        norm, after = None, self._only_user(node)
-        if type(module) is nn.Linear:
+        norm, after, kind = None, self._only_user(node), plain_type(module)
+        if kind is nn.Linear:
             rule: Layer = Linear()
-        elif type(module) is nn.Conv2d:
-            plain = module.padding_mode == "zeros" and module.groups == 1
-            if not plain or isinstance(module.padding, str):
+        elif isinstance(module, nn.Conv2d) and kind is nn.Conv2d:
+            if module.groups > 1 or isinstance(module.padding, str):
                 return False
             rule = Convolution(module.stride, module.padding, module.dilation)
-        elif _is_norm(module):
+        elif kind in NORMS:
             rule, norm, module = Scale(), module, nn.Identity()
         else:
             return False
-        if norm is None and after is not None and _is_norm(self._module(after)):
-            norm = self._module(after)
+        # The norm's channels are the layer's outputs: not of a linear layer on tokens.
+        channels = len(self.shape[node.name]) == (2 if kind is nn.Linear else 4)
+        found = None if after is None or norm else self._module(after)
+        if channels and after is not None and plain_type(found) in NORMS:
+            norm = found
             self.slots[after] = len(self.steps) + 1
         weights = Weights(
             weight=self._name(module, "weight"),
@@ -182,7 +207,8 @@ class _Reader:
         if type(called) in (nn.Identity, nn.Dropout, nn.Dropout2d):
             return self._stands_for(node, first)
         if called in _SUM:
-            return len(rest) == 1 and self._append(node, Add(), [first, *rest])
+            alike = self._alike(first, *rest)
+            return alike and self._append(node, Add(), [first, *rest])
         if type(called) is nn.ReLU or called in _RELU:
             return self._append(node, ReLU(), [first])
         if type(called) is nn.MaxPool2d and not called.return_indices:
@@ -190,6 +216,11 @@ class _Reader:
         if type(called) in (nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.Flatten):
             return self._append(node, Same(called), [first])
         return False
+
+    def _alike(self, *nodes: Any) -> bool:
+        """Whether these are two of one shape, so that nothing is broadcast."""
+        known = [self.shape.get(n.name) for n in nodes if isinstance(n, fx.Node)]
+        return len(nodes) == len(known) == 2 and known[0] == known[1] is not None
 
     def _append(
         self,
@@ -245,11 +276,6 @@ def _reshape(x: Tensor, *sizes: int) -> Tensor:
 def _max_pool(pool: nn.MaxPool2d) -> MaxPool:
     window = (pool.kernel_size, pool.stride, pool.padding, pool.dilation)
     return MaxPool((*map(_pair, window), pool.ceil_mode))
-
-
-def _is_norm(module: nn.Module | None) -> bool:
-    known = type(module) in (nn.BatchNorm1d, nn.BatchNorm2d)
-    return known and getattr(module, "running_mean", None) is not None
 
 
 def _pair(value: Any) -> tuple[int, int]:

@@ -2,91 +2,175 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from workbench.control import Control
-from workbench.curvature.precision import full_precision
-from workbench.curvature.softmax import probabilities
+from workbench.curvature.batches import (
+    Batch,
+    Inputs,
+    LabelledImages,
+    Repeating,
+    as_batches,
+    join,
+    move,
+    num_of,
+    numbers_of,
+    shape_of,
+    split,
+    take,
+    tensors,
+)
+from workbench.curvature.criterion import Criterion, CrossEntropy, as_criterion
+from workbench.curvature.network import (
+    HALVES,
+    Network,
+    Outputs,
+    check_function,
+    run,
+    unwrapped,
+)
+from workbench.curvature.surroundings import evaluating, random_state
 from workbench.distributed import ALONE, World
 from workbench.errors import WorkbenchError
 
-Batch = tuple[Tensor, Tensor]
+__all__ = ["Batch", "EmpiricalRisk", "LabelledImages", "empirical_risk", "evaluating"]
+
 CACHED_ACTIVATIONS = 2**24  # measured: three conv layers, blocks of ten, two cores
+PIECE = 8  # examples that proofs are made on
+Check = Literal["full", "once", "off"]
+CHECKS = ("full", "once", "off")
 
 
-@runtime_checkable
-class LabelledImages(Protocol):
-    """A `Dataset`, as far as the curvature needs one."""
+@dataclass(slots=True, eq=False)
+class Proven:
+    """What has been proven of a network, by those who proved it; shared by copies."""
 
-    images: Tensor
-    labels: Tensor
+    # of each way to take products of each kind, the fault; None: it is right
+    faults: dict[str, str | None] = field(default_factory=dict)
+    readable: frozenset[str] | None = None  # parameters whose layers are read off
+    together: bool | None = None  # whether vmap gives the gradients of single examples
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EmpiricalRisk:
-    r"""Mean softmax cross-entropy of a network over a whole data set.
+    r"""A loss of a network over a whole data set, by default the mean cross-entropy.
 
-    .. math:: L(\theta) = \frac1N \sum_{i=1}^N -\log p_{y_i}(x_i; \theta)
+    .. math:: L(\theta) = \frac1Z \sum_{i=1}^N l(f(x_i; \theta), t_i)
 
-    ``1/N`` is over the whole data set, never over a batch, so ragged last batches
-    need no care. Built by `empirical_risk`.
+    Z is N for the mean cross-entropy of one label an example: over the whole data set,
+    never over a batch, so ragged last batches need no care. Built by `empirical_risk`.
 
     Where several processes share the examples, `batches` and all that is built on it
     pass over this process's share: end each sum over examples with ``world.sum``.
     """
 
-    model: nn.Module
-    parameters: dict[str, nn.Parameter]  # those that require a gradient, in order
+    network: Network
+    criterion: Criterion
+    parameters: dict[str, nn.Parameter]  # those that are looked at, in order
     data: Iterable[Batch]  # re-iterable
     num_examples: int  # N
-    num_classes: int  # C
-    class_counts: Tensor  # (C,) n_c, int64
+    num_classes: int  # C; where there are none, the numbers that an example puts out
+    num_columns: int  # m, the largest rank of A: C - 1 for one label an example
+    normaliser: float  # Z
+    class_counts: Tensor | None  # (C,) n_c, int64; None: no class to an example
     dim: int  # P
     num_activations: int  # numbers that the layers of one example put out
     dtype: torch.dtype
     device: torch.device
     control: Control
+    piece: Batch  # the examples that proofs are made on, on the device
+    check: Check = "once"
+    note: str = ""  # how the network is computed, where not as it came
     world: World = ALONE
     num_own: int = 0  # examples of this process's share; N where it is alone
+    proven: Proven = field(default_factory=Proven)
+
+    @property
+    def model(self) -> nn.Module:
+        """The module, with its weights in the dtype and on the device."""
+        return self.network.module
 
     @property
     def sizes(self) -> list[int]:
         """Numbers of each parameter, in order."""
         return [p.numel() for p in self.parameters.values()]
 
+    def classes(self, who: str) -> Tensor:
+        """How many examples each class has, (C,), all of them some.
+
+        Raises:
+            WorkbenchError: If an example has no class, or a class has no example.
+        """
+        if self.class_counts is None:
+            raise WorkbenchError(
+                f"{who}: class means are those of the plain cross-entropy of logits "
+                "(B, C) with one label an example; this loss has none: take operators "
+                "or exact_spectrum."
+            )
+        missing = (self.class_counts == 0).nonzero().flatten().tolist()
+        if missing:
+            first = ", ".join(map(str, missing[:3])) + ", ..." * (len(missing) > 3)
+            raise WorkbenchError(
+                f"{who}: classes [{first}] have no example among the "
+                f"{self.num_examples:,} given ({len(missing)} of {self.num_classes:,} "
+                "classes), so they have no mean; pass a sample that holds every class, "
+                "or choose classes=."
+            )
+        return self.class_counts
+
+    def same_order(self, who: str) -> None:
+        """Make sure that the examples come in one order on every pass.
+
+        Raises:
+            WorkbenchError: If a loader shuffles them.
+        """
+        if not isinstance(self.data, Repeating):
+            return
+        with random_state():
+            for _ in range(2):
+                for _ in self.data:
+                    self.control.check()
+        if not self.data.ordered:
+            raise WorkbenchError(
+                f"{who}: the data come in another order each time, and examples are "
+                "told apart by theirs; pass a loader that does not shuffle."
+            )
+
     def batches(self) -> Iterator[Batch]:
         """This process's share of the data, batch by batch, on the device.
 
         Cancellable in between.
         """
-        for inputs, labels in self.own(self.data):
-            yield self.there(inputs), labels.to(self.device, non_blocking=True)
+        for inputs, targets in self.own(self.data):
+            yield self.there(inputs), self.targets(targets)
 
     def own(self, batches: Iterable[Batch]) -> Iterator[Batch]:
         """This process's share of each batch, where it lies."""
-        for inputs, labels in batches:
-            own = self.world.share(len(labels))
+        for inputs, targets in batches:
+            own = self.world.share(len(targets))
             if own.start < own.stop:
-                yield inputs[own], labels[own]
+                whole = own.stop - own.start == len(targets)
+                yield inputs if whole else take(inputs, own), targets[own]
 
     def whole(self) -> Iterator[Batch]:
         """All of the data, batch by batch, on the device, in every process."""
-        for inputs, labels in self.data:
-            yield self.there(inputs), labels.to(self.device, non_blocking=True)
+        for inputs, targets in self.data:
+            yield self.there(inputs), self.targets(targets)
 
-    def there(self, inputs: Tensor) -> Tensor:
-        """Inputs on the device, in the network's dtype; cancellable here."""
+    def there(self, inputs: Inputs) -> Inputs:
+        """Inputs on the device; floating-point ones in the dtype. Cancellable here."""
         self.control.check()
-        return inputs.to(self.device, self.dtype, non_blocking=True)
+        return move(inputs, self.device, self.dtype)
+
+    def targets(self, targets: Tensor) -> Tensor:
+        """Targets on the device; class numbers as int64."""
+        return as_targets(targets).to(self.device, non_blocking=True)
 
     def pieces(self, num_vectors: int, least: int = 0) -> Iterator[Batch]:
         """The data in pieces whose activations, for a block of vectors, stay near.
@@ -98,13 +182,12 @@ class EmpiricalRisk:
         room = CACHED_ACTIVATIONS if self.device.type == "cpu" else 2**30
         room = max(room, min(least, 2**27))
         size = max(1, room // (self.num_activations * num_vectors))
-        for inputs, labels in self.batches():
-            yield from zip(inputs.split(size), labels.split(size), strict=True)
+        for inputs, targets in self.batches():
+            yield from zip(split(inputs, size), targets.split(size), strict=True)
 
-    def logits(self, parameters: dict[str, Tensor], inputs: Tensor) -> Tensor:
-        """f(x; theta), shape (B, C)."""
-        logits: Tensor = functional_call(self.model, parameters, (inputs,))
-        return logits
+    def logits(self, parameters: dict[str, Tensor], inputs: Inputs) -> Tensor:
+        """f(x; theta), shape (B, C), with parameters and buffers given by name."""
+        return self.network(inputs, parameters)
 
     def snapshot(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Copies of `parameters`, and of all else that the model holds."""
@@ -116,11 +199,23 @@ class EmpiricalRisk:
         theta = {name: rest.pop(name) for name in self.parameters}
         return theta, rest
 
-    def probabilities(self, inputs: Tensor) -> Tensor:
-        """Softmax f(x), shape (B, C), float64, without a graph."""
+    def predictions(self, inputs: Inputs) -> Tensor:
+        """What the criterion makes of f(x), float64, without a graph."""
         with evaluating(self.model), torch.no_grad():
-            logits: Tensor = self.model(inputs)
-            return probabilities(logits)
+            return self.criterion.predict(self.network(inputs))
+
+    def probabilities(self, inputs: Inputs) -> Tensor:
+        """Softmax f(x), shape (B, C), float64, without a graph."""
+        return self.predictions(inputs)
+
+    def root(self, inputs: Inputs, targets: Tensor) -> Tensor:
+        """B with ``B B^T = A`` of each example, (B, O, m), float64."""
+        return self.criterion.root(self.predictions(inputs), targets)
+
+    def on(self, batches: list[Batch]) -> EmpiricalRisk:
+        """The same network on other examples, alone, with the same normaliser."""
+        num = sum(len(targets) for _, targets in batches)
+        return replace(self, data=batches, world=ALONE, num_own=num)
 
     def split(self, vector: Tensor) -> dict[str, Tensor]:
         """A flat vector (P,) as named tensors of the parameters' shapes."""
@@ -132,13 +227,35 @@ class EmpiricalRisk:
 
     def flatten(self, tensors: Sequence[Tensor]) -> Tensor:
         """Tensors of the parameters' shapes as one flat vector (P,)."""
-        return torch.cat([t.reshape(-1) for t in tensors])
+        return torch.cat(
+            [(t.to_dense() if t.is_sparse else t).reshape(-1) for t in tensors]
+        )
+
+    def gradient(
+        self, numbers: Tensor, cotangent: Tensor, *, again: bool = False
+    ) -> Tensor:
+        """``J^T w`` of numbers that depend on the parameters, (P,), by reverse mode."""
+        if not numbers.requires_grad:  # no parameter moves them
+            return torch.zeros(self.dim, dtype=self.dtype, device=self.device)
+        found = torch.autograd.grad(
+            numbers,
+            list(self.parameters.values()),
+            cotangent.to(numbers.dtype),
+            retain_graph=again,
+            materialize_grads=True,
+        )
+        return self.flatten(found)
 
 
 def empirical_risk(
     model: nn.Module,
     data: Any,
     *,
+    loss: Any = "cross_entropy",
+    outputs: Outputs | None = None,
+    parameters: str | Sequence[str] | None = None,
+    check: str = "once",
+    dtype: torch.dtype | None = None,
     batch_size: int | None = None,
     device: str | torch.device | None = None,
     control: Control | None = None,
@@ -146,15 +263,26 @@ def empirical_risk(
 ) -> EmpiricalRisk:
     """Check a network and its data, and bind them.
 
-    The model, or a copy on the device, keeps its dtype and is used in eval mode: wrap
-    each use in `evaluating`. Batch norm then uses its running statistics, and examples
-    do not see each other, which is checked on one batch.
+    The model, or a copy on the device, is used in eval mode: wrap each use in
+    `evaluating`. Batch norm then uses its running statistics. Before anything else two
+    passes over a batch must agree, and examples must not see each other, on one batch
+    (``check="once"``) or on all (``"full"``); a loader must give the same examples
+    again. Networks in half precision are computed in float32, a copy.
 
     Args:
-        model: The network; maps (B, ...) inputs to (B, C) logits.
-        data: A `Dataset`, a pair of tensors ``(inputs, labels)``, or a re-iterable of
-            such pairs.
-        batch_size: Examples a batch for the first two; by default what keeps the
+        model: The network.
+        data: A `Dataset`, a pair ``(inputs, targets)``, or a re-iterable of such pairs
+            or of mappings with ``"labels"``. Inputs: a tensor, or tensors in dicts,
+            lists and tuples, the examples on the first axis of each.
+        loss: ``"cross_entropy"``, ``"mse"``, ``"bce"``, or one of torch's losses with
+            its options, over the whole data as one batch.
+        outputs: Takes the logits from what the network returns; by default that is a
+            tensor, or has ``logits``.
+        parameters: Globs of the names of the parameters to look at, or the names of
+            modules; by default all that require a gradient.
+        check: ``"once"``, ``"full"`` or ``"off"``: what is proven before use.
+        dtype: Compute in this dtype, a copy, if the network can; else in its own.
+        batch_size: Examples a batch, of data in memory; by default what keeps the
             inputs of a batch below 4 MB, at most 1,024.
         device: Where to compute; by default where the model is. ``"auto"``: a CUDA
             device if there is one.
@@ -162,87 +290,132 @@ def empirical_risk(
         world: Processes that share the examples; each is given all the data.
 
     Raises:
-        WorkbenchError: If there is no parameter to differentiate, a weight or a logit
-            is not finite, a class has no example, labels do not fit the logits, or the
-            network is random or mixes the examples of a batch in eval mode.
+        WorkbenchError: If there is no parameter to differentiate, a weight, input or
+            logit is not finite, targets do not fit the outputs, the data do not
+            repeat, or the network is random or mixes the examples of a batch.
     """
-    parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}
-    if not parameters:
+    criterion, module = as_criterion(loss), unwrapped(model)
+    if check not in CHECKS:
+        raise WorkbenchError(
+            f"empirical_risk: check is {check!r}; expected one of {', '.join(CHECKS)}."
+        )
+    chosen = _chosen(module, parameters)
+    own, half = _dtype(module, chosen)
+    here = next(iter(chosen.values()))
+    target = _device(device, here.device)
+    with random_state(), torch.inference_mode(False):
+        batches = as_batches(data, batch_size)
+        seen = _look(batches, criterion)
+        if isinstance(batches, Repeating):
+            batches.look_again()
+        first = move(seen.first, target, own)
+        network, note = Network(module, outputs), ""
+        if target != here.device or half or here.is_inference():
+            network = network.in_dtype(target, own)
+            note = "half precision is computed in float32" if half else ""
+            _compare(Network(module, outputs), network, seen.first)
+        if dtype not in (None, own):
+            assert dtype is not None
+            better = _converted(network, first, dtype, target)
+            network, own = (better, dtype) if better else (network, own)
+        first = move(seen.first, target, own)
+        if check == "off":
+            with evaluating(network.module):
+                logits = run(network, first)
+        else:
+            logits = check_function(network, first)
+    labels = as_targets(seen.targets).to(target)
+    criterion.check(logits, labels)
+    counts = _counts(criterion, seen, logits)
+    if isinstance(criterion, CrossEntropy) and not seen.ignored:
+        criterion = replace(criterion, ignore_index=None)
+    found = dict(network.module.named_parameters())
+    named = {name: found[name] for name in chosen}
+    risk = EmpiricalRisk(
+        network=network,
+        criterion=criterion,
+        parameters=named,
+        data=batches,
+        num_examples=sum(seen.sizes),
+        num_classes=logits.shape[1],
+        num_columns=criterion.num_columns(logits),
+        normaliser=_normaliser(criterion, seen),
+        class_counts=counts,
+        dim=sum(p.numel() for p in named.values()),
+        num_activations=_count_activations(network, take(first, slice(0, 2))),
+        dtype=own,
+        device=target,
+        control=control or Control(),
+        piece=(move(seen.piece[0], target, own), as_targets(seen.piece[1]).to(target)),
+        check=check,  # type: ignore[arg-type]
+        note=note,
+        world=world,
+        num_own=sum(s.stop - s.start for s in map(world.share, seen.sizes)),
+    )
+    if check == "full":
+        with random_state():
+            for inputs, targets in risk.whole():
+                criterion.check(check_function(network, inputs), targets)
+    return risk
+
+
+def as_targets(targets: Tensor) -> Tensor:
+    """Whole numbers as int64; all else as it is."""
+    whole = not targets.is_floating_point() and targets.dtype != torch.bool
+    return targets.detach().long() if whole else targets.detach()
+
+
+def _chosen(
+    module: nn.Module, patterns: str | Sequence[str] | None
+) -> dict[str, nn.Parameter]:
+    """The parameters to look at."""
+    known = {n: p for n, p in module.named_parameters() if p.requires_grad}
+    if not known:
         raise WorkbenchError(
             "empirical_risk: the network has no parameter that requires a gradient, "
             "and the curvature is taken in the parameters; set requires_grad=True on "
             "some."
         )
-    dtypes = {p.dtype for p in parameters.values()}
-    if len(dtypes) > 1 or not next(iter(dtypes)).is_floating_point:
-        raise WorkbenchError(
-            f"empirical_risk: the parameters have dtypes {sorted(map(str, dtypes))}; "
-            "convert the model to one, for instance model.float()."
-        )
-    if bad := [n for n, p in parameters.items() if not p.isfinite().all()]:
+    if patterns is not None:
+        words = [patterns] if isinstance(patterns, str) else list(patterns)
+        for word in words:
+            if not any(_matches(name, word) for name in known):
+                some = ", ".join(list(known)[:4])
+                raise WorkbenchError(
+                    f"empirical_risk: no parameter is called {str(word)[:60]!r}; give "
+                    f"names or globs such as 'layer4.*'; the first of {len(known)} are "
+                    f"{some[:100]}."
+                )
+        known = {
+            name: p
+            for name, p in known.items()
+            if any(_matches(name, word) for word in words)
+        }
+    if bad := [n for n, p in known.items() if not p.isfinite().all()]:
         raise WorkbenchError(
             f"empirical_risk: {len(bad)} parameters hold NaN or infinite weights, the "
             f"first is {bad[0]}; train again with a smaller rate."
         )
-    here = next(iter(parameters.values())).device
-    target = _device(device, here)
-    if target != here:
-        model = copy.deepcopy(model).to(target)
-        parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}
-    dtype = dtypes.pop()
-    batches = _batches(data, batch_size)
-    all_labels, sizes = _labels(batches)
-    with evaluating(model), torch.no_grad():
-        first = next(iter(batches))[0].to(target, dtype)
-        num_classes = _probe(model, first)
-        num_activations = _count_activations(model, first[:1])
-    if all_labels.max() >= num_classes:
+    return known
+
+
+def _matches(name: str, word: str) -> bool:
+    """Whether a glob, or a module's name, stands for a parameter."""
+    return fnmatchcase(name, word) or name.startswith(f"{word}.")
+
+
+def _dtype(
+    module: nn.Module, parameters: dict[str, nn.Parameter]
+) -> tuple[torch.dtype, bool]:
+    """What to compute in, and whether that is float32 in place of half precision."""
+    dtypes = {p.dtype for p in parameters.values()}
+    full = {torch.float32 if dtype in HALVES else dtype for dtype in dtypes}
+    if len(full) > 1 or not full <= {torch.float32, torch.float64}:
         raise WorkbenchError(
-            f"empirical_risk: a label is {all_labels.max().item()} but the network has "
-            f"{num_classes} logits; labels go from 0 to {num_classes - 1}."
+            f"empirical_risk: the parameters have dtypes {sorted(map(str, dtypes))}; "
+            "convert the model to one, for instance model.float()."
         )
-    counts = all_labels.bincount(minlength=num_classes)
-    if missing := (counts == 0).nonzero().flatten().tolist():
-        raise WorkbenchError(
-            f"empirical_risk: classes {missing} have no example among the "
-            f"{len(all_labels)} given, so they have no mean; pass a sample that holds "
-            "every class, for instance a balanced one."
-        )
-    return EmpiricalRisk(
-        model=model,
-        parameters=parameters,
-        data=batches,
-        num_examples=len(all_labels),
-        num_classes=num_classes,
-        class_counts=counts,
-        dim=sum(p.numel() for p in parameters.values()),
-        num_activations=num_activations,
-        dtype=dtype,
-        device=target,
-        control=control or Control(),
-        world=world,
-        num_own=sum(own.stop - own.start for own in map(world.share, sizes)),
-    )
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Eval mode and no TF32 inside, every module's own mode again outside.
-
-    Attention is taken by its formula: fused kernels know no forward mode and no second
-    derivative.
-    """
-    modes = {module: module.training for module in model.modules()}
-    fused = torch.backends.mha.get_fastpath_enabled()
-    model.eval()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        with sdpa_kernel(SDPBackend.MATH), full_precision():
-            yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fused)
-        for module, mode in modes.items():
-            module.training = mode
+    return full.pop(), any(p.dtype in HALVES for p in module.parameters())
 
 
 def _device(asked: str | torch.device | None, here: torch.device) -> torch.device:
@@ -259,133 +432,193 @@ def _device(asked: str | torch.device | None, here: torch.device) -> torch.devic
         ) from error
 
 
-def _batches(data: Any, batch_size: int | None) -> Iterable[Batch]:
-    """What the caller gave, as a re-iterable of ``(inputs, labels)``."""
-    if isinstance(data, LabelledImages):
-        data = (data.images, data.labels)
-    pair = isinstance(data, (tuple, list)) and len(data) == 2
-    if not (pair and isinstance(data[0], Tensor)):
-        if isinstance(data, Iterator) or not isinstance(data, Iterable):
-            raise WorkbenchError(
-                f"empirical_risk: the data are a {type(data).__name__}, which cannot "
-                "be gone through several times; pass a Dataset, a pair of tensors "
-                "(inputs, labels), or a list or DataLoader of such pairs."
-            )
-        return data
-    inputs, labels = data
-    if len(inputs) != len(labels):
-        raise WorkbenchError(
-            f"empirical_risk: {len(inputs)} inputs and {len(labels)} labels; expected "
-            "one label an input."
-        )
-    if batch_size is None:
-        floats = max(inputs[0].numel(), 1) if len(inputs) else 1
-        batch_size = max(1, min(1024, 2**20 // floats))
-    if batch_size < 1:
-        raise WorkbenchError(
-            f"empirical_risk: batch_size is {batch_size}; expected at least 1."
-        )
-    return list(zip(inputs.split(batch_size), labels.split(batch_size), strict=True))
+@dataclass(slots=True, eq=False)
+class _Seen:
+    """What one look at all batches finds."""
+
+    sizes: list[int]  # examples a batch
+    first: Inputs  # of the first batch, as much as is passed through at once
+    targets: Tensor  # likewise
+    piece: Batch  # some examples of one shape, at least two where there are
+    counts: Tensor  # of each label
+    ignored: bool  # whether a label is ignored
+    num_terms: float
 
 
-def _labels(batches: Iterable[Batch]) -> tuple[Tensor, list[int]]:
-    """All labels, and how many a batch, after a look at every batch."""
-    labels, examples = [], 0
-    for batch in batches:
-        if not (
-            isinstance(batch, (tuple, list))
-            and len(batch) == 2
-            and all(isinstance(part, Tensor) and part.ndim for part in batch)
-        ):
-            raise WorkbenchError(
-                "empirical_risk: the data do not come in pairs of tensors (inputs, "
-                "labels), one pair a batch; wrap single examples in a DataLoader."
+def _look(batches: Iterable[Batch], criterion: Criterion) -> _Seen:
+    """One pass over the data, all of it checked."""
+    seen: _Seen | None = None
+    alike: dict[tuple[tuple[int, ...], ...], list[Batch]] = {}
+    for inputs, raw in batches:
+        targets = as_targets(raw)
+        if not len(targets):
+            continue
+        done = sum(seen.sizes) if seen else 0
+        for tensor in tensors(inputs):
+            if not tensor.isfinite().all():
+                raise WorkbenchError(
+                    f"empirical_risk: the inputs of examples {done} to "
+                    f"{done + len(targets) - 1} hold NaN or infinity; leave such "
+                    "examples out."
+                )
+        counts, ignored = _labels(targets, criterion)
+        if seen is None:
+            fits = max(2, 2**24 // max(numbers_of(inputs) // num_of(inputs), 1))
+            seen = _Seen(
+                sizes=[],
+                first=take(inputs, slice(0, fits)),
+                targets=targets[:fits],
+                piece=(inputs, targets),
+                counts=counts,
+                ignored=False,
+                num_terms=0.0,
             )
-        inputs, found = batch
-        if len(inputs) != len(found):
-            raise WorkbenchError(
-                f"empirical_risk: a batch has {len(inputs)} inputs and {len(found)} "
-                "labels; expected one label an input."
-            )
-        if not inputs.isfinite().all():
-            raise WorkbenchError(
-                f"empirical_risk: the inputs of examples {examples} to "
-                f"{examples + len(inputs) - 1} hold NaN or infinity; leave such "
-                "examples out."
-            )
-        examples += len(inputs)
-        labels.append(found.detach().cpu())
-    if not examples:
+        else:
+            size = max(len(counts), len(seen.counts))
+            pad = nn.functional.pad
+            both = [pad(c, (0, size - len(c))) for c in (seen.counts, counts)]
+            seen.counts = both[0] + both[1]
+        seen.sizes.append(len(targets))
+        seen.ignored |= ignored
+        seen.num_terms += criterion.num_terms(targets)
+        same = alike.setdefault(shape_of(inputs), [])
+        if len(alike) <= 4 and sum(len(t) for _, t in same) < 2:
+            index = torch.linspace(0, len(targets) - 1, min(PIECE, len(targets)))
+            chosen = index.round().long()
+            same.append((take(inputs, chosen), targets[chosen]))
+    if seen is None:
         raise WorkbenchError(
             "empirical_risk: the data hold no example; pass at least one a class."
         )
-    whole = torch.cat(labels)
-    if whole.dtype != torch.int64 or whole.ndim > 1 or whole.min() < 0:
+    most = max(alike.values(), key=lambda parts: sum(len(t) for _, t in parts))
+    parts, labels = zip(*most, strict=True)
+    seen.piece = join(parts), torch.cat(labels)
+    return seen
+
+
+def _labels(targets: Tensor, criterion: Criterion) -> tuple[Tensor, bool]:
+    """How often each label comes, and whether one is ignored."""
+    none = torch.zeros(0, dtype=torch.int64)
+    if not isinstance(criterion, CrossEntropy):
+        return none, False
+    if targets.is_floating_point() and targets.ndim > 1:
+        if not (targets.isfinite().all() and targets.min() >= 0):
+            raise WorkbenchError(
+                "empirical_risk: the soft labels hold negative numbers or NaN; "
+                "expected probabilities."
+            )
+        return none, False
+    ignored = torch.zeros_like(targets, dtype=torch.bool)
+    if criterion.ignore_index is not None:
+        ignored = targets == criterion.ignore_index
+    kept = targets[~ignored]
+    if targets.dtype != torch.int64 or (len(kept) and kept.min() < 0):
+        least = kept.min().item() if len(kept) else 0
         raise WorkbenchError(
-            f"empirical_risk: the labels have dtype {whole.dtype}, shape "
-            f"{tuple(whole.shape)} and minimum {whole.min().item()}; expected int64 "
-            "class numbers from 0, shape (N,)."
+            f"empirical_risk: the labels have dtype {targets.dtype}, shape "
+            f"{tuple(targets.shape)} and minimum {least}; expected whole class numbers "
+            "from 0, shape (N,)."
         )
-    return whole, [len(found) for found in labels]
+    if len(kept) and kept.max() > 10**7:
+        raise WorkbenchError(
+            f"empirical_risk: a label is {int(kept.max())}; labels are class numbers "
+            "from 0, below the number of logits."
+        )
+    return kept.flatten().cpu().bincount(), bool(ignored.any())
 
 
-def _probe(model: nn.Module, inputs: Tensor) -> int:
-    """Number of logits; an error where the network is random or mixes examples."""
-    inputs = inputs[:8]
+def _counts(criterion: Criterion, seen: _Seen, logits: Tensor) -> Tensor | None:
+    """How many examples each class has, where each example has one."""
+    if not isinstance(criterion, CrossEntropy) or seen.targets.is_floating_point():
+        return None
+    C = logits.shape[1]
+    if len(seen.counts) > C:
+        raise WorkbenchError(
+            f"empirical_risk: a label is {len(seen.counts) - 1} but the network has "
+            f"{C} logits; labels go from 0 to {C - 1}."
+        )
+    if logits.ndim > 2 or not criterion.plain or seen.ignored:
+        return None
+    return nn.functional.pad(seen.counts, (0, C - len(seen.counts)))
+
+
+def _normaliser(criterion: Criterion, seen: _Seen) -> float:
+    """Z.
+
+    Raises:
+        WorkbenchError: If it is zero, for then the loss is not defined.
+    """
+    if not criterion.mean:
+        return 1.0
+    if not seen.num_terms > 0:
+        raise WorkbenchError(
+            "empirical_risk: no label counts (all are ignored, or have the weight 0), "
+            "so the mean loss is not defined; pass labels that count."
+        )
+    return seen.num_terms
+
+
+def _converted(
+    network: Network, first: Inputs, dtype: torch.dtype, device: torch.device
+) -> Network | None:
+    """The network in another dtype; None where it cannot be run in that."""
+    few = take(first, slice(0, PIECE))
     try:
-        logits = model(inputs)
-    except (RuntimeError, ValueError, TypeError) as error:
-        raise WorkbenchError(
-            f"empirical_risk: the network does not take inputs of shape "
-            f"{tuple(inputs.shape)} ({str(error).splitlines()[0]}); pass data of the "
-            "shape that it was made for."
-        ) from error
-    shape = tuple(logits.shape) if isinstance(logits, Tensor) else ()
-    if len(shape) != 2 or shape[0] != len(inputs) or shape[1] < 2:
-        found = f"of shape {shape}" if shape else f"of type {type(logits).__name__}"
-        raise WorkbenchError(
-            f"empirical_risk: {len(inputs)} inputs give an output {found}; expected "
-            "logits of shape (B, C), with at least two classes."
-        )
-    if not logits.isfinite().all():
-        raise WorkbenchError(
-            "empirical_risk: the network gives NaN or infinite logits; train again "
-            "with a smaller rate, or look at the inputs."
-        )
-    scale = logits.abs().max().clamp(min=1e-30)
-    tolerance = 1e3 * torch.finfo(logits.dtype).eps * scale
-    if (model(inputs) - logits).abs().max() > tolerance:
-        raise WorkbenchError(
-            "empirical_risk: two passes over the same inputs give different logits in "
-            "eval mode; the curvature of a random function is not defined: switch the "
-            "randomness (a functional dropout, say) off in eval mode."
-        )
-    try:
-        alone = torch.cat([model(inputs[i : i + 1]) for i in range(len(inputs))])
-    except ValueError:  # batch norm over the batch refuses a single example
-        alone = torch.full_like(logits, torch.inf)
-    if (alone - logits).abs().max() > tolerance:
-        raise WorkbenchError(
-            "empirical_risk: an example's logits depend on the others in its batch "
-            "even in eval mode (batch norm without running statistics, say), so the "
-            "per-example gradients are not defined; set track_running_stats=True."
-        )
-    return int(logits.shape[1])
+        better = network.in_dtype(device, dtype)
+        with evaluating(better.module):
+            run(better, move(few, device, dtype))
+        _compare(network, better, few)
+    except WorkbenchError:
+        return None
+    return better
 
 
-def _count_activations(model: nn.Module, example: Tensor) -> int:
+def _compare(one: Network, copy: Network, inputs: Inputs) -> None:
+    """Make sure that a copy computes what the network does, and from its own weights.
+
+    Raises:
+        WorkbenchError: If it does not: a function that was put into the network still
+            uses the weights of the original.
+    """
+    few = take(inputs, slice(0, PIECE))
+    found = []
+    for network in (one, copy):
+        trained = [p for p in network.module.parameters() if p.requires_grad]
+        like = trained[0]
+        with evaluating(network.module), torch.enable_grad():
+            try:
+                logits = network(move(few, like.device, like.dtype))
+                grads = torch.autograd.grad(logits.sum(), trained, allow_unused=True)
+            except RuntimeError:  # an operation that half precision does not have
+                return
+        found.append([logits.detach(), *grads])
+    rough = [t is not None and bool(t.any()) for t in found[0]]
+    other = [t is not None and bool(t.any()) for t in found[1]]
+    logits, copied = (tensors[0].double().cpu() for tensors in found)
+    if rough != other or (logits - copied).norm() > 0.2 * logits.norm():
+        raise WorkbenchError(
+            "empirical_risk: a copy of the network in another dtype or on another "
+            "device computes something else (a forward replaced on an instance keeps "
+            "the old weights, say); convert the network yourself."
+        )
+
+
+def _count_activations(network: Network, inputs: Inputs) -> int:
     """Numbers that the leaf modules put out for one example."""
     total = 0
 
     def add(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         nonlocal total
-        total += output.numel() if isinstance(output, Tensor) else 0
+        total += sum(t.numel() for t in tensors(output))
 
+    model = network.module
     leaves = [m for m in model.modules() if not any(True for _ in m.children())]
-    handles = [leaf.register_forward_hook(add) for leaf in leaves]
-    try:
-        model(example)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return max(total, 1)
+    hooked = [m for m in leaves if not isinstance(m, torch.jit.ScriptModule)]
+    with evaluating(model):
+        handles = [leaf.register_forward_hook(add) for leaf in hooked]
+        try:
+            run(network, inputs)
+        finally:
+            for handle in handles:
+                handle.remove()
+    return max(total // max(num_of(inputs), 2), 1)

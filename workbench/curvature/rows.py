@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
@@ -11,11 +12,10 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from workbench.control import Control
-from workbench.curvature.general import General
-from workbench.curvature.layerwise import LayerWise
-from workbench.curvature.operators import read_network
+from workbench.curvature.network import Outputs
+from workbench.curvature.proven import Products
 from workbench.curvature.risk import EmpiricalRisk, empirical_risk
-from workbench.curvature.softmax import hessian_root
+from workbench.curvature.surroundings import random_state
 from workbench.errors import WorkbenchError
 from workbench.linalg.density import SpectralDensity
 from workbench.linalg.operator import LinearOperator
@@ -23,22 +23,22 @@ from workbench.linalg.operator import LinearOperator
 
 @dataclass(frozen=True, eq=False)
 class Dual(LinearOperator):
-    r"""``R R^T / N``, whose nonzero eigenvalues are those of ``G = R^T R / N``.
+    r"""``R R^T / Z``, whose nonzero eigenvalues are those of ``G = R^T R / Z``.
 
-    The ``n = N (C - 1)`` rows of R are the gradients ``J_i^T b_{i,j}``, with
-    ``sum_j b_{i,j} b_{i,j}^T = diag(p) - p p^T``. A vector is pulled back to R^P and
-    pushed forward again, at the price of G times a vector. Its length is n, not P:
-    where the network is the larger, a Lanczos basis of many steps fits that would not
-    in R^P. Stores ``N C (C - 1)`` numbers of b.
+    The ``n = N m`` rows of R are the gradients ``J_i^T b_{i,j}``, with ``sum_j b_{i,j}
+    b_{i,j}^T = A_i``; for the mean cross-entropy ``m = C - 1`` and ``Z = N``. A vector
+    is pulled back to R^P and pushed forward again, at the price of G times a vector.
+    Its length is n, not P: where the network is the larger, a Lanczos basis of many
+    steps fits that would not in R^P. Stores ``N C (C - 1)`` numbers of b.
     """
 
     risk: EmpiricalRisk
-    root: Tensor  # (N, C, C - 1) b, float64
-    network: LayerWise | General | None = None  # None: read here
+    root: Tensor  # (N, O, m) b, float64
+    network: Products | None = None  # None: made here
 
     def __post_init__(self) -> None:
         if self.network is None:
-            object.__setattr__(self, "network", read_network(self.risk))
+            object.__setattr__(self, "network", Products(self.risk))
         n = self.root.shape[0] * self.root.shape[2]
         for name, value in (
             ("dim", n),
@@ -49,15 +49,15 @@ class Dual(LinearOperator):
 
     @override
     def matmat(self, vectors: Tensor) -> Tensor:
-        """``R R^T V / N``: (n, m) to (n, m).
+        """``R R^T V / Z``: (n, k) to (n, k).
 
         Raises:
-            WorkbenchError: If V does not have n rows, or a layer has no forward mode.
+            WorkbenchError: If V does not have n rows, or as `Curvature.matmat`.
         """
         if vectors.ndim != 2 or len(vectors) != self.dim:
             raise WorkbenchError(
                 f"the dual of G times vectors of shape {tuple(vectors.shape)}; "
-                f"expected columns of {self.dim:,} numbers, N (C - 1)."
+                f"expected columns of {self.dim:,} numbers, one a row."
             )
         assert self.network is not None
         world, num = self.risk.world, vectors.shape[1]
@@ -65,25 +65,25 @@ class Dual(LinearOperator):
         weights = self.root @ blocks.unflatten(0, (len(self.root), -1))
         order = iter(self._own())
 
-        def cotangents(labels: Tensor, probs: Tensor) -> Tensor:
-            return weights[list(islice(order, len(labels)))]
+        def cotangents(targets: Tensor, predictions: Tensor) -> Tensor:
+            return weights[list(islice(order, len(targets)))]
 
         pulled = world.sum(self.network.pull(cotangents, num))
         total = torch.zeros_like(weights)
         order = iter(self._own())
-        for labels, _, pushed in self.network.push(pulled):
-            total[list(islice(order, len(labels)))] = pushed.double()
-        total = world.sum(total) / self.risk.num_examples
+        for targets, _, pushed in self.network.push(pulled):
+            total[list(islice(order, len(targets)))] = pushed.double()
+        total = world.sum(total) / self.risk.normaliser
         return (self.root.transpose(1, 2) @ total).flatten(0, 1).to(vectors.dtype)
 
     def _own(self) -> list[int]:
         """Numbers of the examples of this process, in the order of its passes."""
         own: list[int] = []
         seen = 0
-        for inputs, _ in self.risk.data:
-            share = self.risk.world.share(len(inputs))
+        for _, targets in self.risk.data:
+            share = self.risk.world.share(len(targets))
             own += range(seen + share.start, seen + share.stop)
-            seen += len(inputs)
+            seen += len(targets)
         return own
 
 
@@ -91,6 +91,10 @@ def dual_operator(
     model: nn.Module,
     data: Any,
     *,
+    loss: Any = "cross_entropy",
+    outputs: Outputs | None = None,
+    parameters: str | Sequence[str] | None = None,
+    check: str = "once",
     batch_size: int | None = None,
     device: str | torch.device | None = "auto",
     control: Control | None = None,
@@ -98,15 +102,19 @@ def dual_operator(
     r"""The dual of G of a network on data, as `spectral_density` takes it.
 
     ``R R^T / N`` of order ``n = N (C - 1)``, the rows of R the gradients of all
-    examples: the nonzero eigenvalues are those of ``G = R^T R / N``. A product costs
+    examples: the nonzero eigenvalues are those of ``G = R^T R / N``. (Of other losses
+    than the cross-entropy each example has as many rows as outputs.) A product costs
     what one with G does (`Dual`). `density_in_parameters` turns its density into that
     of G.
 
     Args:
-        model: The network, (B, ...) inputs to (B, C) logits. Used in eval mode and left
-            as it was; where it is not on the device, a copy.
-        data: A `Dataset`, a pair of tensors ``(inputs, labels)``, or a re-iterable of
-            such pairs, in the same order each time.
+        model: The network. Used in eval mode and left as it was; where it is not on the
+            device, a copy.
+        data: As `operators` takes them, in the same order each time.
+        loss: As in `operators`.
+        outputs: As in `operators`.
+        parameters: As in `operators`.
+        check: As in `operators`.
         batch_size: Examples a batch; None takes what fits.
         device: ``"auto"`` is a CUDA device, else where the model is.
         control: Cancels between batches.
@@ -118,19 +126,25 @@ def dual_operator(
         WorkbenchError: If the order of the data changes, or as `empirical_risk`.
     """
     risk = empirical_risk(
-        model, data, batch_size=batch_size, device=device, control=control
+        model,
+        data,
+        loss=loss,
+        outputs=outputs,
+        parameters=parameters,
+        check=check,
+        batch_size=batch_size,
+        device=device,
+        control=control,
     )
-    probs, labels = [], []
-    for inputs, found in risk.whole():
-        probs.append(risk.probabilities(inputs))
-        labels.append(found)
-    again = [found for _, found in risk.whole()]
-    if not torch.equal(torch.cat(labels), torch.cat(again)):
+    risk.same_order("dual_operator")
+    with random_state():
+        roots = [risk.root(inputs, targets) for inputs, targets in risk.whole()]
+    if len({root.shape[1:] for root in roots}) > 1:
         raise WorkbenchError(
-            "dual_operator: the data come in another order each time, and the rows of "
-            "the dual are the examples in theirs; pass a loader that does not shuffle."
+            "dual_operator: the examples have different numbers of outputs, so their "
+            "rows are not of one kind; take operators, or gram."
         )
-    return Dual(risk, hessian_root(torch.cat(probs)))
+    return Dual(risk, torch.cat(roots))
 
 
 def density_in_parameters(

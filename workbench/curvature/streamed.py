@@ -10,9 +10,8 @@ from torch import Tensor
 from typing_extensions import override
 
 from workbench.curvature.classgram import ClassGram
-from workbench.curvature.general import General
 from workbench.curvature.hierarchy import PART_NAMES, definite
-from workbench.curvature.layerwise import LayerWise
+from workbench.curvature.proven import Products
 from workbench.curvature.risk import EmpiricalRisk
 from workbench.linalg.columns import dots
 from workbench.linalg.operator import LinearOperator
@@ -33,7 +32,7 @@ class StreamedMeans:
     """
 
     risk: EmpiricalRisk
-    network: LayerWise | General  # takes the products, as `Curvature` has it
+    network: Products  # takes the products, as `Curvature` has it
     gram: ClassGram  # inner products of the class means, and the convention
 
     @property

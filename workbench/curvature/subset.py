@@ -9,21 +9,25 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from workbench.curvature.risk import Batch, LabelledImages
+from workbench.curvature.batches import Batch, Inputs, as_batches, take
+from workbench.curvature.network import Network, Outputs
 from workbench.errors import WorkbenchError
 
 
 class ChosenLogits(nn.Module):
     """A network of which only some logits are looked at."""
 
-    def __init__(self, model: nn.Module, classes: Sequence[int]) -> None:
+    def __init__(
+        self, model: nn.Module, classes: Sequence[int], outputs: Outputs | None = None
+    ) -> None:
         super().__init__()
         self.model = model
         self.classes = list(classes)
+        self.outputs = outputs
 
-    def forward(self, inputs: Tensor) -> Tensor:
+    def forward(self, inputs: Inputs) -> Tensor:
         """The chosen logits, in the order of the choice."""
-        logits: Tensor = self.model(inputs)
+        logits = Network(self.model, self.outputs)(inputs, paired=False)
         if max(self.classes) >= logits.shape[1]:
             raise WorkbenchError(
                 f"classes: class {max(self.classes)} was chosen and the network has "
@@ -43,11 +47,15 @@ class ChosenExamples:
         for inputs, labels in self.data:
             kept, found = _relabelled(labels, self.classes)
             if len(kept):
-                yield inputs[kept], found
+                yield take(inputs, kept), found
 
 
 def choose_classes(
-    model: nn.Module, data: Any, classes: Sequence[int]
+    model: nn.Module,
+    data: Any,
+    classes: Sequence[int],
+    *,
+    outputs: Outputs | None = None,
 ) -> tuple[nn.Module, Any]:
     """Restrict a network and data to some classes: ten of ImageNet's, as in the paper.
 
@@ -55,9 +63,11 @@ def choose_classes(
     over the chosen ones, so that all that is defined for C classes holds for these.
 
     Args:
-        model: The network; it is wrapped, and its parameters stay its own.
-        data: A `Dataset`, a pair of tensors, or a re-iterable of such pairs.
+        model: The network; it is wrapped, and its parameters stay its own, under names
+            that begin with ``model.``.
+        data: As `operators` takes them, with a label to each example.
         classes: At least two different class numbers; they become 0, 1, ...
+        outputs: Takes the logits from what the network returns, as in `operators`.
 
     Returns:
         The network and the data, as every function here takes them.
@@ -71,16 +81,20 @@ def choose_classes(
             f"classes: {list(chosen)} were chosen; give at least two different class "
             "numbers from 0."
         )
-    network = ChosenLogits(model, chosen)
-    if isinstance(data, LabelledImages):
-        data = (data.images, data.labels)
-    pair = isinstance(data, (tuple, list)) and len(data) == 2
-    if not (pair and isinstance(data[0], Tensor)):
-        if isinstance(data, Iterator) or not isinstance(data, Iterable):
-            return network, data  # empirical_risk says what is wrong with it
-        return network, ChosenExamples(data, chosen)
-    kept, labels = _relabelled(data[1], chosen)
-    return network, (data[0][kept], labels)
+    batches = as_batches(data, None)
+    examples = ChosenExamples(batches, chosen)
+    restricted: Iterable[Batch] = examples
+    if isinstance(batches, list):
+        restricted = list(examples)
+    return ChosenLogits(model, chosen, outputs), restricted
+
+
+def inside(parameters: str | Sequence[str] | None) -> list[str] | None:
+    """Names of a network's parameters as names in what `choose_classes` made of it."""
+    if parameters is None:
+        return None
+    words = [parameters] if isinstance(parameters, str) else parameters
+    return [f"model.{word}" for word in words]
 
 
 def _relabelled(labels: Tensor, classes: tuple[int, ...]) -> tuple[Tensor, Tensor]:

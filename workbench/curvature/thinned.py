@@ -7,12 +7,13 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from workbench.curvature.batches import Inputs, take
 from workbench.curvature.deltas import average_classes
 from workbench.curvature.means import only
 from workbench.curvature.pullback import class_pullbacks
 from workbench.curvature.risk import EmpiricalRisk, evaluating
 from workbench.curvature.sketch import CountSketch
-from workbench.curvature.softmax import combined_cotangents, probabilities
+from workbench.curvature.softmax import combined_cotangents
 
 
 def thinned_means(
@@ -64,7 +65,7 @@ def thinned_means(
 
 def thinned_gradients(
     risk: EmpiricalRisk,
-    inputs: Tensor,
+    inputs: Inputs,
     labels: Tensor,
     pairs: Tensor,
     weighting: str,
@@ -75,20 +76,16 @@ def thinned_gradients(
     Returns:
         (sum over the examples of the potential classes of their class, d) float64.
     """
-    parameters = list(risk.parameters.values())
     rows = []
     with evaluating(risk.model):
-        for example, c in zip(inputs, labels.tolist(), strict=True):
+        for i, c in enumerate(labels.tolist()):
             risk.control.check()
             with torch.enable_grad():
-                logits = risk.model(example[None])
-            probs = probabilities(logits.detach())
+                logits = risk.network(take(inputs, slice(i, i + 1)))
+            probs = risk.criterion.predict(logits.detach())
             sizes = torch.ones_like(probs) if weighting == "jmlr" else probs.sqrt()
             for k in pairs[c].nonzero().flatten().tolist():
-                cotangent = combined_cotangents(probs, only(sizes, k)).to(logits.dtype)
-                grads = torch.autograd.grad(
-                    logits, parameters, cotangent, retain_graph=True,
-                    materialize_grads=True,
-                )  # fmt: skip
-                rows.append(sketch(risk.flatten(grads)).double())
+                cotangent = combined_cotangents(probs, only(sizes, k))
+                pulled = risk.gradient(logits, cotangent, again=True)
+                rows.append(sketch(pulled).double())
     return torch.stack(rows)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from workbench.curvature.batches import numbers_of, take
 from workbench.curvature.classgram import SLICE
 from workbench.curvature.coordinates import DENSE, DUAL, KRYLOV, STREAMED
 from workbench.curvature.gram import TILE
@@ -104,15 +105,14 @@ class Counted:
 
 def sizes_of(risk: EmpiricalRisk) -> Sizes:
     """Look at one example."""
-    inputs, _ = next(risk.whole())
-    example = inputs[:1]
+    example = take(risk.piece[0], slice(0, 1))
     with (
         evaluating(risk.model),
         torch.no_grad(),
         FlopCounterMode(display=False) as seen,
     ):
-        risk.model(example)
-    cotangents = torch.zeros(1, risk.num_classes, 1, device=risk.device)
+        numbers = risk.network(example, paired=False).numel()
+    cotangents = torch.zeros(1, numbers, 1, device=risk.device)
     layers = []
     for layer in layer_gradients(risk, example, cotangents):
         q = 0 if layer.inputs is None else layer.inputs.shape[-1]
@@ -129,7 +129,7 @@ def sizes_of(risk: EmpiricalRisk) -> Sizes:
         forward=max(seen.get_total_flops() / 2, weights),
         layers=tuple(layers),
         num_weights=weights,
-        num_inputs=example.numel(),
+        num_inputs=numbers_of(example),
     )
 
 

@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from workbench.curvature.batches import Inputs, join, take
 from workbench.curvature.classgram import ClassGram
 from workbench.curvature.coordinates import Coordinates
 from workbench.curvature.negligible import keep_largest
@@ -98,7 +99,7 @@ def _all(
     risk: EmpiricalRisk,
     place: Coordinates,
     chosen: NDArray[np.int64],
-    inputs: Tensor,
+    inputs: Inputs,
     settings: MeasureSettings,
 ) -> Tensor:
     """Inner products of the gradients of some examples and of all means."""
@@ -120,7 +121,7 @@ def _all(
 def _thinned(
     risk: EmpiricalRisk,
     pairs: NDArray[np.bool_],
-    inputs: Tensor,
+    inputs: Inputs,
     labels: NDArray[np.int64],
     settings: MeasureSettings,
 ) -> Tensor:
@@ -136,7 +137,7 @@ def _thinned(
 
 def _sample(
     risk: EmpiricalRisk, settings: MeasureSettings, per_example: int
-) -> tuple[NDArray[np.int64], Tensor, NDArray[np.int64]]:
+) -> tuple[NDArray[np.int64], Inputs, NDArray[np.int64]]:
     """Examples whose gradients are drawn: as many of each class as fit, by the seed."""
     batches = list(risk.whole())
     labels = torch.cat([y for _, y in batches]).cpu().numpy()
@@ -150,5 +151,5 @@ def _sample(
             ]
         )
     )
-    inputs = torch.cat([x for x, _ in batches])[torch.from_numpy(chosen)]
+    inputs = take(join([x for x, _ in batches]), torch.from_numpy(chosen))
     return chosen, inputs, labels[chosen]

@@ -13,11 +13,13 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from workbench.control import Control
+from workbench.curvature.batches import take
 from workbench.curvature.coordinates import STREAMED
-from workbench.curvature.layerwise import Kind, is_small
+from workbench.curvature.layerwise import is_small
 from workbench.curvature.operators import Curvature
 from workbench.curvature.risk import EmpiricalRisk, empirical_risk, evaluating
 from workbench.curvature.subset import choose_classes
+from workbench.curvature.way import Kind
 from workbench.distributed import ALONE, World
 from workbench.errors import WorkbenchError
 from workbench.measuring.config import (
@@ -287,27 +289,24 @@ def timed(risk: EmpiricalRisk) -> Speeds:
     def gradient(num: int) -> Callable[[], object]:
         def once() -> object:
             with evaluating(risk.model), torch.enable_grad():
-                loss = cross_entropy(risk.model(inputs[:num]), labels[:num])
-                return torch.autograd.grad(
-                    loss, list(risk.parameters.values()), materialize_grads=True
-                )
+                logits = risk.network(take(inputs, slice(0, num)))
+                loss = cross_entropy(logits, labels[:num])
+                return risk.gradient(loss, torch.ones_like(loss))
 
         return once
 
-    num = min(len(inputs), 32)
+    num = min(len(labels), 32)
     one = _seconds(gradient(num), risk) / num
 
     def product(kind: Kind, size: int) -> float:
-        few = replace(
-            risk, data=[(inputs[:size], labels[:size])], world=ALONE, num_own=size
-        )
+        few = risk.on([(take(inputs, slice(0, size)), labels[:size])])
         block = torch.ones(risk.dim, width, dtype=risk.dtype, device=risk.device)
         operator = Curvature(few, kind)
         operator.matmat(block[:, :1])
         return _seconds(lambda: operator.matmat(block), risk) / width
 
     width = _TOGETHER if is_small(risk) else _VECTORS
-    most = min(len(inputs), max(2, int(_TRIAL / (2 * _VECTORS * one))))
+    most = min(len(labels), max(2, int(_TRIAL / (2 * _VECTORS * one))))
     alone = product("G", 1)
     g, hess = product("G", most), product("Hess", most)
     vector = max(most * alone - g, 0.0) / max(most - 1, 1)

@@ -1,0 +1,267 @@
+"""Batches of examples: inputs in any nesting of tensors, with their targets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
+
+from workbench.errors import WorkbenchError
+
+Inputs = Any  # a tensor, or tensors in dicts, lists and tuples; examples on axis 0
+Batch = tuple[Inputs, Tensor]
+LABELS = ("labels", "label")  # of a batch that is a mapping, as Hugging Face has them
+EXPECTED = (
+    "pass a Dataset, a pair of tensors (inputs, labels), or a list or DataLoader of "
+    "such pairs"
+)
+
+
+@runtime_checkable
+class LabelledImages(Protocol):
+    """A `Dataset`, as far as the curvature needs one."""
+
+    images: Tensor
+    labels: Tensor
+
+
+def tensors(inputs: Inputs) -> list[Tensor]:
+    """The tensors of the inputs that have an axis."""
+    leaves, _ = tree_flatten(inputs)
+    return [leaf for leaf in leaves if isinstance(leaf, Tensor) and leaf.ndim]
+
+
+def each(function: Callable[[Tensor], Tensor], inputs: Inputs) -> Inputs:
+    """The inputs with a function of every tensor that has an axis."""
+
+    def one(leaf: Any) -> Any:
+        known = isinstance(leaf, Tensor) and leaf.ndim
+        return function(leaf) if known else leaf
+
+    return tree_map(one, inputs)
+
+
+def num_of(inputs: Inputs) -> int:
+    """How many examples."""
+    return len(tensors(inputs)[0])
+
+
+def numbers_of(inputs: Inputs) -> int:
+    """How many numbers the examples are made of."""
+    return sum(tensor.numel() for tensor in tensors(inputs))
+
+
+def take(inputs: Inputs, index: Tensor | slice | list[int]) -> Inputs:
+    """Some of the examples."""
+
+    def one(tensor: Tensor) -> Tensor:
+        chosen = index.to(tensor.device) if isinstance(index, Tensor) else index
+        return tensor[chosen]
+
+    return each(one, inputs)
+
+
+def split(inputs: Inputs, size: int) -> list[Inputs]:
+    """The examples in pieces of at most that many."""
+    num = num_of(inputs)
+    if num <= size:
+        return [inputs]
+    return [take(inputs, slice(a, a + size)) for a in range(0, num, size)]
+
+
+def join(parts: Sequence[Inputs]) -> Inputs:
+    """Examples of one shape, one after the other."""
+    if len(parts) == 1:
+        return parts[0]
+    flat = [tree_flatten(part)[0] for part in parts]
+    spec = tree_flatten(parts[0])[1]
+    joined = [
+        torch.cat(same) if isinstance(same[0], Tensor) and same[0].ndim else same[0]
+        for same in zip(*flat, strict=True)
+    ]
+    return tree_unflatten(joined, spec)
+
+
+def shape_of(inputs: Inputs) -> tuple[tuple[int, ...], ...]:
+    """The shape of one example: those of equal shape can be joined."""
+    return tuple(tuple(tensor.shape[1:]) for tensor in tensors(inputs))
+
+
+def move(inputs: Inputs, device: torch.device, dtype: torch.dtype) -> Inputs:
+    """On the device; floating-point numbers in the dtype, and no others changed.
+
+    Tensors made in inference mode are copied, as they could not enter a graph.
+    """
+
+    def one(tensor: Tensor) -> Tensor:
+        kind = dtype if tensor.is_floating_point() else tensor.dtype
+        moved = tensor.detach().to(device, kind, non_blocking=True)
+        return moved.clone() if moved.is_inference() else moved
+
+    return each(one, inputs)
+
+
+def clone(inputs: Inputs) -> Inputs:
+    """A copy, for a network that may write to it."""
+    return each(torch.clone, inputs)
+
+
+def signature(inputs: Inputs, labels: Tensor) -> Tensor:
+    """A 64-bit sum of the bits of each example and its label, (B,): its fingerprint."""
+    parts = [*tensors(inputs), labels]
+    total = torch.zeros(len(labels), dtype=torch.int64)
+    for number, part in enumerate(parts):
+        flat = part.detach().cpu().reshape(len(part), -1)
+        if flat.is_complex():
+            flat = torch.view_as_real(flat).flatten(1)
+        if flat.is_floating_point():
+            whole = {8: torch.int64, 4: torch.int32, 2: torch.int16, 1: torch.uint8}
+            flat = flat.contiguous().view(whole[flat.element_size()])
+        factor = torch.arange(flat.shape[1], dtype=torch.int64)
+        factor = (2 * factor + 1) * 0x9E3779B97F4A7C1 + number
+        total = total * 31 + (flat.long() * (factor ^ (factor >> 23))).sum(1)
+    return total
+
+
+@dataclass(slots=True, eq=False)
+class Repeating:
+    """A loader whose passes are compared: with the first in what they hold.
+
+    The order may change from pass to pass (`ordered` tells), the examples may not.
+    """
+
+    data: Iterable[Any]
+    ordered: bool = True
+    _total: int | None = None  # sum of all signatures at the first pass
+    _placed: int = 0  # likewise, each multiplied by its place
+    _head: list[int] = field(default_factory=list)  # signatures of the first batch
+
+    def __iter__(self) -> Iterator[Batch]:
+        """One pass.
+
+        Raises:
+            WorkbenchError: At its end, if other examples came than at the first.
+        """
+        total = placed = num = 0
+        for raw in self.data:
+            inputs, labels = as_batch(raw)
+            marks = signature(inputs, labels).tolist()
+            if not num and self._total is None:
+                self._head = marks
+            total += sum(marks)
+            placed += sum((num + j + 1) * mark for j, mark in enumerate(marks))
+            num += len(marks)
+            yield inputs, labels
+        if self._total is None:
+            self._total, self._placed = total, placed
+        elif total != self._total:
+            raise WorkbenchError(
+                "empirical_risk: the data give other examples on a second pass, so no "
+                "product repeats; pass a loader without augmentation, random sampling "
+                "or drop_last with shuffle, or a list of its batches."
+            )
+        elif placed != self._placed:
+            self.ordered = False
+
+    def look_again(self) -> None:
+        """Compare a second pass with the first: its first batch, all if that differs.
+
+        Raises:
+            WorkbenchError: If the second pass holds other examples.
+        """
+        going = iter(self)
+        inputs, labels = next(going, (None, None))
+        if labels is None or signature(inputs, labels).tolist() != self._head:
+            for _ in going:
+                pass
+
+
+def as_batches(data: Any, batch_size: int | None) -> Iterable[Batch]:
+    """What the caller gave, as a re-iterable of ``(inputs, targets)``.
+
+    A list where all of the data is in memory; a `Repeating` where a loader makes it.
+    """
+    if isinstance(data, LabelledImages):
+        data = (data.images, data.labels)
+    if isinstance(data, Mapping):
+        data = as_batch(data)
+    if _is_whole(data):
+        return _cut(*as_batch(data), batch_size)
+    if isinstance(data, Iterator) or not isinstance(data, Iterable):
+        raise WorkbenchError(
+            f"empirical_risk: the data are a {type(data).__name__}, which cannot be "
+            f"gone through several times; {EXPECTED}."
+        )
+    if isinstance(data, Tensor):
+        raise WorkbenchError(
+            f"empirical_risk: the data are one tensor, without labels; {EXPECTED}."
+        )
+    if isinstance(data, (list, tuple)):
+        return [as_batch(raw) for raw in data]
+    return Repeating(data)
+
+
+def _is_whole(data: Any) -> bool:
+    """Whether this is a pair of all inputs and all targets, not a list of batches."""
+    pair = isinstance(data, (tuple, list)) and len(data) == 2
+    return bool(pair and isinstance(data[1], Tensor) and tensors(data[0]))
+
+
+def _cut(inputs: Inputs, targets: Tensor, batch_size: int | None) -> list[Batch]:
+    if batch_size is None:
+        num = max(len(targets), 1)
+        floats = max(numbers_of(inputs) // num, 1)
+        batch_size = max(1, min(1024, 2**20 // floats))
+    if batch_size < 1:
+        raise WorkbenchError(
+            f"empirical_risk: batch_size is {batch_size}; expected at least 1."
+        )
+    pieces = split(inputs, batch_size), targets.split(batch_size)
+    return list(zip(*pieces, strict=True))
+
+
+def as_batch(raw: Any) -> Batch:
+    """One batch as a pair.
+
+    Raises:
+        WorkbenchError: If it is neither a pair nor a mapping with labels, or not every
+            tensor has the examples on its first axis.
+    """
+    inputs: Inputs = None
+    targets: Any = None
+    if isinstance(raw, Mapping):
+        key = next((key for key in LABELS if key in raw), None)
+        if key is None:
+            raise WorkbenchError(
+                f"empirical_risk: a batch is a mapping with {_names(raw)}; expected "
+                "its targets under 'labels'."
+            )
+        inputs = {name: raw[name] for name in raw if name != key}
+        targets = raw[key]
+    elif isinstance(raw, (tuple, list)) and len(raw) == 2:
+        inputs, targets = raw
+        if isinstance(inputs, Mapping):
+            inputs = dict(inputs)
+    known = tensors(inputs) if not hasattr(inputs, "batch_sizes") else []
+    if not (known and isinstance(targets, Tensor) and targets.ndim):
+        raise WorkbenchError(
+            "empirical_risk: the data do not come in pairs of tensors (inputs, "
+            "labels), one pair a batch; wrap single examples in a DataLoader, and "
+            "several inputs in a dict or a tuple."
+        )
+    wrong = [len(tensor) for tensor in known if len(tensor) != len(targets)]
+    if wrong:
+        raise WorkbenchError(
+            f"empirical_risk: {wrong[0]} inputs and {len(targets)} labels in one "
+            "batch; expected every tensor to have the examples on its first axis."
+        )
+    return inputs, targets
+
+
+def _names(raw: Mapping[Any, Any]) -> str:
+    names = ", ".join(map(repr, list(raw)[:4]))
+    return f"the keys {names}" if names else "no keys"

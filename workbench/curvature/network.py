@@ -1,0 +1,245 @@
+"""A network as a function of its inputs, whatever it takes and returns."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn.parameter import is_lazy
+
+from workbench.curvature.batches import (
+    Inputs,
+    clone,
+    each,
+    join,
+    num_of,
+    take,
+    tensors,
+)
+from workbench.curvature.surroundings import evaluating, same_bits
+from workbench.errors import WorkbenchError
+
+Outputs = Callable[[Any], Tensor]  # from what a network returns to its logits
+HALVES = (torch.float16, torch.bfloat16)
+ALONE = 4  # examples that are run apart from their batch
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Network:
+    """A module, and how its logits are had from what it returns.
+
+    Inputs are copied, for the module may write to them, and never come alone: torch's
+    backward of batch norm is wrong for some batches of one.
+    """
+
+    module: nn.Module
+    outputs: Outputs | None = None
+
+    def __call__(
+        self,
+        inputs: Inputs,
+        weights: dict[str, Tensor] | None = None,
+        *,
+        paired: bool = True,
+    ) -> Tensor:
+        """f(x), (B, ...): with the module's own weights, or those given by name.
+
+        One example is run as a pair, but where ``paired`` says no.
+        """
+        alone = paired and num_of(inputs) == 1
+        given = join([inputs, inputs]) if alone else clone(inputs)
+        args, named = self._arguments(given)
+        if weights is None:
+            raw = self.module(*args, **named)
+        else:
+            raw = functional_call(self.module, weights, args, named)
+        found = self._logits(raw)
+        if not (isinstance(found, Tensor) and found.ndim):
+            raise WorkbenchError(
+                "empirical_risk: the network gives an output of type "
+                f"{type(found).__name__}; expected a tensor of logits: pass outputs=, "
+                "a function that takes them from what the network returns."
+            )
+        if len(found) != num_of(given):
+            raise WorkbenchError(
+                f"empirical_risk: {num_of(given)} inputs give an output of shape "
+                f"{tuple(found.shape)}; expected logits of shape (B, C), with the "
+                "examples on the first axis."
+            )
+        found = found[:1] if alone else found
+        return found[:, None] if found.ndim == 1 else found
+
+    def _logits(self, raw: Any) -> Any:
+        if self.outputs is not None:
+            return self.outputs(raw)
+        if isinstance(raw, Mapping) and "logits" in raw:
+            return raw["logits"]
+        return raw if isinstance(raw, Tensor) else getattr(raw, "logits", raw)
+
+    def _arguments(self, inputs: Inputs) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Mappings as keywords, sequences one by one, where forward takes them so."""
+        whole: tuple[tuple[Any, ...], dict[str, Any]] = ((inputs,), {})
+        if isinstance(inputs, Tensor):
+            return whole
+        try:
+            signature = inspect.signature(self.module.forward)
+            if isinstance(inputs, Mapping):
+                signature.bind(**inputs)
+                return (), dict(inputs)
+            signature.bind(*inputs)
+        except (TypeError, ValueError):
+            return whole
+        return tuple(inputs), {}
+
+    def in_dtype(self, device: torch.device, dtype: torch.dtype) -> Network:
+        """A copy on the device, its floating-point weights and buffers in the dtype.
+
+        Raises:
+            WorkbenchError: If the network cannot be copied.
+        """
+        try:
+            module = copy.deepcopy(self.module).to(device=device, dtype=dtype)
+        except torch.OutOfMemoryError:
+            raise
+        except (RuntimeError, TypeError, NotImplementedError) as error:
+            raise WorkbenchError(
+                "empirical_risk: the network cannot be copied "
+                f"({_first_line(error)}); convert it yourself, for instance "
+                "model.float().to(device), and pass that."
+            ) from error
+        pairs = zip(self.module.parameters(), module.parameters(), strict=True)
+        for own, other in pairs:
+            for hook in (own._backward_hooks or {}).values():
+                other.register_hook(hook)
+        return replace(self, module=module)
+
+
+def unwrapped(model: Any) -> nn.Module:
+    """The module that is compiled or run in parallel, whose function is the same.
+
+    Raises:
+        WorkbenchError: If it is no module, or one whose weights are not there.
+    """
+    if not isinstance(model, nn.Module):
+        raise WorkbenchError(
+            f"empirical_risk: the network is a {type(model).__name__}; expected a "
+            "torch.nn.Module."
+        )
+    parallel = (nn.DataParallel, nn.parallel.DistributedDataParallel)
+    while not (model._forward_hooks or model._forward_pre_hooks):
+        inner = model.module if isinstance(model, parallel) else None
+        inner = getattr(model, "_orig_mod", None) if inner is None else inner
+        if not isinstance(inner, nn.Module):
+            break
+        model = inner
+    whole: nn.Module = model
+    for name, p in [*whole.named_parameters(), *whole.named_buffers()]:
+        if is_lazy(p):
+            raise WorkbenchError(
+                f"empirical_risk: {name} has no shape yet, as its layer is lazy; "
+                "run the network once on a batch first."
+            )
+        if p.is_meta:
+            raise WorkbenchError(
+                f"empirical_risk: {name} is on the meta device and holds no numbers; "
+                "load the weights first."
+            )
+    return whole
+
+
+def run(network: Network, inputs: Inputs) -> Tensor:
+    """A first pass, without a graph.
+
+    Raises:
+        WorkbenchError: If the network does not take the inputs.
+    """
+    try:
+        with torch.no_grad():
+            return network(inputs)
+    except (WorkbenchError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # whatever the network's own code raises
+        shapes = [tuple(t.shape) for t in tensors(inputs)]
+        kinds = sorted({str(t.dtype).removeprefix("torch.") for t in tensors(inputs)})
+        said = shapes[0] if len(shapes) == 1 else shapes[:3]
+        raise WorkbenchError(
+            f"empirical_risk: the network does not take inputs of shape {said}, "
+            f"{'/'.join(kinds)} ({_first_line(error)}); pass data of the shape and "
+            "dtype that it was made for."
+        ) from error
+
+
+def check_function(network: Network, inputs: Inputs) -> Tensor:
+    """Logits of a batch, once it is sure that the network is a function of an example.
+
+    Raises:
+        WorkbenchError: If two passes differ, an example's logits depend on the others
+            in its batch, a pass changes weights, or logits are not finite.
+    """
+    weights = [(n, p, p.detach().clone()) for n, p in network.module.named_parameters()]
+    with evaluating(network.module):
+        logits = run(network, inputs)
+        again = run(network, inputs)
+    for name, p, before in weights:
+        if not same_bits(p, before):
+            for _, changed, kept in weights:
+                changed.data.copy_(kept)
+            raise WorkbenchError(
+                f"empirical_risk: a pass through the network changes its weights "
+                f"({name}; an embedding with max_norm, say), so no product repeats; "
+                "switch that off."
+            )
+    if not logits.isfinite().all():
+        raise WorkbenchError(
+            "empirical_risk: the network gives NaN or infinite logits; train again "
+            "with a smaller rate, or look at the inputs."
+        )
+    tolerance = 1e3 * torch.finfo(logits.dtype).eps * float(logits.abs().max())
+    if again.shape != logits.shape or (again - logits).abs().max() > tolerance:
+        raise WorkbenchError(
+            "empirical_risk: two passes over the same inputs give different logits in "
+            "eval mode; the curvature of a random function is not defined: switch the "
+            "randomness (a functional dropout, say) off in eval mode."
+        )
+    with evaluating(network.module):
+        mixed = _mixes(network, inputs, logits, tolerance)
+    if mixed:
+        raise WorkbenchError(
+            "empirical_risk: an example's logits depend on the others in its batch "
+            "even in eval mode (batch norm without running statistics, say), so the "
+            "per-example gradients are not defined; set track_running_stats=True."
+        )
+    return logits
+
+
+def _mixes(network: Network, inputs: Inputs, logits: Tensor, tolerance: float) -> bool:
+    """Whether an example as a pair gives other logits than beside the others."""
+    num = len(logits)
+    if num == 1:  # beside another that is made up
+        other = each(lambda t: t.flatten(1).roll(1, 1).view_as(t), inputs)
+        try:
+            beside = run(network, join([inputs, other]))[:1]
+        except WorkbenchError:  # made up as no example is
+            return False
+        return bool((beside - logits).abs().max() > tolerance)
+    for i in torch.linspace(0, num - 1, min(ALONE, num)).round().int().tolist():
+        one = take(inputs, slice(i, i + 1))
+        try:
+            found = run(network, join([one, one]))[:1]
+        except WorkbenchError:  # a batch norm that refuses so few numbers
+            return True
+        if (found - logits[i : i + 1]).abs().max() > tolerance:
+            return True
+    return False
+
+
+def _first_line(error: Exception) -> str:
+    """What was said, in a few words."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0] if len(lines[0]) <= 90 else f"{lines[0][:87]}..."

@@ -1,0 +1,258 @@
+"""Products by the fastest way that is proven right on some examples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from workbench.control import Cancelled
+from workbench.curvature.batches import Batch, take
+from workbench.curvature.differences import differences
+from workbench.curvature.general import General
+from workbench.curvature.layerwise import read_layers
+from workbench.curvature.reverse import Reverse
+from workbench.curvature.risk import PIECE, EmpiricalRisk, evaluating
+from workbench.curvature.way import Cotangents, Kind, Way
+from workbench.errors import WorkbenchError
+from workbench.linalg.columns import dots, lengths
+
+NUM = 3  # vectors that a way is tried on, alone and in a block
+ROUNDING = {torch.float32: 2e-3, torch.float64: 1e-6}  # of a product's length
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Products:
+    """Products with G, Hess and H, each by the first of four ways that proves right.
+
+    Layer by layer, by forward mode, by reverse mode, by differences of gradients.
+    Before the first product of a kind each way is tried on up to eight examples:
+    ``J v`` against ``J^T w`` of plain autograd, ``<w, J v> = <J^T w, v>``; products
+    against reverse mode twice, and for symmetry. The cost is that of a few gradients
+    of these.
+    """
+
+    risk: EmpiricalRisk
+    made: dict[int, Way | None] = field(default_factory=dict)  # ways, by their number
+
+    def way(self, kind: Kind) -> Way:
+        """How products of this kind are taken.
+
+        Raises:
+            WorkbenchError: If none of the ways is right.
+        """
+        return self._chosen(kind)[0]
+
+    def how(self, kind: Kind) -> str:
+        """The same in words, with the reason where it is not the fastest way."""
+        way, reason = self._chosen(kind)
+        error = getattr(way, "error", 0.0)
+        said = f"{way.name}, relative error {error:.0e}" if error else way.name
+        return f"{said} ({reason})" if reason else said
+
+    def product(self, kind: Kind, vectors: Tensor) -> Tensor:
+        """``A V``, summed over this process's examples: (P, m) to (P, m)."""
+        return self.way(kind).product(kind, vectors)
+
+    def push(self, vectors: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Targets, predictions and ``J_i v``, (B, O, m), piece by piece."""
+        return self.way("G").push(vectors)
+
+    def pull(self, cotangents: Cotangents, num: int) -> Tensor:
+        """``sum_i J_i^T w_i``, (P, num), of w from targets and predictions."""
+        return self.way("G").pull(cotangents, num)
+
+    def _chosen(self, kind: Kind) -> tuple[Way, str]:
+        """The first way that is right, and why none of the faster ones."""
+        reason = ""
+        for number, make in enumerate(MAKERS):
+            fault = self._fault(number, make, kind)
+            way = self.made.get(number)
+            if fault is None and way is not None:
+                return way, reason
+            reason = reason or fault or ""
+        raise WorkbenchError(
+            f"{kind}: torch's derivatives of this network do not agree, or it has none "
+            f"({reason}); write the layer in operations that torch can differentiate."
+        )
+
+    def _fault(self, number: int, make: Maker, kind: Kind) -> str | None:
+        """Why a way is not taken: None where it is right, "" where it is not there."""
+        known, key = self.risk.proven.faults, f"{number} {kind}"
+        if known.get(key):
+            return known[key]
+        try:
+            if number not in self.made:
+                self.made[number] = make(self.risk)
+            way = self.made[number]
+            if way is None:
+                return ""
+            if self.risk.check != "off" and key not in known:
+                for batch in _examples(self.risk):
+                    _prove(way.on(self.risk.on([batch])), kind)
+        except (Cancelled, torch.OutOfMemoryError):
+            raise
+        except Exception as error:  # whatever a layer raises when it is differentiated
+            known[key] = _said(error)
+            return known[key]
+        known[key] = None
+        return None
+
+
+Maker = Callable[[EmpiricalRisk], Way | None]
+
+
+def _forward_mode(risk: EmpiricalRisk, together: bool) -> Way | None:
+    if isinstance(risk.model, torch.jit.ScriptModule):
+        return None
+    return General(risk, *risk.snapshot(), together)
+
+
+MAKERS: tuple[Maker, ...] = (  # the fastest first
+    read_layers,
+    lambda risk: _forward_mode(risk, True),
+    lambda risk: _forward_mode(risk, False),
+    Reverse,
+    lambda risk: Reverse(risk, rows=True),
+    differences,
+)
+
+
+def _examples(risk: EmpiricalRisk) -> Iterator[Batch]:
+    """What a way is tried on: one piece, with ``check="full"`` some of each batch."""
+    yield risk.piece
+    if risk.check == "full":
+        for inputs, targets in risk.whole():
+            if len(targets) > 1:
+                yield take(inputs, slice(0, PIECE)), targets[:PIECE]
+
+
+def _prove(trial: Way, kind: Kind) -> None:
+    """Raise a `WorkbenchError` unless the way is right on its examples."""
+    few = trial.risk
+    generator = torch.Generator().manual_seed(0)
+    vectors = _noise(few, generator)
+    if kind == "G":
+        _prove_g(trial, few, vectors, generator)
+    else:
+        _prove_second(trial, kind, few, vectors)
+
+
+def _noise(few: EmpiricalRisk, generator: torch.Generator) -> Tensor:
+    """Vectors, (P, 3), of the same length in every parameter."""
+    found = []
+    for size in few.sizes:
+        noise = torch.randn(size, NUM, generator=generator, dtype=torch.float64)
+        found.append(noise / noise.norm(dim=0).clamp(min=1e-30))
+    return torch.cat(found).to(few.device, few.dtype)
+
+
+def _prove_g(
+    trial: Way, few: EmpiricalRisk, vectors: Tensor, generator: torch.Generator
+) -> None:
+    """Pull, push and product, each against plain autograd."""
+    inputs, targets = next(few.whole())
+    predictions = few.predictions(inputs)
+    w = torch.randn(
+        *predictions.flatten(1).shape, NUM, generator=generator, dtype=torch.float64
+    ).to(few.device)
+    right = _pulled(few, w)
+    _compare("gradients", few, trial.pull(_given(w), NUM), right)
+    pushed = torch.cat([p.double() for _, _, p in trial.push(vectors)])
+    one, other = torch.einsum("bom,bon->mn", w, pushed), dots(right, vectors)
+    scale = lengths(right)[:, None] * lengths(vectors)
+    if not ((one - other).abs() <= ROUNDING[few.dtype] * scale).all():
+        raise WorkbenchError("forward and reverse mode differ")
+    curved = [
+        few.criterion.product(predictions, targets, column.view_as(predictions))
+        for column in pushed.unbind(2)
+    ]
+    right = _pulled(few, torch.stack([c.flatten(1) for c in curved], dim=2))
+    right = right / few.normaliser
+    for block in (vectors, vectors[:, :1]):
+        product = trial.product("G", block)
+        _compare("products with G", few, product, right[:, : block.shape[1]])
+
+
+def _pulled(few: EmpiricalRisk, w: Tensor) -> Tensor:
+    """``J^T w`` by plain autograd: (B, O, m) to (P, m)."""
+    inputs, _ = next(few.whole())
+    with evaluating(few.model), torch.enable_grad():
+        outputs = few.network(inputs)
+        found = [
+            few.gradient(outputs, column.view_as(outputs), again=True)
+            for column in w.unbind(2)
+        ]
+    return torch.stack(found, dim=1)
+
+
+def _given(w: Tensor) -> Cotangents:
+    """Fixed cotangents, whatever pieces the examples come in."""
+    done = 0
+
+    def cotangents(targets: Tensor, predictions: Tensor) -> Tensor:
+        nonlocal done
+        done += len(targets)
+        return w[done - len(targets) : done]
+
+    return cotangents
+
+
+def _prove_second(trial: Way, kind: Kind, few: EmpiricalRisk, vectors: Tensor) -> None:
+    """Against reverse mode twice, or where that cannot be, differences of gradients."""
+    found = trial.product(kind, vectors)
+    inner = dots(vectors, found)
+    scale = lengths(vectors)[:, None] * lengths(found)
+    floor = _natural(few, vectors)
+    loose = 10 * ROUNDING[few.dtype]
+    apart = (inner - inner.T).abs()
+    if not (apart <= loose * scale.maximum(scale.T) + floor).all():
+        raise WorkbenchError(f"products with {kind} are not symmetric")
+    if isinstance(trial, Reverse):
+        return
+    try:
+        right = Reverse(few).product(kind, vectors)
+    except (RuntimeError, NotImplementedError):
+        reference = differences(few)
+        right = reference.product(kind, vectors)
+        if trial.name == reference.name:
+            return
+    _compare(f"products with {kind}", few, found, right, floor)
+    alone = trial.product(kind, vectors[:, :1])
+    _compare(f"products with {kind}", few, alone, right[:, :1], floor)
+
+
+def _natural(few: EmpiricalRisk, vectors: Tensor) -> float:
+    """What is rounding beside the curvature of these examples, however small H is."""
+    inputs, targets = next(few.whole())
+    with evaluating(few.model), torch.enable_grad():
+        outputs = few.network(inputs)
+        predictions = few.criterion.predict(outputs.detach())
+        r = few.criterion.gradient(predictions, targets) / few.normaliser
+        sizes = [few.gradient(outputs, w, again=True).norm() for w in (r, r.abs())]
+    eps = torch.finfo(few.dtype).eps
+    return 1e4 * eps * float(sum(sizes) * lengths(vectors).max())
+
+
+def _compare(
+    what: str, few: EmpiricalRisk, found: Tensor, right: Tensor, floor: float = 0.0
+) -> None:
+    """Raise unless the columns agree in every parameter."""
+    rough = ROUNDING[few.dtype]
+    eps = torch.finfo(few.dtype).eps
+    least = 1e3 * eps * lengths(right) + floor
+    start = 0
+    for name, size in zip(few.parameters, few.sizes, strict=True):
+        own, other = found[start : start + size], right[start : start + size]
+        start += size
+        apart = lengths(own.double() - other.double())
+        if not (apart <= rough * lengths(other) + least).all():
+            raise WorkbenchError(f"{what} differ from plain autograd in {name}")
+
+
+def _said(error: Exception) -> str:
+    """Why a way was not taken, in a few words."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0] if len(lines[0]) <= 110 else f"{lines[0][:107]}..."

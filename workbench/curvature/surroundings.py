@@ -1,0 +1,150 @@
+"""What a pass through a network depends on besides its weights and inputs."""
+
+from __future__ import annotations
+
+import random
+from collections import OrderedDict, defaultdict, deque
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+_CONTAINERS = (dict, OrderedDict, defaultdict, list, set, deque)
+
+
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """Products in the dtype of their factors: no autocast, TF32 or bfloat16 inside.
+
+    Also no inference mode, whose tensors know no gradient. Outside all is as it was.
+    """
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = matmul.allow_tf32, cudnn.allow_tf32
+    precision = torch.get_float32_matmul_precision()
+    with ExitStack() as stack:
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.autocast("cpu", enabled=False))
+        if torch.cuda.is_available():
+            stack.enter_context(torch.autocast("cuda", enabled=False))
+        torch.set_float32_matmul_precision("highest")
+        matmul.allow_tf32 = cudnn.allow_tf32 = False
+        try:
+            yield
+        finally:
+            torch.set_float32_matmul_precision(precision)
+            matmul.allow_tf32, cudnn.allow_tf32 = before
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Eval mode and full precision inside; the network as it was again outside.
+
+    The training flags are set, not ``model.eval()`` called: that may merge weights, as
+    some adapters do. What a pass leaves behind is undone: buffers, attributes such as
+    caches, and the random state. Attention is taken by its formula, since fused kernels
+    know no forward mode and no second derivative; compiled modules run as they were
+    written.
+    """
+    fused = torch.backends.mha.get_fastpath_enabled()
+    modules = list(model.modules())
+    with ExitStack() as stack:
+        stack.enter_context(full_precision())
+        stack.enter_context(random_state())
+        undo = [_attributes(module) for module in modules] + [_buffers(model)]
+        stack.enter_context(torch.compiler.set_stance("force_eager"))
+        stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+        modes = [module.training for module in modules]
+        torch.backends.mha.set_fastpath_enabled(False)
+        try:
+            for module in modules:
+                module.training = False
+            yield
+        finally:
+            torch.backends.mha.set_fastpath_enabled(fused)
+            for module, mode in zip(modules, modes, strict=True):
+                module.training = mode
+            for restore in undo:
+                restore()
+
+
+@contextmanager
+def random_state() -> Iterator[None]:
+    """Outside, the random numbers of torch, NumPy and Python go on as if unused."""
+    python, numpy, cpu = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    cuda = torch.cuda.is_available() and torch.cuda.is_initialized()
+    devices = torch.cuda.get_rng_state_all() if cuda else []
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)
+        torch.set_rng_state(cpu)
+        if devices:
+            torch.cuda.set_rng_state_all(devices)
+
+
+def _buffers(model: nn.Module) -> Callable[[], None]:
+    """Copies of the buffers; calling the result puts back what has changed."""
+    before = [(b, b.detach().clone()) for b in model.buffers() if not b.is_meta]
+
+    def restore() -> None:
+        with torch.no_grad():
+            for buffer, copy in before:
+                if not same_bits(buffer, copy):
+                    buffer.copy_(copy)
+
+    return restore
+
+
+def same_bits(one: Tensor, other: Tensor) -> bool:
+    """Whether two tensors hold the same numbers, NaN included."""
+    if one.shape != other.shape or one.dtype != other.dtype:
+        return False
+    if torch.equal(one, other):
+        return True
+    return one.is_floating_point() and torch.equal(
+        one.detach().nan_to_num(), other.detach().nan_to_num()
+    )
+
+
+def _attributes(module: nn.Module) -> Callable[[], None]:
+    """The attributes of a module, and what its lists and dictionaries hold."""
+    if isinstance(module, torch.jit.ScriptModule):
+        return lambda: None
+    own = vars(module)
+    before = dict(own)
+    inner = [(v, v.copy()) for v in own.values() if type(v) in _CONTAINERS]
+
+    def restore() -> None:
+        if own.keys() != before.keys() or any(own[k] is not before[k] for k in own):
+            own.clear()
+            own.update(before)
+        for container, copy in inner:
+            if not _same_items(container, copy):
+                _refill(container, copy)
+
+    return restore
+
+
+def _same_items(one: Any, other: Any) -> bool:
+    """Whether two containers of one type hold the same objects in the same order."""
+    if len(one) != len(other):
+        return False
+    if isinstance(one, dict):
+        pairs = zip(one.items(), other.items(), strict=True)
+        return all(a is b and x is y for (a, x), (b, y) in pairs)
+    if isinstance(one, set):
+        return bool(one == other)
+    return all(x is y for x, y in zip(one, other, strict=True))
+
+
+def _refill(container: Any, copy: Any) -> None:
+    container.clear()
+    if isinstance(container, (dict, set)):
+        container.update(copy)
+    else:
+        container.extend(copy)
