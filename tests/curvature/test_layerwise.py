@@ -15,9 +15,10 @@ from tests.cases import EVEN, Problem, problem
 from tests.oracles import apart
 from workbench.curvature import layerwise as module
 from workbench.curvature.general import General
-from workbench.curvature.layerwise import KEPT_NUMBERS, Kind, LayerWise, read_layers
+from workbench.curvature.layerwise import KEPT_NUMBERS, LayerWise, read_layers
 from workbench.curvature.operators import KINDS, operators
 from workbench.curvature.risk import EmpiricalRisk, empirical_risk
+from workbench.curvature.way import Kind
 from workbench.errors import WorkbenchError
 from workbench.training.models import build_model
 

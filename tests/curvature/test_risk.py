@@ -14,6 +14,8 @@ from torch.utils.data import DataLoader, TensorDataset
 from tests.cases import CASES
 from tests.oracles import apart
 from workbench.control import Cancelled, Control
+from workbench.curvature.means import class_means
+from workbench.curvature.operators import operators
 from workbench.curvature.risk import empirical_risk, evaluating
 from workbench.errors import WorkbenchError
 
@@ -116,18 +118,20 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "mixing": (Centring, "depend on the others in its batch"),
     "batch_norm": (unnormed, "set track_running_stats=True"),
     "batch_norm_images": (unnormed_images, "set track_running_stats=True"),
-    "shape": (lambda: nn.Linear(7, 3), r"does not take inputs of shape \(8, 4\) \("),
+    "shape": (
+        lambda: nn.Linear(7, 3),
+        r"does not take inputs of shape \(2, 4\), float32 \(",
+    ),
     "one_class": (
         lambda: nn.Linear(4, 1),
-        r"an output of shape \(8, 1\); expected logits .* at least two classes",
+        r"an output of shape \(12, 1\); expected logits .* at least two classes",
     ),
     "images_out": (
         lambda: nn.Sequential(nn.Linear(4, 6), nn.Unflatten(1, (2, 3))),
-        r"an output of shape \(8, 2, 3\)",
+        r"an output of shape \(12, 2, 3\) and labels of shape \(12,\)",
     ),
     "two_outputs": (Pairs, "an output of type tuple"),
     "few_logits": (lambda: nn.Linear(4, 2), "label is 2 but the network has 2 logits"),
-    "many_logits": (lambda: nn.Linear(4, 5), r"classes \[3, 4\] have no example among"),
 }  # fmt: skip
 
 
@@ -140,10 +144,6 @@ def test_a_network_that_cannot_be_measured_gets_a_sentence(name: str) -> None:
 
 
 DATA: dict[str, tuple[Callable[[], Any], str]] = {
-    "missing": (
-        lambda: (INPUTS[:8], torch.tensor([0, 2, 0, 2, 2, 2, 0, 0])),
-        r"classes \[1\] have no example among the 8 given",
-    ),
     "empty": (lambda: (INPUTS[:0], LABELS[:0]), "hold no example"),
     "no_batch": (list, "hold no example"),
     "nan": (
@@ -185,6 +185,32 @@ def test_data_that_cannot_be_measured_get_a_sentence(name: str) -> None:
     with pytest.raises(WorkbenchError, match=sentence) as error:
         empirical_risk(plain(), make())
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("logits", "labels", "sentence"),
+    [
+        (
+            3,
+            [0, 2, 0, 2, 2, 2, 0, 0],
+            r"classes \[1\] have no example among the 8 given",
+        ),
+        (5, [0, 1, 2, 0, 1, 2, 0, 0], r"classes \[3, 4\] have no example among the 8"),
+        (
+            900,
+            [0, 1, 2, 0, 1, 2, 0, 0],
+            r"classes \[3, 4, 5, \.\.\.\] .* \(897 of 900 ",
+        ),
+    ],
+)
+def test_only_class_means_need_an_example_of_every_class(
+    logits: int, labels: list[int], sentence: str
+) -> None:
+    model, data = nn.Linear(4, logits), (INPUTS[:8], torch.tensor(labels))
+    with pytest.raises(WorkbenchError, match=sentence) as error:
+        class_means(model, data)
+    assert len(str(error.value)) <= 300
+    assert operators(model, data)["G"].dim == 5 * logits
 
 
 def test_a_batch_of_no_examples_gets_a_sentence() -> None:

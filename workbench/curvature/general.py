@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar, final
@@ -15,6 +16,7 @@ from typing_extensions import override
 from workbench.curvature.batches import Inputs
 from workbench.curvature.risk import EmpiricalRisk, evaluating
 from workbench.curvature.way import Cotangents, Kind, Named, Way
+from workbench.curvature.written_out import WrittenOut
 
 BLOCK = 64  # vectors that share a forward pass
 
@@ -37,6 +39,7 @@ class General(Way):
     theta: Named  # parameters that are looked at
     fixed: Named  # all others, and buffers
     together: bool = True  # whether the vectors of a block share a pass, by vmap
+    written_out: bool = False  # whether some operations are taken step by step
 
     @override
     def on(self, risk: EmpiricalRisk) -> Way:
@@ -97,7 +100,8 @@ class General(Way):
         return torch.stack([one(c) for c in columns.unbind(axis)], dim=out)
 
     def _outputs(self, inputs: Inputs, parameters: Named) -> Tensor:
-        return self.risk.logits({**self.fixed, **parameters}, inputs)
+        with WrittenOut() if self.written_out else nullcontext():
+            return self.risk.logits({**self.fixed, **parameters}, inputs)
 
     def _share(
         self, kind: Kind, block: Tensor, inputs: Inputs, targets: Tensor

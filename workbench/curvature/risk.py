@@ -20,7 +20,6 @@ from workbench.curvature.batches import (
     join,
     move,
     num_of,
-    numbers_of,
     shape_of,
     split,
     take,
@@ -42,6 +41,7 @@ from workbench.errors import WorkbenchError
 __all__ = ["Batch", "EmpiricalRisk", "LabelledImages", "empirical_risk", "evaluating"]
 
 CACHED_ACTIVATIONS = 2**24  # measured: three conv layers, blocks of ten, two cores
+CHECKED_ACTIVATIONS = 2**22  # of the batch that tells whether examples mix
 PIECE = 8  # examples that proofs are made on
 Check = Literal["full", "once", "off"]
 CHECKS = ("full", "once", "off")
@@ -318,13 +318,16 @@ def empirical_risk(
             assert dtype is not None
             better = _converted(network, first, dtype, target)
             network, own = (better, dtype) if better else (network, own)
-        first = move(seen.first, target, own)
+        few = move(take(seen.first, slice(0, 2)), target, own)
+        num_activations = _count_activations(network, few)
+        size = max(PIECE, CHECKED_ACTIVATIONS // num_activations)
+        first = move(take(seen.first, slice(0, size)), target, own)
         if check == "off":
             with evaluating(network.module):
                 logits = run(network, first)
         else:
             logits = check_function(network, first)
-    labels = as_targets(seen.targets).to(target)
+    labels = as_targets(seen.targets[:size]).to(target)
     criterion.check(logits, labels)
     counts = _counts(criterion, seen, logits)
     if isinstance(criterion, CrossEntropy) and not seen.ignored:
@@ -342,7 +345,7 @@ def empirical_risk(
         normaliser=_normaliser(criterion, seen),
         class_counts=counts,
         dim=sum(p.numel() for p in named.values()),
-        num_activations=_count_activations(network, take(first, slice(0, 2))),
+        num_activations=num_activations,
         dtype=own,
         device=target,
         control=control or Control(),
@@ -437,8 +440,8 @@ class _Seen:
     """What one look at all batches finds."""
 
     sizes: list[int]  # examples a batch
-    first: Inputs  # of the first batch, as much as is passed through at once
-    targets: Tensor  # likewise
+    first: Inputs  # of the first batch
+    targets: Tensor
     piece: Batch  # some examples of one shape, at least two where there are
     counts: Tensor  # of each label
     ignored: bool  # whether a label is ignored
@@ -463,11 +466,10 @@ def _look(batches: Iterable[Batch], criterion: Criterion) -> _Seen:
                 )
         counts, ignored = _labels(targets, criterion)
         if seen is None:
-            fits = max(2, 2**24 // max(numbers_of(inputs) // num_of(inputs), 1))
             seen = _Seen(
                 sizes=[],
-                first=take(inputs, slice(0, fits)),
-                targets=targets[:fits],
+                first=inputs,
+                targets=targets,
                 piece=(inputs, targets),
                 counts=counts,
                 ignored=False,

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from workbench.curvature.layerwise import LayerWise
-from workbench.curvature.precision import full_precision
 from workbench.curvature.risk import evaluating
+from workbench.curvature.surroundings import full_precision
 
 
 def tf32() -> tuple[bool, bool]:
