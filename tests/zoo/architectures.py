@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tests.zoo.case import CASES, Case, Situation, case, images, labels, shaken
+from tests.zoo.case import CASES, Case, Situation, case, images, labels, pooled, shaken
 
 SOME = ("operators", "class_means", "exact_spectrum")
 Make = Callable[[], nn.Module]
@@ -22,7 +22,6 @@ def torchvisions() -> dict[str, tuple[int, Make]]:
     from torchvision.models.efficientnet import MBConvConfig
     from torchvision.models.mobilenetv3 import InvertedResidualConfig
     from torchvision.models.regnet import BlockParams
-    from torchvision.models.resnet import BasicBlock, Bottleneck
     from torchvision.models.vgg import make_layers
 
     layer_norm = partial(nn.LayerNorm, eps=1e-6)
@@ -63,7 +62,7 @@ def torchvisions() -> dict[str, tuple[int, Make]]:
         "regnet": (
             16,
             lambda: tv.RegNet(
-                BlockParams([1, 1], [8, 8], [4, 4], [2, 2], [1.0, 1.0], 0.25),
+                BlockParams([1, 1], [8, 8], [4, 4], [1.0, 1.0], [2, 2], 0.25),
                 stem_width=8,
                 **three,
             ),
@@ -88,20 +87,9 @@ def torchvisions() -> dict[str, tuple[int, Make]]:
         ),
         "vgg": (
             32,
-            lambda: _narrow_vgg(tv.VGG(make_layers([4, "M", 8, "M"], True), **three)),
-        ),
-        "resnet": (16, lambda: tv.ResNet(BasicBlock, [1, 1, 1, 1], **three)),
-        "resnext": (
-            16,
-            lambda: tv.ResNet(
-                Bottleneck, [1, 1, 1, 1], groups=4, width_per_group=2, **three
-            ),
+            lambda: pooled(*make_layers([4, "M", 8, "M"], True), width=8),
         ),
         "squeezenet": (32, lambda: tv.SqueezeNet("1_1", **three)),
-        "googlenet": (
-            32,
-            lambda: tv.GoogLeNet(3, aux_logits=False, init_weights=False),
-        ),
         "layer_norm_first": (
             8,
             lambda: tv.VisionTransformer(
@@ -109,12 +97,6 @@ def torchvisions() -> dict[str, tuple[int, Make]]:
             ),
         ),
     }
-
-
-def _narrow_vgg(model: nn.Module) -> nn.Module:
-    model.avgpool = nn.AdaptiveAvgPool2d(1)
-    model.classifier = nn.Sequential(nn.Linear(8, 8), nn.ReLU(True), nn.Linear(8, 3))
-    return model
 
 
 def timms() -> dict[str, tuple[int, Make]]:
@@ -149,20 +131,21 @@ DEFAULT = {
     *("vision_transformer", "convnext", "timm_vision_transformer"),
 }
 NO_SECOND = {"mobilenet_v3", "mobilenetv3_small_050", "levit_128s"}
+HEAVY = {"convnext_atto", "levit_128s"}
 SWEEP: dict[str, Case] = {}
 
 
 def _register(name: str, table: Callable[[], dict[str, tuple[int, Make]]]) -> None:
     def make() -> Situation:
         size, build = table()[name]
-        return Situation(shaken(build()), images(4, 3, size))
+        return Situation(shaken(build().double()), images(3, 3, size))
 
     no_second = name in NO_SECOND
     here = CASES if name in DEFAULT else SWEEP
     here[name] = Case(
         name=name,
         make=make,
-        entries=SOME,
+        entries=("operators",) if name in HEAVY else SOME,
         hess="either" if no_second else "right",
         hess_oracle="none" if no_second else "double backward",
         fresh=name == "levit_128s",
@@ -172,7 +155,7 @@ def _register(name: str, table: Callable[[], dict[str, tuple[int, Make]]]) -> No
 for _name in (
     *("densenet", "mobilenet_v2", "mobilenet_v3", "shufflenet", "mnasnet"),
     *("efficientnet", "regnet", "vision_transformer", "swin", "convnext", "maxvit"),
-    *("vgg", "resnet", "resnext", "squeezenet", "googlenet", "layer_norm_first"),
+    *("vgg", "squeezenet", "layer_norm_first"),
 ):
     _register(_name, torchvisions)
 for _name in (

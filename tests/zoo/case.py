@@ -34,6 +34,7 @@ class Case:
 
     name: str
     make: Callable[[], Situation]
+    home: str = ""  # the file that it stands in
     expect: Expect = "right"
     but: Mapping[str, Expect] = field(default_factory=dict)  # for these entries
     entries: tuple[str, ...] = ENTRIES
@@ -68,7 +69,8 @@ def case(**options: Any) -> Callable[[Callable[[], Situation]], Callable[..., An
     def register(make: Callable[[], Situation]) -> Callable[[], Situation]:
         name = make.__name__
         assert name not in CASES, name
-        CASES[name] = Case(name=name, make=make, **options)
+        home = make.__module__.rpartition(".")[2]
+        CASES[name] = Case(name=name, make=make, home=home, **options)
         return make
 
     return register
@@ -77,6 +79,7 @@ def case(**options: Any) -> Callable[[Callable[[], Situation]], Callable[..., An
 def family(
     makes: Mapping[str, Callable[[], nn.Module]],
     data: Callable[[], tuple[Any, Tensor]],
+    measured: Iterable[str] = (),
     **options: Any,
 ) -> None:
     """Register several networks on the same data."""
@@ -86,7 +89,13 @@ def family(
         def situation(make: Callable[[], nn.Module] = make) -> Situation:
             return Situation(make(), data())
 
-        CASES[name] = Case(name=name, make=situation, **options)
+        CASES[name] = Case(
+            name=name,
+            make=situation,
+            home=make.__module__.rpartition(".")[2],
+            measured=name in measured,
+            **options,
+        )
 
 
 @contextmanager

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional as F  # noqa: N812
 
 from tests.zoo.case import (
     Call,
@@ -59,13 +60,14 @@ NORMS: dict[str, Callable[[], nn.Module]] = {
         Call(lambda x: x.permute(0, 3, 1, 2)),
     ),
 }
+MEASURED_NORMS = ("norm_with_an_activation_inside", "batch_norm", "group_norm")
 family(
     {
         name: lambda norm=norm: shaken(pooled(nn.Conv2d(1, 3, 3), norm(), nn.Tanh()))
         for name, norm in NORMS.items()
     },
     images,
-    measured=True,
+    measured=MEASURED_NORMS,
 )
 family(
     {
@@ -180,7 +182,7 @@ CONVOLUTIONS: dict[str, Callable[[], nn.Module]] = {
         nn.Conv2d(1, 3, 3), nn.Upsample(scale_factor=2, mode="bicubic"), nn.Tanh()
     ),
 }
-family(CONVOLUTIONS, images, measured=True)
+family(CONVOLUTIONS, images)
 
 
 @case()
@@ -272,57 +274,36 @@ def _written(h: Tensor) -> Tensor:
 family({k: lambda a=a: mlp(a()) for k, a in ACTIVATIONS.items()}, vectors)
 
 
-class Gated(nn.Module):
-    """The element-by-element formula of a hard activation."""
-
-    def __init__(self, form: str) -> None:
-        super().__init__()
-        self.form = form
-
-    def forward(self, x: Tensor) -> Tensor:
-        gate = F.relu6(x + 3) / 6
-        return x * gate if self.form == "swish" else gate
-
-
-def _hard(layer: nn.Module, form: str) -> Situation:
-    model = mlp(layer)
-    return Situation(
-        model, vectors(), truth=nn.Sequential(model[0], Gated(form), model[2])
-    )
-
-
-@case(hess_tol=1e-5)
-def hardswish() -> Situation:
-    return _hard(nn.Hardswish(), "swish")
-
-
-@case(hess_tol=1e-5)
-def hardsigmoid() -> Situation:
-    return _hard(nn.Hardsigmoid(), "sigmoid")
+BY_DIFFERENCES: dict[str, Any] = {"hess_tol": 1e-5, "hess_oracle": "differences"}
+family(
+    {
+        "hardswish": lambda: mlp(nn.Hardswish()),
+        "hardsigmoid": lambda: mlp(nn.Hardsigmoid()),
+    },
+    vectors,
+    **BY_DIFFERENCES,
+)
 
 
 class MobileBlock(nn.Module):
     """MobileNetV3's: hard activations, depthwise, squeeze and excitation."""
 
-    def __init__(self, swish: nn.Module, sigmoid: nn.Module) -> None:
+    def __init__(self) -> None:
         super().__init__()
         self.a, self.n = nn.Conv2d(1, 4, 1, bias=False), nn.BatchNorm2d(4)
         self.d = nn.Conv2d(4, 4, 3, groups=4, padding=1)
         self.s, self.e = nn.Conv2d(4, 2, 1), nn.Conv2d(2, 4, 1)
-        self.o, self.swish, self.sigmoid = nn.Linear(4, 3), swish, sigmoid
+        self.o = nn.Linear(4, 3)
 
     def forward(self, x: Tensor) -> Tensor:
-        h = self.swish(self.d(self.swish(self.n(self.a(x)))))
-        h = h * self.sigmoid(self.e(self.s(h.mean((2, 3), keepdim=True)).relu()))
-        return self.o(h.mean((2, 3)))
+        h = F.hardswish(self.d(F.hardswish(self.n(self.a(x)))))
+        gate = self.e(self.s(h.mean((2, 3), keepdim=True)).relu())
+        return self.o((h * F.hardsigmoid(gate)).mean((2, 3)))
 
 
-@case(hess_tol=1e-5, measured=True)
+@case(measured=True, **BY_DIFFERENCES)
 def mobile_block() -> Situation:
-    model = shaken(MobileBlock(nn.Hardswish(), nn.Hardsigmoid()))
-    truth = MobileBlock(Gated("swish"), Gated("sigmoid"))
-    truth.load_state_dict(model.state_dict())
-    return Situation(model, images(), truth=truth)
+    return Situation(shaken(MobileBlock()), images())
 
 
 class Context(nn.Module):
@@ -339,12 +320,6 @@ class Context(nn.Module):
 @case(measured=True)
 def global_context() -> Situation:
     return Situation(pooled(nn.Conv2d(1, 3, 3), Context(3), nn.ReLU()), images())
-
-
-@case(entries=("operators",), large=True)
-def global_context_many_examples() -> Situation:
-    model = pooled(nn.Conv2d(1, 3, 3), nn.ReLU(), Context(3), nn.ReLU())
-    return Situation(model, images(4000, 1, 10))
 
 
 class Dueling(nn.Module):
@@ -368,29 +343,3 @@ def value_and_advantages() -> Situation:
 @case(entries=("operators",), large=True)
 def value_and_advantages_many_examples() -> Situation:
     return Situation(Dueling(40), vectors(16000))
-
-
-@case(entries=("operators",), large=True)
-def residual_convolutions_many_examples() -> Situation:
-    class Added(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.c, self.n = nn.Conv2d(4, 4, 3, padding=1), nn.GroupNorm(2, 4)
-
-        def forward(self, x: Tensor) -> Tensor:
-            return x + self.n(self.c(x)).relu()
-
-    model = pooled(nn.Conv2d(1, 4, 3), nn.ReLU(), Added(), Added(), width=4)
-    return Situation(shaken(model), images(3000, 1, 8))
-
-
-@case(entries=("operators",), large=True)
-def layer_norm_over_tokens_many_examples() -> Situation:
-    model = nn.Sequential(
-        nn.Linear(4, 8),
-        nn.LayerNorm(8),
-        nn.GELU(),
-        Call(lambda x: x.mean(1)),
-        nn.Linear(8, 3),
-    )
-    return Situation(shaken(model), sequences(4000, 8))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import weakref
 from collections.abc import Mapping
 from typing import Any
 
@@ -82,6 +83,8 @@ def describe(value: Any, depth: int = 3) -> object:
     """A value that is equal where the thing has not changed."""
     if isinstance(value, Tensor):
         return bits(value)
+    if isinstance(value, weakref.ref):
+        return id(value())
     if isinstance(value, torch.Generator):
         return bits(value.get_state())
     if isinstance(value, (bool, int, float, str, bytes, type(None), torch.dtype)):

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional as F  # noqa: N812
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from tests.zoo.case import (
@@ -87,7 +87,7 @@ def words_cut_to_a_norm() -> Situation:
     return Situation(model, (t, labels()), truth=truth)
 
 
-@case(tol=1e-6)
+@case()
 def words_with_sparse_gradients() -> Situation:
     model = Words(nn.Embedding(7, 4, sparse=True))
     truth = Words()

@@ -37,8 +37,8 @@ AROUND: dict[str, Callable[[], AbstractContextManager[Any]]] = {
     "inside_no_grad": torch.no_grad,
     "with_float64_by_default": lambda: default_dtype(torch.float64),
     "with_anomalies_looked_for": torch.autograd.set_detect_anomaly,
-    "with_one_thread_of_autograd": lambda: (
-        torch.autograd.set_multithreading_enabled(False)
+    "with_one_thread_of_autograd": lambda: torch.autograd.set_multithreading_enabled(
+        False
     ),
 }
 
@@ -53,7 +53,8 @@ for name, around in AROUND.items():
     options: dict[str, Any] = {"around": around, "tol": 1e-4, "as_double": True}
     if "anomalies" in name:
         options["around"] = lambda: torch.autograd.set_detect_anomaly(True)
-    CASES[name] = Case(name=name, make=_convolutions, measured=True, **options)
+    measured = name in ("inside_autocast", "inside_inference_mode", "inside_no_grad")
+    CASES[name] = Case(name=name, make=_convolutions, measured=measured, **options)
 
 
 def _half(dtype: torch.dtype) -> Situation:

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional as F  # noqa: N812
 from torch.nn.utils import parametrizations, parametrize, prune
 from torch.utils.checkpoint import checkpoint
 
@@ -32,7 +32,7 @@ family(
         ),
     },
     vectors,
-    measured=True,
+    measured=("hook_that_triples_an_output",),
 )
 
 
@@ -193,7 +193,7 @@ family(
 )
 
 
-@case(expect="either")
+@case(expect="refused")
 def tensor_hook_that_clips() -> Situation:
     return Situation(Clipped(), vectors())
 
@@ -232,7 +232,7 @@ def hook_after_gradients_are_added_up() -> Situation:
     return Situation(model, vectors())
 
 
-@case(measured=True)
+@case()
 def forward_of_the_instance_replaced() -> Situation:
     model = mlp()
     old = model[0].forward
