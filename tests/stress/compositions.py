@@ -13,8 +13,9 @@ from torch.nn.utils import parametrizations, prune
 from torch.utils.checkpoint import checkpoint
 
 from tests.zoo.case import Call, Case, Situation, shaken
+from tests.zoo.hooks import SignThrough, Tanh
 from tests.zoo.layers import Context, NormAct, RootMeanSquare
-from tests.zoo.wrapped import LoraLinear, SignThrough, Tanh
+from tests.zoo.weights import LoraLinear
 
 Piece = Callable[[int], nn.Module]  # keeps the width that it is given
 

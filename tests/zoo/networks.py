@@ -3,17 +3,25 @@
 from tests.zoo import (
     architectures,
     forwards,
+    hooks,
+    inputs,
+    kept,
     layers,
     loaders,
     numbers,
     sequences,
     surroundings,
+    weights,
     wrapped,
 )
 from tests.zoo.architectures import SWEEP
 from tests.zoo.case import CASES
 
 FILES = (
+    hooks,
+    inputs,
+    kept,
+    weights,
     architectures,
     forwards,
     layers,

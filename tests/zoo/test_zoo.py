@@ -41,10 +41,11 @@ def test_it_is_right_or_refused_and_changes_nothing(name: str, entry: str) -> No
     answered(name, entry)
 
 
+HOMES = ("layers", "forwards", "hooks", "weights")
 READ = [
     name
     for name, case in CASES.items()
-    if case.expect == "right" and case.home in ("layers", "forwards", "wrapped")
+    if case.expect == "right" and case.home in HOMES
 ]
 
 
