@@ -1,0 +1,34 @@
+"""All cases of the zoo, by name: ``CASES``, and ``SWEEP``, which takes minutes."""
+
+from tests.zoo import (
+    architectures,
+    forwards,
+    hooks,
+    inputs,
+    kept,
+    layers,
+    loaders,
+    numbers,
+    sequences,
+    surroundings,
+    weights,
+    wrapped,
+)
+from tests.zoo.architectures import SWEEP
+from tests.zoo.case import CASES
+
+FILES = (
+    hooks,
+    inputs,
+    kept,
+    weights,
+    architectures,
+    forwards,
+    layers,
+    loaders,
+    numbers,
+    sequences,
+    surroundings,
+    wrapped,
+)
+__all__ = ["CASES", "FILES", "SWEEP"]
