@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
+from workbench.control import Cancelled
+from workbench.curvature.surroundings import RandomState, random_state
 from workbench.errors import WorkbenchError
 
 Inputs = Any  # a tensor, or tensors in dicts, lists and tuples; examples on axis 0
@@ -136,6 +138,7 @@ class Repeating:
 
     data: Iterable[Any]
     ordered: bool = True
+    _state: RandomState | None = None  # the loader's own, which goes on from here
     _total: int | None = None  # sum of all signatures at the first pass
     _placed: int = 0  # likewise, each multiplied by its place
     _head: list[int] = field(default_factory=list)  # signatures of the first batch
@@ -147,7 +150,7 @@ class Repeating:
             WorkbenchError: At its end, if other examples came than at the first.
         """
         total = placed = num = 0
-        for raw in self.data:
+        for raw in self._undisturbed():
             inputs, labels = as_batch(raw)
             marks = signature(inputs, labels).tolist()
             if not num and self._total is None:
@@ -166,6 +169,34 @@ class Repeating:
             )
         elif placed != self._placed:
             self.ordered = False
+
+    def _undisturbed(self) -> Iterator[Any]:
+        """What the loader gives, with random numbers of its own.
+
+        Raises:
+            WorkbenchError: If the loader fails.
+        """
+        going: Iterator[Any] | None = None
+        while True:
+            with random_state():
+                if self._state is not None:
+                    self._state.set()
+                try:
+                    going = iter(self.data) if going is None else going
+                    raw = next(going)
+                except StopIteration:
+                    return
+                except (Cancelled, WorkbenchError, MemoryError):
+                    raise
+                except Exception as error:  # whatever the loader's own code raises
+                    said = (str(error).strip().splitlines() or [""])[0][:120]
+                    raise WorkbenchError(
+                        f"empirical_risk: the data cannot be read "
+                        f"({type(error).__name__}: {said}); look at the loader."
+                    ) from error
+                finally:
+                    self._state = RandomState.now()
+            yield raw
 
     def look_again(self) -> None:
         """Compare a second pass with the first: its first batch, all if that differs.

@@ -51,6 +51,25 @@ class Differences(Way):
         found = [self._one(kind, v.to(self.risk.dtype)) for v in vectors.unbind(1)]
         return torch.stack(found, dim=1).to(vectors.dtype)
 
+    def gradient(self, w: Tensor) -> Tensor:
+        """``J^T w`` at the weights themselves, (P,): what differences are taken of."""
+        theta = {n: p.clone().requires_grad_() for n, p in self.theta.items()}
+        total = torch.zeros(self.risk.dim, dtype=self.risk.dtype, device=w.device)
+        with evaluating(self.risk.model), torch.enable_grad():
+            done = 0
+            for inputs, targets in self.risk.pieces(1):
+                outputs = self._outputs(theta, inputs)
+                part = w[done : done + len(targets)].to(outputs.dtype)
+                done += len(targets)
+                grads = torch.autograd.grad(
+                    outputs,
+                    list(theta.values()),
+                    part.view_as(outputs),
+                    materialize_grads=True,
+                )
+                total += self.risk.flatten(grads)
+        return total
+
     def _one(self, kind: Kind, vector: Tensor) -> Tensor:
         length = float(vector.norm())
         if not length:

@@ -26,7 +26,7 @@ from workbench.curvature.risk import EmpiricalRisk, evaluating
 
 CHUNK = 32  # examples whose gradients vmap takes together
 TRIED = 4  # examples of the piece whose gradients are held against plain autograd
-ROUNDING = {torch.float32: 2e-3, torch.float64: 1e-6}  # of a gradient's length
+ROUNDING = {torch.float32: 1e-3, torch.float64: 1e-9}  # of a gradient's length
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -425,11 +425,7 @@ def _rows_together(
     risk: EmpiricalRisk, inputs: Inputs, cotangents: Tensor, wanted: list[str]
 ) -> dict[str, Tensor]:
     """``J_b^T w_{b,j}`` in each parameter, (B, m, p), by vmap."""
-    named = {
-        **dict(risk.model.named_parameters()),
-        **dict(risk.model.named_buffers()),
-    }
-    values = {n: t.detach() for n, t in named.items()}
+    values = {n: t.detach() for n, t in risk.network.named().items()}
     chosen = {name: values.pop(name) for name in wanted}
     leaves, spec = tree_flatten(inputs)
     own = [i for i, t in enumerate(leaves) if isinstance(t, Tensor) and t.ndim]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -74,6 +75,15 @@ class Network:
             )
         found = found[:1] if alone else found
         return found[:, None] if found.ndim == 1 else found
+
+    def named(self) -> dict[str, Tensor]:
+        """Parameters and buffers by name, one name each."""
+        found: dict[str, Tensor] = dict(self.module.named_parameters())
+        known = set(map(id, found.values()))
+        for name, buffer in self.module.named_buffers():
+            if id(buffer) not in known:
+                found[name] = buffer
+        return found
 
     def _logits(self, raw: Any) -> Any:
         if self.outputs is not None:
@@ -175,26 +185,37 @@ def run(network: Network, inputs: Inputs) -> Tensor:
         ) from error
 
 
+@contextmanager
+def same_weights(module: nn.Module) -> Iterator[None]:
+    """Raise a `WorkbenchError` where passes change weights, and put them back."""
+    before = [(n, p, p.detach().clone()) for n, p in module.named_parameters()]
+    changed: list[str] = []
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for name, p, copy in before:
+                if not same_bits(p.detach(), copy):
+                    changed.append(name)
+                    p.data.copy_(copy)
+    if changed:
+        raise WorkbenchError(
+            f"empirical_risk: a pass through the network changes its weights "
+            f"({changed[0]}; an embedding with max_norm, say), so no product repeats; "
+            "switch that off."
+        )
+
+
 def check_function(network: Network, inputs: Inputs) -> Tensor:
     """Logits of a batch, once it is sure that the network is a function of an example.
 
     Raises:
         WorkbenchError: If two passes differ, an example's logits depend on the others
-            in its batch, a pass changes weights, or logits are not finite.
+            in its batch, or logits are not finite.
     """
-    weights = [(n, p, p.detach().clone()) for n, p in network.module.named_parameters()]
     with evaluating(network.module):
         logits = run(network, inputs)
         again = run(network, inputs)
-    for name, p, before in weights:
-        if not same_bits(p, before):
-            for _, changed, kept in weights:
-                changed.data.copy_(kept)
-            raise WorkbenchError(
-                f"empirical_risk: a pass through the network changes its weights "
-                f"({name}; an embedding with max_norm, say), so no product repeats; "
-                "switch that off."
-            )
     if not logits.isfinite().all():
         raise WorkbenchError(
             "empirical_risk: the network gives NaN or infinite logits; train again "

@@ -191,11 +191,7 @@ class EmpiricalRisk:
 
     def snapshot(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Copies of `parameters`, and of all else that the model holds."""
-        named = {
-            **dict(self.model.named_parameters()),
-            **dict(self.model.named_buffers()),
-        }
-        rest = {name: tensor.detach().clone() for name, tensor in named.items()}
+        rest = {n: t.detach().clone() for n, t in self.network.named().items()}
         theta = {name: rest.pop(name) for name in self.parameters}
         return theta, rest
 

@@ -6,6 +6,7 @@ import random
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -71,20 +72,43 @@ def evaluating(model: nn.Module) -> Iterator[None]:
                 restore()
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class RandomState:
+    """Of the random numbers of torch, NumPy and Python."""
+
+    python: Any
+    numpy: Any
+    torch: Tensor
+    devices: list[Tensor]
+
+    @staticmethod
+    def now() -> RandomState:
+        """As it is."""
+        cuda = torch.cuda.is_available() and torch.cuda.is_initialized()
+        return RandomState(
+            python=random.getstate(),
+            numpy=np.random.get_state(),
+            torch=torch.get_rng_state(),
+            devices=torch.cuda.get_rng_state_all() if cuda else [],
+        )
+
+    def set(self) -> None:
+        """Go on from here."""
+        random.setstate(self.python)
+        np.random.set_state(self.numpy)
+        torch.set_rng_state(self.torch)
+        if self.devices:
+            torch.cuda.set_rng_state_all(self.devices)
+
+
 @contextmanager
 def random_state() -> Iterator[None]:
     """Outside, the random numbers of torch, NumPy and Python go on as if unused."""
-    python, numpy, cpu = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    cuda = torch.cuda.is_available() and torch.cuda.is_initialized()
-    devices = torch.cuda.get_rng_state_all() if cuda else []
+    before = RandomState.now()
     try:
         yield
     finally:
-        random.setstate(python)
-        np.random.set_state(numpy)
-        torch.set_rng_state(cpu)
-        if devices:
-            torch.cuda.set_rng_state_all(devices)
+        before.set()
 
 
 def _buffers(model: nn.Module) -> Callable[[], None]:
@@ -118,11 +142,15 @@ def _attributes(module: nn.Module) -> Callable[[], None]:
     own = vars(module)
     before = dict(own)
     inner = [(v, v.copy()) for v in own.values() if type(v) in _CONTAINERS]
+    sources = [v for v in own.values() if isinstance(v, torch.Generator)]
+    states = [source.get_state() for source in sources]
 
     def restore() -> None:
         if own.keys() != before.keys() or any(own[k] is not before[k] for k in own):
             own.clear()
             own.update(before)
+        for source, state in zip(sources, states, strict=True):
+            source.set_state(state)
         for container, copy in inner:
             if not _same_items(container, copy):
                 _refill(container, copy)
