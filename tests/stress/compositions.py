@@ -213,6 +213,7 @@ def _tree(draw: st.DrawFn) -> tuple[Callable[[], nn.Module], Callable[[int], Ten
         return nn.Sequential(first[kind](), *(make(width) for make in middle), end)
 
     body.width = width  # type: ignore[attr-defined]
+    body.words = f"{kind} {width}: {', '.join(names)}"  # type: ignore[attr-defined]
     return body, inputs
 
 
@@ -253,4 +254,5 @@ def compositions(draw: st.DrawFn) -> Case:
         kwargs = {} if loss is None else {"loss": LOSSES[loss](num_classes)}
         return Situation(model, batches, kwargs)
 
-    return Case(name="random", make=make, plain=loss is None, tol=1e-8)
+    words = f"{body.words}; {loss}, {sizes}, {extra}, x {factor}, {seed}"  # type: ignore[attr-defined]
+    return Case(name=words, make=make, plain=loss is None, tol=1e-8)

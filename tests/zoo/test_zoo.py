@@ -12,7 +12,7 @@ import workbench as wb
 from tests.zoo.case import CASES, Case, Situation, quiet
 from tests.zoo.judge import ASK, check_sentence, close, find, judge, truth
 from tests.zoo.networks import FILES, SWEEP
-from tests.zoo.oracle import Oracle
+from tests.zoo.oracle import Oracle, by_formula
 from tests.zoo.photograph import changes, photograph
 from workbench.errors import WorkbenchError
 
@@ -178,7 +178,8 @@ def test_the_oracles_parts_add_up_to_torchs_own_hessian() -> None:
         model, (x, y) = situation.model.eval(), situation.data
         parameters = list(model.parameters())
         oracle = Oracle(lambda model=model: model, (x, y))
-        loss = nn.functional.cross_entropy(model(x), y)
+        with by_formula():
+            loss = nn.functional.cross_entropy(model(x), y)
         first = torch.autograd.grad(loss, parameters, create_graph=True)
         v = torch.randn(oracle.dim, 1, dtype=torch.float64)
         flat = torch.cat([g.flatten() for g in first])
