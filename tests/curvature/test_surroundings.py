@@ -10,7 +10,7 @@ from torch import nn
 
 from workbench.curvature.layerwise import LayerWise
 from workbench.curvature.risk import evaluating
-from workbench.curvature.surroundings import full_precision
+from workbench.linalg.precision import full_precision
 
 
 def tf32() -> tuple[bool, bool]:

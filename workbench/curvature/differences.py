@@ -65,6 +65,7 @@ class Differences(Way):
                     outputs,
                     list(theta.values()),
                     part.view_as(outputs),
+                    retain_graph=True,
                     materialize_grads=True,
                 )
                 total += self.risk.flatten(grads)
@@ -101,6 +102,7 @@ class Differences(Way):
                         outputs,
                         list(moved.values()),
                         r.to(outputs.dtype),
+                        retain_graph=True,
                         materialize_grads=True,
                     )
                     total += sign * self.risk.flatten(grads)

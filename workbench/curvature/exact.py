@@ -16,6 +16,7 @@ from workbench.curvature.gram import risk_gram
 from workbench.curvature.network import Outputs
 from workbench.curvature.risk import empirical_risk
 from workbench.errors import WorkbenchError
+from workbench.linalg.precision import full_precision
 from workbench.memory import device_memory
 
 
@@ -28,6 +29,7 @@ class ExactSpectrum:
     method: str  # in words
 
 
+@full_precision()
 def exact_spectrum(
     model: nn.Module,
     data: Any,

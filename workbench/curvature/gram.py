@@ -20,6 +20,7 @@ from workbench.curvature.network import Outputs
 from workbench.curvature.risk import EmpiricalRisk, empirical_risk
 from workbench.curvature.subset import choose_classes, inside
 from workbench.errors import WorkbenchError
+from workbench.linalg.precision import full_precision
 from workbench.memory import device_memory
 
 CACHE_BYTES = 2**31  # what the factors of one group of layers may take
@@ -31,6 +32,7 @@ READING = 0.2  # of the progress that is reported: the passes through the networ
 Step = Callable[[float], None]
 
 
+@full_precision()
 def gram(
     model: nn.Module,
     data: Any,

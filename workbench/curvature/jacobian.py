@@ -21,6 +21,7 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from workbench.control import Cancelled
 from workbench.curvature.batches import Inputs, join, num_of, take
+from workbench.curvature.network import nodes
 from workbench.curvature.recognition import NORMS, plain_type
 from workbench.curvature.risk import EmpiricalRisk, evaluating
 
@@ -329,16 +330,10 @@ def _watch(
 def _uses(logits: Tensor) -> Counter[int]:
     """How often each parameter, by its id, enters the graph of the logits."""
     uses: Counter[int] = Counter()
-    nodes = [logits.grad_fn]
-    visited = set(nodes)
-    while nodes:
-        node = nodes.pop()
-        for following, _ in node.next_functions if node else ():
+    for node in nodes(logits):
+        for following, _ in node.next_functions:
             if (parameter := getattr(following, "variable", None)) is not None:
                 uses[id(parameter)] += 1
-            elif following not in visited:
-                visited.add(following)
-                nodes.append(following)
     return uses
 
 

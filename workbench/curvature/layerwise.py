@@ -15,8 +15,9 @@ from workbench.curvature.linearised import Passed, Sums, bend, forward, pull, pu
 from workbench.curvature.program import Pair, Program
 from workbench.curvature.reader import read_program
 from workbench.curvature.risk import EmpiricalRisk, evaluating
-from workbench.curvature.surroundings import full_precision, random_state
+from workbench.curvature.surroundings import random_state
 from workbench.curvature.way import Cotangents, Kind, Way
+from workbench.linalg.precision import full_precision
 
 BLOCK_NUMBERS = 5 * 10**7  # of vectors that go together: some ten times as many in use
 SMALL = 2**22  # activations of all examples up to which whole blocks go through torch

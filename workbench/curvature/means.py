@@ -24,6 +24,7 @@ from workbench.curvature.sketch import CountSketch, count_sketch
 from workbench.curvature.softmax import combined_cotangents
 from workbench.curvature.subset import choose_classes, inside
 from workbench.errors import WorkbenchError
+from workbench.linalg.precision import full_precision
 from workbench.memory import device_memory
 
 Level = Literal["c", "ck", "G"]
@@ -57,6 +58,7 @@ class ClassMeans:
         """Root mean square error of an inner product over the lengths; 0 in R^P."""
         return 0.0 if self.sketch is None else self.sketch.error
 
+    @full_precision()
     def eigenvalues(self) -> dict[str, Tensor]:
         """Nonzero eigenvalues of each part of G that these means make, descending.
 
@@ -81,6 +83,7 @@ class ClassMeans:
         return found
 
 
+@full_precision()
 def class_means(
     model: nn.Module,
     data: Any,
@@ -91,6 +94,7 @@ def class_means(
     sketch: int | None = None,
     skip: float | None = None,
     seed: int = 0,
+    loss: Any = "cross_entropy",
     outputs: Outputs | None = None,
     parameters: str | Sequence[str] | None = None,
     check: str = "once",
@@ -123,6 +127,7 @@ def class_means(
         skip: Leave out the smallest pairs (c, k), up to this share of the trace in the
             logits: their means are zero; the bound is in ``kept``. Level ``"ck"`` only.
         seed: Of the sketch.
+        loss: The plain cross-entropy; with any other there are no classes.
         outputs: As in `operators`.
         parameters: As in `operators`.
         check: As in `operators`.
@@ -148,6 +153,7 @@ def class_means(
     risk = empirical_risk(
         model,
         data,
+        loss=loss,
         outputs=outputs,
         parameters=parameters,
         check=check,

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import Node
 from torch.func import functional_call
 from torch.nn.parameter import is_lazy
 
@@ -23,12 +24,16 @@ from workbench.curvature.batches import (
     take,
     tensors,
 )
-from workbench.curvature.surroundings import evaluating, same_bits
+from workbench.curvature.surroundings import (
+    evaluating,
+    same_attributes,
+    same_bits,
+)
 from workbench.errors import WorkbenchError
 
 Outputs = Callable[[Any], Tensor]  # from what a network returns to its logits
 HALVES = (torch.float16, torch.bfloat16)
-ALONE = 4  # examples that are run apart from their batch
+APART = 4  # examples that are run apart from their batch
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,11 +61,12 @@ class Network:
         alone = paired and num_of(inputs) == 1
         given = join([inputs, inputs]) if alone else clone(inputs)
         args, named = self._arguments(given)
-        if weights is None:
-            raw = self.module(*args, **named)
-        else:
-            raw = functional_call(self.module, weights, args, named)
-        found = self._logits(raw)
+        with same_attributes(self.module.modules()):
+            if weights is None:
+                raw = self.module(*args, **named)
+            else:
+                raw = functional_call(self.module, weights, args, named)
+            found = self._logits(raw)
         if not (isinstance(found, Tensor) and found.ndim):
             raise WorkbenchError(
                 "empirical_risk: the network gives an output of type "
@@ -120,7 +126,7 @@ class Network:
         except (RuntimeError, TypeError, NotImplementedError) as error:
             raise WorkbenchError(
                 "empirical_risk: the network cannot be copied "
-                f"({_first_line(error)}); convert it yourself, for instance "
+                f"({first_line(error)}); convert it yourself, for instance "
                 "model.float().to(device), and pass that."
             ) from error
         pairs = zip(self.module.parameters(), module.parameters(), strict=True)
@@ -180,7 +186,7 @@ def run(network: Network, inputs: Inputs) -> Tensor:
         said = shapes[0] if len(shapes) == 1 else shapes[:3]
         raise WorkbenchError(
             f"empirical_risk: the network does not take inputs of shape {said}, "
-            f"{'/'.join(kinds)} ({_first_line(error)}); pass data of the shape and "
+            f"{'/'.join(kinds)} ({first_line(error)}); pass data of the shape and "
             "dtype that it was made for."
         ) from error
 
@@ -188,22 +194,43 @@ def run(network: Network, inputs: Inputs) -> Tensor:
 @contextmanager
 def same_weights(module: nn.Module) -> Iterator[None]:
     """Raise a `WorkbenchError` where passes change weights, and put them back."""
-    before = [(n, p, p.detach().clone()) for n, p in module.named_parameters()]
+    before = [
+        (n, p, p.detach().clone(), p.grad, None if p.grad is None else p.grad.clone())
+        for n, p in module.named_parameters()
+    ]
     changed: list[str] = []
     try:
         yield
     finally:
         with torch.no_grad():
-            for name, p, copy in before:
+            for name, p, copy, grad, its_copy in before:
                 if not same_bits(p.detach(), copy):
                     changed.append(name)
                     p.data.copy_(copy)
+                if grad is not None and its_copy is not None:
+                    grad.copy_(its_copy)
+                p.grad = grad
     if changed:
         raise WorkbenchError(
             f"empirical_risk: a pass through the network changes its weights "
             f"({changed[0]}; an embedding with max_norm, say), so no product repeats; "
             "switch that off."
         )
+
+
+def nodes(outputs: Tensor) -> Iterator[Node]:
+    """The nodes of the graph of some outputs, each once."""
+    waiting = [outputs.grad_fn]
+    known = set(waiting)
+    while waiting:
+        node = waiting.pop()
+        if node is None:
+            continue
+        yield node
+        for following, _ in node.next_functions:
+            if following not in known:
+                known.add(following)
+                waiting.append(following)
 
 
 def check_function(network: Network, inputs: Inputs) -> Tensor:
@@ -249,7 +276,7 @@ def _mixes(network: Network, inputs: Inputs, logits: Tensor, tolerance: float) -
         except WorkbenchError:  # made up as no example is
             return False
         return bool((beside - logits).abs().max() > tolerance)
-    for i in torch.linspace(0, num - 1, min(ALONE, num)).round().int().tolist():
+    for i in torch.linspace(0, num - 1, min(APART, num)).round().int().tolist():
         one = take(inputs, slice(i, i + 1))
         try:
             found = run(network, join([one, one]))[:1]
@@ -260,7 +287,7 @@ def _mixes(network: Network, inputs: Inputs, logits: Tensor, tolerance: float) -
     return False
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     """What was said, in a few words."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return lines[0] if len(lines[0]) <= 90 else f"{lines[0][:87]}..."

@@ -18,6 +18,7 @@ from workbench.curvature.way import Kind
 from workbench.distributed import ALONE, World
 from workbench.errors import WorkbenchError
 from workbench.linalg.operator import LinearOperator
+from workbench.linalg.precision import full_precision
 
 KINDS: tuple[Kind, ...] = ("G", "Hess", "H")
 
@@ -50,6 +51,7 @@ class Curvature(LinearOperator):
             object.__setattr__(self, name, getattr(self.risk, name))
 
     @override
+    @full_precision()
     def matmat(self, vectors: Tensor) -> Tensor:
         """``A V``, the vectors of a block sharing each forward pass.
 
@@ -74,6 +76,7 @@ class Curvature(LinearOperator):
         return f"{how}; {self.risk.note}" if self.risk.note else how
 
 
+@full_precision()
 def operators(
     model: nn.Module,
     data: Any,

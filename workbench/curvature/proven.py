@@ -187,8 +187,7 @@ def _pulled(few: EmpiricalRisk, w: Tensor) -> Tensor:
     with evaluating(few.model), torch.enable_grad():
         outputs = few.network(inputs)
         found = [
-            few.gradient(outputs, column.view_as(outputs), again=True)
-            for column in w.unbind(2)
+            few.gradient(outputs, column.view_as(outputs)) for column in w.unbind(2)
         ]
     return torch.stack(found, dim=1)
 
@@ -222,8 +221,10 @@ def _prove_second(trial: Way, kind: Kind, few: EmpiricalRisk, vectors: Tensor) -
         _compare("gradients", few, trial.gradient(w)[:, None].to(right), right)
     if isinstance(trial, (Reverse, Differences)):
         return
-    rough, right = None, _reverse(kind, few, vectors, floor)
-    if right is None:
+    rough, twice = None, _reverse(kind, few, vectors, floor)
+    if twice is not None:
+        right = twice
+    else:
         other = differences(few)
         right, rough = other.product(kind, vectors), 1e-2
         if other.error > 1e-3:  # a kink nearby, or too few digits
@@ -261,7 +262,7 @@ def _natural(few: EmpiricalRisk, vectors: Tensor) -> float:
         outputs = few.network(inputs)
         predictions = few.criterion.predict(outputs.detach())
         r = few.criterion.gradient(predictions, targets) / few.normaliser
-        sizes = [few.gradient(outputs, w, again=True).norm() for w in (r, r.abs())]
+        sizes = [few.gradient(outputs, w).norm() for w in (r, r.abs())]
     eps = torch.finfo(few.dtype).eps
     return 1e4 * eps * float(sum(sizes) * lengths(vectors).max())
 

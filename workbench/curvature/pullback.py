@@ -45,7 +45,7 @@ def class_pullbacks(
             probs = risk.criterion.predict(logits.detach())
             for j, column in cotangents(c, probs):
                 risk.control.check()
-                yield c, j, risk.gradient(logits, column, again=True)
+                yield c, j, risk.gradient(logits, column)
             done += len(logits)
             if report:
                 report(done / risk.num_own)
@@ -70,7 +70,7 @@ def pull_back(risk: EmpiricalRisk, cotangents: Tensor) -> Tensor:
                 logits = risk.network(take(inputs, own))
             for column in range(num):
                 w = weight[:, :, column].reshape(logits.shape)
-                total[:, column] += risk.gradient(logits, w, again=True)
+                total[:, column] += risk.gradient(logits, w)
     return risk.world.sum(total)
 
 

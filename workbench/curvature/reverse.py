@@ -93,7 +93,7 @@ class Reverse(Way):
     def _pull(self, outputs: Tensor, columns: Tensor) -> Tensor:
         """``J^T w`` of every column, (B, O, m) to (P, m)."""
         found = [
-            self.risk.gradient(outputs, column.view_as(outputs), again=True)
+            self.risk.gradient(outputs, column.view_as(outputs))
             for column in columns.unbind(2)
         ]
         return torch.stack(found, dim=1)
@@ -117,7 +117,7 @@ class Reverse(Way):
             one = take(inputs, slice(i, i + 1))
             outputs = self.risk.network(join([one, one]))[0]
             rows = [
-                self.risk.gradient(number, torch.ones_like(number), again=True)
+                self.risk.gradient(number, torch.ones_like(number))
                 for number in outputs.flatten()
             ]
             found.append(torch.stack(rows) @ vectors)

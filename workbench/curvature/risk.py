@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
@@ -27,21 +28,27 @@ from workbench.curvature.batches import (
 )
 from workbench.curvature.criterion import Criterion, CrossEntropy, as_criterion
 from workbench.curvature.network import (
+    APART,
     HALVES,
     Network,
     Outputs,
     check_function,
+    first_line,
+    nodes,
     run,
+    same_weights,
     unwrapped,
 )
 from workbench.curvature.surroundings import evaluating, random_state
 from workbench.distributed import ALONE, World
 from workbench.errors import WorkbenchError
+from workbench.linalg.precision import full_precision
 
 __all__ = ["Batch", "EmpiricalRisk", "LabelledImages", "empirical_risk", "evaluating"]
 
 CACHED_ACTIVATIONS = 2**24  # measured: three conv layers, blocks of ten, two cores
 CHECKED_ACTIVATIONS = 2**22  # of the batch that tells whether examples mix
+QUICK = 2.0  # seconds of a pass over a loader up to which a second is made at once
 PIECE = 8  # examples that proofs are made on
 Check = Literal["full", "once", "off"]
 CHECKS = ("full", "once", "off")
@@ -227,17 +234,18 @@ class EmpiricalRisk:
             [(t.to_dense() if t.is_sparse else t).reshape(-1) for t in tensors]
         )
 
-    def gradient(
-        self, numbers: Tensor, cotangent: Tensor, *, again: bool = False
-    ) -> Tensor:
-        """``J^T w`` of numbers that depend on the parameters, (P,), by reverse mode."""
+    def gradient(self, numbers: Tensor, cotangent: Tensor) -> Tensor:
+        """``J^T w`` of numbers that depend on the parameters, (P,), by reverse mode.
+
+        The graph is kept: part of it may be the network's own.
+        """
         if not numbers.requires_grad:  # no parameter moves them
             return torch.zeros(self.dim, dtype=self.dtype, device=self.device)
         found = torch.autograd.grad(
             numbers,
             list(self.parameters.values()),
             cotangent.to(numbers.dtype),
-            retain_graph=again,
+            retain_graph=True,
             materialize_grads=True,
         )
         return self.flatten(found)
@@ -299,30 +307,27 @@ def empirical_risk(
     own, half = _dtype(module, chosen)
     here = next(iter(chosen.values()))
     target = _device(device, here.device)
-    with random_state(), torch.inference_mode(False):
+    with random_state(), full_precision(), same_weights(module):
         batches = as_batches(data, batch_size)
         seen = _look(batches, criterion)
         if isinstance(batches, Repeating):
-            batches.look_again()
-        first = move(seen.first, target, own)
+            batches.look_again(whole=seen.seconds < QUICK or check == "full")
         network, note = Network(module, outputs), ""
+        if check != "off":
+            _same_when_evaluated(network, seen.first)
         if target != here.device or half or here.is_inference():
             network = network.in_dtype(target, own)
             note = "half precision is computed in float32" if half else ""
             _compare(Network(module, outputs), network, seen.first)
-        if dtype not in (None, own):
-            assert dtype is not None
-            better = _converted(network, first, dtype, target)
+        if dtype is not None and dtype != own:
+            better = _converted(network, seen.first, dtype, target)
             network, own = (better, dtype) if better else (network, own)
         few = move(take(seen.first, slice(0, 2)), target, own)
-        num_activations = _count_activations(network, few)
-        size = max(PIECE, CHECKED_ACTIVATIONS // num_activations)
-        first = move(take(seen.first, slice(0, size)), target, own)
-        if check == "off":
-            with evaluating(network.module):
-                logits = run(network, first)
-        else:
-            logits = check_function(network, first)
+        with same_weights(network.module):
+            num_activations = _count_activations(network, few)
+            size = max(PIECE, CHECKED_ACTIVATIONS // num_activations)
+            first = move(take(seen.first, slice(0, size)), target, own)
+            logits = _logits(network, first, check)
     labels = as_targets(seen.targets[:size]).to(target)
     criterion.check(logits, labels)
     counts = _counts(criterion, seen, logits)
@@ -351,11 +356,117 @@ def empirical_risk(
         world=world,
         num_own=sum(s.stop - s.start for s in map(world.share, seen.sizes)),
     )
+    if check != "off":
+        check_gradients(risk)
     if check == "full":
-        with random_state():
-            for inputs, targets in risk.whole():
-                criterion.check(check_function(network, inputs), targets)
+        for inputs, targets in risk.whole():
+            criterion.check(check_function(network, inputs), targets)
     return risk
+
+
+def _logits(network: Network, inputs: Inputs, check: str) -> Tensor:
+    """Of a batch, which is proven to be a function of each example if asked."""
+    if check != "off":
+        return check_function(network, inputs)
+    with evaluating(network.module):
+        return run(network, inputs)
+
+
+def check_gradients(risk: EmpiricalRisk) -> None:
+    """Make sure that what goes back through the network is linear and unmixed.
+
+    A hook may clip gradients, or take the mean over the batch away. For some examples
+    ``J^T`` of a sum must be the sum, and a batch's gradient the sum of its examples'.
+
+    Raises:
+        WorkbenchError: If they are not.
+    """
+    inputs = take(risk.piece[0], slice(0, APART))
+    with evaluating(risk.model), torch.enable_grad():
+        outputs = risk.network(inputs)
+        if "CheckpointFunctionBackward" in {node.name() for node in nodes(outputs)}:
+            raise WorkbenchError(
+                "empirical_risk: the network checkpoints with use_reentrant=True, which "
+                "torch cannot differentiate in parts; set use_reentrant=False there."
+            )
+        generator = torch.Generator().manual_seed(0)
+        noise = torch.randn(2, *outputs.shape, generator=generator)
+        one, other = noise.to(outputs)
+        try:
+            found = [
+                risk.gradient(outputs, w) for w in (one, 1e3 * other, one + 1e3 * other)
+            ]
+            alone = torch.zeros_like(found[0])
+            for i in range(len(outputs)):
+                part = slice(i, i + 1)
+                alone += risk.gradient(risk.network(take(inputs, part)), one[part])
+        except torch.OutOfMemoryError:
+            raise
+        except (RuntimeError, NotImplementedError) as error:
+            raise WorkbenchError(
+                "empirical_risk: torch cannot take the gradient of this network "
+                f"({first_line(error)}); write the layer in operations that it can."
+            ) from error
+    rough = 1e3 * torch.finfo(risk.dtype).eps
+    whole = found[0] + found[1]
+    if not whole.isfinite().all():
+        raise WorkbenchError(
+            "empirical_risk: the gradients of some examples are NaN or infinite where "
+            "the logits are finite; look for a root or a logarithm of zero in a layer."
+        )
+    linear = (whole - found[2]).norm() <= rough * found[1].norm()
+    if not (linear and (alone - found[0]).norm() <= rough * found[0].norm()):
+        raise WorkbenchError(
+            "empirical_risk: what goes back through the network is not linear, or "
+            "mixes examples (a hook that clips gradients, say), so no product with a "
+            "Jacobian is defined; remove the hook."
+        )
+
+
+def _same_when_evaluated(network: Network, inputs: Inputs) -> None:
+    """Make sure that ``eval()`` itself changes no more than flags.
+
+    Some adapters merge their weights in it: the network is then another function of
+    its parameters, and which is meant is for its owner to say.
+
+    Raises:
+        WorkbenchError: If the logits or their gradients differ.
+    """
+    module = network.module
+    custom = any(
+        type(m).train is not nn.Module.train or type(m).eval is not nn.Module.eval
+        for m in module.modules()
+    )
+    if not (custom and any(m.training for m in module.modules())):
+        return
+    found = []
+    for merged in (False, True):
+        before = [(p, p.detach().clone()) for p in module.parameters()]
+        with evaluating(module), torch.enable_grad():
+            if merged:
+                module.eval()
+            trained = [p for p in module.parameters() if p.requires_grad]
+            like = trained[0]
+            outputs = network(move(take(inputs, slice(0, 2)), like.device, like.dtype))
+            grads = torch.autograd.grad(
+                outputs.float().sum(),
+                trained,
+                retain_graph=True,
+                materialize_grads=True,
+            )
+            found.append([outputs.detach(), *grads])
+        for p, copy in before:
+            p.data.copy_(copy)
+    rough = 1e3 * max(torch.finfo(t.dtype).eps for t in found[0])
+    if any(
+        one.shape != other.shape or (one - other).norm() > rough * one.norm()
+        for one, other in zip(*found, strict=True)
+    ):
+        raise WorkbenchError(
+            "empirical_risk: the network's own eval() makes it another function of its "
+            "parameters (an adapter that merges its weights, say); call model.eval() "
+            "first if that is meant, or measure it without."
+        )
 
 
 def as_targets(targets: Tensor) -> Tensor:
@@ -390,7 +501,7 @@ def _chosen(
             for name, p in known.items()
             if any(_matches(name, word) for word in words)
         }
-    if bad := [n for n, p in known.items() if not p.isfinite().all()]:
+    if bad := [n for n, p in known.items() if not p.detach().isfinite().all()]:
         raise WorkbenchError(
             f"empirical_risk: {len(bad)} parameters hold NaN or infinite weights, the "
             f"first is {bad[0]}; train again with a smaller rate."
@@ -442,10 +553,12 @@ class _Seen:
     counts: Tensor  # of each label
     ignored: bool  # whether a label is ignored
     num_terms: float
+    seconds: float = 0.0  # that the look took
 
 
 def _look(batches: Iterable[Batch], criterion: Criterion) -> _Seen:
     """One pass over the data, all of it checked."""
+    began = time.perf_counter()
     seen: _Seen | None = None
     alike: dict[tuple[tuple[int, ...], ...], list[Batch]] = {}
     for inputs, raw in batches:
@@ -491,6 +604,7 @@ def _look(batches: Iterable[Batch], criterion: Criterion) -> _Seen:
     most = max(alike.values(), key=lambda parts: sum(len(t) for _, t in parts))
     parts, labels = zip(*most, strict=True)
     seen.piece = join(parts), torch.cat(labels)
+    seen.seconds = time.perf_counter() - began
     return seen
 
 
@@ -586,7 +700,9 @@ def _compare(one: Network, copy: Network, inputs: Inputs) -> None:
         with evaluating(network.module), torch.enable_grad():
             try:
                 logits = network(move(few, like.device, like.dtype))
-                grads = torch.autograd.grad(logits.sum(), trained, allow_unused=True)
+                grads = torch.autograd.grad(
+                    logits.sum(), trained, retain_graph=True, allow_unused=True
+                )
             except RuntimeError:  # an operation that half precision does not have
                 return
         found.append([logits.detach(), *grads])

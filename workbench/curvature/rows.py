@@ -19,6 +19,7 @@ from workbench.curvature.surroundings import random_state
 from workbench.errors import WorkbenchError
 from workbench.linalg.density import SpectralDensity
 from workbench.linalg.operator import LinearOperator
+from workbench.linalg.precision import full_precision
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +49,7 @@ class Dual(LinearOperator):
             object.__setattr__(self, name, value)
 
     @override
+    @full_precision()
     def matmat(self, vectors: Tensor) -> Tensor:
         """``R R^T V / Z``: (n, k) to (n, k).
 
@@ -87,6 +89,7 @@ class Dual(LinearOperator):
         return own
 
 
+@full_precision()
 def dual_operator(
     model: nn.Module,
     data: Any,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import OrderedDict, defaultdict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -14,30 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from workbench.linalg.precision import full_precision
+
 _CONTAINERS = (dict, OrderedDict, defaultdict, list, set, deque)
-
-
-@contextmanager
-def full_precision() -> Iterator[None]:
-    """Products in the dtype of their factors: no autocast, TF32 or bfloat16 inside.
-
-    Also no inference mode, whose tensors know no gradient. Outside all is as it was.
-    """
-    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
-    before = matmul.allow_tf32, cudnn.allow_tf32
-    precision = torch.get_float32_matmul_precision()
-    with ExitStack() as stack:
-        stack.enter_context(torch.inference_mode(False))
-        stack.enter_context(torch.autocast("cpu", enabled=False))
-        if torch.cuda.is_available():
-            stack.enter_context(torch.autocast("cuda", enabled=False))
-        torch.set_float32_matmul_precision("highest")
-        matmul.allow_tf32 = cudnn.allow_tf32 = False
-        try:
-            yield
-        finally:
-            torch.set_float32_matmul_precision(precision)
-            matmul.allow_tf32, cudnn.allow_tf32 = before
 
 
 @contextmanager
@@ -55,7 +34,8 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     with ExitStack() as stack:
         stack.enter_context(full_precision())
         stack.enter_context(random_state())
-        undo = [_attributes(module) for module in modules] + [_buffers(model)]
+        stack.enter_context(same_attributes(modules))
+        restore_buffers = _buffers(model)
         stack.enter_context(torch.compiler.set_stance("force_eager"))
         stack.enter_context(sdpa_kernel(SDPBackend.MATH))
         modes = [module.training for module in modules]
@@ -68,8 +48,21 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             torch.backends.mha.set_fastpath_enabled(fused)
             for module, mode in zip(modules, modes, strict=True):
                 module.training = mode
-            for restore in undo:
-                restore()
+            restore_buffers()
+
+
+@contextmanager
+def same_attributes(modules: Iterable[nn.Module]) -> Iterator[None]:
+    """Outside, the modules' attributes are as before, and what their lists hold.
+
+    For each pass: what one keeps for the next was perhaps made without a graph.
+    """
+    undo = [_attributes(module) for module in modules]
+    try:
+        yield
+    finally:
+        for restore in undo:
+            restore()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -86,6 +86,6 @@ def thinned_gradients(
             sizes = torch.ones_like(probs) if weighting == "jmlr" else probs.sqrt()
             for k in pairs[c].nonzero().flatten().tolist():
                 cotangent = combined_cotangents(probs, only(sizes, k))
-                pulled = risk.gradient(logits, cotangent, again=True)
+                pulled = risk.gradient(logits, cotangent)
                 rows.append(sketch(pulled).double())
     return torch.stack(rows)

@@ -274,7 +274,8 @@ def _evaluate(
             own = chosen[world.share(len(chosen))]
             if len(own):
                 labels = data.labels[own].to(device)
-                logits = model(data.images[own].to(device, dtype))
+                # a copy: the network may write to what it is given
+                logits = model(data.images[own].to(device, dtype, copy=True))
                 loss = cross_entropy(logits, labels).item()
                 tally.add(loss, int((logits.argmax(1) == labels).sum()), len(own))
             if teller is None:

@@ -202,7 +202,7 @@ def _check_fit(model: nn.Module, data: Dataset) -> None:
     try:
         with torch.no_grad():
             dtype = next((p.dtype for p in model.parameters()), torch.float32)
-            found = tuple(model(data.images[:2].to(dtype)).shape)
+            found = tuple(model(data.images[:2].to(dtype, copy=True)).shape)
     except (RuntimeError, ValueError, IndexError) as error:
         raise WorkbenchError(
             f"train: the network does not take images of shape {shape} ({error}); "
