@@ -386,8 +386,8 @@ def check_gradients(risk: EmpiricalRisk) -> None:
         outputs = risk.network(inputs)
         if "CheckpointFunctionBackward" in {node.name() for node in nodes(outputs)}:
             raise WorkbenchError(
-                "empirical_risk: the network checkpoints with use_reentrant=True, which "
-                "torch cannot differentiate in parts; set use_reentrant=False there."
+                "empirical_risk: the network checkpoints with use_reentrant=True, so "
+                "torch cannot differentiate it in parts; set use_reentrant=False there."
             )
         generator = torch.Generator().manual_seed(0)
         noise = torch.randn(2, *outputs.shape, generator=generator)
