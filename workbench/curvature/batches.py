@@ -57,6 +57,12 @@ def numbers_of(inputs: Inputs) -> int:
     return sum(tensor.numel() for tensor in tensors(inputs))
 
 
+def spread(num: int, most: int) -> list[int]:
+    """Up to so many of that many places, the first and the last among them."""
+    some = min(num, most)
+    return [round(i * (num - 1) / max(some - 1, 1)) for i in range(some)]
+
+
 def take(inputs: Inputs, index: Tensor | slice | list[int]) -> Inputs:
     """Some of the examples."""
 
@@ -128,7 +134,7 @@ def clone(inputs: Inputs) -> Inputs:
 def signature(inputs: Inputs, labels: Tensor) -> Tensor:
     """A 64-bit sum of the bits of each example and its label, (B,): its fingerprint."""
     parts = [*tensors(inputs), labels]
-    total = torch.zeros(len(labels), dtype=torch.int64)
+    total = torch.zeros(len(labels), dtype=torch.int64, device="cpu")
     for number, part in enumerate(parts):
         flat = part.detach().cpu().reshape(len(part), -1)
         if flat.is_complex():
@@ -136,7 +142,8 @@ def signature(inputs: Inputs, labels: Tensor) -> Tensor:
         if flat.is_floating_point():
             whole = {8: torch.int64, 4: torch.int32, 2: torch.int16, 1: torch.uint8}
             flat = flat.contiguous().view(whole[flat.element_size()])
-        factor = torch.arange(flat.shape[1], dtype=torch.int64) + (number << 40)
+        place = torch.arange(flat.shape[1], dtype=torch.int64, device="cpu")
+        factor = place + (number << 40)
         total = _mixed(total + (flat.long() * _mixed(factor)).sum(1))
     return total
 

@@ -21,6 +21,7 @@ from workbench.curvature.batches import (
     each,
     join,
     num_of,
+    spread,
     take,
     tensors,
 )
@@ -307,7 +308,7 @@ def _mixes(network: Network, inputs: Inputs, logits: Tensor, tolerance: float) -
         except WorkbenchError:  # made up as no example is
             return False
         return bool((beside - logits).abs().max() > tolerance)
-    for i in torch.linspace(0, num - 1, min(APART, num)).round().int().tolist():
+    for i in spread(num, APART):
         one = take(inputs, slice(i, i + 1))
         try:
             with evaluating(network.module):

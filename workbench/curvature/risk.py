@@ -23,6 +23,7 @@ from workbench.curvature.batches import (
     num_of,
     shape_of,
     split,
+    spread,
     take,
     tensors,
 )
@@ -402,7 +403,9 @@ def check_gradients(risk: EmpiricalRisk) -> None:
                 "torch cannot differentiate it in parts; set use_reentrant=False there."
             )
         generator = torch.Generator().manual_seed(0)
-        noise = torch.randn(2, *outputs.shape, generator=generator)
+        noise = torch.randn(
+            2, *outputs.shape, generator=generator, dtype=torch.float64, device="cpu"
+        )
         one, other = noise.to(outputs)
         try:
             found = [
@@ -633,8 +636,7 @@ def _look(batches: Iterable[Batch], criterion: Criterion) -> _Seen:
         seen.num_terms += criterion.num_terms(targets)
         same = alike.setdefault(shape_of(inputs), [])
         if len(alike) <= 4 and sum(len(t) for _, t in same) < 2:
-            index = torch.linspace(0, len(targets) - 1, min(PIECE, len(targets)))
-            chosen = index.round().long()
+            chosen = spread(len(targets), PIECE)
             same.append((take(inputs, chosen), targets[chosen]))
     if seen is None:
         raise WorkbenchError(
@@ -659,7 +661,7 @@ def _check_targets(targets: Tensor, done: int, criterion: Criterion) -> None:
 
 def _labels(targets: Tensor, criterion: Criterion) -> tuple[Tensor, bool]:
     """How often each label comes, and whether one is ignored."""
-    none = torch.zeros(0, dtype=torch.int64)
+    none = torch.zeros(0, dtype=torch.int64, device="cpu")
     if not isinstance(criterion, CrossEntropy):
         return none, False
     if targets.is_floating_point() and targets.ndim > 1:
