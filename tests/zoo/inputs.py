@@ -8,11 +8,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import Dataset
+from torchvision import tv_tensors
 
 from tests.zoo.case import (
     Call,
     Situation,
     case,
+    family,
+    images,
     labels,
     mlp,
     sequences,
@@ -152,3 +156,120 @@ def no_output() -> Situation:
 def a_function_that_does_not_fit_the_outputs() -> Situation:
     kwargs = {"outputs": lambda out: out["scores"]}
     return Situation(mlp(), vectors(), kwargs)
+
+
+class Scales(Net):
+    def forward(self, batch: dict[str, Any]) -> Tensor:
+        return super().forward(batch["x"]) * batch["scale"]
+
+
+def _scaled(make: Callable[[float], Any], *sizes: int) -> Situation:
+    x, y = vectors(sum(sizes))
+    parts = zip(x.split(sizes), y.split(sizes), strict=True)
+    data = [
+        ({"x": part, "scale": make(1.0 + 2 * i)}, label)
+        for i, (part, label) in enumerate(parts)
+    ]
+    return Situation(Scales(), data)
+
+
+@case()
+def batches_with_a_number_each() -> Situation:
+    return _scaled(float, 6, 6)
+
+
+@case()
+def batches_with_a_tensor_of_no_axis_each() -> Situation:
+    return _scaled(torch.tensor, 6, 6)
+
+
+@case()
+def batches_of_one_with_a_number_each() -> Situation:
+    return _scaled(float, 1, 1, 1, 1)
+
+
+@case()
+def batches_under_different_names() -> Situation:
+    class Either(Net):
+        def forward(self, batch: dict[str, Tensor]) -> Tensor:
+            ((name, x),) = batch.items()
+            return super().forward(x) * (1 if name == "x" else 2)
+
+    x, y = vectors(12)
+    return Situation(Either(), [({"x": x[:6]}, y[:6]), ({"z": x[6:]}, y[6:])])
+
+
+@case()
+def batches_of_bytes_and_of_floats() -> Situation:
+    class Both(Net):
+        def forward(self, x: Tensor) -> Tensor:
+            size = 1 if x.is_floating_point() else 10
+            return super().forward(x.to(self.a.weight.dtype) / size)
+
+    x, y = vectors(12)
+    return Situation(Both(), [((10 * x[:6]).long(), y[:6]), (x[6:], y[6:])])
+
+
+@case()
+def an_empty_batch_between() -> Situation:
+    x, y = vectors(12)
+    return Situation(mlp(), [(x[:6], y[:6]), (x[:0], y[:0]), (x[6:], y[6:])])
+
+
+@case(expect="refused")
+def a_data_set_with_images_and_a_transform() -> Situation:
+    class Held(Dataset[Any]):
+        def __init__(self) -> None:
+            self.images, self.labels = vectors(12)
+
+        def __getitem__(self, i: int) -> tuple[Tensor, Tensor]:
+            return self.images[i] * 2 - 1, self.labels[i]
+
+    return Situation(mlp(), Held())
+
+
+FEW = ("operators", "class_means", "gram")
+
+
+@case(entries=FEW)
+def images_of_torchvision() -> Situation:
+    x, y = images()
+    model = nn.Sequential(nn.Flatten(), nn.Linear(36, 3), nn.Tanh())
+    return Situation(model, (tv_tensors.Image(x), y), examples=[(x, y)])
+
+
+@case(entries=FEW)
+def complex_inputs() -> Situation:
+    class Parts(Net):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(torch.view_as_real(x).flatten(1))
+
+    return Situation(Parts(), (torch.randn(9, 2, dtype=torch.complex128), labels()))
+
+
+@case(entries=FEW, expect="refused")
+def sparse_inputs() -> Situation:
+    x, y = vectors()
+    return Situation(mlp(), (x.relu().to_sparse(), y))
+
+
+@case(entries=FEW, expect="refused")
+def quantised_inputs() -> Situation:
+    x, y = vectors()
+    x = torch.quantize_per_tensor(x.float(), 0.1, 0, torch.qint8)
+    return Situation(Call(lambda t: t.dequantize()), (x, y))
+
+
+ODD: dict[str, Callable[[Tensor], Any]] = {
+    "class_numbers_for_logits": lambda f: f.argmax(1),
+    "logits_of_whole_numbers": lambda f: f.long(),
+    "complex_logits": torch.fft.fft,
+    "sparse_logits": lambda f: f.to_sparse(),
+    "a_list_of_detections": lambda f: [{"scores": row} for row in f],
+}
+family(
+    {name: lambda answer=answer: Answers(answer) for name, answer in ODD.items()},
+    vectors,
+    expect="refused",
+    entries=("operators",),
+)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -97,3 +101,144 @@ def positions_kept_from_inference_mode() -> Situation:
     truth = LazyPositions()
     truth.load_state_dict(model.state_dict())
     return Situation(model, (x, y), truth=truth)
+
+
+class KeptIn(KeptWeight):
+    """The same, kept where ``where`` says, once for each ``key``."""
+
+    def __init__(
+        self, where: Any, key: Callable[[Tensor], Any] = lambda h: "w"
+    ) -> None:
+        super().__init__()
+        self.where, self.key = where, key
+
+    def between(self, h: Tensor) -> Tensor:
+        held, key = self.where(self), self.key(h)
+        if key not in held:
+            held[key] = self.bias.tanh()
+        return h * held[key]
+
+
+def _in_an_object() -> nn.Module:
+    model = KeptIn(lambda self: vars(self.memory))
+    model.memory = SimpleNamespace()
+    return model
+
+
+def _in_a_dictionary_of_dictionaries() -> nn.Module:
+    model = KeptIn(lambda self: self.memory["layer"])
+    model.memory = {"layer": {}}
+    return model
+
+
+def _outside() -> nn.Module:
+    memory: dict[Any, Tensor] = {}
+    return KeptIn(lambda self: memory)
+
+
+def _outside_by_the_size_of_the_batch() -> nn.Module:
+    memory: dict[Any, Tensor] = {}
+    return KeptIn(lambda self: memory, key=len)
+
+
+class MovesTensor(Net):
+    """A tensor that is no buffer, and an array, change in each pass, used by none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.passes, self.array = torch.zeros(()), np.zeros(2)
+
+    def between(self, h: Tensor) -> Tensor:
+        self.passes += 1
+        self.array += 1
+        return h
+
+
+class WrittenCache(Net):
+    """As a cache of keys and values: a buffer is written to, graph and all."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("cache", torch.zeros(9, 5))
+
+    def between(self, h: Tensor) -> Tensor:
+        self.cache[: len(h)] = h
+        return self.cache[: len(h)].tanh()
+
+
+family(
+    {
+        "a_function_of_a_parameter_kept_in_an_object": _in_an_object,
+        "a_function_of_a_parameter_kept_deeper": _in_a_dictionary_of_dictionaries,
+        "a_function_of_a_parameter_kept_outside": _outside,
+        "a_function_of_a_parameter_kept_outside_by_the_size_of_the_batch": (
+            _outside_by_the_size_of_the_batch
+        ),
+        "a_tensor_and_an_array_that_move": MovesTensor,
+        "a_buffer_written_to_with_a_graph": WrittenCache,
+    },
+    vectors,
+    fresh=True,
+    entries=("operators", "class_means", "gram"),
+)
+
+
+class UsedTensor(Net):
+    """A tensor that moves and is used."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.passes = torch.zeros(())
+
+    def between(self, h: Tensor) -> Tensor:
+        self.passes += 1
+        return h * (1 + 0.1 * self.passes)
+
+
+class NumpyNoise(Net):
+    """One number for the whole batch, from a generator of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.source = np.random.default_rng(0)
+
+    def between(self, h: Tensor) -> Tensor:
+        return h + self.source.standard_normal()
+
+
+class SamePlace(Net):
+    """Random logits, written to the same place in each pass."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.out = torch.zeros(64, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        f = nn.functional.dropout(super().forward(x), 0.3)
+        return f if f.requires_grad else self.out[: len(f)].copy_(f)
+
+
+class Observed(Net):
+    """A quantiser whose range is that of the activations so far."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("largest", torch.zeros(()))
+
+    def between(self, h: Tensor) -> Tensor:
+        self.largest.copy_(self.largest.maximum(h.detach().abs().max()))
+        scale = self.largest / 127
+        return h + ((h / scale).round() * scale - h).detach()
+
+
+family(
+    {
+        "a_tensor_that_moves_and_is_used": UsedTensor,
+        "noise_of_a_numpy_generator": NumpyNoise,
+        "random_logits_in_one_place": SamePlace,
+        "a_quantiser_that_observes": Observed,
+    },
+    vectors,
+    expect="refused",
+    entries=("operators", "gram"),
+)

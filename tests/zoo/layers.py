@@ -343,3 +343,49 @@ def value_and_advantages() -> Situation:
 @case(entries=("operators",), large=True)
 def value_and_advantages_many_examples() -> Situation:
     return Situation(Dueling(40), vectors(16000))
+
+
+class Standardised(nn.Conv2d):
+    """As timm's: the weight goes through a batch norm."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        flat = self.weight.reshape(1, len(self.weight), -1)
+        norm = F.batch_norm(flat, None, None, training=True, momentum=0.0)
+        return F.conv2d(x, norm.reshape_as(self.weight), self.bias)
+
+
+def _matrix(h: Tensor) -> Tensor:
+    """A symmetric matrix of each example, with eigenvalues apart."""
+    return h[:, :, None] * h[:, None, :] + torch.arange(1.0, 6.0).to(h).diag()
+
+
+FEW = ("operators", "gram")
+family(
+    {
+        "weights_standardised": lambda: pooled(Standardised(1, 3, 3), nn.Tanh()),
+        "synchronised_batch_norm": lambda: shaken(
+            pooled(nn.Conv2d(1, 3, 3), nn.SyncBatchNorm(3), nn.Tanh())
+        ),
+    },
+    images,
+    entries=FEW,
+)
+MORE: dict[str, Callable[[Tensor], Tensor]] = {
+    "distances": lambda h: torch.cdist(h, torch.eye(5).to(h)).neg().exp(),
+    "eigenvalues_inside": lambda h: torch.linalg.eigvalsh(_matrix(h)),
+    "cholesky_inside": lambda h: torch.linalg.cholesky(_matrix(h)).sum(1),
+    "running_maximum": lambda h: h.cummax(1).values,
+    "products_with_zeros": lambda h: h.relu().prod(1, keepdim=True) + h.sin(),
+    "branch_on_a_number": lambda h: h.sin() if h.abs().sum().item() > -1 else h,
+}
+family(
+    {name: lambda f=f: mlp(Call(f)) for name, f in MORE.items()}, vectors, entries=FEW
+)
+# torch's second backward pass of it is NaN; its forward mode is right
+family(
+    {"running_log_sum": lambda: mlp(Call(lambda h: h.logcumsumexp(1)))},
+    vectors,
+    entries=FEW,
+    hess_oracle="differences",
+    hess_tol=1e-6,
+)

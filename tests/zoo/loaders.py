@@ -18,6 +18,7 @@ from torch.utils.data import (
 )
 
 from tests.zoo.case import Situation, case, mlp, vectors
+from tests.zoo.forwards import Net
 
 
 def loaded(**options: Any) -> Situation:
@@ -244,3 +245,28 @@ def a_loader_that_raises() -> Situation:
 @case(expect="refused")
 def no_data() -> Situation:
     return Situation(mlp(), None)
+
+
+class ByName(Dataset[Any]):
+    """Arrays and numbers by name."""
+
+    def __init__(self) -> None:
+        self.x, self.y = vectors(12)
+
+    def __len__(self) -> int:
+        return 12
+
+    def __getitem__(self, i: int) -> dict[str, Any]:
+        return {"x": self.x[i].numpy(), "label": int(self.y[i])}
+
+
+@case()
+def loader_of_dictionaries() -> Situation:
+    data = ByName()
+    loader = DataLoader(data, batch_size=5)
+    return Situation(Net(), loader, examples=[(data.x, data.y)])
+
+
+@case(entries=("operators",))
+def loader_with_workers() -> Situation:
+    return loaded(num_workers=1)

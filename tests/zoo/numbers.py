@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
-from tests.zoo.case import Situation, case, labels, mlp, vectors
+from tests.zoo.case import CASES, Case, Situation, case, labels, mlp, vectors
 
 
 def _sure(margin: float) -> Situation:
@@ -302,3 +303,80 @@ def a_loss_that_is_not_summed() -> Situation:
 def targets_that_do_not_fit() -> Situation:
     x, _ = vectors()
     return Situation(mlp(), (x, torch.randn(9, 2)), {"loss": "mse"})
+
+
+def _targets(loss: Any, *targets: Tensor) -> Situation:
+    """Batches of four with such targets."""
+    x, _ = vectors(4 * len(targets))
+    data = list(zip(x.split(4), targets, strict=True))
+    return Situation(mlp(), data, {"loss": loss})
+
+
+REFUSED: dict[str, Callable[[], Situation]] = {
+    "targets_that_are_not_numbers": lambda: _targets(
+        "mse", torch.randn(4, 3), torch.full((4, 3), torch.nan)
+    ),
+    "binary_targets_that_are_not_numbers": lambda: _targets(
+        "bce", torch.rand(4, 3), torch.full((4, 3), torch.nan)
+    ),
+    "binary_targets_too_large_later": lambda: _targets(
+        "bce", torch.rand(4, 3), 7 * torch.ones(4, 3)
+    ),
+    "targets_of_another_shape_later": lambda: _targets(
+        "mse", torch.randn(4, 3), torch.randn(4, 2)
+    ),
+    "labels_in_a_column_later": lambda: _targets(
+        "cross_entropy", labels(4), labels(4)[:, None]
+    ),
+    "soft_labels_later": lambda: _targets(
+        "cross_entropy", labels(4), torch.rand(4, 3).softmax(1)
+    ),
+    "negative_class_weights": lambda: _targets(
+        nn.CrossEntropyLoss(weight=torch.tensor([1.0, -0.5, 1.0])), labels(4)
+    ),
+    "negative_positive_weight": lambda: _targets(
+        nn.BCEWithLogitsLoss(pos_weight=torch.tensor(-2.0)), torch.rand(4, 3)
+    ),
+    "no_parameter_chosen": lambda: Situation(mlp(), vectors(), {"parameters": []}),
+    "parameters_by_number": lambda: Situation(mlp(), vectors(), {"parameters": 5}),
+    "size_of_batches_in_words": lambda: Situation(
+        mlp(), vectors(), {"batch_size": "all"}
+    ),
+}
+for name, make in REFUSED.items():
+    CASES[name] = Case(
+        name=name,
+        make=make,
+        home="numbers",
+        expect="refused",
+        entries=("operators", "gram"),
+    )
+
+
+@case(expect="refused", entries=("operators", "gram"))
+def regression_of_different_lengths_that_does_not_fit() -> Situation:
+    model = nn.Sequential(nn.Linear(4, 1), nn.Tanh(), nn.Flatten(1))
+    data = [
+        (torch.randn(3, 4, 4), torch.randn(3, 4)),
+        (torch.randn(2, 2, 4), torch.randn(2, 3)),
+    ]
+    return Situation(model, data, {"loss": "mse"})
+
+
+@case(expect="refused", entries=("operators", "gram"))
+def random_but_far_from_zero() -> Situation:
+    """In float32, where a thousand hides a tenth."""
+
+    class Far(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x) + 0.1 * torch.rand(len(x), 3) + 1000
+
+    return Situation(Far(4, 3).float(), (vectors()[0].float(), labels()))
+
+
+@case(tol=1e-4, as_double=True)
+def weights_near_the_least_float32() -> Situation:
+    model = mlp().float()
+    with torch.no_grad():
+        model[2].weight.mul_(1e-18)
+    return Situation(model, (vectors()[0].float(), labels()))

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map
 
 Pair = tuple[Any, Tensor]  # inputs of one example, its label
@@ -200,13 +201,27 @@ def doubled(tree: Any) -> Any:
     )
 
 
+class WeightNorm(TorchFunctionMode):
+    """``g v / |v|`` in steps: the second derivative of torch's own is wrong."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        if func is not torch._weight_norm:
+            return func(*args, **(kwargs or {}))
+        v, g, dim = (*args, 0)[:3]
+        axes = [axis for axis in range(v.ndim) if axis != dim % v.ndim]
+        return g * v / torch.sqrt((v * v).sum(axes, keepdim=True))
+
+
 @contextmanager
 def by_formula() -> Iterator[None]:
-    """Attention by its formula: the fused kernels have no second derivative."""
+    """Attention and weight norm by their formulas: torch's own have no right second
+    derivative."""
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with sdpa_kernel(SDPBackend.MATH), torch.enable_grad():
+        with sdpa_kernel(SDPBackend.MATH), torch.enable_grad(), WeightNorm():
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)

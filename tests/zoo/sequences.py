@@ -291,3 +291,40 @@ def segmentation() -> Situation:
     model = nn.Sequential(nn.Conv2d(1, 3, 3), nn.Tanh(), nn.Conv2d(3, 3, 1))
     data = torch.randn(3, 1, 4, 4), torch.randint(0, 3, (3, 2, 2))
     return Situation(model, data)
+
+
+class Padded(nn.Module):
+    """torch's encoder with its nested tensors for what is padded."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.e, self.o = nn.Embedding(5, 4, padding_idx=0), nn.Linear(4, 3)
+        layer = nn.TransformerEncoderLayer(4, 2, 5, batch_first=True)
+        self.t = nn.TransformerEncoder(layer, 1)
+
+    def forward(self, t: Tensor) -> Tensor:
+        empty = t == 0
+        h = self.t(self.e(t), src_key_padding_mask=empty)
+        h = h.masked_fill(empty[:, : h.shape[1], None], 0.0)
+        return self.o(h.sum(1) / (~empty).sum(1, keepdim=True))
+
+
+@case(entries=("operators", "class_means", "gram"))
+def encoder_of_padded_tokens() -> Situation:
+    t = torch.randint(1, 5, (9, 4))
+    t[::2, 2:] = 0
+    t[:, 3] = 0
+    return Situation(Padded(), (t, labels()))
+
+
+@case(expect="refused", entries=("operators", "gram"))
+def words_scaled_by_how_often_they_come() -> Situation:
+    """The gradient of a word depends on the others in the batch."""
+    return Situation(Words(nn.Embedding(7, 4, scale_grad_by_freq=True)), tokens())
+
+
+@case(entries=TOKENWISE, plain=False, but={"dual_operator": "refused"})
+def language_model_of_different_lengths() -> Situation:
+    texts = torch.randint(0, 5, (3, 4)), torch.randint(0, 5, (2, 3))
+    data = [(t[:, :-1], t[:, 1:]) for t in texts]
+    return Situation(Language(), data, {"outputs": lambda f: f.transpose(1, 2)})

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from tests.zoo.case import (
     CASES,
+    Call,
     Case,
     Situation,
     case,
@@ -214,3 +216,117 @@ def batches_of_two() -> Situation:
 @case(expect="refused")
 def batches_of_none() -> Situation:
     return Situation(mlp(), vectors(), {"batch_size": 0})
+
+
+@contextmanager
+def set_around(change: Callable[[Any], Any], value: Any, back: Any) -> Iterator[None]:
+    """A setting of torch, and back."""
+    change(value)
+    try:
+        yield
+    finally:
+        change(back)
+
+
+@contextmanager
+def hooked_everywhere() -> Iterator[None]:
+    """Every module is called with a hook that only looks, forwards and backwards."""
+    register = torch.nn.modules.module
+    looks: Any = lambda *_: None  # noqa: E731
+    handles = [
+        register.register_module_forward_hook(looks),
+        register.register_module_full_backward_hook(looks),
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+class Looks(TorchFunctionMode):
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        return func(*args, **(kwargs or {}))
+
+
+MORE: dict[str, Callable[[], AbstractContextManager[Any]]] = {
+    "with_another_default_device": lambda: set_around(
+        torch.set_default_device, "meta", None
+    ),
+    "with_rough_products": lambda: set_around(
+        torch.set_float32_matmul_precision, "medium", "highest"
+    ),
+    "with_deterministic_algorithms": lambda: set_around(
+        torch.use_deterministic_algorithms, True, False
+    ),
+    "with_bfloat16_by_default": lambda: default_dtype(torch.bfloat16),
+    "with_a_function_mode": Looks,
+    "with_what_is_saved_on_the_cpu": torch.autograd.graph.save_on_cpu,
+    "with_hooks_on_every_module": hooked_everywhere,
+}
+for name, around in MORE.items():
+    CASES[name] = Case(
+        name=name,
+        make=_convolutions,
+        around=around,
+        tol=1e-4,
+        as_double=True,
+        entries=("operators", "class_means", "gram"),
+    )
+
+
+@contextmanager
+def tripled_layers() -> Iterator[None]:
+    """A linear layer is another function, on its class."""
+    old = nn.Linear.forward
+    nn.Linear.forward = lambda self, x: 3 * old(self, x)  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        nn.Linear.forward = old  # type: ignore[method-assign]
+
+
+@case(around=tripled_layers)
+def layers_patched_on_their_class() -> Situation:
+    model, times = mlp(), Call(lambda x: 3 * x)
+    truth = nn.Sequential(model[0], times, model[1], model[2], times)
+    return Situation(model, vectors(), truth=truth)
+
+
+class Rotated(nn.Module):
+    """Turned by complex factors, as positions are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.o = nn.Linear(4, 4), nn.Linear(4, 3)
+        angles = torch.tensor([0.5, 1.3])
+        self.register_buffer("turn", torch.polar(torch.ones(2), angles))
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.a(x)
+        wide = h.float() if h.dtype in (torch.bfloat16, torch.float16) else h
+        turned = torch.view_as_complex(wide.unflatten(1, (2, 2))) * self.turn
+        return self.o(torch.view_as_real(turned).flatten(1).to(h.dtype).tanh())
+
+
+@case(tol=1e-4)
+def complex_buffer_in_half_precision() -> Situation:
+    model, truth = Rotated(), Rotated()
+    for p in model.parameters():
+        p.data = p.data.bfloat16()
+    truth.load_state_dict(model.state_dict())
+    x, y = vectors()
+    x = x.bfloat16()
+    return Situation(model, (x, y), truth=truth, examples=[(x.double(), y)])
+
+
+@case(expect="refused", entries=("operators", "gram"))
+def autocast_in_the_forward_pass() -> Situation:
+    class Mixed(Net):
+        def forward(self, x: Tensor) -> Tensor:
+            with autocast():
+                return super().forward(x).float()
+
+    return Situation(Mixed().float(), (vectors()[0].float(), labels()))

@@ -138,7 +138,6 @@ def _orthogonal() -> nn.Module:
     return model
 
 
-# torch's own double backward of weight norm is wrong (its Hessian is not symmetric)
 family(
     {
         "weight_norm": lambda: nn.Sequential(
@@ -149,8 +148,6 @@ family(
         ),
     },
     vectors,
-    hess_oracle="differences",
-    hess_tol=1e-6,
 )
 
 
@@ -316,4 +313,25 @@ def weights_that_are_not_numbers() -> Situation:
     model = mlp()
     with torch.no_grad():
         model[0].weight[0, 0] = torch.nan
+    return Situation(model, vectors())
+
+
+@case(around=parametrize.cached)
+def parametrization_kept_by_torch() -> Situation:
+    return Situation(_orthogonal(), vectors())
+
+
+@case(entries=("operators",))
+def weight_norm_behind_a_tensor_hook() -> Situation:
+    """Forward mode does not see the hook, and torch's second derivative is wrong."""
+
+    class Hooked(Net):
+        def between(self, h: Tensor) -> Tensor:
+            h = h * 1.0
+            if h.requires_grad:
+                h.register_hook(lambda g: 1.5 * g)
+            return h
+
+    model = Hooked()
+    parametrizations.weight_norm(model.o)
     return Situation(model, vectors())

@@ -21,7 +21,7 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from workbench.control import Cancelled
 from workbench.curvature.batches import Inputs, join, num_of, spread, take
-from workbench.curvature.network import nodes
+from workbench.curvature.network import nodes, run
 from workbench.curvature.recognition import NORMS, plain_type
 from workbench.curvature.risk import EmpiricalRisk, evaluating
 
@@ -223,8 +223,7 @@ def _prove(risk: EmpiricalRisk, taps: dict[nn.Module, Tap]) -> set[str]:
 
 def _cotangents(risk: EmpiricalRisk, inputs: Inputs) -> Tensor:
     """One random cotangent an example, (B, O, 1), float64."""
-    with torch.no_grad():
-        outputs = risk.network(inputs).flatten(1)
+    outputs = run(risk.network, inputs).flatten(1)
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(
         outputs.shape, generator=generator, dtype=torch.float64, device="cpu"
@@ -407,6 +406,8 @@ def _vmap_agrees(risk: EmpiricalRisk) -> bool:
     w = _cotangents(risk, inputs)
     names = list(risk.parameters)
     try:
+        if risk.check != "off":  # a second time: what the first one kept may be dead
+            _rows_together(risk, inputs, w, names)
         rows = _rows_together(risk, inputs, w, names)
     except (Cancelled, torch.OutOfMemoryError):
         raise

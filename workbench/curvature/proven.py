@@ -121,6 +121,7 @@ MAKERS: tuple[Maker, ...] = (  # the fastest first
     _forward_mode(together=True, written_out=True),
     _forward_mode(together=False),
     Reverse,
+    lambda risk: Reverse(risk, written_out=True),
     lambda risk: Reverse(risk, rows=True),
     differences,
 )
@@ -289,11 +290,14 @@ def _reverse(
     kind: Kind, few: EmpiricalRisk, vectors: Tensor, floor: float
 ) -> Tensor | None:
     """Products by reverse mode; None where they are not there, or not symmetric."""
-    try:
-        found = Reverse(few).product(kind, vectors)
-    except (RuntimeError, NotImplementedError):
-        return None
-    return found if _symmetric(found, vectors, few, floor) else None
+    for written_out in (False, True):
+        try:
+            found = Reverse(few, written_out=written_out).product(kind, vectors)
+        except (RuntimeError, NotImplementedError):
+            continue
+        if _symmetric(found, vectors, few, floor):
+            return found
+    return None
 
 
 def _symmetric(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import ClassVar, final
 
@@ -13,6 +14,7 @@ from typing_extensions import override
 from workbench.curvature.batches import Inputs, join, num_of, take
 from workbench.curvature.risk import EmpiricalRisk, evaluating
 from workbench.curvature.way import Cotangents, Kind, Way
+from workbench.curvature.written_out import WrittenOut
 
 
 @final
@@ -32,6 +34,7 @@ class Reverse(Way):
 
     risk: EmpiricalRisk
     rows: bool = False  # whether J is formed example by example
+    written_out: bool = False  # whether some operations are taken step by step
 
     @override
     def on(self, risk: EmpiricalRisk) -> Way:
@@ -42,7 +45,7 @@ class Reverse(Way):
         total = torch.zeros_like(vectors)
         with evaluating(self.risk.model), torch.enable_grad():
             for inputs, targets in self.risk.pieces(1):
-                outputs = self.risk.network(inputs)
+                outputs = self._outputs(inputs)
                 predictions = self.risk.criterion.predict(outputs.detach())
                 if kind != "H":
                     total += self._gauss_newton(
@@ -58,7 +61,7 @@ class Reverse(Way):
         with evaluating(self.risk.model):
             for inputs, targets in self.risk.pieces(1):
                 with torch.enable_grad():
-                    outputs = self.risk.network(inputs)
+                    outputs = self._outputs(inputs)
                     pushed = self._push(inputs, outputs, vectors)
                 predictions = self.risk.criterion.predict(outputs.detach())
                 yield targets, predictions, pushed
@@ -69,11 +72,15 @@ class Reverse(Way):
         total = torch.zeros(shape, dtype=self.risk.dtype, device=self.risk.device)
         with evaluating(self.risk.model), torch.enable_grad():
             for inputs, targets in self.risk.pieces(1):
-                outputs = self.risk.network(inputs)
+                outputs = self._outputs(inputs)
                 predictions = self.risk.criterion.predict(outputs.detach())
                 columns = cotangents(targets, predictions)
                 total += self._pull(outputs, columns)
         return total
+
+    def _outputs(self, inputs: Inputs) -> Tensor:
+        with WrittenOut() if self.written_out else nullcontext():
+            return self.risk.network(inputs)
 
     def _gauss_newton(
         self,
@@ -115,7 +122,7 @@ class Reverse(Way):
         for i in range(num_of(inputs)):
             self.risk.control.check()
             one = take(inputs, slice(i, i + 1))
-            outputs = self.risk.network(join([one, one]))[0]
+            outputs = self._outputs(join([one, one]))[0]
             rows = [
                 self.risk.gradient(number, torch.ones_like(number))
                 for number in outputs.flatten()

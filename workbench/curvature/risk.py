@@ -51,6 +51,7 @@ CACHED_ACTIVATIONS = 2**24  # measured: three conv layers, blocks of ten, two co
 CHECKED_ACTIVATIONS = 2**22  # of the batch that tells whether examples mix
 QUICK = 2.0  # seconds of a pass over a loader up to which a second is made at once
 PIECE = 8  # examples that proofs are made on
+MANY = 16  # shapes of inputs up to which the network is tried on each
 Check = Literal["full", "once", "off"]
 CHECKS = ("full", "once", "off")
 
@@ -205,8 +206,8 @@ class EmpiricalRisk:
 
     def predictions(self, inputs: Inputs) -> Tensor:
         """What the criterion makes of f(x), float64, without a graph."""
-        with evaluating(self.model), torch.no_grad():
-            return self.criterion.predict(self.network(inputs))
+        with evaluating(self.model):  # with a graph there, as `run` says
+            return self.criterion.predict(run(self.network, inputs))
 
     def probabilities(self, inputs: Inputs) -> Tensor:
         """Softmax f(x), shape (B, C), float64, without a graph."""
@@ -331,11 +332,15 @@ def empirical_risk(
             logits = _logits(network, first, check)
     labels = as_targets(seen.targets[:size]).to(target)
     criterion.check(logits, labels)
+    for inputs, targets in seen.others:
+        with evaluating(network.module):
+            found = run(network, move(inputs, target, own))
+        criterion.check(found, targets.to(target))
     counts = _counts(criterion, seen, logits)
     if isinstance(criterion, CrossEntropy) and not seen.ignored:
         criterion = replace(criterion, ignore_index=None)
-    found = dict(network.module.named_parameters())
-    named = {name: found[name] for name in chosen}
+    weights = dict(network.module.named_parameters())
+    named = {name: weights[name] for name in chosen}
     risk = EmpiricalRisk(
         network=network,
         criterion=criterion,
@@ -583,6 +588,7 @@ class _Seen:
     counts: Tensor  # of each label
     ignored: bool  # whether a label is ignored
     num_terms: float
+    others: list[Batch] = field(default_factory=list)  # a few of each further shape
     seconds: float = 0.0  # that the look took
 
 
@@ -608,6 +614,8 @@ def _look(batches: Iterable[Batch], criterion: Criterion) -> _Seen:
         counts, ignored = _labels(targets, criterion)
         kind = kinds.setdefault(shape_of(inputs), tuple(targets.shape[1:]))
         first = targets if seen is None else seen.targets
+        if seen is not None and len(kinds) > len(seen.others) + 1 <= MANY:
+            seen.others.append((take(inputs, slice(0, 2)), targets[:2]))
         soft = targets.is_floating_point() == first.is_floating_point()
         if kind != targets.shape[1:] or targets.ndim != first.ndim or not soft:
             raise WorkbenchError(
