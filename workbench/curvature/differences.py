@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import ClassVar, final
 
 import torch
 from torch import Tensor
+from torch.nn.utils.stateless import _reparametrize_module
 from typing_extensions import override
 
-from workbench.curvature.batches import move
+from workbench.curvature.batches import Inputs, move
 from workbench.curvature.risk import EmpiricalRisk, evaluating
 from workbench.curvature.way import Cotangents, Kind, Named, Way
 from workbench.errors import WorkbenchError
@@ -58,17 +60,9 @@ class Differences(Way):
         with evaluating(self.risk.model), torch.enable_grad():
             done = 0
             for inputs, targets in self.risk.pieces(1):
-                outputs = self._outputs(theta, inputs)
-                part = w[done : done + len(targets)].to(outputs.dtype)
+                part = w[done : done + len(targets)]
                 done += len(targets)
-                grads = torch.autograd.grad(
-                    outputs,
-                    list(theta.values()),
-                    part.view_as(outputs),
-                    retain_graph=True,
-                    materialize_grads=True,
-                )
-                total += self.risk.flatten(grads)
+                total += self._pulled(theta, inputs, partial(_always, part))
         return total
 
     def _one(self, kind: Kind, vector: Tensor) -> Tensor:
@@ -88,30 +82,41 @@ class Differences(Way):
         total = torch.zeros_like(vector)
         with evaluating(self.risk.model), torch.enable_grad():
             for inputs, targets in self.risk.pieces(1):
-                held = None
+                of = partial(self._residual, targets)
                 if kind != "Hess":
-                    held = self._residual(self._outputs(self.theta, inputs), targets)
+                    held = of(self._outputs(self.theta, inputs))
+                    of = partial(_always, held)
                 for sign in (1.0, -1.0):
                     moved = {
                         name: (p + sign * h * tangent[name]).requires_grad_()
                         for name, p in self.theta.items()
                     }
-                    outputs = self._outputs(moved, inputs)
-                    r = self._residual(outputs, targets) if held is None else held
-                    grads = torch.autograd.grad(
-                        outputs,
-                        list(moved.values()),
-                        r.to(outputs.dtype),
-                        retain_graph=True,
-                        materialize_grads=True,
-                    )
-                    total += sign * self.risk.flatten(grads)
+                    total += sign * self._pulled(moved, inputs, of)
         return total / (2 * h * self.risk.normaliser)
 
     def _outputs(self, theta: Named, inputs: Tensor) -> Tensor:
         return self.risk.logits({**self.fixed, **theta}, inputs)
 
-    def _residual(self, outputs: Tensor, targets: Tensor) -> Tensor:
+    def _pulled(
+        self, theta: Named, inputs: Inputs, cotangent: Callable[[Tensor], Tensor]
+    ) -> Tensor:
+        """``J^T w`` at other weights, (P,), of w from the outputs.
+
+        They stay in place on the way back: a checkpoint calls layers again there.
+        """
+        weights = {**self.fixed, **theta}
+        with _reparametrize_module(self.risk.model, weights, tie_weights=True):
+            outputs = self.risk.network(inputs)
+            grads = torch.autograd.grad(
+                outputs,
+                list(theta.values()),
+                cotangent(outputs).to(outputs.dtype).view_as(outputs),
+                retain_graph=True,
+                materialize_grads=True,
+            )
+        return self.risk.flatten(grads)
+
+    def _residual(self, targets: Tensor, outputs: Tensor) -> Tensor:
         predictions = self.risk.criterion.predict(outputs.detach())
         return self.risk.criterion.gradient(predictions, targets)
 
@@ -122,6 +127,10 @@ class Differences(Way):
     @override
     def pull(self, cotangents: Cotangents, num: int) -> Tensor:
         raise WorkbenchError("differences of gradients are taken for Hess and H alone.")
+
+
+def _always(value: Tensor, outputs: Tensor) -> Tensor:
+    return value
 
 
 def differences(risk: EmpiricalRisk) -> Differences:
