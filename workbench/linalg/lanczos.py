@@ -67,16 +67,21 @@ def top_eigenpairs(
     wanted pairs, orthogonalised against all of Q: from a block of start vectors
     these are the next directions of span{V, A V, A^2 V, ...}. The residuals are formed
     from W, not from a recurrence, so that they hold also where orthogonality is only as
-    good as float32, at no further matvec. Where the subspace turns out to be invariant,
-    a random vector and its images are added, until they bring no new pair: so multiple
-    eigenvalues are found one copy after the other. Where a block narrower than the
-    number of copies converges before that, copies may be missing: the values are
-    eigenvalues still, but not all of the highest.
+    good as float32, at no further matvec. A basis that is full is replaced by the
+    leading Ritz vectors (a thick restart).
+
+    A subspace grown from one vector holds one copy of a repeated eigenvalue. So before
+    it returns, it looks outside with a random vector (`Look`), for a third of the
+    products before and at most ten, and goes on if that brings another pair. Typically
+    three to six products show that nothing is missing; where eigenvalues beyond the
+    returned ones lie close, as at the edge of a bulk, they cannot: then one further
+    eigenvalue may be near each, and `EigenPairs.errors` says so.
 
     .. math:: \min_\mu |\mu - \theta| \le \|A v - \theta v\|, \quad \|v\| = 1
 
-    Costs one matvec a column and ``O(dim m^2)``; stores ``2 dim m`` numbers, in room
-    for ``4 k`` vectors from the start.
+    Costs one matvec a column and ``O(dim m^2)``; stores `subspace_vectors` vectors.
+    Whatever the size of A, the answer is the same relative to it; only where products
+    are so small that the dtype has lost digits is A refused.
 
     Args:
         operator: The symmetric operator A.
@@ -106,12 +111,14 @@ def top_eigenpairs(
         k pairs (k + k_low for ``"BE"``; fewer where dim is smaller), sorted by value.
 
     Raises:
-        WorkbenchError: If k is below 1, there is no such ``which``, ``start`` does not
-            fit, or the operator returns NaN.
+        WorkbenchError: If a count or tolerance is not positive, there is no such
+            ``which``, ``start`` does not fit, or the operator returns NaN, or numbers
+            too small for its dtype.
 
     Reference:
         Parlett (1998), The Symmetric Eigenvalue Problem, chapters 4 and 13;
-        Saad (2011), Numerical Methods for Large Eigenvalue Problems, chapters 6 and 8.
+        Saad (2011), Numerical Methods for Large Eigenvalue Problems, chapters 6 and 8;
+        Wu and Simon (2000), SIAM J. Matrix Anal. Appl. 22(2), for the restart.
     """
     _check(operator, k, tol, scale, which, k_low, tol_low, block_size, max_matvecs)
     dim = operator.dim

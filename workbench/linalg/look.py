@@ -9,7 +9,7 @@ from torch import Tensor
 
 from workbench.linalg.columns import dots
 
-MISSED = 1e-2  # chance that a random vector holds too little of what is missing
+MISSED = 3e-3  # chance that a random vector holds too little of what is missing
 SEEN = math.pi / 2 * MISSED**2  # of a square of mean 1, but for this chance
 
 
@@ -71,6 +71,6 @@ def place_errors(
     ends = []
     for end in (values[:num_high], values[num_high:].flip(0)):
         gaps = end.diff().abs()
-        ends.append(torch.cat([gaps[:1] if len(gaps) else gaps, gaps]))
+        ends.append(torch.cat([gaps[:1], gaps]) if len(gaps) else 0 * end)
     shift = torch.cat([ends[0], ends[1].flip(0)]) + residuals.max()
     return torch.where(seen, residuals, torch.maximum(residuals, shift))
