@@ -89,8 +89,8 @@ def density_curve(
         sign: On the log scale, which side: +1 or -1. Not used on the linear one.
         num_points: Points of the grid.
         width: Standard deviation sigma in units of the grid's axis; by default 1/100 of
-            its span, and no finer than the spacing of the quadrature's nodes, on the log
-            scale twice that.
+            its span, and no finer than the spacing of the quadrature's nodes, or twice
+            that on the log scale.
         zeros: Whether exact zeros, known by rank, are smeared like the others on the
             linear scale; else they are left out, to be drawn apart.
 
@@ -208,11 +208,10 @@ def violations(hess: Spectrum, g: Spectrum, h: Spectrum) -> tuple[str, ...]:
     """
     ends = {name: _both_ends(s) for name, s in (("Hess", hess), ("G", g), ("H", h))}
     found = []
+    sizes = [np.abs(s.eigenvalues).max(initial=0.0) for s in (hess, g, h)]
+    rounding = 1e-9 * max(sizes)
 
-    def held(what: str, less: Bar | None, more: Bar | None) -> None:
-        if less is None or more is None:
-            return
-        rounding = 1e-9 * max(abs(less[0]), abs(more[0]))
+    def held(what: str, less: Bar, more: Bar) -> None:
         if less[0] - less[1] > more[0] + more[1] + rounding:
             found.append(
                 f"{what} is violated: {less[0]:.4g} +- {less[1]:.2g} exceeds "
