@@ -185,6 +185,11 @@ def _check(
     scale: Scale,
     deflate: EigenPairs | None,
 ) -> None:
+    if not isinstance(operator, LinearOperator):
+        raise WorkbenchError(
+            f"spectral_density: the operator is a {type(operator).__name__}; expected "
+            "a symmetric LinearOperator, such as Dense(matrix)."
+        )
     if num_steps < 1 or num_probes < 1:
         raise WorkbenchError(
             f"spectral_density: {num_steps} steps and {num_probes} probes; expected at "
