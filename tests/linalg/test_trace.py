@@ -54,16 +54,16 @@ def test_the_interval_of_a_trace_covers(estimator: Estimator, kind: str) -> None
 def test_a_sketch_beats_plain_probes_where_eigenvalues_decay(
     estimator: Estimator,
 ) -> None:
-    matrix = symmetric_matrix(KINDS["decaying"])
+    matrix = symmetric_matrix(10 ** torch.linspace(0, -15, 150).double())
     plain, sketched = (
         [abs(one(seed) - float(matrix.trace())) for seed in range(20)]
         for one in (
             lambda seed: (
                 spectral_density(
-                    Dense(matrix), num_steps=1, num_probes=30, generator=seeded(seed)
+                    Dense(matrix), num_steps=1, num_probes=60, generator=seeded(seed)
                 ).trace
             ),
-            lambda seed: estimator(Dense(matrix), 30, generator=seeded(seed)).value,
+            lambda seed: estimator(Dense(matrix), 60, generator=seeded(seed)).value,
         )
     )
     assert sum(sketched) < 0.2 * sum(plain)
@@ -161,7 +161,7 @@ def test_inverse_products_solve_their_equations(dtype: torch.dtype) -> None:
     off = (damped @ found.vectors.double() - rhs).norm(dim=0) / rhs.norm(dim=0)
     assert found.status == "converged"
     assert float(off.max()) <= 1.1e-4
-    assert apart(found.residuals, off) < 1e-5
+    assert float((found.residuals - off).abs().max()) < 1e-6
     assert found.num_matvecs == operator.count
     one = inverse_product(operator, rhs[:, 0].to(dtype), damping=0.01, tol=1e-4)
     assert one.vectors.shape == (60,)
@@ -175,7 +175,7 @@ def test_inverse_products_solve_their_equations(dtype: torch.dtype) -> None:
 def test_an_indefinite_operator_is_refused_unless_damping_makes_it_definite() -> None:
     matrix = symmetric_matrix(torch.linspace(-0.5, 3.0, 40, dtype=torch.float64))
     rhs = torch.ones(40, dtype=torch.float64)
-    with pytest.raises(WorkbenchError, match="is not positive definite .* more damp"):
+    with pytest.raises(WorkbenchError, match=r"is not positive definite .* more damp"):
         inverse_product(Dense(matrix), rhs)
     damped = inverse_product(Dense(matrix), rhs, damping=0.6)
     assert damped.status == "converged"
