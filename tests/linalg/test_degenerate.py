@@ -125,7 +125,7 @@ def with_copies(seed: int) -> tuple[Tensor, int]:
     def draw(low: int, high: int) -> int:
         return int(torch.randint(low, high + 1, (1,), generator=generator))
 
-    copies, num = draw(2, 10), draw(30, 90)
+    copies, num = draw(2, 10), draw(30, 60)
     leading = [
         [10.0] * copies + [5.0] * draw(1, 3),
         [20.0 - 4 * j for j in range(draw(2, 4)) for _ in range(draw(1, copies))],
@@ -188,7 +188,7 @@ def test_looking_for_copies_costs_a_few_products(
 def like_h(seed: int) -> Tensor:
     """A spectrum like H's: a bulk of both signs, ends of very different size."""
     generator = seeded(seed)
-    P = int(torch.randint(120, 240, (1,), generator=generator))
+    P = int(torch.randint(100, 160, (1,), generator=generator))
     normal = torch.randn(P, generator=generator, dtype=torch.float64)
     even = torch.rand(P, generator=generator, dtype=torch.float64)
     half = P // 2

@@ -232,7 +232,7 @@ def subspace_vectors(
 
     Example:
         >>> subspace_vectors(11_000_000, 10)
-        130
+        122
     """
     k = min(k, dim)
     num_wanted = min(dim, sum(_ends(k, which, k_low)))
