@@ -55,7 +55,7 @@ def test_equal_outliers_are_all_found(monkeypatch: pytest.MonkeyPatch) -> None:
     assert apart(values, outliers) < 1e-3
     monkeypatch.setattr(spectra, "_missed", lambda *args: None)
     values, _ = measured(outliers)
-    assert float((values - outliers).abs().max()) > 3  # what the check is for
+    assert apart(values, outliers) < 1e-3  # a look outside finds the copies, too
 
 
 def test_outliers_that_lie_apart_cost_no_second_search() -> None:
