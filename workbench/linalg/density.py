@@ -14,6 +14,7 @@ from workbench.errors import WorkbenchError
 from workbench.linalg.columns import dots
 from workbench.linalg.lanczos import EigenPairs
 from workbench.linalg.operator import LinearOperator, Projected
+from workbench.linalg.precision import full_precision
 from workbench.linalg.tridiagonal import tridiagonalise
 from workbench.quadrature import trace_error
 from workbench.spectrum import DensityCurve, Spectrum, density_curve
@@ -68,6 +69,7 @@ class SpectralDensity:
         )
 
 
+@full_precision()
 def spectral_density(
     operator: LinearOperator,
     *,

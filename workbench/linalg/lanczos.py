@@ -13,6 +13,7 @@ from torch import Tensor
 from workbench.errors import WorkbenchError
 from workbench.linalg.look import Look, place_errors
 from workbench.linalg.operator import LinearOperator
+from workbench.linalg.precision import full_precision
 from workbench.linalg.subspace import Subspace, orthonormal
 
 TINY = 1e-300
@@ -44,6 +45,7 @@ class EigenPairs:
         return replace(self, basis=empty, images=empty)
 
 
+@full_precision()
 def top_eigenpairs(
     operator: LinearOperator,
     k: int,

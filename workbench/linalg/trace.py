@@ -12,6 +12,7 @@ from torch import Tensor
 from workbench.errors import WorkbenchError
 from workbench.linalg.columns import lengths
 from workbench.linalg.operator import LinearOperator
+from workbench.linalg.precision import full_precision
 
 SHARED = (
     1.8  # estimates that leave one out share the others: so much less sure, measured
@@ -47,6 +48,7 @@ class InverseProduct:
     status: Literal["converged", "max_steps"]
 
 
+@full_precision()
 def hutchpp(
     operator: LinearOperator,
     num_matvecs: int = 60,
@@ -102,6 +104,7 @@ def hutchpp(
     return _finite("hutchpp", TraceEstimate(value, error, spent + num))
 
 
+@full_precision()
 def xtrace(
     operator: LinearOperator,
     num_matvecs: int = 60,
@@ -164,6 +167,7 @@ def xtrace(
     return _finite("xtrace", TraceEstimate(float(estimates.mean()), error, spent))
 
 
+@full_precision()
 def xdiag(
     operator: LinearOperator,
     num_matvecs: int = 60,
@@ -214,6 +218,7 @@ def xdiag(
     return DiagonalEstimate(whole + estimates.mean(1), error, m + rank)
 
 
+@full_precision()
 def inverse_product(
     operator: LinearOperator,
     rhs: Tensor,
