@@ -28,6 +28,8 @@ class Spectrum:
     complete: bool  # eigenvalues are all but the dim - m that are zero by rank
     method: str  # in words: "dense, exact", "dual, exact", "block Krylov"
     num_matvecs: int  # matvecs with the operator that all of this took
+    num_low: int | None = None  # of the eigenvalues, the last ones, that were sought at
+    # the low end; the others are the highest. None: a file of before, or all are there
 
     @property
     def exact(self) -> bool:

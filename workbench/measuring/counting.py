@@ -18,7 +18,8 @@ from workbench.curvature.risk import EmpiricalRisk, evaluating
 from workbench.linalg.density import BASIS_BYTES
 from workbench.measuring.config import MAX_PAIRS, MeasureSettings
 from workbench.measuring.probe import NUM_LOW, NUM_STREAMED
-from workbench.study import WEIGHTINGS
+from workbench.outliers import num_seen
+from workbench.study import MAX_LEADING, WEIGHTINGS
 
 METHODS = (DENSE, DUAL, KRYLOV, STREAMED)
 # Stages in their order, by the names of their parts, with the words that people read.
@@ -134,8 +135,11 @@ def sizes_of(risk: EmpiricalRisk) -> Sizes:
 
 
 def num_eigenvalues(sizes: Sizes, settings: MeasureSettings) -> int:
-    """Leading eigenvalues that are asked for."""
-    return settings.num_eigenvalues or sizes.num_classes + 7
+    """Leading eigenvalues that are measured; the rule for outliers sees C + 7."""
+    C, asked = sizes.num_classes, settings.num_eigenvalues
+    if asked is None:
+        return num_seen(C)
+    return max(asked, num_seen(C)) if C <= MAX_LEADING else asked
 
 
 def weightings(method: str, settings: MeasureSettings) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -20,7 +20,9 @@ from workbench.spectrum import Spectrum
 
 NUM_LOW = 5  # eigenvalues at the low end of Hess, and at either end of H
 NUM_STREAMED = 20  # leading eigenvalues of a part that is known by its products alone
+SPARE = 2  # pairs more an end than are told: the last to settle may be of a wrong rank
 A_STEP = 24  # pairs for each vector a step: fewer vectors need fewer products
+LEAST_STEP = 2  # of 200 small networks, with one vector a step, 23 missed a copy
 TOGETHER = 10  # vectors a step where a product costs as much as a block of them
 COLUMNS = 64  # of a whole matrix at once
 SUBSPACE = 0.5  # of the memory that there is: what a subspace and its images may take
@@ -49,6 +51,8 @@ class Probe:
 
         ``low`` times the tolerance is what the low end is held to, of its own size.
         Where the memory is full they are returned as they are, with their residuals.
+        A few more than asked for are found and left out: a value is as good as its
+        residual says, but what the last of them is the next of is not certain.
         """
         tol = min(tol or self.settings.tol, 0.5)
         a_vector = 2 * operator.dim * operator.dtype.itemsize
@@ -59,19 +63,34 @@ class Probe:
                 decades = math.log10(max(worst, 1e-30)) / math.log10(tol)
                 report(decades)
 
-        return top_eigenpairs(
+        found = top_eigenpairs(
             operator,
-            self.num,
+            self.num + SPARE,
             tol=tol,
             scale=scale,
             start=start,
-            block_size=TOGETHER if self.together else max(1, self.num // A_STEP),
+            block_size=TOGETHER
+            if self.together
+            else max(LEAST_STEP, self.num // A_STEP),
             which=which,
-            k_low=NUM_LOW,
+            k_low=NUM_LOW + SPARE,
             tol_low=None if low is None else low * tol,
             max_matvecs=max(1, min(20 * self.num + 100, room)),
             generator=self.generator,
             report=falling,
+        )
+        return self._without_spare(found, NUM_LOW if which == "BE" else 0)
+
+    def _without_spare(self, found: EigenPairs, num_low: int) -> EigenPairs:
+        """The pairs that were asked for: the highest, and so many of the lowest."""
+        there = len(found.values)
+        ends = {*range(min(self.num, there)), *range(max(there - num_low, 0), there)}
+        kept = sorted(ends)
+        return replace(
+            found,
+            values=found.values[kept],
+            vectors=found.vectors[:, kept],
+            residuals=found.residuals[kept],
         )
 
     def spectrum(
@@ -110,6 +129,9 @@ class Probe:
             complete=False,
             method=f"block Krylov ({pairs.status}), stochastic Lanczos quadrature",
             num_matvecs=pairs.num_matvecs + density.num_matvecs,
+            num_low=None
+            if len(pairs.values) == operator.dim
+            else max(len(pairs.values) - self.num, 0),
         )
 
 
