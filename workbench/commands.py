@@ -42,6 +42,12 @@ def one_of(*names: str) -> Callable[[str], str]:
     return check
 
 
+def one_of_or_none(*names: str) -> Callable[[str | None], str | None]:
+    """The same where nothing may be given."""
+    check = one_of(*names)
+    return lambda value: None if value is None else check(value)
+
+
 Force = Annotated[
     bool, typer.Option("--force", help="Write over a file that is there.")
 ]
@@ -271,8 +277,21 @@ def measure(
         ),
     ] = 16,
     device: Device = "auto",
+    method: Annotated[
+        str | None,
+        typer.Option(
+            help="How G is measured: dense or dual (exact), krylov (its leading "
+            "eigenvalues and density), streamed (krylov for many classes).  "
+            "[default: as planned]",
+            callback=one_of_or_none("dense", "dual", "krylov", "streamed"),
+        ),
+    ] = None,
     minutes: Annotated[
-        float | None, typer.Option(help="Refuse what is planned to take longer.")
+        float | None,
+        typer.Option(
+            help="Abort if the plan exceeds this many minutes.  [default: no limit, "
+            "but exact ways only up to 30]"
+        ),
     ] = None,
     plan: Annotated[
         bool, typer.Option("--plan", help="Print how it would go, and measure nothing.")
@@ -317,6 +336,7 @@ def measure(
             num_steps=steps,
             device=device,
             max_minutes=minutes,
+            method=method,
         )
         subject = load_checkpoint(checkpoint)
         if plan:

@@ -37,6 +37,22 @@ class Spectrum:
         binned = len(self.nodes) == 1 and self.trace_error == 0
         return self.complete or binned
 
+    @property
+    def ends(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Rows of the high end, largest first, and of the low end, lowest first.
+
+        As they were sought; where all are there, or a file does not say, by their sign.
+        """
+        if self.num_low is None:
+            high = np.flatnonzero(self.eigenvalues > 0)
+            low = np.flatnonzero(self.eigenvalues < 0)
+        else:
+            high, low = np.split(
+                np.arange(len(self.eigenvalues)),
+                [len(self.eigenvalues) - self.num_low],
+            )
+        return high, low[::-1]
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DensityCurve:
