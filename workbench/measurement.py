@@ -24,6 +24,7 @@ from workbench.curvature.layerwise import is_small
 from workbench.curvature.operators import curvatures, network_of
 from workbench.curvature.streamed import StreamedMeans
 from workbench.distributed import ALONE, World
+from workbench.measuring.checks import TIGHTER, established
 from workbench.measuring.config import MeasureSettings, check_settings
 from workbench.measuring.counting import (
     STAGES,
@@ -60,6 +61,7 @@ from workbench.measuring.subject import (
     subject_of,
 )
 from workbench.outliers import count_in_window
+from workbench.spectrum import Spectrum
 from workbench.study import Embedding, Study
 from workbench.training.checkpoint import Checkpoint
 
@@ -252,10 +254,22 @@ def _measure_one(
     stages = Stages(progress, control, plan.stages(method), store)
     num = num_eigenvalues(plan.sizes, settings)
 
-    def probe(name: str) -> Probe:
+    def probe(name: str, again: bool = False) -> Probe:
         """A stage's own random numbers, whatever was done before it."""
         seed = settings.seed * len(STAGES) + list(STAGES).index(name)
-        return Probe(settings, num, torch.Generator().manual_seed(seed), is_small(risk))
+        asked = settings
+        if again:
+            seed, asked = -1 - seed, replace(settings, tol=settings.tol / TIGHTER)
+        return Probe(asked, num, torch.Generator().manual_seed(seed), is_small(risk))
+
+    def measured_again(name: str) -> Spectrum:
+        """One of the spectra from other random numbers, and more exactly."""
+        how, report = probe(name, again=True), stages.silent
+        if name == "G":
+            return of_g(risk, place, how, report)[1]
+        if name == "Hess":
+            return both_ends(risk, ops["Hess"], place, pairs, how, report)
+        return bulk_ends(ops["H"], how, report)
 
     weighting, way = settings.weighting, method.method
     find = partial(coordinates, risk, ops["G"], way, weighting=weighting)
@@ -282,6 +296,7 @@ def _measure_one(
             )
             for name in weightings(way, settings)
         }
+    spectra = established(spectra, levels, measured_again)
     picture = stages.do("picture", lambda report: draw(risk, place, settings, near))
     classes = classes_of(subject, settings)
     if classes is not None:

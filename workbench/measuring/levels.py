@@ -60,12 +60,14 @@ def split_levels(
         parts = replace(parts, classes=torch.zeros_like(parts.classes))
     g = Remembered(place.g, pairs.basis, pairs.images)
     scale = float(pairs.values[0])
+    few = replace(probe, spare=0)
     residuals: dict[str, NDArray[np.float64]] = {}
 
     def leading(name: str, operator: LinearOperator) -> NDArray[np.float64]:
         step = len(residuals)
         told = part_of(report, step / 3, (step + 1) / 3)
-        found = probe.pairs(operator, "LA", pairs.basis, told, scale)
+        start = few.start_in(operator, pairs)
+        found = few.pairs(operator, "LA", start, told, scale).alone()
         residuals[name] = found.residuals.cpu().numpy()
         return found.values.cpu().numpy()
 
@@ -108,7 +110,7 @@ def split_streamed(
     gram, g = means.gram, place.g
     weighting = gram.weighting
     class_part, cross_part, _, means_part, within_part = PART_NAMES[weighting]
-    few = replace(probe, num=min(probe.num, NUM_STREAMED))
+    few = replace(probe, num=min(probe.num, NUM_STREAMED), spare=0)
     scale = float(pairs.values[0])
     residuals: dict[str, NDArray[np.float64]] = {}
 

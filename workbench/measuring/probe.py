@@ -11,21 +11,32 @@ import torch
 from torch import Tensor
 
 from workbench.curvature.risk import EmpiricalRisk
+from workbench.linalg.columns import dots
 from workbench.linalg.density import spectral_density
-from workbench.linalg.lanczos import EigenPairs, Which, top_eigenpairs
+from workbench.linalg.lanczos import FREE, EigenPairs, Which, top_eigenpairs
 from workbench.linalg.operator import Dense, LinearOperator
 from workbench.measuring.config import MeasureSettings
-from workbench.memory import device_memory
 from workbench.spectrum import Spectrum
 
 NUM_LOW = 5  # eigenvalues at the low end of Hess, and at either end of H
 NUM_STREAMED = 20  # leading eigenvalues of a part that is known by its products alone
-SPARE = 2  # pairs more an end than are told: the last to settle may be of a wrong rank
+SPARE = 2  # pairs more an end than are told: of 120 small networks without, two values
+# of H were further from those of their rank than their residuals
 A_STEP = 24  # pairs for each vector a step: fewer vectors need fewer products
-LEAST_STEP = 2  # of 200 small networks, with one vector a step, 23 missed a copy
+RICHER = 2  # times the wanted pairs: a start of so many needs as few products as all
+LEAST_STEP = 1  # vectors a step, at least
 TOGETHER = 10  # vectors a step where a product costs as much as a block of them
 COLUMNS = 64  # of a whole matrix at once
-SUBSPACE = 0.5  # of the memory that there is: what a subspace and its images may take
+
+
+def step_of(num: int, together: bool = False) -> int:
+    """Vectors a step, for so many wanted pairs."""
+    return TOGETHER if together else max(LEAST_STEP, num // A_STEP)
+
+
+def most_products(num: int) -> int:
+    """Products after which so many pairs are returned as they are."""
+    return 20 * num + 100
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,6 +47,7 @@ class Probe:
     num: int  # eigenvalues an end
     generator: torch.Generator
     together: bool = False  # whether a product costs as much as a block of them
+    spare: int = SPARE  # pairs more that are found
 
     def pairs(
         self,
@@ -50,13 +62,10 @@ class Probe:
         """Leading eigenpairs; the decades that the residual fell are the progress.
 
         ``low`` times the tolerance is what the low end is held to, of its own size.
-        Where the memory is full they are returned as they are, with their residuals.
         A few more than asked for are found and left out: a value is as good as its
         residual says, but what the last of them is the next of is not certain.
         """
         tol = min(tol or self.settings.tol, 0.5)
-        a_vector = 2 * operator.dim * operator.dtype.itemsize
-        room = int(SUBSPACE * device_memory(operator.device)) // a_vector
 
         def falling(worst: float) -> None:
             if report:
@@ -65,33 +74,55 @@ class Probe:
 
         found = top_eigenpairs(
             operator,
-            self.num + SPARE,
+            self.num + self.spare,
             tol=tol,
             scale=scale,
             start=start,
-            block_size=TOGETHER
-            if self.together
-            else max(LEAST_STEP, self.num // A_STEP),
+            block_size=step_of(self.num, self.together),
             which=which,
-            k_low=NUM_LOW + SPARE,
+            k_low=NUM_LOW + self.spare,
             tol_low=None if low is None else low * tol,
-            max_matvecs=max(1, min(20 * self.num + 100, room)),
+            max_matvecs=most_products(self.num),
             generator=self.generator,
             report=falling,
         )
-        return self._without_spare(found, NUM_LOW if which == "BE" else 0)
+        return self._without_spare(found)
 
-    def _without_spare(self, found: EigenPairs, num_low: int) -> EigenPairs:
+    def _without_spare(self, found: EigenPairs) -> EigenPairs:
         """The pairs that were asked for: the highest, and so many of the lowest."""
-        there = len(found.values)
-        ends = {*range(min(self.num, there)), *range(max(there - num_low, 0), there)}
-        kept = sorted(ends)
+        there, high = len(found.values), found.num_high
+        if there == len(found.vectors):  # all there are
+            return found
+        num_high, num_low = min(self.num, high), min(NUM_LOW, there - high)
+        kept = [*range(num_high), *range(there - num_low, there)]
         return replace(
             found,
             values=found.values[kept],
             vectors=found.vectors[:, kept],
             residuals=found.residuals[kept],
+            num_high=num_high,
         )
+
+    def start_in(
+        self,
+        operator: LinearOperator,
+        pairs: EigenPairs,
+    ) -> Tensor:
+        """The best start that the subspace of another operator's pairs holds.
+
+        The Ritz vectors of this operator there, twice as many as are wanted. Where it
+        remembers its products inside, they cost none, and a subspace that starts from
+        them holds fewer vectors than one that starts from all of the basis, as it does
+        where these are small.
+        """
+        basis = pairs.basis
+        if basis.numel() <= FREE:
+            return basis
+        pieces = basis.split(TOGETHER, dim=1)
+        inside = torch.cat([dots(basis, operator.matmat(p)) for p in pieces], dim=1)
+        turn = torch.linalg.eigh((inside + inside.T) / 2).eigenvectors
+        chosen = turn[:, -RICHER * self.num :]
+        return basis @ chosen.to(basis.dtype)
 
     def spectrum(
         self,
@@ -131,7 +162,7 @@ class Probe:
             num_matvecs=pairs.num_matvecs + density.num_matvecs,
             num_low=None
             if len(pairs.values) == operator.dim
-            else max(len(pairs.values) - self.num, 0),
+            else len(pairs.values) - pairs.num_high,
         )
 
 
