@@ -16,6 +16,7 @@ from workbench.linalg.density import spectral_density
 from workbench.linalg.lanczos import FREE, EigenPairs, Which, top_eigenpairs
 from workbench.linalg.operator import Dense, LinearOperator
 from workbench.measuring.config import MeasureSettings
+from workbench.memory import device_memory
 from workbench.spectrum import Spectrum
 
 NUM_LOW = 5  # eigenvalues at the low end of Hess, and at either end of H
@@ -27,6 +28,7 @@ RICHER = 2  # times the wanted pairs: a start of so many needs as few products a
 LEAST_STEP = 1  # vectors a step, at least
 TOGETHER = 10  # vectors a step where a product costs as much as a block of them
 COLUMNS = 64  # of a whole matrix at once
+SUBSPACE = 0.5  # of the memory that there is: what a subspace and its images may take
 
 
 def step_of(num: int, together: bool = False) -> int:
@@ -62,10 +64,17 @@ class Probe:
         """Leading eigenpairs; the decades that the residual fell are the progress.
 
         ``low`` times the tolerance is what the low end is held to, of its own size.
+        Where the memory is short the subspace restarts from fewer vectors.
         A few more than asked for are found and left out: a value is as good as its
         residual says, but what the last of them is the next of is not certain.
         """
         tol = min(tol or self.settings.tol, 0.5)
+        step = step_of(self.num, self.together)
+        wanted = self.num + self.spare + (which == "BE") * (NUM_LOW + self.spare)
+        widest = max(step, 0 if start is None else start.shape[1])
+        a_vector = 2 * operator.dim * operator.dtype.itemsize
+        room = int(SUBSPACE * device_memory(operator.device)) // a_vector
+        room = max(room, wanted + 2 * widest)
 
         def falling(worst: float) -> None:
             if report:
@@ -78,11 +87,12 @@ class Probe:
             tol=tol,
             scale=scale,
             start=start,
-            block_size=step_of(self.num, self.together),
+            block_size=step,
             which=which,
             k_low=NUM_LOW + self.spare,
             tol_low=None if low is None else low * tol,
             max_matvecs=most_products(self.num),
+            max_vectors=room if room < 4 * wanted + 2 * widest else None,
             generator=self.generator,
             report=falling,
         )
