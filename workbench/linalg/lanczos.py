@@ -7,20 +7,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from workbench.errors import WorkbenchError
-from workbench.linalg.columns import dots
+from workbench.linalg.look import Look, place_errors
 from workbench.linalg.operator import LinearOperator
 from workbench.linalg.subspace import Subspace, orthonormal
 
 TINY = 1e-300
 INNER = 8  # times the columns of a step: pairs whose residuals are formed each time
-LOOK = 10  # steps of a look outside the subspace, at most
-MISSED = 1e-3  # chance that a random vector holds too little of what is missing
-SEEN = math.pi / 2 * MISSED**2  # of a square of mean 1, but for this chance
+LOOK = 10  # steps of a look outside the subspace, at most, and a third of those before
 IN_WORK = 8  # blocks of vectors that a step holds beside the subspace: measured
 FREE = 2**24  # numbers of a basis that are no burden: room for more vectors
 Which = Literal["LA", "SA", "BE"]
@@ -36,6 +33,7 @@ class EigenPairs:
     residuals: Tensor  # (m,) ||A v - lam v||: some eigenvalue lies this near to lam
     num_matvecs: int
     status: Status  # "breakdown": the subspace is invariant, the pairs are exact
+    errors: Tensor  # (m,) the j-th eigenvalue from its end lies this near, or more
     num_high: int  # the first so many are of the high end, the others of the low one
     basis: Tensor  # (dim, m) orthonormal columns of the subspace
     images: Tensor  # (dim, m) A times the basis
@@ -69,16 +67,21 @@ def top_eigenpairs(
     wanted pairs, orthogonalised against all of Q: from a block of start vectors
     these are the next directions of span{V, A V, A^2 V, ...}. The residuals are formed
     from W, not from a recurrence, so that they hold also where orthogonality is only as
-    good as float32, at no further matvec. Where the subspace turns out to be invariant,
-    a random vector and its images are added, until they bring no new pair: so multiple
-    eigenvalues are found one copy after the other. Where a block narrower than the
-    number of copies converges before that, copies may be missing: the values are
-    eigenvalues still, but not all of the highest.
+    good as float32, at no further matvec. A basis that is full is replaced by the
+    leading Ritz vectors (a thick restart).
+
+    A subspace grown from one vector holds one copy of a repeated eigenvalue. So before
+    it returns, it looks outside with a random vector (`Look`), for a third of the
+    products before and at most ten, and goes on if that brings another pair. Typically
+    three to six products show that nothing is missing; where eigenvalues beyond the
+    returned ones lie close, as at the edge of a bulk, they cannot: then one further
+    eigenvalue may be near each, and `EigenPairs.errors` says so.
 
     .. math:: \min_\mu |\mu - \theta| \le \|A v - \theta v\|, \quad \|v\| = 1
 
-    Costs one matvec a column and ``O(dim m^2)``; stores ``2 dim m`` numbers, in room
-    for ``4 k`` vectors from the start.
+    Costs one matvec a column and ``O(dim m^2)``; stores `subspace_vectors` vectors.
+    Whatever the size of A, the answer is the same relative to it; only where products
+    are so small that the dtype has lost digits is A refused.
 
     Args:
         operator: The symmetric operator A.
@@ -109,12 +112,14 @@ def top_eigenpairs(
         k pairs (k + k_low for ``"BE"``; fewer where dim is smaller), sorted by value.
 
     Raises:
-        WorkbenchError: If k is below 1, there is no such ``which``, ``start`` does not
-            fit, or the operator returns NaN.
+        WorkbenchError: If a count or tolerance is not positive, there is no such
+            ``which``, ``start`` does not fit, or the operator returns NaN, or numbers
+            too small for its dtype.
 
     Reference:
         Parlett (1998), The Symmetric Eigenvalue Problem, chapters 4 and 13;
-        Saad (2011), Numerical Methods for Large Eigenvalue Problems, chapters 6 and 8.
+        Saad (2011), Numerical Methods for Large Eigenvalue Problems, chapters 6 and 8;
+        Wu and Simon (2000), SIAM J. Matrix Anal. Appl. 22(2), for the restart.
     """
     _check(operator, k, tol, scale, which, k_low, tol_low, block_size, max_matvecs)
     dim = operator.dim
@@ -132,7 +137,7 @@ def top_eigenpairs(
     if room >= dim:
         limit = min(limit, dim)
     space = Subspace(block, room)
-    look: _Look | None = None
+    look: Look | None = None
     num_matvecs = 0
     while True:
         image = operator.matmat(block)
@@ -176,22 +181,28 @@ def top_eigenpairs(
                 if space.size + min(left, LOOK) > room:
                     space.compress(_kept(space, high, low, num_wanted, room - width))
                 block = orthonormal(_random(operator, 1, generator), space)
-                look = _Look(space.size, values, *_edges(values, bound, high, low))
+                look = Look(space.size, values, dim - space.size)
                 continue
             block = orthonormal(image, space)
-            steps = min(LOOK, room - look.first)
-            if not look.is_over(space.projected, image, block, dim, steps):
+            look.take(space.projected, image, block)
+            steps = min(max(look.first // 3, 4), LOOK, room - look.first)
+            edges = _edges(values, bound, high, low)
+            if space.size < look.first + steps and not look.excludes(edges).all():
                 continue
         status: Status = "converged" if worst <= 1 else "max_steps"
         if space.exponent is None or space.size == dim or (worst > 1 and left > 0):
             status = "breakdown"
+        num_high = _num_high(len(values), high, low)
+        whole = space.size == dim
+        errors = place_errors(values, residuals, num_high, look, whole)
         return EigenPairs(
             values=values * space.unit,
             vectors=space.vectors(small),
             residuals=residuals * space.unit,
             num_matvecs=num_matvecs,
             status=status,
-            num_high=_num_high(len(values), high, low),
+            errors=errors * space.unit,
+            num_high=num_high,
             basis=space.basis.T,
             images=space.images_as_they_are().T,
         )
@@ -228,44 +239,6 @@ def subspace_vectors(
     num_wanted = min(dim, sum(_ends(k, which, k_low)))
     room = _room(dim, num_wanted, block_size, max_vectors)
     return 2 * room + num_wanted + IN_WORK * block_size
-
-
-class _Look:
-    """A Lanczos run from a random vector off the subspace, for pairs that it misses.
-
-    An eigenvector that is orthogonal to all of the subspace, a further copy of a
-    repeated eigenvalue say, is met by a random vector of n dimensions with a squared
-    component of at least ``c / n``, but for a chance of `MISSED`. The largest mass that
-    a point x can have beside the alphas and betas found in m steps is the Christoffel
-    number ``1 / sum_{j <= m} p_j(x)^2`` of the orthonormal polynomials, which falls as
-    x moves out. Once it is below ``c / n`` at the edges of what is returned, nothing
-    is missing beyond them.
-    """
-
-    def __init__(self, first: int, values: Tensor, above: float, below: float) -> None:
-        self.first = first  # vectors that the subspace had before
-        self.values = values
-        self.edges = np.array([x for x in (above, below) if math.isfinite(x)])
-        self._now = np.ones_like(self.edges)  # p_j at the edges
-        self._before, self._sum = 0 * self._now, self._now.copy()
-        self._beta = 0.0
-
-    def has_found(self, values: Tensor, bound: Tensor) -> bool:
-        """Whether other pairs than before are the outermost now."""
-        return bool(((values - self.values).abs() > bound).any())
-
-    def is_over(
-        self, projected: Tensor, image: Tensor, block: Tensor, dim: int, steps: int
-    ) -> bool:
-        """Take in a step; whether nothing is missing, or enough steps were taken."""
-        if block.shape[1] == 0 or len(projected) - self.first >= steps:
-            return True
-        alpha, beta = float(projected[-1, -1]), float(dots(block, image[:, -1:])[0, 0])
-        with np.errstate(over="ignore", invalid="ignore"):
-            after = (self.edges - alpha) * self._now - self._beta * self._before
-            self._before, self._now, self._beta = self._now, after / abs(beta), beta
-            self._sum += self._now**2
-        return bool(self._sum.min() > (dim - self.first) / SEEN)
 
 
 def _innermost(high: int, low: int, num: int, width: int) -> slice:
@@ -342,11 +315,10 @@ def _num_high(num: int, high: int, low: int) -> int:
     return high if high + low <= num else num - num * low // (high + low)
 
 
-def _edges(values: Tensor, bound: Tensor, high: int, low: int) -> tuple[float, float]:
+def _edges(values: Tensor, bound: Tensor, high: int, low: int) -> Tensor:
     """Beyond which another eigenvalue would be among those that are wanted."""
-    above = float((values + bound)[high - 1]) if high else math.inf
-    below = float((values - bound)[-low]) if low else -math.inf
-    return above, below
+    above, below = (values + bound)[:high][-1:], (values - bound)[-low:][:1]
+    return torch.cat([above, below]) if low else above
 
 
 def _room(dim: int, num_wanted: int, width: int, max_vectors: int | None) -> int:
@@ -382,6 +354,10 @@ def _start(
         raise WorkbenchError(
             f"top_eigenpairs: start has shape {tuple(start.shape)}; expected columns "
             f"of {operator.dim} rows."
+        )
+    if start is not None and not start.isfinite().all():
+        raise WorkbenchError(
+            "top_eigenpairs: start holds NaN or infinity; expected columns of numbers."
         )
     given = 0 if start is None else start.shape[1]
     size = min(operator.dim, max(block_size or given, given, 1))
