@@ -24,11 +24,10 @@ from workbench.curvature.hierarchy import (
 from workbench.curvature.streamed import ClassesOut, StreamedMeans, estimate_trace
 from workbench.linalg.lanczos import EigenPairs
 from workbench.linalg.operator import LinearOperator, Remembered
-from workbench.measuring.probe import NUM_STREAMED, Probe
+from workbench.measuring.probe import NUM_SIGNS, NUM_STREAMED, Probe
 from workbench.measuring.stages import part_of
 from workbench.study import Levels
 
-NUM_SIGNS = 10  # random vectors that a trace is estimated by
 VANISHED = 1e-11  # of G's trace: class means of no more are zero but for rounding
 
 

@@ -21,6 +21,7 @@ from workbench.spectrum import Spectrum
 
 NUM_LOW = 5  # eigenvalues at the low end of Hess, and at either end of H
 NUM_STREAMED = 20  # leading eigenvalues of a part that is known by its products alone
+NUM_SIGNS = 10  # random vectors that the trace of such a part is estimated by
 SPARE = 2  # pairs more an end than are told: of 120 small networks without, two values
 # of H were further from those of their rank than their residuals
 A_STEP = 24  # pairs for each vector a step: fewer vectors need fewer products
