@@ -31,21 +31,15 @@ def say(sentence: str) -> None:
     print(" ".join(sentence.split()), file=sys.stderr)
 
 
-def one_of(*names: str) -> Callable[[str], str]:
-    """Return a check that a value is one of these."""
+def one_of(*names: str) -> Callable[[str | None], str | None]:
+    """Return a check that a value is one of these, if there is one."""
 
-    def check(value: str) -> str:
-        if value not in names:
+    def check(value: str | None) -> str | None:
+        if value is not None and value not in names:
             raise typer.BadParameter(f"{value!r} is not one of {', '.join(names)}")
         return value
 
     return check
-
-
-def one_of_or_none(*names: str) -> Callable[[str | None], str | None]:
-    """The same where nothing may be given."""
-    check = one_of(*names)
-    return lambda value: None if value is None else check(value)
 
 
 Force = Annotated[
@@ -283,7 +277,7 @@ def measure(
             help="How G is measured: dense or dual (exact), krylov (its leading "
             "eigenvalues and density), streamed (krylov for many classes).  "
             "[default: as planned]",
-            callback=one_of_or_none("dense", "dual", "krylov", "streamed"),
+            callback=one_of("dense", "dual", "krylov", "streamed"),
         ),
     ] = None,
     minutes: Annotated[

@@ -17,7 +17,7 @@ from workbench.curvature.jacobian import layer_gradients
 from workbench.curvature.layerwise import BLOCK_NUMBERS, SMALL
 from workbench.curvature.risk import EmpiricalRisk, evaluating
 from workbench.linalg.density import BASIS_BYTES
-from workbench.linalg.lanczos import FREE, IN_WORK, subspace_vectors
+from workbench.linalg.lanczos import FREE, IN_WORK, LOOK, subspace_vectors
 from workbench.measuring.config import MAX_PAIRS, MeasureSettings
 from workbench.measuring.probe import (
     NUM_LOW,
@@ -42,9 +42,9 @@ STAGES: Mapping[str, str] = {
     "picture": "Placing the gradients in the plane",
 }
 # Matvecs a wanted eigenpair until the residuals are at 1e-3: seen on three networks.
-_PER_PAIR = {"G": 2.5, "Hess": 2.5, "H": 3.0}
+_PER_PAIR = {"G": 4.0, "Hess": 7.0, "H": 8.0}
 _WIDEST = 10  # vectors that share a forward pass, where they do
-_KNOCK_OUT = 20  # products that the subspace of G's own pairs does not give
+_KNOCK_OUT = 24  # products that the subspace of G's own pairs does not give
 _STREAMED = 9  # products of five parts that none gives, each like one with G
 _EIGEN = 1.7  # all eigenvalues of a matrix of order n, in n^3 multiply-adds
 PROCESS = 800_000_000  # bytes that Python and torch take before anything is measured
@@ -182,7 +182,10 @@ def count(method: str, sizes: Sizes, settings: MeasureSettings) -> Counted:
     square = Cost(algebra=float(n) * P**2)  # the rows times themselves
 
     def iterated(kind: str) -> Cost:
-        subspace = 4.0 * P * (kept[kind] ** 2 + settings.num_steps * probes)
+        wanted = {"G": k, "Hess": k + NUM_LOW, "H": 2 * NUM_LOW}[kind]
+        room = min(kept[kind], max(4.0 * wanted + LOOK, FREE / P))
+        subspace = 12.0 * P * kept[kind] * room  # sums over it, and residuals
+        subspace += 4.0 * P * settings.num_steps * probes
         products = kept[kind] + probes
         if kind == "G":
             return Cost(g_products=products, algebra=subspace)

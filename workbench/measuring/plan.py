@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import copy
-import time
 from collections.abc import Callable
 from dataclasses import astuple, dataclass, replace
 from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.functional import cross_entropy
 
 from workbench.control import Control
 from workbench.curvature.coordinates import STREAMED
-from workbench.curvature.layerwise import Kind, is_small
-from workbench.curvature.operators import Curvature
 from workbench.curvature.risk import EmpiricalRisk, empirical_risk, evaluating
 from workbench.curvature.subset import choose_classes
 from workbench.distributed import ALONE, World
@@ -30,7 +26,6 @@ from workbench.measuring.config import (
 )
 from workbench.measuring.counting import (
     METHODS,
-    Cost,
     Counted,
     Sizes,
     count,
@@ -39,6 +34,7 @@ from workbench.measuring.counting import (
     whole_hessian,
 )
 from workbench.measuring.moments import COST
+from workbench.measuring.speeds import Speeds, timed
 from workbench.measuring.subject import Subject, subject_of
 from workbench.memory import device_memory, say_bytes
 from workbench.timing import say_duration
@@ -49,32 +45,6 @@ DOUBLE_LIMIT = 5_000  # parameters up to which everything is measured in float64
 ROOM = 0.8  # of the memory there is may be used
 FEW = 10  # classes that are measured of many, as in the papers
 LEAST = 20  # leading eigenvalues; fewer are not proposed
-_LEAST = 0.1  # of a product's time, is that of its examples, however noisy times are
-_TRIAL = 0.3  # seconds that a timed product may take, about
-_VECTORS, _TOGETHER = 2, 10  # of a timed block; of a small network's
-
-
-@dataclass(frozen=True, slots=True)
-class Speeds:
-    """What one timed batch says of this machine, in seconds."""
-
-    gradient: float  # an example
-    g_product: float  # an example and vector, in a block
-    hess_product: float  # likewise
-    vector: float  # of a block, however few the examples
-    algebra: float  # a multiply-add of two float64 matrices
-
-    def seconds(self, cost: Cost, num_examples: float) -> float:
-        """How long something counted takes."""
-        passes = (
-            cost.gradients * self.gradient
-            + cost.g_products * self.g_product
-            + cost.hess_products * self.hess_product
-        )
-        vectors = (cost.g_products + cost.hess_products) * self.vector
-        return (
-            passes * num_examples + vectors + cost.algebra * self.algebra + cost.seconds
-        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -332,7 +302,9 @@ def _choice(made: Plan) -> list[Counted]:
         fitting = [method for method in fitting if not method.exact]
     if sizes.num_classes**2 <= MAX_PAIRS:  # the picture takes all means: have them
         fitting = [m for m in fitting if m.method != STREAMED] or fitting
-    return fitting
+    fastest = min((made.seconds(m) for m in fitting), default=0.0)
+    # what counts fewer operations may take longer all the same
+    return [m for m in fitting if made.seconds(m) <= max(soon, 2 * fastest)]
 
 
 def checked(made: Plan) -> Counted:
@@ -344,59 +316,6 @@ def checked(made: Plan) -> Counted:
     if made.method is None:
         raise WorkbenchError(made.refusal)
     return made.method
-
-
-def timed(risk: EmpiricalRisk) -> Speeds:
-    """Time a gradient and blocks of products on part of a batch, each once warm."""
-    inputs, labels = next(risk.whole())
-
-    def gradient(num: int) -> Callable[[], object]:
-        def once() -> object:
-            with evaluating(risk.model), torch.enable_grad():
-                loss = cross_entropy(risk.model(inputs[:num]), labels[:num])
-                return torch.autograd.grad(
-                    loss, list(risk.parameters.values()), materialize_grads=True
-                )
-
-        return once
-
-    num = min(len(inputs), 32)
-    one = _seconds(gradient(num), risk) / num
-
-    def product(kind: Kind, size: int) -> float:
-        few = replace(
-            risk, data=[(inputs[:size], labels[:size])], world=ALONE, num_own=size
-        )
-        block = torch.ones(risk.dim, width, dtype=risk.dtype, device=risk.device)
-        operator = Curvature(few, kind)
-        operator.matmat(block[:, :1])
-        return _seconds(lambda: operator.matmat(block), risk) / width
-
-    width = _TOGETHER if is_small(risk) else _VECTORS
-    most = min(len(inputs), max(2, int(_TRIAL / (2 * _VECTORS * one))))
-    alone = product("G", 1)
-    g, hess = product("G", most), product("Hess", most)
-    vector = max(most * alone - g, 0.0) / max(most - 1, 1)
-    vector = min(vector, g, hess)  # times are noisy
-    matrix = torch.ones(512, 512, dtype=torch.float64, device=risk.device)
-    return Speeds(
-        gradient=one,
-        g_product=max(g - vector, _LEAST * g) / most,
-        hess_product=max(hess - vector, _LEAST * hess) / most,
-        vector=vector,
-        algebra=_seconds(lambda: matrix @ matrix, risk) / 512**3,
-    )
-
-
-def _seconds(work: Callable[[], object], risk: EmpiricalRisk) -> float:
-    """How long something takes the second time."""
-    for _ in range(2):
-        risk.control.check()
-        began = time.perf_counter()
-        work()
-        if risk.device.type == "cuda":
-            torch.cuda.synchronize(risk.device)
-    return time.perf_counter() - began
 
 
 def _found(method: Counted, sizes: Sizes, settings: MeasureSettings) -> str:
