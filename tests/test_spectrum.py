@@ -13,7 +13,6 @@ from workbench.spectrum import (
     Spectrum,
     density_curve,
     share_between,
-    violations,
 )
 
 Array = NDArray[np.float64]
@@ -190,70 +189,3 @@ def test_a_share_from_few_nodes_says_how_little_it_knows() -> None:
     assert share == pytest.approx(1 / 3)
     assert 1 / 3 < error < 1 / 2
     assert share_between(quadrature(nodes, weights, 9), -np.inf, np.inf)[0] == 1.0
-
-
-def measured_alike(values: Array, residual: float) -> Spectrum:
-    return replace(complete(values, len(values)), residuals=0 * values + residual)
-
-
-def test_spectra_of_a_sum_violate_nothing() -> None:
-    rng = np.random.default_rng(3)
-    for trial in range(20):
-        square = rng.normal(size=(30, 12))
-        g = square @ square.T / 12
-        h = rng.normal(size=(30, 30))
-        h = 0.1 * (1 + trial) * (h + h.T) / 2
-        spectra = [complete(np.linalg.eigvalsh(m), 30) for m in (g + h, g, h)]
-        assert violations(*spectra) == ()
-        # as Krylov gives them: both ends alone
-        few = [
-            replace(
-                s, eigenvalues=np.r_[s.eigenvalues[:5], s.eigenvalues[-4:]],
-                residuals=np.zeros(9), complete=False,
-            )
-            for s in (spectra[0], spectra[2])
-        ]  # fmt: skip
-        top = replace(
-            spectra[1],
-            eigenvalues=spectra[1].eigenvalues[:5],
-            residuals=np.zeros(5),
-            complete=False,
-        )
-        assert violations(few[0], top, few[1]) == ()
-
-
-def test_each_inequality_of_weyl_that_does_not_hold_is_named() -> None:
-    g = measured_alike(np.array([3.0, 1.0, 0.0]), 0.0)
-    h = measured_alike(np.array([0.5, -0.1, -0.2]), 0.0)
-    hess = measured_alike(np.array([3.1, 1.1, 0.0]), 0.0)
-    assert violations(hess, g, h) == ()
-    high = replace(hess, eigenvalues=np.array([3.7, 0.6, -0.1]))
-    assert any("lam_1(Hess) <= lam_1(G)" in v for v in violations(high, g, h))
-    assert any("lam_2(G) + lam_min(H)" in v for v in violations(high, g, h))
-    below = replace(hess, eigenvalues=np.array([3.1, 1.1, -0.3]))
-    assert any("lowest 1 of H" in v for v in violations(below, g, h))
-    torn = replace(hess, trace=9.0)
-    assert any("tr Hess <= tr G + tr H" in v for v in violations(torn, g, h))
-    negative = replace(g, eigenvalues=np.array([3.0, 1.0, -0.4]))
-    assert any("0 <= each eigenvalue of G" in v for v in violations(hess, negative, h))
-    assert all(len(v) <= 300 for v in violations(high, g, h))
-
-
-def test_the_low_end_of_a_positive_spectrum_has_ranks_from_below() -> None:
-    values = np.array([9.0, 0.4, 0.3])  # the highest, and the two lowest, of many
-    one_end = replace(complete(values, 50), complete=False, num_high=1, trace=60.0)
-    h = replace(
-        complete(np.array([2.0, 1.0, 0.2, 0.1]), 50),
-        complete=False, num_high=2, trace=30.0,
-    )  # fmt: skip
-    g = replace(complete(np.array([8.0]), 50), complete=False, trace=30.0)
-    assert violations(one_end, g, h) == ()
-    wrong = replace(h, eigenvalues=np.array([2.0, 1.0, 0.5, 0.35]))
-    assert any("lowest 1 of H" in v for v in violations(one_end, g, wrong))
-
-
-def test_what_error_bars_allow_is_no_violation() -> None:
-    g = measured_alike(np.array([3.0, 1.0, 0.0]), 0.0)
-    h = measured_alike(np.array([0.5, -0.1, -0.2]), 0.0)
-    below = measured_alike(np.array([3.1, 1.1, -0.3]), 0.2)
-    assert violations(replace(below, trace=4.2), g, h) == ()

@@ -115,20 +115,20 @@ def _start(
 def show(
     study: Annotated[Path, typer.Argument(help="What `workbench measure` wrote.")],
     as_json: Annotated[
-        bool, typer.Option("--json", help="One JSON object instead of tables.")
+        bool, typer.Option("--json", help="One JSON object with all that it holds.")
     ] = False,
 ) -> None:
     """Print what a study found."""
     from workbench.study import load_study
-    from workbench.summary import summary
+    from workbench.summary import everything, summary
 
-    found = summary(load_study(study))
+    found = load_study(study)
     if as_json:
-        print(json.dumps(found, allow_nan=False))
+        print(json.dumps(everything(found), allow_nan=False))
         return
     from workbench.terminal import print_summary
 
-    print_summary(found)
+    print_summary(summary(found))
 
 
 @app.command()
@@ -144,7 +144,7 @@ def export(
     ] = None,
     csv: Annotated[
         Path | None,
-        typer.Option(help="Folder for the eigenvalues, embedding and overlaps as CSV."),
+        typer.Option(help="Folder for all that it holds, as CSV."),
     ] = None,
     weighting: Annotated[
         str | None,

@@ -31,11 +31,11 @@ def say(sentence: str) -> None:
     print(" ".join(sentence.split()), file=sys.stderr)
 
 
-def one_of(*names: str) -> Callable[[str], str]:
-    """Return a check that a value is one of these."""
+def one_of(*names: str) -> Callable[[str | None], str | None]:
+    """Return a check that a value is one of these, if there is one."""
 
-    def check(value: str) -> str:
-        if value not in names:
+    def check(value: str | None) -> str | None:
+        if value is not None and value not in names:
             raise typer.BadParameter(f"{value!r} is not one of {', '.join(names)}")
         return value
 
@@ -271,8 +271,21 @@ def measure(
         ),
     ] = 16,
     device: Device = "auto",
+    method: Annotated[
+        str | None,
+        typer.Option(
+            help="How G is measured: dense or dual (exact), krylov (its leading "
+            "eigenvalues and density), streamed (krylov for many classes).  "
+            "[default: as planned]",
+            callback=one_of("dense", "dual", "krylov", "streamed"),
+        ),
+    ] = None,
     minutes: Annotated[
-        float | None, typer.Option(help="Refuse what is planned to take longer.")
+        float | None,
+        typer.Option(
+            help="Abort if the plan exceeds this many minutes.  [default: no limit, "
+            "but exact ways only up to 30]"
+        ),
     ] = None,
     plan: Annotated[
         bool, typer.Option("--plan", help="Print how it would go, and measure nothing.")
@@ -317,6 +330,7 @@ def measure(
             num_steps=steps,
             device=device,
             max_minutes=minutes,
+            method=method,
         )
         subject = load_checkpoint(checkpoint)
         if plan:

@@ -35,6 +35,7 @@ MEASURE = {
     "classes": None,
     "num_drawn": 1500,
     "num_eigenvalues": None,
+    "method": None,
     "tol": 1e-3,
     "num_steps": 16,
     "num_probes": 3,
@@ -55,6 +56,8 @@ def recipe(study: Study) -> str:
     training that was stopped, those of its last whole epoch.
     """
     run = study.run
+    if run.get("given"):
+        return _of_a_network(study)
     name, network = run.get("data", "digits"), run.get("model", "mlp")
     source = {key: run.get(key) for key in ("per_class", "split", "root")}
     source |= {"seed": run.get("data_seed", 0), "download": name in DOWNLOADABLE}
@@ -89,6 +92,28 @@ def recipe(study: Study) -> str:
         'study.save("run.study")',
         "",
     ]
+    return "\n".join(lines)
+
+
+def _of_a_network(study: Study) -> str:
+    """The code of a study whose network and data were given in Python."""
+    run = study.run
+    given = {key: run[key] for key in ("held_out",) if run.get(key)}
+    named = "".join(f", {key}={value!r}" for key, value in given.items())
+    lines = [
+        "import workbench as wb",
+        "",
+        "# Network and data were given in Python: give them here again.",
+        f"model = ...  # {run.get('model')!r}, with its weights",
+        f"data = ...  # {run.get('data')!r}",
+        _call("settings", "MeasureSettings", study.settings, MEASURE),
+        f"study = wb.measure(model, data, settings{named})",
+        'study.save("run.study")',
+        "",
+    ]
+    if study.moments:
+        epochs = ", ".join(str(moment.run["epochs"]) for moment in study.moments)
+        lines.insert(5, f"# snapshots=[(epoch, weights), ...] were of epochs {epochs}.")
     return "\n".join(lines)
 
 

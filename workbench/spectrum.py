@@ -35,7 +35,8 @@ class Spectrum:
     complete: bool  # eigenvalues are all but the dim - m that are zero by rank
     method: str  # in words: "dense, exact", "dual, exact", "block Krylov"
     num_matvecs: int  # matvecs with the operator that all of this took
-    num_high: int | None = None  # eigenvalues of the high end, the others of the low
+    num_low: int | None = None  # of the eigenvalues, the last ones, that were sought at
+    # the low end; the others are the highest. None: a file of before, or all are there
 
     @property
     def exact(self) -> bool:
@@ -50,6 +51,27 @@ class Spectrum:
             return self.dim - len(self.eigenvalues)
         points, weights, _ = _parts(self)
         return round(float(weights[points == 0.0].sum()) * self.dim)
+
+    @property
+    def num_high(self) -> int | None:
+        """Eigenvalues of the high end, the others are of the low; None: unknown."""
+        return None if self.num_low is None else len(self.eigenvalues) - self.num_low
+
+    @property
+    def ends(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Rows of the high end, largest first, and of the low end, lowest first.
+
+        As they were sought; where all are there, or a file does not say, by their sign.
+        """
+        if self.num_low is None:
+            high = np.flatnonzero(self.eigenvalues > 0)
+            low = np.flatnonzero(self.eigenvalues < 0)
+        else:
+            high, low = np.split(
+                np.arange(len(self.eigenvalues)),
+                [len(self.eigenvalues) - self.num_low],
+            )
+        return high, low[::-1]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -184,85 +206,6 @@ def share_between(spectrum: Spectrum, low: float, high: float) -> tuple[float, f
         share += seen
         error = min(error + off, max(share, 1 - share))
     return share, error
-
-
-def violations(hess: Spectrum, g: Spectrum, h: Spectrum) -> tuple[str, ...]:
-    r"""What three spectra of ``Hess = G + H`` contradict, beyond their error bars.
-
-    .. math:: \lambda_j(G) + \lambda_{\min}(H) \le \lambda_j(Hess)
-              \le \lambda_j(G) + \lambda_1(H)
-
-    G is positive semidefinite, so each eigenvalue of Hess is at least that of H of the
-    same rank, from the top and from the bottom, and traces add up. Residuals count as
-    error bars.
-
-    Args:
-        hess: The spectrum of the Hessian.
-        g: Of the Gauss-Newton matrix.
-        h: Of the rest.
-
-    Returns:
-        A sentence for each inequality that does not hold; none where all is well.
-
-    Reference:
-        Horn and Johnson (2013), Matrix Analysis, theorem 4.3.1 (Weyl).
-    """
-    ends = {name: _both_ends(s) for name, s in (("Hess", hess), ("G", g), ("H", h))}
-    found = []
-    sizes = [np.abs(s.eigenvalues).max(initial=0.0) for s in (hess, g, h)]
-    rounding = 1e-9 * max(sizes)
-
-    def held(what: str, less: Bar, more: Bar) -> None:
-        if less[0] - less[1] > more[0] + more[1] + rounding:
-            found.append(
-                f"{what} is violated: {less[0]:.4g} +- {less[1]:.2g} exceeds "
-                f"{more[0]:.4g} +- {more[1]:.2g}."
-            )
-
-    (top, low), (g_top, g_low), (h_top, h_low) = (ends[n] for n in ("Hess", "G", "H"))
-    if len(h_top):
-        for j, (above, of_g) in enumerate(zip(top, g_top, strict=False), 1):
-            most = (of_g[0] + h_top[0][0], of_g[1] + h_top[0][1])
-            held(f"lam_{j}(Hess) <= lam_{j}(G) + lam_1(H)", above, most)
-    if len(h_low):
-        for j, (above, of_g) in enumerate(zip(top, g_top, strict=False), 1):
-            least = (of_g[0] + h_low[0][0], of_g[1] + h_low[0][1])
-            held(f"lam_{j}(G) + lam_min(H) <= lam_{j}(Hess)", least, above)
-    for j, (of_h, above) in enumerate(zip(h_top, top, strict=False), 1):
-        held(f"lam_{j}(H) <= lam_{j}(Hess)", of_h, above)
-    for j, (of_h, above) in enumerate(zip(h_low, low, strict=False), 1):
-        held(f"lowest {j} of H <= lowest {j} of Hess", of_h, above)
-    for value in g_low[:1] or g_top[-1:]:
-        held("0 <= each eigenvalue of G", (0.0, 0.0), value)
-    # one in twenty is beyond its interval; twice as far is one in ten thousand
-    held("0 <= tr G", (0.0, 0.0), (g.trace, 2 * g.trace_error))
-    parts = (g.trace + h.trace, 2 * float(np.hypot(g.trace_error, h.trace_error)))
-    whole = (hess.trace, 2 * hess.trace_error)
-    held("tr Hess <= tr G + tr H", whole, parts)
-    held("tr G + tr H <= tr Hess", parts, whole)
-    return tuple(found)
-
-
-Bar = tuple[float, float]  # a value and its error
-
-
-def _both_ends(spectrum: Spectrum) -> tuple[list[Bar], list[Bar]]:
-    """Eigenvalues from the top and from the bottom, as far as their ranks are known.
-
-    Of a spectrum that is not complete and does not say which are of the high end,
-    positive ones are, and negative ones are of the low end.
-    """
-    pairs = list(
-        zip(spectrum.eigenvalues.tolist(), spectrum.residuals.tolist(), strict=True)
-    )
-    if not spectrum.complete and spectrum.num_high is not None:
-        return pairs[: spectrum.num_high], pairs[spectrum.num_high :][::-1]
-    if not spectrum.complete:
-        return [p for p in pairs if p[0] > 0], [p for p in pairs if p[0] < 0][::-1]
-    zeros = [(0.0, 0.0)] * min(spectrum.dim - len(pairs), len(pairs) + 1)
-    above = [p for p in pairs if p[0] > 0]
-    below = [p for p in pairs if p[0] <= 0]
-    return above + zeros + below, below[::-1] + zeros + above[::-1]
 
 
 def _parts(

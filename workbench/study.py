@@ -23,7 +23,8 @@ from safetensors.numpy import save as serialize
 from workbench.errors import WorkbenchError
 from workbench.spectrum import Spectrum
 
-SCHEMA = 3  # 2: moments, which a reader of before would not show; 3: stated errors
+SCHEMA = 4  # 2: moments, which a reader of before would not show; 3: stated errors;
+# 4: residuals of parts and knock-outs, and which eigenvalues are of the low end
 _HEADER, _CHECKSUM = "workbench.study", "workbench.crc32"
 # What reading a file that is not as it should be can raise.
 _BROKEN = (KeyError, TypeError, ValueError, AttributeError, RecursionError)
@@ -70,6 +71,10 @@ class Levels:
         default_factory=dict
     )  # standard error of a trace that was estimated; of such a part `parts` holds the
     # leading eigenvalues, as of the last
+    residuals: dict[str, NDArray[np.float64]] = field(
+        default_factory=dict
+    )  # error bars of eigenvalues that were found by iterating: of a part by its name,
+    # and of "subtracted" and "projected"; a file of before has none
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -134,9 +134,7 @@ def print_summary(summary: Mapping[str, Any], console: Console | None = None) ->
         Text(
             f"{run['model']} on {run['data']}, {_count(run['num_examples'])} examples "
             f"of {_count(run['num_classes'])} classes, {_count(run['num_params'])} "
-            f"parameters, {_count(run['epochs'])} epochs, seed {run['seed']}: "
-            f"loss {_number(run['train_loss'])}, "
-            f"accuracy {_number(run['train_accuracy'])} on the training data"
+            f"parameters{_training(run)}: {_fit(run)}"
         )
     )
     console.print(_spectra(summary["spectra"]))
@@ -145,6 +143,28 @@ def print_summary(summary: Mapping[str, Any], console: Console | None = None) ->
     console.print(Text(summary["attribution"]["rule"]))
     if summary["picture"]:
         console.print(Text(summary["picture"]))
+
+
+def _training(run: Mapping[str, Any]) -> str:
+    """Say how long it was trained, where that is known."""
+    if run["epochs"] is None and run.get("given"):
+        return ", trained elsewhere"
+    seed = "" if run["seed"] is None else f", seed {run['seed']}"
+    return f", {_count(run['epochs'])} epochs{seed}"
+
+
+def _fit(run: Mapping[str, Any]) -> str:
+    """Say loss and accuracy, and on which data."""
+    if run.get("held_out"):
+        loss, accuracy, where = run.get("loss"), run.get("accuracy"), "on held-out data"
+    else:
+        loss, accuracy = run["train_loss"], run["train_accuracy"]
+        where = "on the training data"
+    if run.get("given") and not run.get("held_out"):
+        where = "on these data"
+    if run.get("trained"):
+        where += ", of these classes alone"
+    return f"loss {_number(loss)}, accuracy {_number(accuracy)} {where}"
 
 
 def _spectra(spectra: Mapping[str, Any]) -> Table:
@@ -160,9 +180,15 @@ def _spectra(spectra: Mapping[str, Any]) -> Table:
             label = str(n + 1) if end == "top" else f"lowest {n + 1}"
             table.add_row(label, *cells)
     table.add_section()
-    table.add_row("trace", *(_number(found["trace"]) for found in spectra.values()))
+    table.add_row("trace", *(_trace(found) for found in spectra.values()))
     table.add_row("matvecs", *(_count(f["num_matvecs"]) for f in spectra.values()))
     return table
+
+
+def _trace(found: Mapping[str, Any]) -> str:
+    error = found.get("trace_error")
+    told = _number(found["trace"]) + (f" ± {error:.0e}" if error else "")
+    return told if error is None or error > 0 else f"{told} (exact)"
 
 
 def _pair(pairs: list[dict[str, Any]], n: int) -> str:
@@ -183,8 +209,23 @@ def _parts(levels: Mapping[str, Any]) -> Table:
         share = "" if trace is None else f"{trace / whole:.1%}"
         error = levels["trace_error"].get(name)
         told = _number(trace) + (f" ± {error:.0e}" if error else "")
-        table.add_row(name, told, share, "  ".join(map(_number, leading)))
+        values = _values(leading, levels["residuals"].get(name, []))
+        table.add_row(name, told, share, values)
+    table.add_section()
+    for name, words in (
+        ("subtracted", "G less its class part"),
+        ("projected", "G off span{delta_c}"),
+    ):
+        left = _values(levels[name][:5], levels["residuals"].get(name, []))
+        table.add_row(words, "", "", left)
     return table
+
+
+def _values(values: list[float | None], residuals: list[float | None]) -> str:
+    """Leading eigenvalues, and the largest of their error bars."""
+    worst = max((r or 0.0 for r in residuals[: len(values)]), default=0.0)
+    told = "  ".join(map(_number, values))
+    return f"{told}  (± {worst:.0e})" if worst else told
 
 
 def _overlaps(attribution: Mapping[str, Any]) -> Table:

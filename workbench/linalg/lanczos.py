@@ -97,8 +97,9 @@ def top_eigenpairs(
         which: ``"LA"`` largest, ``"SA"`` smallest (most negative), ``"BE"`` both ends.
         k_low: For ``"BE"``, how many at the low end; by default k.
         tol_low: For ``"BE"``, hold residuals at the low end also against this times
-            the largest ``|theta|`` there, or times ``tol`` of the largest of all where
-            that is more: beside large outliers ``tol`` says little of a low end.
+            the largest ``|theta|`` there, and at the high end against ``tol`` times
+            the largest there; ``tol`` of the largest of all stands in where that is
+            more. Beside large outliers ``tol`` says little of the other end.
         block_size: Columns a step; by default those of ``start``, else 1. A block of
             as many columns as the largest multiplicity finds every copy at once.
         max_matvecs: Stop then; by default ``20 k + 100``.
@@ -257,6 +258,9 @@ def _bounds(
     size = max(float(values.abs().max()), scale, TINY)
     bounds = torch.full_like(values, tol * size)
     if tol_low is not None and low:
+        high = values[:-low].abs().max() if low < len(values) else values.new_tensor(0)
+        own = max(float(high), scale, tol * size)
+        bounds[:-low] = tol * own
         own = max(float(values[-low:].abs().max()), tol * size)
         bounds[-low:] = min(tol * size, tol_low * own)
     return bounds

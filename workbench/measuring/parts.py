@@ -20,20 +20,22 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialize
 from torch import Tensor
+from torch.utils._pytree import tree_leaves
 
 from workbench import __version__
 from workbench.curvature.classgram import ClassGram
 from workbench.curvature.coordinates import Coordinates
 from workbench.curvature.deltas import CrossClassMeans
 from workbench.curvature.dual import Gram
+from workbench.curvature.risk import LabelledImages
 from workbench.distributed import World
 from workbench.linalg.lanczos import EigenPairs
 from workbench.linalg.operator import Dense
 from workbench.measuring.config import MeasureSettings
 from workbench.measuring.counting import STAGES
+from workbench.measuring.subject import Subject
 from workbench.spectrum import Spectrum
 from workbench.study import Embedding, Levels
-from workbench.training.checkpoint import Checkpoint
 
 _HEADER, _CHECKSUM = "workbench.part", "workbench.crc32"
 _RECORDS: Mapping[str, Any] = {
@@ -47,14 +49,19 @@ _RECORDS: Mapping[str, Any] = {
 _BROKEN = (LookupError, TypeError, ValueError, AttributeError, RecursionError)
 
 
-def fingerprint(checkpoint: Checkpoint, settings: MeasureSettings, way: str) -> str:
-    """What a part must agree in to be of use: weights, data, settings and way."""
-    data = checkpoint.load_data()
+def fingerprint(subject: Subject, settings: MeasureSettings) -> str:
+    """What a part must agree in to be of use: weights, data and settings."""
+    data = subject.data
+    if isinstance(data, LabelledImages):
+        data = (data.images, data.labels)
     versions = {"workbench": __version__, "torch": torch.__version__}
-    plain = {**versions, **asdict(settings), "way": way}
+    plain = {**versions, **asdict(settings), **subject.options}
     crc = zlib.crc32(json.dumps(plain, default=str).encode())
-    for tensor in (*checkpoint.weights.values(), data.images, data.labels):
-        crc = zlib.crc32(tensor.contiguous().flatten().numpy().data, crc)
+    for piece in (subject.model.state_dict(), *data):  # a loader batch by batch
+        for tensor in tree_leaves(piece):
+            if isinstance(tensor, Tensor):
+                numbers = tensor.detach().cpu().contiguous().flatten()
+                crc = zlib.crc32(numbers.view(torch.uint8).numpy().data, crc)
     return f"{crc:08x}"
 
 
@@ -152,7 +159,7 @@ class Parts:
 
 def remove_parts(folder: Path) -> None:
     """Take them away once the study is written; other files stay, with the folder."""
-    for name in ("plan", *STAGES):
+    for name in ("plan", "way", *STAGES):
         (folder / name).unlink(missing_ok=True)
         (folder / f".{name}").unlink(missing_ok=True)
     for moment in folder.glob("epoch-*"):

@@ -118,7 +118,7 @@ def export_html(
 def export_csv(
     study: Study, folder: str | os.PathLike[str], *, stem: str = "study"
 ) -> tuple[Path, ...]:
-    """Write ``STEM-eigenvalues.csv``, ``-embedding.csv`` and ``-overlaps.csv``.
+    """Write ``STEM-eigenvalues.csv``, ``-embedding.csv`` and the other tables.
 
     Raises:
         WorkbenchError: If they cannot be written.

@@ -215,16 +215,18 @@ def leading(study: Study, levels: Levels, name: str) -> ColumnDataSource:
     spectrum = study.spectra[name]
     values = spectrum.eigenvalues
     many = study.num_leading
-    rows = np.arange(min(many, len(values)))
+    rows = top = np.arange(min(many, len(values)))
     if name != "G":
-        top, below = np.flatnonzero(values > 0), np.flatnonzero(values < 0)
-        rows = np.r_[top[:many], below[-many:]]
+        top, below = spectrum.ends
+        rows = np.r_[top[:many], below[:many][::-1]]
     data = {
         "value": values[rows],
         "residual": spectrum.residuals[rows],
         "name": [
             f"eigenvalue {row + 1} of {name}"
-            if spectrum.complete or values[row] > 0
+            if spectrum.complete or row in top
+            else f"eigenvalue of {name} at the low end"
+            if values[row] > 0
             else f"negative eigenvalue of {name}"
             for row in rows
         ],
