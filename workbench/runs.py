@@ -8,12 +8,11 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import platformdirs
-
 from workbench.errors import WorkbenchError
 from workbench.files import kind_of
 from workbench.jobs import Job
 from workbench.runfolder import RunFolder
+from workbench.scratch import data_folder
 from workbench.timing import say_duration
 
 NUM_SHOWN = 8
@@ -49,7 +48,7 @@ class Run:
 
 def runs_folder() -> Path:
     """The folder of all runs of this user."""
-    return platformdirs.user_data_path("hessian-workbench") / "runs"
+    return data_folder() / "runs"
 
 
 def make_run(base: Path) -> RunFolder:
