@@ -21,7 +21,10 @@ from playwright.sync_api import Browser, Page, Route
 
 from tests.browser.drive import Workbench
 
-START = "from workbench.ui.serve import serve; serve(port={port}, browser=False{more})"
+START = (
+    "from workbench.ui.serve import serve; "
+    "serve(**({{'token': ''}} | dict(port={port}, browser=False{more})))"
+)
 
 
 @contextmanager

@@ -9,10 +9,12 @@ from socket import socket
 from typing import Any
 
 from jupyter_core.utils import run_sync
+from jupyter_server.services.kernels.handlers import KernelHandler
 from tornado.httpserver import HTTPServer
 from tornado.ioloop import IOLoop
 from tornado.web import Application, HTTPError, RequestHandler
 from voila.app import Voila
+from voila.shutdown_kernel_handler import VoilaShutdownKernelHandler
 from voila.tornado.handler import TornadoVoilaHandler
 
 from workbench.ui.guard import Gate, Guard
@@ -49,6 +51,35 @@ class PageHandler(TornadoVoilaHandler):
         self.finish(self.render_template("403.html", asked=asked))
 
 
+class FromThePage:
+    """Takes a browser's word that a request comes from our own page, else the token.
+
+    No page can write ``Sec-Fetch-Site`` itself.
+    """
+
+    request: Any
+
+    def check_xsrf_cookie(self) -> None:
+        """Refuse what another page may have had sent."""
+        if self.request.headers.get("Sec-Fetch-Site") != "same-origin":
+            super().check_xsrf_cookie()  # type: ignore[misc]
+
+
+class OneKernelHandler(FromThePage, KernelHandler):
+    """A kernel of a page."""
+
+
+class ShutdownHandler(FromThePage, VoilaShutdownKernelHandler):
+    """Ends the kernel of a page that is closed."""
+
+
+OURS = {
+    TornadoVoilaHandler: PageHandler,
+    KernelHandler: OneKernelHandler,
+    VoilaShutdownKernelHandler: ShutdownHandler,
+}
+
+
 class SeenHandler(RequestHandler):
     """Tells a page by which name it is seen here, and nothing else.
 
@@ -82,14 +113,11 @@ class Server(Voila):
         }
 
     def init_handlers(self) -> list[Any]:
-        """Put our own page in the place of Voila's, and no form to log in by."""
+        """Put our own handlers in the place of Voila's, and no form to log in by."""
         found = [
             h for h in super().init_handlers() if h[0] not in ("/login", "/logout")
         ]
-        ours = [
-            (path, PageHandler if kind is TornadoVoilaHandler else kind, *more)
-            for path, kind, *more in found
-        ]
+        ours = [(path, OURS.get(kind, kind), *more) for path, kind, *more in found]
         return [(f"{self.base_url}workbench/seen", SeenHandler), *ours]
 
     def start(self) -> None:
