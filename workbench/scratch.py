@@ -7,6 +7,7 @@ import importlib.util
 import os
 import shutil
 import stat
+import sys
 import tempfile
 from pathlib import Path
 
@@ -66,7 +67,7 @@ def data_folder() -> Path:
 
 
 def let_numba_cache() -> None:
-    """Let numba keep compiled code where it can, before it is imported.
+    """Let numba keep compiled code where it can, before UMAP is imported.
 
     It keeps it beside its source or below the user's home, and where neither can be
     written it refuses to compile what asks to be kept, as UMAP's search does.
@@ -83,6 +84,8 @@ def let_numba_cache() -> None:
             return
     with contextlib.suppress(OSError):  # then numba says it itself
         os.environ[NUMBA] = str(private_folder("numba"))
+        if numba := sys.modules.get("numba"):
+            numba.config.reload_config()
 
 
 def sweep(folder: Path, prefix: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import http.server
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -121,3 +123,45 @@ def test_behind_a_proxy_with_a_prefix_and_another_host_the_page_works_as_told(
         expect(page.problem).to_contain_text("from 1 to 500")
         expect(rough_page.locator("#page-notice")).to_be_hidden()
         assert "let-me-in" not in rough_page.url
+
+
+FOREIGN = """<!DOCTYPE html><title>foreign</title><body>
+<img src="URL?1"><img src="URL?2"><iframe src="URL?3"></iframe><script>
+fetch("URL?4", {mode: "no-cors"}).catch(() => {});
+const socket = new WebSocket("URL".replace("http", "ws") + "voila/query/a-b-c-d-e");
+socket.onopen = () => document.title = "opened";
+socket.onerror = () => document.title = "refused";
+</script>"""
+
+
+class ForeignPage(http.server.BaseHTTPRequestHandler):
+    url = ""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html")
+        self.end_headers()
+        self.wfile.write(FOREIGN.replace("URL", self.url).encode())
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize("name", ["127.0.0.1", "localhost"])
+def test_a_page_of_another_port_or_host_starts_no_kernel_and_opens_no_socket(
+    rough_page: Page, voila: str, name: str
+) -> None:
+    ForeignPage.url = voila
+    statuses: dict[str, int] = {}
+    rough_page.on(
+        "response", lambda answer: statuses.setdefault(answer.url, answer.status)
+    )
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), ForeignPage) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        rough_page.goto(f"http://{name}:{server.server_port}/")
+        expect(rough_page).to_have_title("refused", timeout=SOON)
+        rough_page.wait_for_load_state("load")
+        server.shutdown()
+    asked = {url: said for url, said in statuses.items() if url.startswith(voila)}
+    assert len(asked) == 4
+    assert set(asked.values()) == {403}

@@ -37,17 +37,17 @@ class Guard:
         headers, host = request.headers, request.host.lower()
         if not self._is_ours(_name(host)):
             return (
-                f"This workbench does not answer by the name {_name(host)[:80]!r}. "
+                f"This workbench does not answer by the name {_name(host)[:60]!r}. "
                 "Whoever runs it can allow that: workbench app --allow-host "
-                f"{_name(host)[:80]}"
+                f"{_name(host)[:60]}"
             )
         origin = headers.get("Origin") or headers.get("Sec-Websocket-Origin")
         if origin and not self._may_ask(origin.lower(), host):
             return (
-                f"A page of {origin[:80]} asks this workbench, which takes itself for "
-                f"{host[:80]}. If both are the same, a proxy in between changes the "
+                f"A page of {origin[:60]} asks this workbench, which takes itself for "
+                f"{host[:60]}. If both are the same, a proxy in between changes the "
                 "Host header: let it pass that on, or start the workbench with "
-                f"--allow-host {urlsplit(origin).hostname or 'NAME'}."
+                f"--allow-host {(urlsplit(origin).hostname or 'NAME')[:60]}."
             )
         followed = (
             headers.get("Sec-Fetch-Mode") == "navigate"

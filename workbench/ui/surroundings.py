@@ -83,7 +83,7 @@ def transport(folder: Path) -> str:
 
     Those cannot be listened to by other users of the machine, as a port can.
     """
-    fits = len(str(folder.parent)) <= LONGEST
+    fits = len(str(folder)) <= LONGEST + len(f"/{PREFIX}12345678")
     return "ipc" if os.name == "posix" and fits else "tcp"
 
 
