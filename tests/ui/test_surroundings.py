@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import os
 import sys
@@ -14,13 +13,12 @@ from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import HTTPCookieProcessor, OpenerDirector, Request, build_opener
 
-import psutil
 import pytest
 from filelock import FileLock
 from tornado.httpclient import HTTPClientError, HTTPRequest
 from tornado.websocket import websocket_connect
 
-from tests.browser.conftest import serving
+from tests.browser.conftest import kernels, serving
 from workbench import scratch
 from workbench.errors import WorkbenchError
 from workbench.ui import surroundings
@@ -59,16 +57,6 @@ def status(session: OpenerDirector, url: str, method: str = "GET", **head: str) 
     except HTTPError as error:
         error.close()
         return error.code
-
-
-def kernels() -> set[int]:
-    """The kernels of all servers that this process has started."""
-    found = set()
-    for process in psutil.Process().children(recursive=True):
-        with contextlib.suppress(psutil.Error):
-            if "ipykernel_launcher" in process.cmdline():
-                found.add(process.pid)
-    return found
 
 
 @posix
