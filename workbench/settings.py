@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from workbench.errors import WorkbenchError
+from workbench.paths import typed_path
 
 # Names as in workbench.training, which this file must not import; a test compares.
 DATA: Mapping[str, str] = {
@@ -129,7 +130,7 @@ class RunSettings:
                     "Image folder: no path is given; type the path of a folder that "
                     "holds one folder of images for each class."
                 )
-            data = f"folder:{self.folder.strip()}"
+            data = f"folder:{typed_path(self.folder)}"
         return {
             "data": data,
             "download": self.download and self.data in DOWNLOADABLE,

@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.cookiejar import CookieJar
 from pathlib import Path
 from urllib.error import HTTPError
@@ -148,7 +149,8 @@ def test_a_kernel_takes_no_code_and_no_foreign_socket(
                 kind, code
             )
 
-    asyncio.run(asyncio.wait_for(all_of_it(), 60))
+    with ThreadPoolExecutor(1) as beside:  # Playwright leaves a loop in this thread
+        beside.submit(lambda: asyncio.run(all_of_it())).result(60)
     assert status(session, api, "DELETE", Sec_Fetch_Site="same-origin") == 204
 
 

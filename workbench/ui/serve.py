@@ -36,6 +36,7 @@ from urllib.request import (
 from filelock import FileLock, Timeout
 
 from workbench.errors import WorkbenchError
+from workbench.paths import STARTED_IN
 from workbench.scratch import private_folder
 from workbench.ui import surroundings
 from workbench.ui.guard import ALL, LOOPBACK, make_guard
@@ -43,7 +44,7 @@ from workbench.worker import SERVER
 
 HOST = "127.0.0.1"
 PORT = 8866
-UPLOAD = "WORKBENCH_UPLOAD"  # MB that may come through the browser; see `opening`
+UPLOAD = "WORKBENCH_UPLOAD"  # MB that the pages say they take; see `opening`
 _HERE = Path(__file__).parent
 # voila.json, labconfig/, and below nbconvert/ the template of the page
 _JUPYTER = _HERE / "jupyter"
@@ -242,7 +243,7 @@ def _start_lab(notebook: Path, at: Address, browser: bool) -> None:
     from jupyterlab.labapp import LabApp
 
     free = choose_port(at.port, at.host)
-    os.environ["WORKBENCH_STARTED_IN"] = os.getcwd()
+    os.environ[STARTED_IN] = os.getcwd()
     if notebook.parent.parent == _HERE.parent:  # inside the package: leave it as it is
         notebook = _copy_of(notebook)
     folder = notebook.parent.parent if notebook.parent.name == "notebooks" else Path()
@@ -263,6 +264,7 @@ def _start_lab(notebook: Path, at: Address, browser: bool) -> None:
         "--ServerApp.open_browser=False",
         "--ServerApp.answer_yes=True",
         "--ServerApp.log_level=ERROR",
+        f"--ServerApp.tornado_settings={{'websocket_max_message_size': {80 * 2**20}}}",
         "--ServerApp.kernel_spec_manager_class=workbench.ui.surroundings.OwnKernel",
         # JupyterLab would ask the package index for news of itself.
         "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",

@@ -20,6 +20,7 @@ from filelock import FileLock
 from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 
 from workbench.errors import WorkbenchError
+from workbench.paths import STARTED_IN
 from workbench.runs import runs_folder
 from workbench.scratch import LOCK, can_write, home, private_folder, sweep
 
@@ -29,7 +30,6 @@ PREFIX = "wb-"  # of the folder of one server
 LONGEST = (103 if sys.platform == "darwin" else 107) - 64
 STARTS = 60.0  # seconds that a kernel may take to answer
 IMPORTS = "import workbench.ui.app"
-STARTED_IN = "WORKBENCH_STARTED_IN"  # where paths that people type begin
 JUPYTER = ("JUPYTER_DATA_DIR", "JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR")
 QUIET = ["--HistoryManager.enabled=False", "--InteractiveShell.cache_size=0"]
 
