@@ -76,15 +76,3 @@ def test_umap_s_search_compiles_where_neither_home_nor_package_can_be_written(
     assert done.stdout == "42\n", done.stderr
     (kept,) = tmp_path.glob("hessian-workbench-*/numba")
     assert list(kept.iterdir())
-
-
-def test_results_go_to_a_private_folder_where_there_is_no_home(
-    monkeypatch: pytest.MonkeyPatch, temporary: Path
-) -> None:
-    def nobody(_: str) -> Path:
-        raise RuntimeError("could not determine the home directory")
-
-    monkeypatch.setattr(scratch.platformdirs, "user_data_path", nobody)
-    assert scratch.data_folder().is_relative_to(temporary)
-    monkeypatch.setattr(scratch.platformdirs, "user_data_path", lambda _: Path("~/x"))
-    assert scratch.data_folder().is_relative_to(temporary)

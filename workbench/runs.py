@@ -8,11 +8,13 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import platformdirs
+
 from workbench.errors import WorkbenchError
 from workbench.files import kind_of
 from workbench.jobs import Job
 from workbench.runfolder import RunFolder
-from workbench.scratch import data_folder
+from workbench.scratch import private_folder
 from workbench.timing import say_duration
 
 NUM_SHOWN = 8
@@ -47,8 +49,12 @@ class Run:
 
 
 def runs_folder() -> Path:
-    """The folder of all runs of this user."""
-    return data_folder() / "runs"
+    """The folder of all runs of this user; without a home, a temporary one."""
+    try:
+        found = platformdirs.user_data_path("hessian-workbench")
+    except RuntimeError:  # neither HOME nor XDG_DATA_HOME
+        found = Path("~")
+    return (found if found.is_absolute() else private_folder("data")) / "runs"
 
 
 def make_run(base: Path) -> RunFolder:

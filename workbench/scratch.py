@@ -57,15 +57,6 @@ def private_folder(name: str) -> Path:
     return Path(tempfile.mkdtemp(prefix=f"workbench-{name}-"))
 
 
-def data_folder() -> Path:
-    """The folder of this user's data, and where there is no home a temporary one."""
-    with contextlib.suppress(RuntimeError):  # neither HOME nor XDG_DATA_HOME
-        found = platformdirs.user_data_path("hessian-workbench")
-        if found.is_absolute():
-            return found
-    return private_folder("data")
-
-
 def let_numba_cache() -> None:
     """Let numba keep compiled code where it can, before UMAP is imported.
 

@@ -117,6 +117,16 @@ class RunSettings:
             values[name] = min(max(getattr(self, name), low), high)
         return replace(self, **values)
 
+    def differing(self, other: RunSettings) -> set[str]:
+        """Return the names of the values in which two settings differ."""
+        names = (f.name for f in fields(self))
+        return {n for n in names if getattr(self, n) != getattr(other, n)}
+
+    def keeping(self, other: RunSettings, names: Iterable[str]) -> RunSettings:
+        """Return a copy with these values of another."""
+        kept = self.differing(other).intersection(names)
+        return replace(self, **{name: getattr(other, name) for name in kept})
+
     def to_work(self, weighting: str) -> dict[str, Any]:
         """Return what the jobs take: names of `workbench.train` and `measure`.
 

@@ -171,6 +171,27 @@ def test_a_path_that_leads_nowhere_is_refused_in_a_sentence(
     assert page.session.problem.details == ""
 
 
+@pytest.mark.parametrize("query", ["preset=few", "preset=few&hide=training&epochs=9"])
+def test_a_link_starts_no_work_before_anything_is_touched(
+    query: str, page: Workbench
+) -> None:
+    read_link(f"v=1&{query}").open(page.session)
+    assert page.settings.per_class.value == 10
+    assert page.session._worker.warmed == 0
+    page.settings.seed.value = 8
+    assert page.session._worker.warmed == 1
+
+
+def test_another_preset_keeps_what_is_locked_and_gives_no_red_box(
+    page: Workbench,
+) -> None:
+    read_link("v=1&lock=epochs").open(page.session)
+    page.head.presets.value = "few"
+    assert (page.settings.per_class.value, page.settings.epochs.value) == (10, 40)
+    assert page.session.settings.epochs == 40
+    assert (page.session.preset, page.session.problem) == ("few", None)
+
+
 def test_a_path_that_takes_long_to_look_at_holds_up_no_page(
     page: Workbench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
