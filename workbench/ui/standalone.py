@@ -10,6 +10,7 @@ from typing import Any
 
 from jupyter_core.utils import run_sync
 from jupyter_server.services.kernels.handlers import KernelHandler
+from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
 from tornado.httpserver import HTTPServer
 from tornado.ioloop import IOLoop
 from tornado.web import Application, HTTPError, RequestHandler
@@ -78,6 +79,23 @@ OURS = {
     KernelHandler: OneKernelHandler,
     VoilaShutdownKernelHandler: ShutdownHandler,
 }
+
+
+class Kernels(AsyncMappingKernelManager):
+    """The kernels of all pages; nothing is kept of one that has ended.
+
+    A page that closes ends its kernel, and its socket closes meanwhile: Jupyter then
+    keeps what the kernel still says for a page that comes back, and its four streams,
+    for good.
+    """
+
+    def remove_kernel(self, kernel_id: str) -> Any:
+        """Forget a kernel, and close what was kept for it."""
+        kept = self._kernel_buffers.pop(kernel_id, {})
+        for stream in kept.get("channels", {}).values():
+            stream.on_recv(None)
+            stream.close()
+        return super().remove_kernel(kernel_id)
 
 
 class SeenHandler(RequestHandler):
@@ -180,4 +198,5 @@ def make_server(
     server.token = token
     server.initialize(arguments)
     server.voila_configuration.kernel_spec_manager_class = OwnKernel
+    server.voila_configuration.multi_kernel_manager_class = Kernels
     return server
