@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import threading
@@ -14,7 +15,7 @@ import pytest
 from tests.fake_work import FakeWork, wait_until
 from workbench import remote, turns, worker
 from workbench.control import Control, Progress
-from workbench.jobs import Job, JobEvent, JobRecord
+from workbench.jobs import Job, JobEvent, JobRecord, explain_failure
 from workbench.remote import MEMORY, WorkerProcess, follow
 from workbench.report import end_in_words
 from workbench.runfolder import RunFolder
@@ -320,3 +321,51 @@ def test_a_record_comes_back_from_the_disk_as_it_was(tmp_path: Path) -> None:
     record = JobRecord(1, "run", "failed", {"a": "b"}, {"x": 1.5}, {"t": 0.1}, "e", "d")
     RunFolder(tmp_path).end(record)
     assert RunFolder(tmp_path).record() == record
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (-9, MEMORY),
+        (None, MEMORY),  # found elsewhere: nobody knows
+        (worker.FULL, "cannot be written: free some space"),
+        (1, "ended by itself (exit status 1)"),
+    ],
+)
+def test_a_process_that_is_gone_is_said_by_how_it_ended(
+    status: int | None, said: str, tmp_path: Path
+) -> None:
+    job = make_job(tmp_path)
+    record = follow(
+        job, lambda _: None, Control(), gone=lambda: True, status=lambda: status
+    )
+    assert record.status == "failed"
+    assert said in record.error
+
+
+def test_a_full_disk_ends_no_work_but_by_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_job(tmp_path)
+    folder = RunFolder(tmp_path)
+    folder.touch("alive")
+    os.utime(tmp_path / "alive", (1, 1))
+
+    def full(self: Path, *_: object, **__: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self))
+
+    monkeypatch.setattr(Path, "write_text", full)
+    folder.touch("alive")
+    assert folder.age("alive") < 60
+    monkeypatch.setattr(worker, "perform", FakeWork().perform)
+    with pytest.raises(SystemExit) as ended:
+        work_at(folder)
+    assert ended.value.code == worker.FULL
+    with pytest.raises(OSError, match="No space"):
+        folder.write_job(Job(work="run", settings={}, folder=""))
+    assert not list(tmp_path.glob(".job*"))
+    sentence, defect = explain_failure(OSError(errno.ENOSPC, "No space left", "/x/y"))
+    assert sentence.startswith(
+        "/x/y cannot be written (No space left); free some space"
+    )
+    assert defect == ""

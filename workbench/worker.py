@@ -27,6 +27,7 @@ from workbench.turns import Turns
 _log = logging.getLogger(__name__)
 
 PAUSE = 0.1  # seconds between two looks at what is wished
+FULL = 3  # exit status: how the work ended could not be written down
 TURN = 0.5  # seconds between two looks at whose turn it is
 LEFT_ALONE = 1800.0  # seconds that a run goes on while no page looks on
 SERVER = "WORKBENCH_SERVER"  # number of the process that serves the page, if known
@@ -67,7 +68,10 @@ def work_at(folder: RunFolder) -> JobRecord | None:
     ended.set()
     watching.join()
     notes.write()
-    folder.end(record)
+    try:
+        folder.end(record)
+    except OSError:  # a page that looks on sees this process end, and says so
+        raise SystemExit(FULL) from None
     return record
 
 

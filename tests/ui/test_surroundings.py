@@ -230,3 +230,27 @@ def test_versions_that_do_not_fit_are_said(
         return
     with pytest.raises(WorkbenchError, match=said):
         surroundings.expect_versions()
+
+
+def test_a_kernel_that_ends_leaves_no_stream_that_was_kept_for_its_page() -> None:
+    from workbench.ui.standalone import Kernels
+
+    closed: list[str] = []
+
+    class Stream:
+        def on_recv(self, _: object) -> None:
+            closed.append("silent")
+
+        def close(self) -> None:
+            closed.append("closed")
+
+    async def end() -> None:
+        kernels = Kernels()
+        kernels._kernels["k"] = None
+        kernels._kernel_buffers["k"] = {"channels": {"shell": Stream()}}
+        kernels.remove_kernel("k")
+        assert "k" not in kernels._kernel_buffers
+
+    with ThreadPoolExecutor(1) as beside:
+        beside.submit(lambda: asyncio.run(end())).result(30)
+    assert closed == ["silent", "closed"]
