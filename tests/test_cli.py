@@ -57,7 +57,7 @@ def test_the_commands_have_every_flag(capsys: pytest.CaptureFixture[str]) -> Non
         "measure": "weighting embedding metric eigenvalues steps device plan "
         "minutes out",
         "show": "json",
-        "app": "port no-browser",
+        "app": "port no-browser host allow-host base-url token",
     }
     for command, flags in wanted.items():
         assert run(command, "--help") == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import threading
@@ -12,12 +13,13 @@ from pathlib import Path
 import pytest
 
 from tests.fake_work import FakeWork, wait_until
-from workbench import remote, worker
+from workbench import remote, turns, worker
 from workbench.control import Control, Progress
-from workbench.jobs import Job, JobEvent, JobRecord
+from workbench.jobs import Job, JobEvent, JobRecord, explain_failure
 from workbench.remote import MEMORY, WorkerProcess, follow
 from workbench.report import end_in_words
 from workbench.runfolder import RunFolder
+from workbench.runner import Perform
 from workbench.worker import work_at
 
 SETTINGS = {"weighting": "icml"}
@@ -29,6 +31,9 @@ def make_job(folder: Path, work: str = "run") -> Job:
     return job
 
 
+WORK: dict[str, Perform] = {}  # what is done in which folder
+
+
 class Elsewhere:
     """A job at work in a thread, by the files of its folder alone."""
 
@@ -36,8 +41,9 @@ class Elsewhere:
         self, folder: Path, work: FakeWork, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(
-            worker, "perform", lambda job, *more: work.perform(job, *more)
+            worker, "perform", lambda job, *more: WORK[job.folder](job, *more)
         )
+        WORK[str(folder)] = work.perform
         monkeypatch.setattr(worker, "PAUSE", 0.01)
         self.job, self.folder = make_job(folder), RunFolder(folder)
         self.thread = threading.Thread(target=work_at, args=(self.folder,), daemon=True)
@@ -101,6 +107,35 @@ def test_a_pause_holds_the_work_until_it_is_ended(
     control.resume()
     following.join(20)
     assert job.record.status == "finished", job.record
+
+
+def test_runs_wait_for_their_turn_say_their_place_and_can_be_stopped_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(turns.MOST, "1")
+    monkeypatch.setattr(worker, "TURN", 0.02)
+    fakes = [FakeWork(hold="train"), FakeWork(), FakeWork()]
+    jobs = []
+    for number, fake in enumerate(fakes):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        jobs.append(Elsewhere(folder, fake, monkeypatch))
+        wait_until(lambda folder=folder: (folder / "events.jsonl").exists())
+    assert fakes[0].held.wait(5)
+    said = [
+        event.progress.detail
+        for job in jobs[1:]
+        for event in next(job.folder.events())
+        if event.progress.stage == "Waiting"
+    ]
+    assert "number 1 in the queue; 1 run is at work" in said
+    assert "number 2 in the queue; 1 run is at work" in said
+    jobs[1].folder.wish("end")
+    jobs[1].thread.join(5)
+    assert jobs[1].folder.record().status == "cancelled"
+    jobs[0].folder.wish("end")
+    jobs[2].follow()
+    assert jobs[2].record.status == "finished"
 
 
 def test_work_that_no_page_looks_at_ends_after_a_while_and_keeps_its_network(
@@ -286,3 +321,51 @@ def test_a_record_comes_back_from_the_disk_as_it_was(tmp_path: Path) -> None:
     record = JobRecord(1, "run", "failed", {"a": "b"}, {"x": 1.5}, {"t": 0.1}, "e", "d")
     RunFolder(tmp_path).end(record)
     assert RunFolder(tmp_path).record() == record
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (-9, MEMORY),
+        (None, MEMORY),  # found elsewhere: nobody knows
+        (worker.FULL, "cannot be written: free some space"),
+        (1, "ended by itself (exit status 1)"),
+    ],
+)
+def test_a_process_that_is_gone_is_said_by_how_it_ended(
+    status: int | None, said: str, tmp_path: Path
+) -> None:
+    job = make_job(tmp_path)
+    record = follow(
+        job, lambda _: None, Control(), gone=lambda: True, status=lambda: status
+    )
+    assert record.status == "failed"
+    assert said in record.error
+
+
+def test_a_full_disk_ends_no_work_but_by_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_job(tmp_path)
+    folder = RunFolder(tmp_path)
+    folder.touch("alive")
+    os.utime(tmp_path / "alive", (1, 1))
+
+    def full(self: Path, *_: object, **__: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self))
+
+    monkeypatch.setattr(Path, "write_text", full)
+    folder.touch("alive")
+    assert folder.age("alive") < 60
+    monkeypatch.setattr(worker, "perform", FakeWork().perform)
+    with pytest.raises(SystemExit) as ended:
+        work_at(folder)
+    assert ended.value.code == worker.FULL
+    with pytest.raises(OSError, match="No space"):
+        folder.write_job(Job(work="run", settings={}, folder=""))
+    assert not list(tmp_path.glob(".job*"))
+    sentence, defect = explain_failure(OSError(errno.ENOSPC, "No space left", "/x/y"))
+    assert sentence.startswith(
+        "/x/y cannot be written (No space left); free some space"
+    )
+    assert defect == ""

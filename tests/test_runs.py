@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from tests.studies import make_study
-from workbench import files
+from workbench import files, runs
 from workbench.errors import WorkbenchError
 from workbench.files import kind_of
 from workbench.jobs import Job, JobRecord
 from workbench.runfolder import RunFolder
-from workbench.runs import find_run, find_runs, make_run, network_of
+from workbench.runs import find_run, find_runs, make_run, network_of, runs_folder
 
 ASKED = {"data": "digits", "model": "mlp", "per_class": 100, "epochs": 30}
 
@@ -125,3 +126,15 @@ def test_the_kinds_are_those_that_are_written() -> None:
 
     assert f"workbench.{files.STUDY}" == study._HEADER
     assert f"workbench.{files.CHECKPOINT}" == checkpoint._HEADER
+
+
+def test_without_a_home_results_go_to_a_private_folder_and_none_named_tilde(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def nobody(_: str) -> Path:
+        raise RuntimeError("could not determine the home directory")
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    for answer in (nobody, lambda _: Path("~/x")):
+        monkeypatch.setattr(runs.platformdirs, "user_data_path", answer)
+        assert runs_folder().is_relative_to(tmp_path)

@@ -177,8 +177,38 @@ def open_app(
     lab: Annotated[
         bool, typer.Option("--lab", help="In JupyterLab instead of Voila.")
     ] = False,
+    host: Annotated[
+        str,
+        typer.Option(help="Address to listen on; 0.0.0.0: all of this machine."),
+    ] = "127.0.0.1",
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Another name by which browsers reach it, as of a proxy in front; "
+            "may be repeated."
+        ),
+    ] = None,
+    base_url: Annotated[
+        str,
+        typer.Option(help="Path below which a proxy in front serves it."),
+    ] = "/",
+    token: Annotated[
+        str | None,
+        typer.Option(
+            help="What opens the page; '' for none, behind a proxy that lets in nobody "
+            "else.  [default: a new one, printed with the address]"
+        ),
+    ] = None,
 ) -> None:
-    """Open the page, on this machine only; Ctrl-C ends it."""
+    """Open the page, on this machine only unless --host says more; Ctrl-C ends it."""
     from workbench.ui.serve import serve
 
-    serve(port=port, browser=not no_browser, lab=lab)
+    serve(
+        port=port,
+        browser=not no_browser,
+        lab=lab,
+        host=host,
+        allow=allow_host or (),
+        base_url=base_url,
+        token=token,
+    )

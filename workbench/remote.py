@@ -20,6 +20,7 @@ from pathlib import Path
 from workbench.control import Control, Progress
 from workbench.jobs import STEPS, Job, JobEvent, JobRecord
 from workbench.runfolder import RunFolder
+from workbench.worker import FULL
 
 PATIENCE = 0.7  # seconds to stop by itself, where an end by force loses nothing
 PAUSE = 0.05
@@ -27,6 +28,14 @@ START = 30.0  # seconds that a process found elsewhere may be silent at first
 MEMORY = (
     "The work ended without a word: most likely this machine ran out of memory. "
     "Choose fewer examples a class or a smaller network."
+)
+NO_ROOM = (
+    "The work ended, but {} cannot be written: free some space there. What it had "
+    "saved by then is under Open."
+)
+ENDED = (
+    "The process that worked has ended by itself (exit status {}); press Train again. "
+    "If that happens again, please report it."
 )
 
 
@@ -63,6 +72,7 @@ class WorkerProcess:
             control,
             gone=lambda: process.poll() is not None,
             kill=process.kill,
+            status=lambda: process.returncode,
         )
 
     def close(self) -> None:
@@ -109,6 +119,7 @@ def follow(
     *,
     gone: Callable[[], bool] | None = None,
     kill: Callable[[], None] | None = None,
+    status: Callable[[], int | None] = lambda: None,
 ) -> JobRecord:
     """Look on while a process does a job, hand on wishes, and return how it ended.
 
@@ -119,6 +130,7 @@ def follow(
             but not a training that has learnt something.
         gone: Whether the process has ended; by default judged by its signs of life.
         kill: Ends the process; by default the one whose number is in the folder.
+        status: The exit status of the process, where it is known.
     """
     folder = RunFolder(Path(job.folder))
     gone, kill = gone or _silent(folder), kill or partial(_kill, folder)
@@ -133,7 +145,7 @@ def follow(
         if (record := folder.record()) is not None:
             return record
         if was_gone:
-            return _lost(job, folder, control)
+            return _lost(job, folder, control, status())
         now = time.monotonic()
         if now - looked > 1.0:
             folder.touch("watched")
@@ -166,9 +178,16 @@ def _kill(folder: RunFolder) -> None:
             os.kill(number, getattr(signal, "SIGKILL", signal.SIGTERM))
 
 
-def _lost(job: Job, folder: RunFolder, control: Control) -> JobRecord:
-    """Say how a job ended whose process is gone, and write it down."""
+def _lost(
+    job: Job, folder: RunFolder, control: Control, status: int | None
+) -> JobRecord:
+    """Say how a job ended whose process is gone, and write it down if that can be."""
     cancelled = control.cancelled
+    said = MEMORY  # the system kills what takes too much of it
+    if status == FULL:
+        said = NO_ROOM.format(folder.path)
+    elif status is not None and status >= 0:
+        said = ENDED.format(status)
     record = JobRecord(
         job.number,
         job.work,
@@ -176,7 +195,8 @@ def _lost(job: Job, folder: RunFolder, control: Control) -> JobRecord:
         folder.files(),
         {},
         {},
-        "" if cancelled else MEMORY,
+        "" if cancelled else said,
     )
-    folder.end(record)
+    with contextlib.suppress(OSError):
+        folder.end(record)
     return record

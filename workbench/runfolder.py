@@ -15,6 +15,7 @@ such a folder is ever executed.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
@@ -63,9 +64,12 @@ class RunFolder:
     # How far it is
 
     def add(self, events: list[JobEvent]) -> None:
-        """Write down events."""
+        """Write down events; on a full disk they are lost, and the work goes on."""
         lines = "".join(json.dumps(asdict(event)) + "\n" for event in events)
-        with (self.path / "events.jsonl").open("a", encoding="utf-8") as file:
+        with (
+            contextlib.suppress(OSError),
+            (self.path / "events.jsonl").open("a", encoding="utf-8") as file,
+        ):
             file.write(lines)
 
     def events(self) -> Iterator[list[JobEvent]]:
@@ -83,8 +87,16 @@ class RunFolder:
             yield [event for line in lines if (event := _event(line)) is not None]
 
     def touch(self, name: str) -> None:
-        """Give a sign of life: ``"alive"`` of the worker, ``"watched"`` of a page."""
-        self._write(name, str(os.getpid()))
+        """Give a sign of life: ``"alive"`` of the worker, ``"watched"`` of a page.
+
+        On a full disk, the time of the last one is moved on: that takes no room, and no
+        work ends for want of it.
+        """
+        try:
+            self._write(name, str(os.getpid()))
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.utime(self.path / name)
 
     def age(self, name: str) -> float:
         """Seconds since the last sign of life; infinite where there was none."""
@@ -132,8 +144,12 @@ class RunFolder:
 
     def _write(self, name: str, text: str) -> None:
         part = self.path / f".{name}.{secrets.token_hex(4)}"
-        part.write_text(text, encoding="utf-8")
-        os.replace(part, self.path / name)
+        try:
+            part.write_text(text, encoding="utf-8")
+            os.replace(part, self.path / name)
+        except OSError:
+            part.unlink(missing_ok=True)
+            raise
 
 
 def _read(path: Path, make: Any) -> Any:

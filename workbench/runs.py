@@ -14,6 +14,7 @@ from workbench.errors import WorkbenchError
 from workbench.files import kind_of
 from workbench.jobs import Job
 from workbench.runfolder import RunFolder
+from workbench.scratch import private_folder
 from workbench.timing import say_duration
 
 NUM_SHOWN = 8
@@ -48,8 +49,12 @@ class Run:
 
 
 def runs_folder() -> Path:
-    """The folder of all runs of this user."""
-    return platformdirs.user_data_path("hessian-workbench") / "runs"
+    """The folder of all runs of this user; without a home, a temporary one."""
+    try:
+        found = platformdirs.user_data_path("hessian-workbench")
+    except RuntimeError:  # neither HOME nor XDG_DATA_HOME
+        found = Path("~")
+    return (found if found.is_absolute() else private_folder("data")) / "runs"
 
 
 def make_run(base: Path) -> RunFolder:
