@@ -9,11 +9,12 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from workbench.errors import WorkbenchError, readable
+from workbench.errors import WorkbenchError, printable, readable
 
 SUFFIXES = (  # torchvision's
     ".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp",
 )  # fmt: skip
+MOST_LABEL = 255  # letters of the name of a class
 MOST_CLASSES = 1000
 MOST_FILES = 200_000  # to count so many takes a second
 
@@ -41,6 +42,16 @@ def split_folder(path: Path, split: str = "train") -> Path:
         f"load_data: {path} has no {split!r} folder with class folders in it; "
         "use split='train', or make one."
     )
+
+
+def class_label(name: str) -> str:
+    r"""What a class is called whose folder has this name, in any coding.
+
+    Example:
+        >>> print(class_label("caf\udce9"))  # "café" in Latin-1, on a disk in UTF-8
+        caf\udce9
+    """
+    return printable(name)[:MOST_LABEL]
 
 
 def class_names(folder: Path) -> tuple[str, ...]:
