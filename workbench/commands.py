@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from workbench.control import Cancelled
-from workbench.errors import WorkbenchError
+from workbench.errors import WorkbenchError, printable
 from workbench.heap import keep_freed_memory
 from workbench.study import WEIGHTINGS
 
@@ -28,7 +28,7 @@ def say(sentence: str) -> None:
     """Write one line to stderr; of several processes the first does."""
     if os.environ.get("RANK", "0") != "0":
         return
-    print(" ".join(sentence.split()), file=sys.stderr)
+    print(printable(" ".join(sentence.split())), file=sys.stderr)
 
 
 def one_of(*names: str) -> Callable[[str], str]:

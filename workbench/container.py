@@ -223,7 +223,7 @@ def _other(metadata: Mapping[str, str], form: Format) -> str:
         f"`{form.made_by}` writes."
     )
     if form.kind == "checkpoint":
-        words += f" Weights of your own: {three_lines('safetensors')}"
+        words += f" {three_lines('safetensors')}"
     return words
 
 

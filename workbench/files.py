@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.errors import WorkbenchError, readable
+from workbench.foreign import foreign_kind
 
 STUDY, CHECKPOINT = "study", "checkpoint"
 LARGEST = {STUDY: 64 * 2**20, CHECKPOINT: 2 * 2**30}  # bytes
@@ -51,6 +52,8 @@ def kind_of(path: str | os.PathLike[str]) -> Kind:
         header = json.loads(said[f"workbench.{kind}"])
         run = dict(header["run"]) if kind == CHECKPOINT else {}
     except (ValueError, LookupError, TypeError, StopIteration, RecursionError) as error:
+        if other := foreign_kind(source):
+            raise WorkbenchError(f"Open: {source.name} is {other}") from error
         raise WorkbenchError(
             f"Open: {source.name} is neither a study nor a checkpoint; open what "
             "'workbench measure' or 'workbench train' wrote, or what this page saved."

@@ -1,4 +1,10 @@
-"""A study as CSV: its eigenvalues, points and overlaps, at full precision."""
+"""A study as CSV: its eigenvalues, points and overlaps, at full precision.
+
+Spreadsheets take a cell that begins with ``=``, ``+``, ``-`` or ``@`` for a formula:
+names of classes that do, and are no numbers, get an apostrophe before them. A table
+with letters beyond ASCII begins with the mark by which Excel knows UTF-8; without, it
+has none, so that every tool reads its first column's name.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +13,11 @@ import io
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from workbench.errors import printable
 from workbench.study import Study
 
 Row = tuple[Any, ...]
+FORMULA = ("=", "+", "-", "@")
 TABLES = ("eigenvalues", "embedding", "overlaps")
 
 
@@ -33,7 +41,7 @@ def csv_tables(study: Study) -> dict[str, str]:
             _embedding(study),
         ),
         _table(
-            ("weighting", "eigenvector", "in_span", *study.class_names),
+            ("weighting", "eigenvector", "in_span", *_names(study)),
             _overlaps(study),
         ),
     )
@@ -45,7 +53,23 @@ def _table(head: Row, rows: Iterable[Row]) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(head)
     writer.writerows(rows)
-    return text.getvalue()
+    written = text.getvalue()
+    return written if written.isascii() else f"\ufeff{written}"
+
+
+def _names(study: Study) -> tuple[str, ...]:
+    """Names of the classes as cells that are texts in every program."""
+    return tuple(_cell(printable(name)) for name in study.class_names)
+
+
+def _cell(text: str) -> str:
+    if not text.lstrip().startswith(FORMULA):
+        return text
+    try:
+        float(text)
+    except ValueError:
+        return f"'{text}"
+    return text
 
 
 def _eigenvalues(study: Study) -> Iterator[Row]:
@@ -62,7 +86,7 @@ def _eigenvalues(study: Study) -> Iterator[Row]:
 
 def _embedding(study: Study) -> Iterator[Row]:
     embedding = study.embedding
-    names = (*study.class_names, "")  # -1: averaged over
+    names = (*_names(study), "")  # -1: averaged over
     columns = (
         embedding.level,
         embedding.example,
