@@ -12,7 +12,7 @@ import ipywidgets as w
 
 from workbench.errors import WorkbenchError, readable
 from workbench.files import UPLOAD
-from workbench.imagefolder import count_images
+from workbench.imagefolder import count_images, describe_choice
 from workbench.runs import Run, make_run
 from workbench.session import Session
 from workbench.ui.panels import button
@@ -103,7 +103,7 @@ class OpenPanel:
             self._session.change(data="folder", folder=text)
             self._session.notice = (
                 f"{num_classes} classes, {num_images:,} images: they are the dataset "
-                "now, press Train."
+                f"now, press Train. {describe_choice(path)}".rstrip()
             )
         else:
             self._session.open_file(text)
