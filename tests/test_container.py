@@ -20,10 +20,12 @@ import torch
 from safetensors.torch import save_file
 
 from tests.studies import make_study
+from workbench.cli import main
 from workbench.container import LITTER, remove_litter, write_whole
 from workbench.errors import WorkbenchError, printable
 from workbench.files import kind_of
 from workbench.study import load_study
+from workbench.training import loop
 from workbench.training.checkpoint import load_checkpoint
 from workbench.ui.export import export_csv, export_html
 
@@ -61,6 +63,29 @@ def test_a_full_disk_keeps_every_older_file_and_nothing_half(small_disk: Path) -
     names = {path.name for path in small_disk.iterdir()}
     assert not [name for name in names if name.startswith(LITTER)]
     assert "study-embedding.csv" not in names
+
+
+def test_the_commands_lose_nothing_on_a_full_disk(
+    small_disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setattr(loop, "KEEP_EVERY", 0.0)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    (small_disk / "ballast").write_bytes(bytes(1_040_000))
+    out = small_disk / "run.ckpt"
+    small = ["--per-class", "6", "--epochs", "3", "--device", "cpu"]
+    assert main(["train", *small, "--out", str(out)]) == 0
+    said = capsys.readouterr().err
+    (found,) = tmp_path.glob("workbench-*/run.ckpt")
+    assert "The training goes on; nothing is kept until its end." in said
+    assert f"cannot write {out}: No space left on device. It is in {found} " in said
+    assert load_checkpoint(found).run["epochs"] == 3
+    measured = ["measure", str(found), "--embedding", "pca", "--device", "cpu", "--out"]
+    assert main([*measured, str(small_disk / "run.study")]) == 0
+    assert "Nothing can be kept in" in capsys.readouterr().err
+    (study,) = [*tmp_path.glob("workbench-*/run.study"), *small_disk.glob("run.study")]
+    load_study(study)
+    assert {path.name for path in small_disk.iterdir()} <= {"ballast", "run.study"}
 
 
 @pytest.mark.skipif(os.name != "posix", reason="devices of POSIX")

@@ -10,6 +10,7 @@ import pytest
 
 from tests.studies import make_study
 from workbench import files
+from workbench.container import LITTER
 from workbench.errors import WorkbenchError
 from workbench.files import kind_of
 from workbench.jobs import Job, JobRecord
@@ -100,7 +101,8 @@ def test_a_file_of_another_kind_is_refused_in_a_sentence(
 ) -> None:
     path = tmp_path / "x.pt"
     path.write_bytes(content)
-    with pytest.raises(WorkbenchError, match="neither a study nor a checkpoint"):
+    said = "neither a study nor a checkpoint|a damaged zip archive or PyTorch file"
+    with pytest.raises(WorkbenchError, match=said):
         kind_of(path)
 
 
@@ -123,5 +125,31 @@ def test_the_kinds_are_those_that_are_written() -> None:
     from workbench import study
     from workbench.training import checkpoint
 
-    assert f"workbench.{files.STUDY}" == study._HEADER
-    assert f"workbench.{files.CHECKPOINT}" == checkpoint._HEADER
+    assert study._FORM.kind == files.STUDY
+    assert checkpoint._FORM.kind == files.CHECKPOINT
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes of POSIX")
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(WorkbenchError, match="pipe is a device or a pipe and no file"):
+        kind_of(tmp_path / "pipe")
+
+
+def test_a_new_run_takes_away_what_killed_ones_left_but_not_what_is_at_work(
+    tmp_path: Path,
+) -> None:
+    killed, working, fresh = (make_run(tmp_path).path for _ in range(3))
+    for folder in (killed, working, fresh):
+        (folder / "run-001.ckpt").write_text("x")
+        (folder / "run-001.ckpt.parts").mkdir()
+        (folder / "run-001.ckpt.parts" / "G").write_text("x")
+        (folder / f"{LITTER}1").write_text("x")
+    RunFolder(working).touch("alive")
+    for path in (*killed.iterdir(), *working.glob("*.parts"), *working.glob(".*")):
+        os.utime(path, (0, 0))
+    make_run(tmp_path)
+    assert [path.name for path in killed.iterdir()] == ["run-001.ckpt"]
+    for folder in (working, fresh):
+        assert (folder / "run-001.ckpt.parts" / "G").exists()
+        assert (folder / f"{LITTER}1").exists()

@@ -11,6 +11,7 @@ import errno
 import json
 import os
 import secrets
+import tempfile
 import time
 import zlib
 from collections.abc import Callable, Mapping
@@ -104,6 +105,33 @@ def is_full(error: WorkbenchError) -> bool:
     cause = error.__cause__
     full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     return isinstance(cause, OSError) and cause.errno in full
+
+
+def save_somewhere(save: Callable[[Path], object], path: Path) -> tuple[Path, str]:
+    """Save to a path, else below the system's folder for temporary files.
+
+    So that what took long is not lost where a disk is full.
+
+    Args:
+        save: Writes the file at a path.
+        path: Where it should be.
+
+    Returns:
+        Where it is, and where that is elsewhere a sentence that says so, else "".
+
+    Raises:
+        WorkbenchError: If it cannot be written there either; about the first place.
+    """
+    try:
+        save(path)
+    except WorkbenchError as error:
+        try:
+            other = Path(tempfile.mkdtemp(prefix="workbench-")) / path.name
+            save(other)
+        except (WorkbenchError, OSError):
+            raise error from None
+        return other, f"{error} It is in {other} instead: move it from there."
+    return path, ""
 
 
 def remove_litter(folder: Path, age: float = STALE) -> None:

@@ -42,6 +42,10 @@ def kind_of(path: str | os.PathLike[str]) -> Kind:
                 f"Open: {source} is a folder; name a file, or choose 'Image folder' as "
                 "the dataset to train on the images in it."
             )
+        if source.exists() and not source.is_file():
+            raise WorkbenchError(
+                f"Open: {source} is a device or a pipe and no file; name a file."
+            )
         size = source.stat().st_size
         with source.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")

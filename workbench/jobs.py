@@ -7,6 +7,7 @@ by name in the thread that runs it.
 
 from __future__ import annotations
 
+import errno
 import importlib
 import logging
 import os
@@ -23,6 +24,8 @@ from workbench.control import Cancelled, Control, Progress, ProgressCallback
 from workbench.errors import WorkbenchError
 
 _log = logging.getLogger(__name__)
+
+ELSEWHERE = "elsewhere"  # of a record's facts: that something was saved elsewhere
 
 # The steps of each job, in order. A cancelled step ends the job and keeps its files.
 STEPS: Mapping[str, tuple[str, ...]] = {
@@ -178,6 +181,15 @@ def explain_failure(error: BaseException) -> tuple[str, str]:
         sentence = (
             "There is not enough memory for this; choose fewer examples a class or "
             "a smaller network."
+        )
+        return sentence, ""
+    if isinstance(error, WorkbenchError):
+        return str(error), ""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        where = f" of {error.filename}" if error.filename else ""
+        sentence = (
+            f"The disk{where} is full; make room on it, or set XDG_DATA_HOME to a "
+            "folder on another."
         )
         return sentence, ""
     sentence = (

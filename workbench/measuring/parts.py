@@ -22,8 +22,10 @@ from torch import Tensor
 from workbench import __version__
 from workbench.container import (
     Format,
+    is_full,
     read_container,
     remove_litter,
+    save_somewhere,
     write_container,
 )
 from workbench.curvature.classgram import ClassGram
@@ -37,7 +39,7 @@ from workbench.linalg.operator import Dense
 from workbench.measuring.config import MeasureSettings
 from workbench.measuring.counting import STAGES
 from workbench.spectrum import Spectrum
-from workbench.study import Embedding, Levels
+from workbench.study import Embedding, Levels, Study
 from workbench.training.checkpoint import Checkpoint
 
 _FORM = Format("part", 1, "measure", "workbench measure", "measuring that again")
@@ -146,6 +148,30 @@ class Parts:
         if sentence not in self._said:
             self._said.add(sentence)
             self._note(sentence)
+
+
+def save_study(study: Study, path: Path, parts: Path) -> tuple[Path, str]:
+    """Write a study and take away its finished stages; these first, if need be.
+
+    Returns:
+        Where it is, and a sentence where that is elsewhere; see `save_somewhere`.
+
+    Raises:
+        WorkbenchError: If it cannot be written anywhere.
+    """
+
+    def save(place: Path) -> None:
+        try:
+            study.save(place)
+        except WorkbenchError as error:
+            if not is_full(error) or not parts.is_dir():
+                raise
+            remove_parts(parts)
+            study.save(place)
+
+    found = save_somewhere(save, path)
+    remove_parts(parts)
+    return found
 
 
 def remove_parts(folder: Path) -> None:
