@@ -26,7 +26,9 @@ from safetensors import SafetensorError, safe_open
 from workbench.errors import WorkbenchError, printable
 from workbench.foreign import foreign_kind, three_lines
 
-MOST_HEADER = 16 * 2**20  # bytes of all names and plain values in a file
+MOST_HEADER = 32 * 2**20  # bytes of all names and plain values in a file
+MOST_TEXT = 4 * 2**20  # of them, those of our own
+MOST_ARRAYS = 100_000
 MOST_SIDE = 2**40  # entries along one axis of an array
 MOST_SAID = 120  # letters of what is wrong with a file
 LITTER, STALE = ".workbench-", 3600.0  # of a killed process: name, seconds of age
@@ -232,6 +234,8 @@ def _read(
         text = metadata.get(f"workbench.{form.kind}")
         if text is None:
             raise WorkbenchError(f"{form.who}: {source.name} {_other(metadata, form)}")
+        if len(text) > MOST_TEXT or len(opened.keys()) > MOST_ARRAYS:
+            raise ValueError("its header is too long")
         for name in opened.keys():  # noqa: SIM118
             shape = opened.get_slice(name).get_shape()
             if len(shape) > 16 or max(shape, default=0) > MOST_SIDE:

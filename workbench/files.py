@@ -18,7 +18,7 @@ from workbench.foreign import foreign_kind
 STUDY, CHECKPOINT = "study", "checkpoint"
 LARGEST = {STUDY: 64 * 2**20, CHECKPOINT: 2 * 2**30}  # bytes
 UPLOAD = 64 * 2**20  # bytes that may come through the browser
-HEADER = 16 * 2**20  # bytes of the JSON at a file's head
+HEADER = 8 * 2**20  # bytes of the JSON at a file's head
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,7 @@ Side = Annotated[int, Meta(ge=1, le=2**30)]
 Whole = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 Scalar = None | bool | Whole | float | Line
 Few = Annotated[list[Scalar], Meta(max_length=10_000)]
-Plain = Scalar | Few | dict[Name, Scalar | Few]
+Plain = Scalar | Few | Annotated[dict[Name, Scalar | Few], Meta(max_length=200)]
 Settings = Annotated[dict[Name, Plain], Meta(max_length=200)]
 
 
