@@ -104,7 +104,7 @@ def test_without_a_command_it_says_what_there_is(
         ("measure nothing.ckpt --embedding som", "umap, tsne, pca"),
         ("measure nothing.ckpt --metric cubic", "cosine, euclidean"),
         ("show nothing.study", "nothing.study"),
-        (f"show {'a' * 300}", "cannot be read or written (File name too long)"),
+        (f"show {'a' * 300}", "cannot be read (File name too long)"),
         ("train --data folder:~nobody-here", "~nobody-here cannot be read"),
         ("show nothing.study --yaml", "No such option"),
         ("app --port 99999", "1 to 65535"),
@@ -328,6 +328,20 @@ def test_showing_needs_no_torch(study_file: Path, code: str) -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert done.stderr == "0 []\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="devices of Linux")
+@pytest.mark.parametrize("flag", [[], ["--json"]])
+def test_output_that_takes_no_more_is_one_line(
+    study_file: Path, flag: list[str]
+) -> None:
+    command = [sys.executable, "-m", "workbench", "show", str(study_file), *flag]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 2
+    said = "Error: the output cannot be written (No space left on device); make room"
+    assert done.stderr.startswith(said)
+    assert done.stderr.count("\n") == 1
 
 
 def test_the_tables_say_the_numbers(

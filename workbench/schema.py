@@ -239,18 +239,26 @@ class CheckpointFile(Record):
     created: Name
 
 
+def _convert(value: Any, kind: Any, **options: Any) -> Any:
+    """Check a value; of all versions of msgspec, raise ValueError."""
+    try:
+        return msgspec.convert(value, kind, **options)
+    except msgspec.ValidationError as error:
+        raise ValueError(str(error)) from error
+
+
 def check_checkpoint(header: Any) -> None:
     """Check the plain values of a checkpoint.
 
     Raises:
-        ValueError: With what is wrong and where; msgspec's `ValidationError` is one.
+        ValueError: With what is wrong and where.
     """
-    found = msgspec.convert(header, CheckpointFile, str_keys=True)
-    run = msgspec.convert(found.run, CheckpointRun)
-    msgspec.convert(found.run, RunFile)
-    msgspec.convert(found.settings, TrainingFile)
+    found = _convert(header, CheckpointFile, str_keys=True)
+    run = _convert(found.run, CheckpointRun)
+    _convert(found.run, RunFile)
+    _convert(found.settings, TrainingFile)
     if header["batch"]:
-        msgspec.convert(header["batch"], BatchFile)
+        _convert(header["batch"], BatchFile)
     if len(found.class_names) != run["num_classes"]:
         raise ValueError(f"{len(found.class_names)} class names")
     if math.prod(found.image_shape) > 2**30:
@@ -264,7 +272,7 @@ def read_study(header: Any, arrays: Mapping[str, NDArray[Any]]) -> StudyFile:
     """Check the plain values of a study, put its arrays in, and check these.
 
     Raises:
-        ValueError: With what is wrong and where; msgspec's `ValidationError` is one.
+        ValueError: With what is wrong and where.
     """
 
     def resolve(kind: type, value: Any) -> Any:
@@ -273,13 +281,13 @@ def read_study(header: Any, arrays: Mapping[str, NDArray[Any]]) -> StudyFile:
         return arrays[value["array"]]
 
     try:
-        study = msgspec.convert(header, StudyFile, dec_hook=resolve)
+        study = _convert(header, StudyFile, dec_hook=resolve)
     except KeyError as error:
         raise ValueError(f"the array {error} is missing") from error
     sizes = {"C": len(study.class_names), "4": 4, "2": 2}
     for moment in (study, *study.moments):
-        msgspec.convert(moment.run, RunFile)
-        msgspec.convert(moment.settings, SettingsFile)
+        _convert(moment.run, RunFile)
+        _convert(moment.settings, SettingsFile)
         _fit(moment, "", sizes)
         for levels in moment.levels.values():
             if levels.class_overlap.size > MOST_CELLS:

@@ -10,6 +10,7 @@ from typing import Any
 
 import ipywidgets as w
 
+from workbench.container import write_whole
 from workbench.errors import WorkbenchError, readable
 from workbench.files import UPLOAD
 from workbench.imagefolder import count_images, describe_choice
@@ -127,11 +128,11 @@ class OpenPanel:
         folder = make_run(self._session.folder).path
         suffix = ".ckpt" if name.endswith((".ckpt", ".safetensors")) else ".study"
         path = folder / f"upload{suffix}"
-        path.write_bytes(content)
         try:
+            write_whole(path, bytes(content), "Upload")
             self._session.open_file(path, name=name)
         except WorkbenchError as error:
-            path.unlink()
+            path.unlink(missing_ok=True)
             folder.rmdir()
             said = str(error).replace(str(path), name).replace(path.name, name)
             raise WorkbenchError(said) from error
