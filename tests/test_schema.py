@@ -186,7 +186,7 @@ def test_no_header_takes_much_memory(tmp_path: Path) -> None:
     for n, much in enumerate(([[]] * 1_300_000, [1] * 2_000_000, ["x" * 3_000_000])):
         header["study"]["run"]["much"] = much
         paths.append(written(tmp_path / f"{n}.study", header, arrays))
-    header["study"]["run"]["much"] = [[]] * 11_000_000
+    header["study"]["run"]["much"] = [[]] * 7_000_000
     paths.append(written(tmp_path / "long.study", header, arrays))
     done = subprocess.run(
         [sys.executable, "-c", HUGE, *map(str, paths)],

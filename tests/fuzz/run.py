@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import math
 import random
 import resource
 import sys
@@ -51,18 +52,22 @@ def seeds(folder: Path) -> list[tuple[str, Path]]:
     return found
 
 
-def fuzz(num: int, *, pictures: int = 1, start: int = 0) -> Counter[str]:
+def fuzz(
+    num: int, *, pictures: int = 1, start: int = 0, minutes: float = math.inf
+) -> Counter[str]:
     """Try so many damaged and as many forged files.
 
     Args:
         num: How many of each.
         pictures: Of so many studies that open, one is drawn.
         start: Number of the first: numbers are seeds.
+        minutes: Stop after so many.
 
     Returns:
         How many were refused and opened, by kind; and "failed", each told on stderr.
     """
     counts: Counter[str] = Counter()
+    until = time.monotonic() + 60 * minutes
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         made = seeds(folder)
@@ -101,6 +106,8 @@ def fuzz(num: int, *, pictures: int = 1, start: int = 0) -> Counter[str]:
                     print(f"{how} {kind} {number} took long", file=sys.stderr)
             if number % 50 == 0:
                 gc.collect()
+                if time.monotonic() > until:
+                    break
         more = _memory() - before
         counts["MB above the start"] = max(more, 0) >> 20
         if more > MEMORY:
@@ -120,8 +127,8 @@ def main() -> int:
     parser.add_argument("--num", type=int, default=10_000, help="of each kind")
     parser.add_argument("--start", type=int, default=0)
     parser.add_argument("--pictures", type=int, default=1)
-    asked = parser.parse_args()
-    counts = fuzz(asked.num, pictures=asked.pictures, start=asked.start)
+    parser.add_argument("--minutes", type=float, default=math.inf)
+    counts = fuzz(**vars(parser.parse_args()))
     for name, count in sorted(counts.items()):
         print(f"{count:8,} {name}")
     return 1 if {"failed", "slow", "too much memory"} & set(counts) else 0
