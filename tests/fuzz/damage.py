@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import random
@@ -117,13 +118,13 @@ def _forge_value(header: Any, rng: random.Random) -> None:
         case 2 if isinstance(place, dict):
             place[rng.choice(TEXTS)] = place.pop(key)
         case 3 if isinstance(place, dict):
-            place[rng.choice(TEXTS)] = rng.choice(VALUES)
+            place[rng.choice(TEXTS)] = copy.deepcopy(rng.choice(VALUES))
         case 4:
-            place[key] = place[rng.choice(keys)]
+            place[key] = copy.deepcopy(place[rng.choice(keys)])
         case 5 if isinstance(inner, (int, float)) and not isinstance(inner, bool):
             place[key] = rng.choice((inner + 1, inner - 1, -inner, inner * 1000))
         case _:
-            place[key] = rng.choice(VALUES)
+            place[key] = copy.deepcopy(rng.choice(VALUES))
 
 
 def _forge_array(arrays: Arrays, rng: random.Random) -> None:
