@@ -95,10 +95,11 @@ def write_whole(path: str | os.PathLike[str], content: bytes, who: str) -> Path:
         finally:
             with suppress(OSError):
                 part.unlink(missing_ok=True)
-    except OSError as error:
-        raise WorkbenchError(
-            f"{who}: cannot write {target}: {error.strerror or error}."
-        ) from error
+    except WorkbenchError:
+        raise
+    except (OSError, ValueError) as error:  # Value: a name with a zero byte
+        said = getattr(error, "strerror", None) or error
+        raise WorkbenchError(f"{who}: cannot write {target}: {said}.") from error
     return target
 
 
