@@ -243,6 +243,12 @@ def test_texts_of_files_are_printable_and_letters_of_all_scripts_stay() -> None:
         assert printable(f"a{bad}b").isprintable()
 
 
+def test_an_error_repeats_no_text_that_is_not_printable() -> None:
+    error = WorkbenchError("load: \x1b[2J\u202e \ud800 is\n  no name;  a  b.")
+    assert str(error) == r"load: \x1b[2J\u202e \ud800 is no name;  a  b."
+    assert pickle.loads(pickle.dumps(error)).args == error.args
+
+
 def test_files_of_other_tools_are_named_without_torch(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from workbench.foreign import "

@@ -1,5 +1,6 @@
 """The errors that a person is meant to read, and texts that are safe to show."""
 
+import re
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,8 +10,12 @@ class WorkbenchError(ValueError):
     """Bad input, in one sentence: what was found, what was expected, what to do.
 
     The command line prints it on one line and exits with status 2; the page shows
-    it in a red box. Everything else that is raised is a defect.
+    it in a red box. Everything else that is raised is a defect. Names and texts of
+    files that it repeats are made `printable`.
     """
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(printable(re.sub(r"\s*[\t\r\n]\s*", " ", sentence)))
 
 
 @contextmanager
