@@ -5,15 +5,18 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.fake_work import FakeWork, wait_until
 from workbench import remote, turns, worker
+from workbench.container import LITTER
 from workbench.control import Control, Progress
 from workbench.jobs import Job, JobEvent, JobRecord, explain_failure
 from workbench.remote import MEMORY, WorkerProcess, follow
@@ -295,6 +298,37 @@ def test_a_stop_does_not_wait_until_a_cold_process_has_loaded_torch(
     assert time.monotonic() - began < 1.0
 
 
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+@pytest.mark.parametrize(
+    ("end", "said"),
+    [
+        ("os.kill(os.getpid(), signal.SIGTERM)", "signal SIGTERM: somebody or the"),
+        (
+            "os.kill(os.getpid(), signal.SIGSEGV)",
+            "signal SIGSEGV: a fault",
+        ),
+        ("os.kill(os.getpid(), signal.SIGKILL)", "killed (signal SIGKILL)"),
+        ("sys.exit(3)", "ended by itself (exit status 3)"),
+    ],
+)
+def test_a_process_that_was_ended_is_told_by_what(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str, said: str
+) -> None:
+    code = f"import os, signal, sys; sys.stdin.readline(); {end}"
+    popen = subprocess.Popen
+
+    def start(arguments: list[str], **options: Any) -> Any:
+        return popen([arguments[0], "-c", code], **options)
+
+    monkeypatch.setattr(subprocess, "Popen", start)
+    process = WorkerProcess()
+    record = process.perform(make_job(tmp_path), lambda event: None, Control())
+    process.close()
+    assert said in record.error
+    assert ("memory" in record.error) == ("SIGKILL" in end)
+    assert len(record.error) <= 300
+
+
 def test_a_run_that_was_left_by_its_process_is_told_after_a_reload(
     tmp_path: Path,
 ) -> None:
@@ -304,6 +338,31 @@ def test_a_run_that_was_left_by_its_process_is_told_after_a_reload(
     record = follow(job, lambda event: None, Control())
     assert (record.status, set(record.files)) == ("failed", {"checkpoint"})
     assert folder.record() == record
+
+
+def test_a_full_disk_takes_neither_signs_of_life_nor_the_end_of_a_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, job = RunFolder(tmp_path), make_job(tmp_path)
+    folder.touch("alive")
+    os.utime(tmp_path / "alive", (0, 0))
+    (tmp_path / "events.jsonl").write_text("{}\n" * 99)
+    write = Path.write_text
+
+    def full(self: Path, text: str, **options: Any) -> int:
+        if (tmp_path / "events.jsonl").stat().st_size and text:
+            write(self, "", **options)
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(self, text, **options)
+
+    monkeypatch.setattr(Path, "write_text", full)
+    folder.touch("alive")
+    assert folder.age("alive") < 60
+    folder.wish("end")
+    record = JobRecord(1, job.work, "finished", {}, {}, {})
+    folder.end(record)
+    assert folder.record() == record
+    assert not list(tmp_path.glob(f"{LITTER}*"))
 
 
 def test_files_that_are_no_json_are_as_if_they_were_not_there(tmp_path: Path) -> None:

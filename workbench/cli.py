@@ -6,10 +6,12 @@ the commands that compute.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -29,6 +31,7 @@ from workbench.control import Cancelled
 from workbench.errors import LostProcess, WorkbenchError
 from workbench.jobs import explain_failure
 
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EPIPE)
 _USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]  # click's, or its copy
 
 app = typer.Typer(
@@ -50,6 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command = typer.main.get_command(app)
     try:
         status = command.main(arguments, prog_name="workbench", standalone_mode=False)
+        sys.stdout.flush()  # here, where it may fail
     except WorkbenchError as error:
         return _refuse(str(error))
     except (Cancelled, KeyboardInterrupt, typer.Abort):
@@ -67,6 +71,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except _USAGE_ERROR as error:
         return _refuse(_usage(error))
     except OSError as error:
+        if error.errno in _NO_ROOM and error.filename is None:
+            return _refuse_output(error)
         if error.filename is None:  # not about a file that somebody named
             raise
         return _refuse(
@@ -85,6 +91,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _refuse(sentence: str) -> int:
     say(f"Error: {sentence}")
     return BAD_INPUT
+
+
+def _refuse_output(error: OSError) -> int:
+    """Say that stdout takes no more, and ask nothing more of it."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if error.errno == errno.EPIPE:  # who read it has had enough, as 'head' does
+        return FAILED
+    return _refuse(
+        f"the output cannot be written ({error.strerror}); make room on its disk, or "
+        "send it elsewhere."
+    )
 
 
 def _usage(error: Any) -> str:

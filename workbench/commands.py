@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from workbench.container import remove_litter, save_somewhere
 from workbench.control import Cancelled
-from workbench.errors import WorkbenchError
+from workbench.errors import WorkbenchError, printable
 from workbench.heap import keep_freed_memory
 from workbench.study import WEIGHTINGS
 
@@ -28,7 +29,7 @@ def say(sentence: str) -> None:
     """Write one line to stderr; of several processes the first does."""
     if os.environ.get("RANK", "0") != "0":
         return
-    print(" ".join(sentence.split()), file=sys.stderr)
+    print(printable(" ".join(sentence.split())), file=sys.stderr)
 
 
 def one_of(*names: str) -> Callable[[str | None], str | None]:
@@ -170,7 +171,9 @@ def train(
                 sharing,
             )
         if world.rank == 0:
-            checkpoint.save(out)
+            out, elsewhere = save_somewhere(checkpoint.save, out)
+            if elsewhere:
+                say(elsewhere)
             part.unlink(missing_ok=True)
     run = checkpoint.run
     say(
@@ -317,7 +320,7 @@ def measure(
     ):
         from workbench.measurement import MeasureSettings
         from workbench.measurement import measure as measure_checkpoint
-        from workbench.measuring.parts import remove_parts
+        from workbench.measuring.parts import save_study
         from workbench.training.checkpoint import load_checkpoint
 
         settings = MeasureSettings(
@@ -345,8 +348,9 @@ def measure(
             world=world,
         )
         if world.rank == 0:
-            study.save(out)
-            remove_parts(parts)
+            out, elsewhere = save_study(study, out, parts)
+            if elsewhere:
+                say(elsewhere)
     say(f"Wrote {out}; 'workbench show {out}' prints it.")
 
 
@@ -381,6 +385,11 @@ def check_out(path: Path, force: bool) -> None:
         )
     if path.is_dir():
         raise WorkbenchError(f"--out: {path} is a folder; name a file in it.")
+    if path.exists() and not path.is_file():
+        raise WorkbenchError(
+            f"--out: {path} is a device or a pipe and no file; choose another name."
+        )
+    remove_litter(folder)
     if path.exists() and not force:
         raise WorkbenchError(
             f"--out: {path} exists; choose another name, or --force to write over it."

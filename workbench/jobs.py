@@ -26,6 +26,8 @@ from workbench.errors import WorkbenchError
 _log = logging.getLogger(__name__)
 _OF_DISKS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
+ELSEWHERE = "elsewhere"  # of a record's facts: that something was saved elsewhere
+
 # The steps of each job, in order. A cancelled step ends the job and keeps its files.
 STEPS: Mapping[str, tuple[str, ...]] = {
     "train": ("train",),
@@ -182,6 +184,8 @@ def explain_failure(error: BaseException) -> tuple[str, str]:
             "a smaller network."
         )
         return sentence, ""
+    if isinstance(error, WorkbenchError):
+        return str(error), ""
     if isinstance(error, OSError) and error.errno in _OF_DISKS:
         where = error.filename or "The folder for results"
         sentence = (

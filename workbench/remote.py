@@ -26,16 +26,13 @@ PATIENCE = 0.7  # seconds to stop by itself, where an end by force loses nothing
 PAUSE = 0.05
 START = 30.0  # seconds that a process found elsewhere may be silent at first
 MEMORY = (
-    "The work ended without a word: most likely this machine ran out of memory. "
-    "Choose fewer examples a class or a smaller network."
+    "The process that did the work was killed (signal SIGKILL), which is what a "
+    "machine does when its memory is full. If nobody killed it, choose fewer examples "
+    "a class or a smaller network."
 )
 NO_ROOM = (
     "The work ended, but {} cannot be written: free some space there. What it had "
     "saved by then is under Open."
-)
-ENDED = (
-    "The process that worked has ended by itself (exit status {}); press Train again. "
-    "If that happens again, please report it."
 )
 
 
@@ -183,11 +180,8 @@ def _lost(
 ) -> JobRecord:
     """Say how a job ended whose process is gone, and write it down if that can be."""
     cancelled = control.cancelled
-    said = MEMORY  # the system kills what takes too much of it
-    if status == FULL:
-        said = NO_ROOM.format(folder.path)
-    elif status is not None and status >= 0:
-        said = ENDED.format(status)
+    full = status == FULL
+    said = NO_ROOM.format(folder.path) if full else why_ended(status)
     record = JobRecord(
         job.number,
         job.work,
@@ -200,3 +194,41 @@ def _lost(
     with contextlib.suppress(OSError):
         folder.end(record)
     return record
+
+
+def why_ended(status: int | None) -> str:
+    """Say why a process that was at work is gone.
+
+    Args:
+        status: Its exit status; minus the number of the signal that ended it; None
+            where that is not known, as it was started elsewhere.
+    """
+    again = "What was finished is kept; start it again."
+    if status is None:
+        return (
+            "The process that did the work is gone without a record: it was killed, or "
+            f"the machine restarted or ran out of memory. {again}"
+        )
+    if status >= 0:
+        return (
+            f"The process that did the work ended by itself (exit status {status}) "
+            f"before it was done. {again}"
+        )
+    try:
+        name = signal.Signals(-status).name
+    except ValueError:
+        name = str(-status)
+    if name == "SIGKILL":
+        return MEMORY
+    fault = {
+        "SIGSEGV": "a fault in a library",
+        "SIGBUS": "a fault of memory or a full disk",
+        "SIGILL": "a library that is not made for this processor",
+        "SIGABRT": "a fault in a library",
+        "SIGXCPU": "a limit on computing time",
+        "SIGTERM": "somebody or the system told it to end",
+        "SIGINT": "somebody or the system told it to end",
+        "SIGHUP": "the session that it belonged to ended",
+    }.get(name)
+    why = f": {fault}" if fault else ""
+    return f"The process that did the work was ended by signal {name}{why}. {again}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,11 +59,14 @@ def runs_folder() -> Path:
 
 
 def make_run(base: Path) -> RunFolder:
-    """Make a folder for a new run.
+    """Make a folder for a new run; what killed ones have left is taken away first.
 
     Raises:
         WorkbenchError: If it cannot be made.
     """
+    with suppress(OSError):
+        for older in os.listdir(base):
+            RunFolder(base / older).remove_leftovers()
     name = time.strftime("%Y-%m-%d-%H%M%S-") + secrets.token_hex(2)
     try:
         (base / name).mkdir(parents=True)

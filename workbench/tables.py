@@ -1,4 +1,10 @@
-"""A study as CSV: all that it holds, at full precision."""
+"""A study as CSV: all that it holds, at full precision.
+
+Spreadsheets take a cell that begins with ``=``, ``+``, ``-`` or ``@`` for a formula:
+texts that do, and are no numbers, get an apostrophe before them. A table with letters
+beyond ASCII begins with the mark by which Excel knows UTF-8; without, it has none, so
+that every tool reads its first column's name.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +14,11 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from workbench.errors import printable
 from workbench.study import PARTS, Study
 
 Row = tuple[Any, ...]
+FORMULA = ("=", "+", "-", "@")
 
 
 def csv_tables(study: Study) -> dict[str, str]:
@@ -38,7 +46,23 @@ def _table(head: Row, rows: Iterable[Row]) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(head)
     writer.writerows(rows)
-    return text.getvalue()
+    written = text.getvalue()
+    return written if written.isascii() else f"\ufeff{written}"
+
+
+def _names(study: Study) -> tuple[str, ...]:
+    """Names of the classes as cells that are texts in every program."""
+    return tuple(_cell(printable(name)) for name in study.class_names)
+
+
+def _cell(text: str) -> str:
+    if not text.lstrip().startswith(FORMULA):
+        return text
+    try:
+        float(text)
+    except ValueError:
+        return f"'{text}"
+    return text
 
 
 def _each(rows: Callable[[Study], Iterator[Row]]) -> Callable[[Study], Iterator[Row]]:
@@ -69,7 +93,7 @@ def _eigenvalues(study: Study) -> Iterator[Row]:
 
 def _embedding(study: Study) -> Iterator[Row]:
     embedding = study.embedding
-    names = (*study.class_names, "")  # -1: averaged over
+    names = (*_names(study), "")  # -1: averaged over
     columns = (
         embedding.level,
         embedding.example,
@@ -147,7 +171,7 @@ _TABLES: dict[str, tuple[Callable[[Study], Row], Callable[[Study], Iterator[Row]
     ),
     "overlaps": (
         lambda study: (
-            "weighting", "eigenvector", "in_span", *study.class_names, "epoch"
+            "weighting", "eigenvector", "in_span", *_names(study), "epoch"
         ),
         _each(_overlaps),
     ),

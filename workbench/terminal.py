@@ -1,4 +1,7 @@
-"""What the command line shows and hears: progress, Ctrl-C, and a study as tables."""
+"""What the command line shows and hears: progress, Ctrl-C, and a study as tables.
+
+Texts come from files of anyone: control characters are shown escaped.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +14,14 @@ from types import FrameType
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, TaskID, TaskProgressColumn, TextColumn
 from rich.progress import Progress as Bar
 from rich.table import Table
 from rich.text import Text
 
 from workbench.control import Cancelled, Control, Progress, ProgressCallback
+from workbench.errors import printable
 from workbench.timing import TimeLeft, say_duration
 
 _EVERY = 10.0  # seconds between two lines where no bar can be drawn
@@ -67,8 +72,8 @@ class ProgressDisplay:
             self._bar.update(
                 self._task,
                 completed=progress.fraction,
-                description=progress.stage,
-                words=words,
+                description=printable(progress.stage),
+                words=escape(printable(words)),
             )
         elif progress.stage != self._stage or now > self._last + _EVERY:
             self._last = now
@@ -78,7 +83,7 @@ class ProgressDisplay:
 
     def say(self, sentence: str) -> None:
         """Write one line above the bar."""
-        self._console.print(Text(sentence), soft_wrap=True)
+        self._console.print(Text(printable(sentence)), soft_wrap=True)
 
 
 @contextmanager
@@ -131,7 +136,7 @@ def print_summary(summary: Mapping[str, Any], console: Console | None = None) ->
     console = console or Console()
     run = summary["run"]
     console.print(
-        Text(
+        _text(
             f"{run['model']} on {run['data']}, {_count(run['num_examples'])} examples "
             f"of {_count(run['num_classes'])} classes, {_count(run['num_params'])} "
             f"parameters{_training(run)}: {_fit(run)}"
@@ -140,9 +145,14 @@ def print_summary(summary: Mapping[str, Any], console: Console | None = None) ->
     console.print(_spectra(summary["spectra"]))
     console.print(_parts(summary["levels"]))
     console.print(_overlaps(summary["attribution"]))
-    console.print(Text(summary["attribution"]["rule"]))
+    console.print(_text(summary["attribution"]["rule"]))
     if summary["picture"]:
-        console.print(Text(summary["picture"]))
+        console.print(_text(summary["picture"]))
+
+
+def _text(words: str) -> Text:
+    """Words as they are: no markup, no control characters."""
+    return Text(printable(words))
 
 
 def _training(run: Mapping[str, Any]) -> str:
@@ -172,7 +182,8 @@ def _spectra(spectra: Mapping[str, Any]) -> Table:
     table = Table(title="Spectra: eigenvalue and residual", title_justify="left")
     table.add_column("", justify="right")
     for name, found in spectra.items():
-        table.add_column(f"{name}\n{found['method']}", justify="right")
+        head = _text(name).append("\n").append_text(_text(found["method"]))
+        table.add_column(head, justify="right")
     ends = [("top", n) for n in range(10)] + [("bottom", n) for n in (2, 1, 0)]
     for end, n in ends:
         cells = [_pair(found.get(end, []), n) for found in spectra.values()]
@@ -210,7 +221,7 @@ def _parts(levels: Mapping[str, Any]) -> Table:
         error = levels["trace_error"].get(name)
         told = _number(trace) + (f" ± {error:.0e}" if error else "")
         values = _values(leading, levels["residuals"].get(name, []))
-        table.add_row(name, told, share, values)
+        table.add_row(_text(name), told, share, values)
     table.add_section()
     for name, words in (
         ("subtracted", "G less its class part"),

@@ -155,6 +155,15 @@ def test_the_theme_may_be_asked_for_by_the_link(chromium: Browser, url: str) -> 
     assert opened.wrong == []
 
 
+def test_a_theme_that_there_is_not_is_left_out(chromium: Browser, url: str) -> None:
+    for name in ("constructor", "nothing"):
+        opened = Opened(chromium, f"{url}?theme={name}")
+        page = Workbench(opened.page).wait()
+        assert page.state("theme") == "auto"
+        opened.context.close()
+        assert opened.wrong == []
+
+
 def test_each_picture_is_saved_as_it_stands(exported: Workbench) -> None:
     exported.button("Dark").click()
     exported.button("Bag").click()

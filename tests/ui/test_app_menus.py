@@ -135,7 +135,7 @@ def test_what_is_no_study_is_refused_and_leaves_nothing(
     page: Workbench, tmp_path: Path
 ) -> None:
     upload(page, "<b>.study", b"\x80\x04 a pickle")
-    assert "<b>.study is neither a study nor a checkpoint" in said(page)
+    assert "<b>.study is a Python pickle, which could run code" in said(page)
     assert list((tmp_path / "runs").iterdir()) == []
 
 

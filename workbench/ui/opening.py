@@ -12,9 +12,10 @@ from typing import Any
 
 import ipywidgets as w
 
+from workbench.container import write_whole
 from workbench.errors import WorkbenchError
 from workbench.files import UPLOAD, kind_of
-from workbench.imagefolder import count_images
+from workbench.imagefolder import count_images, describe_choice
 from workbench.paths import expect_file_or_folder, typed_path
 from workbench.runs import Run, make_run
 from workbench.session import Session
@@ -49,6 +50,7 @@ class _Looking:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._images: tuple[int, int] | None = None
+        self.choice = ""  # which of several splits of a folder is taken, in words
         self._error: Exception | None = None
         self.thread = threading.Thread(target=self._look, daemon=True)
         self.thread.start()
@@ -57,6 +59,7 @@ class _Looking:
         try:
             if expect_file_or_folder(self.path):
                 self._images = count_images(self.path)
+                self.choice = describe_choice(self.path)
             else:
                 kind_of(self.path)
         except Exception as error:
@@ -170,7 +173,7 @@ class OpenPanel:
             self._session.change(data="folder", folder=str(looking.path))
             self._session.notice = (
                 f"{images[0]} classes, {images[1]:,} images: they are the dataset now, "
-                "press Train."
+                f"press Train. {looking.choice}".rstrip()
             )
         self._done()
 
@@ -192,11 +195,11 @@ class OpenPanel:
         folder = make_run(self._session.folder).path
         suffix = ".ckpt" if name.endswith((".ckpt", ".safetensors")) else ".study"
         path = folder / f"upload{suffix}"
-        path.write_bytes(content)
         try:
+            write_whole(path, bytes(content), "Upload")
             self._session.open_file(path, name=name)
         except WorkbenchError as error:
-            path.unlink()
+            path.unlink(missing_ok=True)
             folder.rmdir()
             said = str(error).replace(str(path), name).replace(path.name, name)
             raise WorkbenchError(said) from error
