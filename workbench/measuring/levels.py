@@ -97,7 +97,7 @@ def split_streamed(
 
     What C vectors each make, G1 and G0 in ``icml``, and the overlaps are as exact as
     above. Of all else the leading 20 eigenvalues are found, and the trace of the means
-    is estimated, with its standard error.
+    is estimated, with half its 95 % interval.
 
     Args:
         place: G by its products.

@@ -266,7 +266,7 @@ def _measured(study: Study, levels: Levels) -> str:
         said.append(
             "the means of pairs are too many to be formed: of their parts the leading "
             "eigenvalues were found, and the traces are estimates, within "
-            f"{percent(error)} of G's (one standard error)"
+            f"{percent(error)} of G's (95 % interval)"
         )
     text = f"<b>Measured:</b> {'; '.join(said)}." if said else ""
     note = escape(study.embedding.note)

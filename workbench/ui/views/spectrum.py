@@ -199,8 +199,8 @@ def describe_spectrum(study: Study, name: str) -> str:
     elif spectrum.nodes.size:
         probes = count(len(spectrum.nodes), "probe")
         text = (
-            f"Density by stochastic Lanczos quadrature, {probes}, with a band of one "
-            f"standard error. Sticks: {spectrum.method}, with residual bars."
+            f"Density by stochastic Lanczos quadrature, {probes}, with a band that "
+            f"covers 95 %. Sticks: {spectrum.method}, with residual bars."
         )
     else:
         text = (
