@@ -62,7 +62,9 @@ def directions(dim: int) -> Tensor:
     """Three random vectors, (P, 3), or one where they are long."""
     generator = torch.Generator().manual_seed(3)
     columns = 3 if dim < LONG else 1
-    return torch.randn(dim, columns, generator=generator, dtype=torch.float64)
+    return torch.randn(
+        dim, columns, generator=generator, dtype=torch.float64, device="cpu"
+    )
 
 
 @contextmanager

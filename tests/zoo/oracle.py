@@ -147,10 +147,21 @@ def batches(data: Any) -> Iterator[tuple[Any, Tensor]]:
 def examples(data: Any) -> list[Pair]:
     """Every example on its own."""
     return [
-        (tree_map(lambda t: t[i], inputs), target[i])  # noqa: B023
+        (tree_map(lambda t: _row(t, i), inputs), target[i])  # noqa: B023
         for inputs, target in batches(data)
         for i in range(len(target))
     ]
+
+
+def _row(leaf: Any, i: int) -> Any:
+    """Of an example; what has no axis belongs to all of them."""
+    if not isinstance(leaf, Tensor):
+        return leaf
+    return leaf[i] if leaf.ndim else leaf.item()
+
+
+def _twice(leaf: Any) -> Any:
+    return torch.stack([leaf, leaf]) if isinstance(leaf, Tensor) else leaf
 
 
 def chosen(
@@ -224,7 +235,7 @@ class Oracle:
     def _pass(self, inputs: Any) -> tuple[Tensor, list[nn.Parameter]]:
         """Outputs of one example, and the parameters that they depend on."""
         model = self.network().eval()
-        twice = tree_map(lambda t: torch.stack([t, t]), inputs)
+        twice = tree_map(_twice, inputs)
         with by_formula():
             f = forward(model, twice, self.outputs)[0]
         return f, list(chosen(model, self.globs).values())

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
 from workbench.control import Cancelled
-from workbench.curvature.surroundings import RandomState, random_state
+from workbench.curvature.surroundings import RandomState, Source, random_state
 from workbench.errors import WorkbenchError
 
 Inputs = Any  # a tensor, or tensors in dicts, lists and tuples; examples on axis 0
@@ -57,6 +57,12 @@ def numbers_of(inputs: Inputs) -> int:
     return sum(tensor.numel() for tensor in tensors(inputs))
 
 
+def spread(num: int, most: int) -> list[int]:
+    """Up to so many of that many places, the first and the last among them."""
+    some = min(num, most)
+    return [round(i * (num - 1) / max(some - 1, 1)) for i in range(some)]
+
+
 def take(inputs: Inputs, index: Tensor | slice | list[int]) -> Inputs:
     """Some of the examples."""
 
@@ -88,9 +94,22 @@ def join(parts: Sequence[Inputs]) -> Inputs:
     return tree_unflatten(joined, spec)
 
 
-def shape_of(inputs: Inputs) -> tuple[tuple[int, ...], ...]:
-    """The shape of one example: those of equal shape can be joined."""
-    return tuple(tuple(tensor.shape[1:]) for tensor in tensors(inputs))
+def shape_of(inputs: Inputs) -> tuple[object, ...]:
+    """Of one example: nesting, shapes, dtypes, and what is no tensor of examples.
+
+    Those of equal shape can be joined.
+    """
+    leaves, spec = tree_flatten(inputs)
+    return (repr(spec), *map(_kind, leaves))
+
+
+def _kind(leaf: Any) -> object:
+    if not isinstance(leaf, Tensor):
+        known = leaf is None or isinstance(leaf, (bool, int, float, str))
+        return (type(leaf), leaf if known else id(leaf))
+    if not leaf.ndim:
+        return (leaf.dtype, leaf.item())
+    return (leaf.dtype, tuple(leaf.shape[1:]))
 
 
 def move(inputs: Inputs, device: torch.device, dtype: torch.dtype) -> Inputs:
@@ -115,7 +134,7 @@ def clone(inputs: Inputs) -> Inputs:
 def signature(inputs: Inputs, labels: Tensor) -> Tensor:
     """A 64-bit sum of the bits of each example and its label, (B,): its fingerprint."""
     parts = [*tensors(inputs), labels]
-    total = torch.zeros(len(labels), dtype=torch.int64)
+    total = torch.zeros(len(labels), dtype=torch.int64, device="cpu")
     for number, part in enumerate(parts):
         flat = part.detach().cpu().reshape(len(part), -1)
         if flat.is_complex():
@@ -123,7 +142,8 @@ def signature(inputs: Inputs, labels: Tensor) -> Tensor:
         if flat.is_floating_point():
             whole = {8: torch.int64, 4: torch.int32, 2: torch.int16, 1: torch.uint8}
             flat = flat.contiguous().view(whole[flat.element_size()])
-        factor = torch.arange(flat.shape[1], dtype=torch.int64) + (number << 40)
+        place = torch.arange(flat.shape[1], dtype=torch.int64, device="cpu")
+        factor = place + (number << 40)
         total = _mixed(total + (flat.long() * _mixed(factor)).sum(1))
     return total
 
@@ -144,7 +164,7 @@ class Repeating:
 
     data: Iterable[Any]
     ordered: bool = True
-    _state: RandomState | None = None  # the loader's own, which goes on from here
+    _state: list[RandomState | Source] = field(default_factory=list)  # the loader's own
     _total: int | None = None  # sum of all signatures at the first pass
     _placed: int = 0  # likewise, each multiplied by its place
     _head: list[int] = field(default_factory=list)  # signatures of the first batch
@@ -158,6 +178,8 @@ class Repeating:
         total = placed = num = 0
         for raw in self._undisturbed():
             inputs, labels = as_batch(raw)
+            if not len(labels):
+                continue
             marks = signature(inputs, labels).tolist()
             if not num and self._total is None:
                 self._head = marks
@@ -183,10 +205,12 @@ class Repeating:
             WorkbenchError: If the loader fails.
         """
         going: Iterator[Any] | None = None
+        sources = _sources(self.data)
         while True:
+            before = [Source.of(source) for source in sources]
             with random_state():
-                if self._state is not None:
-                    self._state.set()
+                for state in self._state:  # which goes on from here
+                    state.restore()
                 try:
                     going = iter(self.data) if going is None else going
                     raw = next(going)
@@ -201,7 +225,9 @@ class Repeating:
                         f"({type(error).__name__}: {said}); look at the loader."
                     ) from error
                 finally:
-                    self._state = RandomState.now()
+                    self._state = [RandomState.now(), *map(Source.of, sources)]
+                    for theirs in before:
+                        theirs.restore()
             yield raw
 
     def look_again(self, *, whole: bool) -> None:
@@ -221,12 +247,24 @@ class Repeating:
                 pass
 
 
+def _sources(data: Any) -> list[Any]:
+    """The sources of random numbers that a loader, its samplers and data hold."""
+    sampler, batches = getattr(data, "sampler", None), getattr(data, "batch_sampler", 0)
+    owners = data, sampler, batches, getattr(batches, "sampler", None)
+    found: dict[int, Any] = {}
+    for owner in (*owners, getattr(data, "dataset", None)):
+        held = getattr(owner, "__dict__", {})
+        found |= {id(v): v for v in held.values() if Source.knows(v)}
+    return list(found.values())
+
+
 def as_batches(data: Any, batch_size: int | None) -> Iterable[Batch]:
     """What the caller gave, as a re-iterable of ``(inputs, targets)``.
 
     A list where all of the data is in memory; a `Repeating` where a loader makes it.
     """
-    if isinstance(data, LabelledImages):
+    single = hasattr(data, "__getitem__")  # a data set may do more than hold them
+    if isinstance(data, LabelledImages) and not single:
         data = (data.images, data.labels)
     if isinstance(data, Mapping):
         data = as_batch(data)
@@ -242,7 +280,7 @@ def as_batches(data: Any, batch_size: int | None) -> Iterable[Batch]:
             f"empirical_risk: the data are one tensor, without labels; {EXPECTED}."
         )
     if isinstance(data, (list, tuple)):
-        return [as_batch(raw) for raw in data]
+        return [batch for raw in data if len((batch := as_batch(raw))[1])]
     return Repeating(data)
 
 
@@ -257,9 +295,10 @@ def _cut(inputs: Inputs, targets: Tensor, batch_size: int | None) -> list[Batch]
         num = max(len(targets), 1)
         floats = max(numbers_of(inputs) // num, 1)
         batch_size = max(1, min(1024, 2**20 // floats))
-    if batch_size < 1:
+    if not isinstance(batch_size, int) or batch_size < 1:
         raise WorkbenchError(
-            f"empirical_risk: batch_size is {batch_size}; expected at least 1."
+            f"empirical_risk: batch_size is {str(batch_size)[:60]!r}; expected a whole "
+            "number from 1."
         )
     pieces = split(inputs, batch_size), targets.split(batch_size)
     return list(zip(*pieces, strict=True))
@@ -294,6 +333,15 @@ def as_batch(raw: Any) -> Batch:
             "labels), one pair a batch; wrap single examples in a DataLoader, and "
             "several inputs in a dict or a tuple."
         )
+    for tensor in (*known, targets):
+        if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_nested:
+            kind = "quantised" if tensor.is_quantized else tensor.layout
+            kind = "nested" if tensor.is_nested else str(kind).removeprefix("torch.")
+            raise WorkbenchError(
+                f"empirical_risk: a tensor of the data is {kind}; expected dense ones, "
+                "with the examples on the first axis: convert it first, for instance "
+                "by to_dense()."
+            )
     wrong = [len(tensor) for tensor in known if len(tensor) != len(targets)]
     if wrong:
         raise WorkbenchError(

@@ -39,6 +39,9 @@ class Criterion(ABC):
     def check(self, outputs: Tensor, targets: Tensor) -> None:
         """Raise a `WorkbenchError` where they do not fit each other."""
 
+    def check_targets(self, targets: Tensor) -> None:  # noqa: B027
+        """Raise a `WorkbenchError` where no outputs fit them; called for each batch."""
+
     @abstractmethod
     def num_terms(self, targets: Tensor) -> float:
         """What these targets add to Z in the mean."""
@@ -227,6 +230,9 @@ class BinaryCrossEntropy(Criterion):
     @override
     def check(self, outputs: Tensor, targets: Tensor) -> None:
         _same_numbers("bce", outputs, targets)
+
+    @override
+    def check_targets(self, targets: Tensor) -> None:
         if targets.min() < 0 or targets.max() > 1:
             raise WorkbenchError(
                 f"empirical_risk: the targets go from {targets.min().item():g} to "
@@ -343,7 +349,7 @@ def as_criterion(loss: Any) -> Criterion:
         )
     mean = loss.reduction == "mean"
     if type(loss) is nn.CrossEntropyLoss:
-        weight = None if loss.weight is None else loss.weight.detach().double()
+        weight = _weights(loss.weight)
         return CrossEntropy(weight, loss.ignore_index, loss.label_smoothing, mean)
     if type(loss) is nn.MSELoss:
         return SquaredError(mean)
@@ -352,5 +358,21 @@ def as_criterion(loss: Any) -> Criterion:
             "empirical_risk: the loss has weights of single numbers (weight=); "
             "expected none: pos_weight= weighs the positive ones."
         )
-    positive = None if loss.pos_weight is None else loss.pos_weight.detach().double()
-    return BinaryCrossEntropy(positive, mean)
+    return BinaryCrossEntropy(_weights(loss.pos_weight), mean)
+
+
+def _weights(given: Tensor | None) -> Tensor | None:
+    """Weights of a loss, float64.
+
+    Raises:
+        WorkbenchError: If one is negative or NaN: A would not be positive semidefinite.
+    """
+    if given is None:
+        return None
+    weights = given.detach().double()
+    if not (weights.isfinite().all() and (weights >= 0).all()):
+        raise WorkbenchError(
+            "empirical_risk: the loss has weights that are negative or not finite "
+            f"({weights.min().item():g} is the least); expected 0 or more."
+        )
+    return weights

@@ -20,7 +20,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from workbench.control import Cancelled
-from workbench.curvature.batches import Inputs, join, num_of, take
+from workbench.curvature.batches import Inputs, join, num_of, spread, take
 from workbench.curvature.network import nodes
 from workbench.curvature.recognition import NORMS, plain_type
 from workbench.curvature.risk import EmpiricalRisk, evaluating
@@ -226,7 +226,9 @@ def _cotangents(risk: EmpiricalRisk, inputs: Inputs) -> Tensor:
     with torch.no_grad():
         outputs = risk.network(inputs).flatten(1)
     generator = torch.Generator().manual_seed(0)
-    noise = torch.randn(outputs.shape, generator=generator, dtype=torch.float64)
+    noise = torch.randn(
+        outputs.shape, generator=generator, dtype=torch.float64, device="cpu"
+    )
     return noise.to(outputs.device)[..., None]
 
 
@@ -238,7 +240,7 @@ def _agreeing(
 ) -> set[str]:
     """The names whose rows (B, p) are those of plain autograd, example by example."""
     right = {name for names in found for name in names}
-    places = torch.linspace(0, len(w) - 1, min(TRIED, len(w))).round().int().tolist()
+    places = spread(len(w), TRIED)
     sizes = dict(zip(risk.parameters, risk.sizes, strict=True))
     for i in places:
         one = take(inputs, slice(i, i + 1))

@@ -21,6 +21,7 @@ from workbench.curvature.batches import (
     each,
     join,
     num_of,
+    spread,
     take,
     tensors,
 )
@@ -33,6 +34,8 @@ from workbench.errors import WorkbenchError
 
 Outputs = Callable[[Any], Tensor]  # from what a network returns to its logits
 HALVES = (torch.float16, torch.bfloat16)
+COMPLEX = {torch.float32: torch.complex64, torch.float64: torch.complex128}
+PARALLEL = (nn.DataParallel, nn.parallel.DistributedDataParallel)
 APART = 4  # examples that are run apart from their batch
 
 
@@ -72,6 +75,14 @@ class Network:
                 "empirical_risk: the network gives an output of type "
                 f"{type(found).__name__}; expected a tensor of logits: pass outputs=, "
                 "a function that takes them from what the network returns."
+            )
+        if not found.is_floating_point() or found.layout != torch.strided:
+            kind = str(found.dtype if found.layout == torch.strided else found.layout)
+            raise WorkbenchError(
+                "empirical_risk: the network gives an output of "
+                f"{kind.removeprefix('torch.')}; expected dense floating-point logits, "
+                "before any argmax or rounding: pass outputs=, a function that takes "
+                "them from what the network returns."
             )
         if len(found) != num_of(given):
             raise WorkbenchError(
@@ -116,14 +127,22 @@ class Network:
     def in_dtype(self, device: torch.device, dtype: torch.dtype) -> Network:
         """A copy on the device, its floating-point weights and buffers in the dtype.
 
+        Complex ones stay complex, whole numbers as they are.
+
         Raises:
             WorkbenchError: If the network cannot be copied.
         """
+
+        def converted(tensor: Tensor) -> Tensor:
+            kind = COMPLEX.get(dtype, dtype) if tensor.is_complex() else dtype
+            whole = not (tensor.is_floating_point() or tensor.is_complex())
+            return tensor.to(device, tensor.dtype if whole else kind)
+
         try:
-            module = copy.deepcopy(self.module).to(device=device, dtype=dtype)
+            module = copy.deepcopy(self.module)._apply(converted)
         except torch.OutOfMemoryError:
             raise
-        except (RuntimeError, TypeError, NotImplementedError) as error:
+        except Exception as error:  # whatever a module raises when it is copied
             raise WorkbenchError(
                 "empirical_risk: the network cannot be copied "
                 f"({first_line(error)}); convert it yourself, for instance "
@@ -147,14 +166,9 @@ def unwrapped(model: Any) -> nn.Module:
             f"empirical_risk: the network is a {type(model).__name__}; expected a "
             "torch.nn.Module."
         )
-    parallel = (nn.DataParallel, nn.parallel.DistributedDataParallel)
-    while not (model._forward_hooks or model._forward_pre_hooks):
-        inner = model.module if isinstance(model, parallel) else None
-        inner = getattr(model, "_orig_mod", None) if inner is None else inner
-        if not isinstance(inner, nn.Module):
-            break
-        model = inner
     whole: nn.Module = model
+    while (inner := _inside(whole)) is not None:
+        whole = inner
     for name, p in [*whole.named_parameters(), *whole.named_buffers()]:
         if is_lazy(p):
             raise WorkbenchError(
@@ -169,15 +183,29 @@ def unwrapped(model: Any) -> nn.Module:
     return whole
 
 
+def _inside(model: nn.Module) -> nn.Module | None:
+    """What is compiled or run in parallel, if that is all that the module does."""
+    if model._forward_hooks or model._forward_pre_hooks:
+        return None
+    if type(model) in PARALLEL and "forward" not in vars(model):
+        return model._modules["module"]
+    if type(model).__name__ == "OptimizedModule":  # of torch.compile
+        return model._modules.get("_orig_mod")
+    return None
+
+
 def run(network: Network, inputs: Inputs) -> Tensor:
-    """A first pass, without a graph.
+    """A first pass: numbers of their own, without a graph.
+
+    What the network makes of its parameters meanwhile and keeps has one, as it has when
+    it is trained: without, gradients would stop there from then on.
 
     Raises:
         WorkbenchError: If the network does not take the inputs.
     """
     try:
-        with torch.no_grad():
-            return network(inputs)
+        with torch.enable_grad():
+            return network(inputs).detach().clone()
     except (WorkbenchError, torch.OutOfMemoryError):
         raise
     except Exception as error:  # whatever the network's own code raises
@@ -248,16 +276,16 @@ def check_function(network: Network, inputs: Inputs) -> Tensor:
             "empirical_risk: the network gives NaN or infinite logits; train again "
             "with a smaller rate, or look at the inputs."
         )
-    tolerance = 1e3 * torch.finfo(logits.dtype).eps * float(logits.abs().max())
+    eps, middle = torch.finfo(logits.dtype).eps, logits.mean()
+    spread, size = (logits - middle).abs().max(), logits.abs().max()
+    tolerance = eps * float(1e3 * spread + 50 * size)
     if again.shape != logits.shape or (again - logits).abs().max() > tolerance:
         raise WorkbenchError(
             "empirical_risk: two passes over the same inputs give different logits in "
             "eval mode; the curvature of a random function is not defined: switch the "
             "randomness (a functional dropout, say) off in eval mode."
         )
-    with evaluating(network.module):
-        mixed = _mixes(network, inputs, logits, tolerance)
-    if mixed:
+    if _mixes(network, inputs, logits, tolerance):
         raise WorkbenchError(
             "empirical_risk: an example's logits depend on the others in its batch "
             "even in eval mode (batch norm without running statistics, say), so the "
@@ -267,19 +295,24 @@ def check_function(network: Network, inputs: Inputs) -> Tensor:
 
 
 def _mixes(network: Network, inputs: Inputs, logits: Tensor, tolerance: float) -> bool:
-    """Whether an example as a pair gives other logits than beside the others."""
+    """Whether an example as a pair gives other logits than beside the others.
+
+    Each time from the network as it is, not as an earlier pass left it.
+    """
     num = len(logits)
     if num == 1:  # beside another that is made up
         other = each(lambda t: t.flatten(1).roll(1, 1).view_as(t), inputs)
         try:
-            beside = run(network, join([inputs, other]))[:1]
+            with evaluating(network.module):
+                beside = run(network, join([inputs, other]))[:1]
         except WorkbenchError:  # made up as no example is
             return False
         return bool((beside - logits).abs().max() > tolerance)
-    for i in torch.linspace(0, num - 1, min(APART, num)).round().int().tolist():
+    for i in spread(num, APART):
         one = take(inputs, slice(i, i + 1))
         try:
-            found = run(network, join([one, one]))[:1]
+            with evaluating(network.module):
+                found = run(network, join([one, one]))[:1]
         except WorkbenchError:  # a batch norm that refuses so few numbers
             return True
         if (found - logits[i : i + 1]).abs().max() > tolerance:

@@ -13,6 +13,7 @@ from workbench.curvature.batches import Batch, take
 from workbench.curvature.differences import Differences, differences
 from workbench.curvature.general import General
 from workbench.curvature.layerwise import read_layers
+from workbench.curvature.network import nodes
 from workbench.curvature.reverse import Reverse
 from workbench.curvature.risk import PIECE, EmpiricalRisk, evaluating
 from workbench.curvature.way import Cotangents, Kind, Way
@@ -149,7 +150,9 @@ def _noise(few: EmpiricalRisk, generator: torch.Generator) -> Tensor:
     """Vectors, (P, 3), of the same length in every parameter."""
     found = []
     for size in few.sizes:
-        noise = torch.randn(size, NUM, generator=generator, dtype=torch.float64)
+        noise = torch.randn(
+            size, NUM, generator=generator, dtype=torch.float64, device="cpu"
+        )
         found.append(noise / noise.norm(dim=0).clamp(min=1e-30))
     return torch.cat(found).to(few.device, few.dtype)
 
@@ -161,7 +164,11 @@ def _prove_g(
     inputs, targets = next(few.whole())
     predictions = few.predictions(inputs)
     w = torch.randn(
-        *predictions.flatten(1).shape, NUM, generator=generator, dtype=torch.float64
+        *predictions.flatten(1).shape,
+        NUM,
+        generator=generator,
+        dtype=torch.float64,
+        device="cpu",
     ).to(few.device)
     right = _pulled(few, w)
     _compare("gradients", few, trial.pull(_given(w), NUM), right)
@@ -219,7 +226,15 @@ def _prove_second(trial: Way, kind: Kind, few: EmpiricalRisk, vectors: Tensor) -
         w = torch.ones_like(few.predictions(next(few.whole())[0]))
         right = _pulled(few, w.flatten(1)[..., None])
         _compare("gradients", few, trial.gradient(w)[:, None].to(right), right)
-    if isinstance(trial, (Reverse, Differences)):
+    if isinstance(trial, Differences):
+        return
+    if _has_own_backward(few) and _is_honest(few, vectors):
+        other = differences(few)
+        right = other.product(kind, vectors)
+        if other.error <= 1e-3:  # no kink nearby, and digits enough
+            what = f"second derivatives ({kind})"
+            _compare(what, few, found, right, floor, 1e-2, "the gradients' differences")
+    if isinstance(trial, Reverse):
         return
     rough, twice = None, _reverse(kind, few, vectors, floor)
     if twice is not None:
@@ -232,6 +247,42 @@ def _prove_second(trial: Way, kind: Kind, few: EmpiricalRisk, vectors: Tensor) -
     _compare(f"products with {kind}", few, found, right, floor, rough)
     alone = trial.product(kind, vectors[:, :1])
     _compare(f"products with {kind}", few, alone, right[:, :1], floor, rough)
+
+
+def _has_own_backward(few: EmpiricalRisk) -> bool:
+    """Whether a backward pass of the network's own is on the way to the parameters.
+
+    It may have no derivative, and not say so: one that leaves torch, for instance.
+    """
+    inputs, _ = next(few.whole())
+    with evaluating(few.model), torch.enable_grad():
+        found = nodes(few.network(inputs))
+        return any(
+            isinstance(n, torch.autograd.function.BackwardCFunction) for n in found
+        )
+
+
+def _is_honest(few: EmpiricalRisk, vectors: Tensor) -> bool:
+    """Whether gradients are those of the logits as they change, to some digits.
+
+    They are not where factors are detached, or rounding is passed straight through: the
+    second derivative is then what torch makes of it, and no difference of gradients.
+    """
+    inputs, _ = next(few.whole())
+    trial = differences(few)
+    h = 1e-5 if trial.risk.dtype == torch.float64 else 1e-2
+    theta, along = trial.theta, trial.risk.split(vectors[:, 0].to(trial.risk.dtype))
+    moved = []
+    with evaluating(trial.risk.model), torch.no_grad():
+        given = trial.risk.there(inputs)
+        for sign in (1.0, -1.0):
+            weights = {n: p + sign * h * along[n] for n, p in theta.items()}
+            moved.append(trial.risk.logits({**trial.fixed, **weights}, given).double())
+    slope = ((moved[0] - moved[1]) / (2 * h)).flatten(1)
+    w = torch.ones_like(slope)
+    true = float(slope.sum())
+    found = float(_pulled(few, w[..., None])[:, 0].double() @ vectors[:, 0].double())
+    return abs(found - true) <= 1e-2 * float(slope.abs().sum())
 
 
 def _reverse(
@@ -274,6 +325,7 @@ def _compare(
     right: Tensor,
     floor: float = 0.0,
     rough: float | None = None,
+    truth: str = "plain autograd",
 ) -> None:
     """Raise unless the columns agree in every parameter."""
     rough = rough or ROUNDING[few.dtype]
@@ -285,7 +337,7 @@ def _compare(
         start += size
         apart = lengths(own.double() - other.double())
         if not (apart <= rough * lengths(other) + least).all():
-            raise WorkbenchError(f"{what} differ from plain autograd in {name}")
+            raise WorkbenchError(f"{what} differ from {truth} in {name}")
 
 
 def _said(error: Exception) -> str:

@@ -105,9 +105,9 @@ def _sorted(
         alike.setdefault(shape_of(inputs), []).append((inputs, risk.targets(targets)))
     for same in alike.values():
         labels = torch.cat([found for _, found in same]).cpu()
-        place = torch.cat([torch.arange(len(found)) for _, found in same])
-        counts = torch.tensor([len(found) for _, found in same])
-        batch = torch.arange(len(same)).repeat_interleave(counts)
+        place = torch.cat([torch.arange(len(found), device="cpu") for _, found in same])
+        counts = torch.tensor([len(found) for _, found in same], device="cpu")
+        batch = torch.arange(len(same), device="cpu").repeat_interleave(counts)
         for c in labels.unique().tolist():
             whole = (labels == c).nonzero().flatten()
             for index in whole.chunk(-(-len(whole) // size)):

@@ -23,6 +23,7 @@ from workbench.curvature.batches import (
     num_of,
     shape_of,
     split,
+    spread,
     take,
     tensors,
 )
@@ -399,13 +400,27 @@ def check_gradients(risk: EmpiricalRisk) -> None:
     inputs = take(risk.piece[0], slice(0, APART))
     with evaluating(risk.model), torch.enable_grad():
         outputs = risk.network(inputs)
+        if not outputs.requires_grad:
+            raise WorkbenchError(
+                "empirical_risk: no gradient goes from the logits to a parameter (a "
+                "forward pass under no_grad or inference_mode, say), so all curvature "
+                "would be zero; leave that out of the forward pass."
+            )
+        if half := _halves(outputs):
+            raise WorkbenchError(
+                f"empirical_risk: the network computes in {half} inside (autocast in "
+                "its forward pass, say), so its derivatives hold two or three digits; "
+                "switch that off, and pass the network in full precision."
+            )
         if "CheckpointFunctionBackward" in {node.name() for node in nodes(outputs)}:
             raise WorkbenchError(
                 "empirical_risk: the network checkpoints with use_reentrant=True, so "
                 "torch cannot differentiate it in parts; set use_reentrant=False there."
             )
         generator = torch.Generator().manual_seed(0)
-        noise = torch.randn(2, *outputs.shape, generator=generator)
+        noise = torch.randn(
+            2, *outputs.shape, generator=generator, dtype=torch.float64, device="cpu"
+        )
         one, other = noise.to(outputs)
         try:
             found = [
@@ -436,6 +451,15 @@ def check_gradients(risk: EmpiricalRisk) -> None:
             "mixes examples (a hook that clips gradients, say), so no product with a "
             "Jacobian is defined; remove the hook."
         )
+
+
+def _halves(outputs: Tensor) -> str:
+    """The half precision that the graph of some outputs computes in, or ""."""
+    for node in nodes(outputs):
+        for of in getattr(node, "_input_metadata", ()):
+            if of.dtype in HALVES:
+                return str(of.dtype).removeprefix("torch.")
+    return ""
 
 
 def _same_when_evaluated(network: Network, inputs: Inputs) -> None:
@@ -502,7 +526,13 @@ def _chosen(
             "some."
         )
     if patterns is not None:
-        words = [patterns] if isinstance(patterns, str) else list(patterns)
+        words = [patterns] if isinstance(patterns, str) else patterns
+        listed = isinstance(words, Sequence) and all(isinstance(w, str) for w in words)
+        if not (listed and words):
+            raise WorkbenchError(
+                f"empirical_risk: parameters is {str(patterns)[:60]!r}; expected a "
+                "name or glob such as 'layer4.*', or a list of some."
+            )
         for word in words:
             if not any(_matches(name, word) for name in known):
                 some = ", ".join(list(known)[:4])
@@ -575,7 +605,8 @@ def _look(batches: Iterable[Batch], criterion: Criterion) -> _Seen:
     """One pass over the data, all of it checked."""
     began = time.perf_counter()
     seen: _Seen | None = None
-    alike: dict[tuple[tuple[int, ...], ...], list[Batch]] = {}
+    alike: dict[object, list[Batch]] = {}
+    kinds: dict[object, tuple[int, ...]] = {}  # of the targets, by shape of the inputs
     for inputs, raw in batches:
         targets = as_targets(raw)
         if not len(targets):
@@ -588,7 +619,18 @@ def _look(batches: Iterable[Batch], criterion: Criterion) -> _Seen:
                     f"{done + len(targets) - 1} hold NaN or infinity; leave such "
                     "examples out."
                 )
+        _check_targets(targets, done, criterion)
         counts, ignored = _labels(targets, criterion)
+        kind = kinds.setdefault(shape_of(inputs), tuple(targets.shape[1:]))
+        first = targets if seen is None else seen.targets
+        soft = targets.is_floating_point() == first.is_floating_point()
+        if kind != targets.shape[1:] or targets.ndim != first.ndim or not soft:
+            raise WorkbenchError(
+                f"empirical_risk: the targets of examples {done} to "
+                f"{done + len(targets) - 1} have shape {tuple(targets.shape)} and "
+                f"dtype {targets.dtype}, earlier ones {tuple(first.shape)} and "
+                f"{first.dtype}; expected one kind."
+            )
         if seen is None:
             seen = _Seen(
                 sizes=[],
@@ -609,8 +651,7 @@ def _look(batches: Iterable[Batch], criterion: Criterion) -> _Seen:
         seen.num_terms += criterion.num_terms(targets)
         same = alike.setdefault(shape_of(inputs), [])
         if len(alike) <= 4 and sum(len(t) for _, t in same) < 2:
-            index = torch.linspace(0, len(targets) - 1, min(PIECE, len(targets)))
-            chosen = index.round().long()
+            chosen = spread(len(targets), PIECE)
             same.append((take(inputs, chosen), targets[chosen]))
     if seen is None:
         raise WorkbenchError(
@@ -623,9 +664,19 @@ def _look(batches: Iterable[Batch], criterion: Criterion) -> _Seen:
     return seen
 
 
+def _check_targets(targets: Tensor, done: int, criterion: Criterion) -> None:
+    """Raise where numbers among the targets of some examples cannot be."""
+    if not targets.isfinite().all():
+        raise WorkbenchError(
+            f"empirical_risk: the targets of examples {done} to "
+            f"{done + len(targets) - 1} hold NaN or infinity; leave such examples out."
+        )
+    criterion.check_targets(targets)
+
+
 def _labels(targets: Tensor, criterion: Criterion) -> tuple[Tensor, bool]:
     """How often each label comes, and whether one is ignored."""
-    none = torch.zeros(0, dtype=torch.int64)
+    none = torch.zeros(0, dtype=torch.int64, device="cpu")
     if not isinstance(criterion, CrossEntropy):
         return none, False
     if targets.is_floating_point() and targets.ndim > 1:

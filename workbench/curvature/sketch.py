@@ -68,8 +68,10 @@ def count_sketch(
     if dim < 1:
         raise WorkbenchError(f"count_sketch: {dim} bins; expected at least 1.")
     generator = generator or torch.Generator().manual_seed(0)
-    blocks = torch.arange(-(-num_entries // dim))[:, None]
-    shifts = torch.randint(dim, blocks.shape, generator=generator)
-    order = ((torch.arange(dim) + shifts) % dim + dim * blocks).flatten()
-    signs = torch.randint(2, order.shape, generator=generator, dtype=torch.int8)
+    blocks = torch.arange(-(-num_entries // dim), device="cpu")[:, None]
+    shifts = torch.randint(dim, blocks.shape, generator=generator, device="cpu")
+    order = ((torch.arange(dim, device="cpu") + shifts) % dim + dim * blocks).flatten()
+    signs = torch.randint(
+        2, order.shape, generator=generator, dtype=torch.int8, device="cpu"
+    )
     return CountSketch(order.to(device), (1 - 2 * signs).to(device), dim)

@@ -182,7 +182,7 @@ def estimate_trace(
         Hutchinson (1989); Meyer et al. (2021), SOSA, Hutch++.
     """
     shape = (len(known), num_probes)
-    signs = torch.randint(2, shape, generator=generator, dtype=torch.int8)
+    signs = torch.randint(2, shape, generator=generator, dtype=torch.int8, device="cpu")
     probes = (2 * signs - 1).to(known.device, known.dtype)
     probes -= known @ dots(known, probes).to(probes.dtype)
     found = quadratic(torch.cat([known, probes], dim=1)).double()

@@ -7,16 +7,20 @@ from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from types import FunctionType, ModuleType
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.utils import parametrize
 
 from workbench.linalg.precision import full_precision
 
 _CONTAINERS = (dict, OrderedDict, defaultdict, list, set, deque)
+_LARGE = 2**24  # numbers of a tensor, no buffer, that is taken for data: none writes
+_DEPTH = 3  # of containers in containers that a network may keep something in
 
 
 @contextmanager
@@ -25,9 +29,9 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
     The training flags are set, not ``model.eval()`` called: that may merge weights, as
     some adapters do. What a pass leaves behind is undone: buffers, attributes such as
-    caches, and the random state. Attention is taken by its formula, since fused kernels
-    know no forward mode and no second derivative; compiled modules run as they were
-    written.
+    caches, and the random state; what `parametrize.cached` keeps is not used. Attention
+    is taken by its formula, since fused kernels know no forward mode and no second
+    derivative; compiled modules run as they were written.
     """
     fused = torch.backends.mha.get_fastpath_enabled()
     modules = list(model.modules())
@@ -35,7 +39,8 @@ def evaluating(model: nn.Module) -> Iterator[None]:
         stack.enter_context(full_precision())
         stack.enter_context(random_state())
         stack.enter_context(same_attributes(modules))
-        restore_buffers = _buffers(model)
+        stack.enter_context(_parametrized_anew())
+        restore_tensors = _tensors(modules)
         stack.enter_context(torch.compiler.set_stance("force_eager"))
         stack.enter_context(sdpa_kernel(SDPBackend.MATH))
         modes = [module.training for module in modules]
@@ -48,7 +53,18 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             torch.backends.mha.set_fastpath_enabled(fused)
             for module, mode in zip(modules, modes, strict=True):
                 module.training = mode
-            restore_buffers()
+            restore_tensors()
+
+
+@contextmanager
+def _parametrized_anew() -> Iterator[None]:
+    """Inside, weights are made of their parameters in each pass."""
+    before = parametrize._cache_enabled, parametrize._cache
+    parametrize._cache_enabled, parametrize._cache = 0, {}
+    try:
+        yield
+    finally:
+        parametrize._cache_enabled, parametrize._cache = before
 
 
 @contextmanager
@@ -57,7 +73,8 @@ def same_attributes(modules: Iterable[nn.Module]) -> Iterator[None]:
 
     For each pass: what one keeps for the next was perhaps made without a graph.
     """
-    undo = [_attributes(module) for module in modules]
+    known: set[int] = set()
+    undo = [_attributes(module, known) for module in modules]
     try:
         yield
     finally:
@@ -85,7 +102,7 @@ class RandomState:
             devices=torch.cuda.get_rng_state_all() if cuda else [],
         )
 
-    def set(self) -> None:
+    def restore(self) -> None:
         """Go on from here."""
         random.setstate(self.python)
         np.random.set_state(self.numpy)
@@ -101,18 +118,53 @@ def random_state() -> Iterator[None]:
     try:
         yield
     finally:
-        before.set()
+        before.restore()
 
 
-def _buffers(model: nn.Module) -> Callable[[], None]:
-    """Copies of the buffers; calling the result puts back what has changed."""
-    before = [(b, b.detach().clone()) for b in model.buffers() if not b.is_meta]
+def _tensors(modules: Iterable[nn.Module]) -> Callable[[], None]:
+    """Copies of buffers, other tensors and arrays, and sources of random numbers.
+
+    Calling the result puts back what has changed, in place.
+    """
+    found: dict[int, Tensor] = {}
+    arrays: dict[int, np.ndarray[Any, Any]] = {}
+    sources: list[Source] = []
+    own: set[int] = set()
+    buffers: set[int] = set()
+    for module in modules:
+        own |= {id(p) for p in module._parameters.values()}
+        held = {id(b): b for b in module._buffers.values() if b is not None}
+        found |= held
+        buffers |= held.keys()
+        if not isinstance(module, torch.jit.ScriptModule):
+            for container in (vars(module), *_held(vars(module), set())):
+                for value in _values(container):
+                    if isinstance(value, Tensor) and value.grad_fn is None:
+                        found[id(value)] = value
+                    elif isinstance(value, np.ndarray):
+                        arrays[id(value)] = value
+                    elif Source.knows(value):
+                        sources.append(Source.of(value))
+    before = [
+        (t, t.detach().clone())
+        for t in found.values()
+        if id(t) not in own and not t.is_meta and t.layout == torch.strided
+        if t.numel() <= _LARGE or id(t) in buffers
+    ]
+    copies = [(array, array.copy()) for array in arrays.values()]
 
     def restore() -> None:
         with torch.no_grad():
-            for buffer, copy in before:
-                if not same_bits(buffer, copy):
-                    buffer.copy_(copy)
+            for tensor, copy in before:
+                if tensor.grad_fn is not None and not tensor._is_view():
+                    tensor.detach_()  # numbers with a graph were written to it
+                if not same_bits(tensor, copy):
+                    tensor.copy_(copy)
+        for source in sources[::-1]:
+            source.restore()
+        for array, kept in copies:
+            if array.tobytes() != kept.tobytes():
+                array[...] = kept
 
     return restore
 
@@ -128,27 +180,85 @@ def same_bits(one: Tensor, other: Tensor) -> bool:
     )
 
 
-def _attributes(module: nn.Module) -> Callable[[], None]:
-    """The attributes of a module, and what its lists and dictionaries hold."""
+def _attributes(module: nn.Module, known: set[int]) -> Callable[[], None]:
+    """The attributes of a module, and what its containers and objects hold."""
     if isinstance(module, torch.jit.ScriptModule):
         return lambda: None
     own = vars(module)
     before = dict(own)
-    inner = [(v, v.copy()) for v in own.values() if type(v) in _CONTAINERS]
-    sources = [v for v in own.values() if isinstance(v, torch.Generator)]
-    states = [source.get_state() for source in sources]
+    inner = [(held, held.copy()) for held in _held(own, known)]
 
     def restore() -> None:
         if own.keys() != before.keys() or any(own[k] is not before[k] for k in own):
             own.clear()
             own.update(before)
-        for source, state in zip(sources, states, strict=True):
-            source.set_state(state)
         for container, copy in inner:
             if not _same_items(container, copy):
                 _refill(container, copy)
 
     return restore
+
+
+def _held(own: Any, known: set[int], depth: int = _DEPTH) -> Iterator[Any]:
+    """The containers in a container, and the attributes of plain objects in it.
+
+    Each once: ``known`` has the ids of those that were seen.
+    """
+    for value in _values(own):
+        if type(value) in _CONTAINERS:
+            held = value
+        elif depth == _DEPTH and _is_plain(value):
+            held = vars(value)
+        else:
+            continue
+        if id(held) not in known:
+            known.add(id(held))
+            yield held
+            if depth > 1:
+                yield from _held(held, known, depth - 1)
+
+
+def _values(container: Any) -> list[Any]:
+    return list(container.values() if isinstance(container, dict) else container)
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether this is an object of somebody's own class, with attributes."""
+    if isinstance(value, (nn.Module, Tensor, type, ModuleType, FunctionType)):
+        return False
+    return type(getattr(value, "__dict__", None)) is dict
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Source:
+    """A source of random numbers, and where it was."""
+
+    source: Any
+    state: Any
+
+    @staticmethod
+    def knows(value: Any) -> bool:
+        """Whether this is one."""
+        kinds = (torch.Generator, np.random.Generator, np.random.RandomState)
+        return isinstance(value, (*kinds, random.Random))
+
+    @staticmethod
+    def of(source: Any) -> Source:
+        """As it is."""
+        if isinstance(source, np.random.Generator):
+            return Source(source, source.bit_generator.state)
+        if isinstance(source, random.Random):
+            return Source(source, source.getstate())
+        return Source(source, source.get_state())
+
+    def restore(self) -> None:
+        """Go on from here."""
+        if isinstance(self.source, np.random.Generator):
+            self.source.bit_generator.state = self.state
+        elif isinstance(self.source, random.Random):
+            self.source.setstate(self.state)
+        else:
+            self.source.set_state(self.state)
 
 
 def _same_items(one: Any, other: Any) -> bool:

@@ -126,9 +126,9 @@ def spectral_density(
     _check(operator, num_steps, num_probes, num_zeros, scale, deflate)
     generator = generator or torch.Generator().manual_seed(0)
     shape = (operator.dim, num_probes)
-    probes = torch.randn(shape, generator=generator, dtype=torch.float64)
+    probes = torch.randn(shape, generator=generator, dtype=torch.float64, device="cpu")
     start = probes.to(operator.device, operator.dtype)
-    sticks, left = torch.empty(0, dtype=torch.float64), operator.dim
+    sticks, left = torch.empty(0, dtype=torch.float64, device="cpu"), operator.dim
     if deflate is not None:
         sticks = deflate.values.double()
         left -= len(sticks)

@@ -373,7 +373,7 @@ def _random(
     operator: LinearOperator, columns: int, generator: torch.Generator
 ) -> Tensor:
     shape = (operator.dim, max(columns, 0))
-    noise = torch.randn(shape, generator=generator, dtype=torch.float64)
+    noise = torch.randn(shape, generator=generator, dtype=torch.float64, device="cpu")
     return noise.to(operator.device, operator.dtype)
 
 

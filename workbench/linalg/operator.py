@@ -99,7 +99,7 @@ class LinearOperator(ABC):
             columns = tensor.reshape(self.dim, -1)
             return self.matmat(columns).reshape(tensor.shape).cpu().numpy()
 
-        dtype = torch.empty(0, dtype=self.dtype).numpy().dtype
+        dtype = torch.empty(0, dtype=self.dtype, device="cpu").numpy().dtype
         shape = (self.dim, self.dim)
         return ScipyOperator(
             dtype=dtype, shape=shape, matvec=product, rmatvec=product, matmat=product
