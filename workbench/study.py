@@ -66,8 +66,8 @@ class Levels:
     projected: NDArray[np.float64]  # leading eigenvalues of (I - QQ^T) G (I - QQ^T)
     trace_error: dict[str, float] = field(
         default_factory=dict
-    )  # half the 95 % interval of a trace that was estimated; of such a part `parts` holds the
-    # leading eigenvalues, as of the last
+    )  # half the 95 % interval of a trace that was estimated; of such a part `parts`
+    # holds the leading eigenvalues, as of the last
     residuals: dict[str, NDArray[np.float64]] = field(
         default_factory=dict
     )  # error bars of eigenvalues that were found by iterating: of a part by its name,
