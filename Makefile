@@ -10,7 +10,7 @@ PYTHON ?=
 
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help app lab test check bench gpu examples pictures clean
+.PHONY: help app lab test check fuzz bench gpu examples pictures clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' Makefile
@@ -31,6 +31,12 @@ check: .venv/installed-dev ## ruff, mypy and import-linter
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+
+# FUZZ='--num 1000', for instance; about an hour on one core for all.
+FUZZ ?=
+
+fuzz: .venv/installed-dev ## try 10,000 damaged and as many forged studies and checkpoints
+	$(BIN)/python -m tests.fuzz.run $(FUZZ)
 
 # BENCH='--rows g hess', for instance; python -m tests.benchmarks --help says more.
 BENCH ?=

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,9 @@ from workbench.cli import main
 from workbench.control import Progress
 from workbench.study import load_study
 from workbench.summary import summary
+from workbench.tables import csv_tables
 from workbench.terminal import ProgressDisplay, print_summary
+from workbench.training.checkpoint import load_checkpoint
 
 SMALL = ["train", "--per-class", "6", "--model", "linear", "--epochs", "3"]
 
@@ -57,7 +61,7 @@ def test_the_commands_have_every_flag(capsys: pytest.CaptureFixture[str]) -> Non
         "measure": "weighting embedding metric eigenvalues steps device plan "
         "minutes out",
         "show": "json",
-        "app": "port no-browser",
+        "app": "port no-browser host allow-host base-url token",
     }
     for command, flags in wanted.items():
         assert run(command, "--help") == 0
@@ -100,7 +104,7 @@ def test_without_a_command_it_says_what_there_is(
         ("measure nothing.ckpt --embedding som", "umap, tsne, pca"),
         ("measure nothing.ckpt --metric cubic", "cosine, euclidean"),
         ("show nothing.study", "nothing.study"),
-        (f"show {'a' * 300}", "cannot be read or written (File name too long)"),
+        (f"show {'a' * 300}", "cannot be read (File name too long)"),
         ("train --data folder:~nobody-here", "~nobody-here cannot be read"),
         ("show nothing.study --yaml", "No such option"),
         ("app --port 99999", "1 to 65535"),
@@ -326,6 +330,20 @@ def test_showing_needs_no_torch(study_file: Path, code: str) -> None:
     assert done.stderr == "0 []\n"
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="devices of Linux")
+@pytest.mark.parametrize("flag", [[], ["--json"]])
+def test_output_that_takes_no_more_is_one_line(
+    study_file: Path, flag: list[str]
+) -> None:
+    command = [sys.executable, "-m", "workbench", "show", str(study_file), *flag]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 2
+    said = "Error: the output cannot be written (No space left on device); make room"
+    assert done.stderr.startswith(said)
+    assert done.stderr.count("\n") == 1
+
+
 def test_the_tables_say_the_numbers(
     study_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -339,6 +357,70 @@ def test_the_tables_say_the_numbers(
         assert f" {one['trace']:.4g} " in out
     assert all(name in out for name in found["levels"]["parts"])
     assert found["attribution"]["rule"] in " ".join(out.split())
+
+
+HOSTILE = "\x1b]0;owned\x07\x1b[2J\r\x9b31m\ud800\u202e[red]"
+
+
+@pytest.fixture
+def hostile_file(tmp_path: Path) -> Path:
+    """A study whose every text works a terminal, if it gets there."""
+    study = make_study(3, 40, class_names=(HOSTILE, "=1+1", "+a"))
+    G = replace(study.spectra["G"], method=HOSTILE)
+    return replace(
+        study,
+        run={**study.run, "data": HOSTILE, "model": HOSTILE, "device": HOSTILE},
+        settings={**study.settings, "embedding": HOSTILE},
+        spectra={"G": G},
+        outlier_rule=HOSTILE,
+        embedding=replace(study.embedding, note=HOSTILE, method=HOSTILE),
+        plan=HOSTILE,
+        versions={HOSTILE: HOSTILE},
+        created=HOSTILE,
+    ).save(tmp_path / "hostile.study")
+
+
+def test_what_a_file_says_reaches_the_terminal_escaped(
+    hostile_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("show", hostile_file) == 0
+    assert run("show", "--json", hostile_file) == 0
+    assert run("export", hostile_file, "--html", hostile_file.parent / "x.html") == 0
+    read = summary(load_study(hostile_file))
+    raw = {"run": {**read["run"], "model": HOSTILE}, "picture": HOSTILE}
+    print_summary(read | raw | {"levels": {**read["levels"], "trace": {HOSTILE: 1.0}}})
+    ProgressDisplay(Console()).say(HOSTILE)
+    said = "".join(capsys.readouterr())
+    assert "\\x1b]0;owned\\x07" in said
+    assert "[red]" in said
+    assert not set(said) & set("\x1b\x07\r\x9b\u202e")
+    said.encode()
+
+
+def test_an_error_with_text_of_a_file_is_escaped(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = load_checkpoint(checkpoint)
+    path = tmp_path / "x.ckpt"
+    replace(found, run={**found.run, "model": HOSTILE}).save(path)
+    assert run("measure", path) == 2
+    said = capsys.readouterr().err
+    assert "the network \\x1b]0;owned" in said
+    assert "\x1b" not in said
+
+
+def test_tables_hold_no_formulas_and_name_their_coding(hostile_file: Path) -> None:
+    tables = csv_tables(load_study(hostile_file))
+    rows = list(csv.reader(tables["embedding"].splitlines()))
+    assert {"'=1+1", "'+a"} <= {row[2] for row in rows}
+    head = tables["overlaps"].splitlines()[0]
+    assert ",'=1+1,'+a" in head
+    assert all(text.isascii() for text in tables.values())
+    named = make_study(3, 40, class_names=("sac", "été", "-1"))
+    tables = csv_tables(named)
+    assert tables["overlaps"].startswith("\ufeffweighting,")
+    assert tables["overlaps"].splitlines()[0].endswith("sac,été,-1")
+    assert tables["eigenvalues"].startswith("of,")
 
 
 def test_the_tables_bear_numbers_that_do_not_exist() -> None:

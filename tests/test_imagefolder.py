@@ -3,15 +3,33 @@
 from __future__ import annotations
 
 import os
+import sys
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 from torchvision.datasets.folder import IMG_EXTENSIONS, make_dataset
 
+from tests.studies import make_study
 from workbench import imagefolder
 from workbench.errors import WorkbenchError
-from workbench.imagefolder import SUFFIXES, class_names, count_images, list_images
+from workbench.imagefolder import (
+    SUFFIXES,
+    class_names,
+    count_images,
+    describe_choice,
+    find_classes,
+    list_images,
+)
+from workbench.study import load_study
+from workbench.tables import csv_tables
+from workbench.training.checkpoint import load_checkpoint
 from workbench.training.data import load_data
+from workbench.training.models import build_model
+from workbench.training.train import TrainConfig, train
+from workbench.ui.export import export_html
 
 
 def add(folder: Path, *names: str) -> Path:
@@ -22,14 +40,14 @@ def add(folder: Path, *names: str) -> Path:
 
 
 def test_images_are_listed_as_torchvision_lists_them(tmp_path: Path) -> None:
-    assert SUFFIXES == IMG_EXTENSIONS
+    assert set(SUFFIXES) > set(IMG_EXTENSIONS)
     names = ("b.png", "a.JPG", "x/1.png", "x-y/1.png", "x.z/1.png", "notes.txt")
     add(tmp_path / "cat", *names)
     add(tmp_path / "dog", "1.webp")
     assert class_names(tmp_path) == ("cat", "dog")
     listed = [(p, c) for c in (0, 1) for p in list_images(tmp_path / ("cat", "dog")[c])]
     index = {"cat": 0, "dog": 1}
-    assert listed == make_dataset(tmp_path, index, IMG_EXTENSIONS)
+    assert listed == make_dataset(tmp_path, index, SUFFIXES)
     add(tmp_path / "cat", ".hidden.png")
     assert len(list_images(tmp_path / "cat")) == 5
 
@@ -86,3 +104,135 @@ def test_a_path_that_leads_nowhere_is_refused_in_a_sentence(path: str) -> None:
         load_data(f"folder:{path}")
     with pytest.raises(WorkbenchError, match="cannot be read"):
         load_data("fashion", root=path)
+
+
+PAIRS = (
+    ("train", "test"), ("Training", "Testing"), ("Train", "Test"), ("TRAIN", "VAL"),
+    ("training_set", "test_set"), ("train_set", "test_set"), ("trainset", "testset"),
+    ("seg_train", "seg_test"), ("train", "val"), ("train", "valid"),
+    ("train-set", "dev"), ("imgs_train", "pred"),
+    ("Train Images", "Validation Images"), ("train_data", "test_data"),
+    ("TrainingData", "EvaluationData"), ("train2017", "val2017"),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("wrapped", ["", "archive/", "archive/ours/"])
+@pytest.mark.parametrize("pair", PAIRS)
+def test_the_training_split_is_taken_by_whatever_name_and_said(
+    tmp_path: Path, pair: tuple[str, str], wrapped: str
+) -> None:
+    train, test = (f"{wrapped}{name}" for name in pair)
+    if wrapped == "archive/ours/":  # as some archives are packed
+        train, test = (f"archive/{name}/{name}" for name in pair)
+    add(tmp_path, f"{train}/cat/1.png", f"{train}/dog/1.png", f"{train}/dog/2.png")
+    add(tmp_path, f"{test}/cat/3.png", f"{test}/dog/4.png", "archive/readme.txt")
+    add(tmp_path, "__MACOSX/x/1.png")
+    assert count_images(tmp_path) == (2, 3)
+    note = describe_choice(tmp_path)
+    assert str(tmp_path / train) in note
+    assert f"{pair[1]} is not used" in note
+    held = find_classes(tmp_path, "test").folder
+    assert held == tmp_path / test
+
+
+def test_of_three_splits_test_is_for_testing(tmp_path: Path) -> None:
+    for split in ("train", "val", "test"):
+        add(tmp_path, f"{split}/cat/1.png", f"{split}/dog/1.png")
+    assert find_classes(tmp_path).folder.name == "train"
+    assert "test and val are not used" in describe_choice(tmp_path)
+    assert find_classes(tmp_path, "test").folder.name == "test"
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (
+            ("val/a/1.png", "val/b/1.png", "test/a/1.png", "test/b/1.png"),
+            "test and val, the splits of a data set, and none for training; give",
+        ),
+        (("train/1.png", "test/1.png"), "test and train, .* hold no class folders"),
+        (
+            ("Training/1.png", "Testing/1.png", "labels/x.csv"),
+            "Testing and Training, .* hold no class folders; put the images",
+        ),
+        (
+            ("train_1/a/1.png", "train_2/a/1.png"),
+            "train_1 and train_2, each of which could be the train split",
+        ),
+    ],
+)
+def test_splits_are_not_taken_for_classes(
+    tmp_path: Path, names: tuple[str, ...], said: str
+) -> None:
+    add(tmp_path, *names)
+    for look in (count_images, lambda path: load_data(f"folder:{path}")):
+        with pytest.raises(WorkbenchError, match=said) as caught:
+            look(tmp_path)
+        assert len(str(caught.value).replace(str(tmp_path), "")) < 250
+
+
+def test_words_that_only_begin_like_splits_are_classes(tmp_path: Path) -> None:
+    names = (
+        "trainer",
+        "tester",
+        "value",
+        "device",
+        "evil",
+        "testament",
+        "set",
+        "image",
+    )
+    add(tmp_path, *(f"{name}/1.png" for name in names))
+    assert count_images(tmp_path) == (len(names), len(names))
+    assert describe_choice(tmp_path) == ""
+    add(tmp_path, "train/1.png", "test/1.png")  # beside others these are classes too
+    assert count_images(tmp_path) == (len(names) + 2, len(names) + 2)
+
+
+def test_what_is_passed_over_is_counted_by_its_kind(tmp_path: Path) -> None:
+    add(
+        tmp_path / "cat", "1.png", "2.HEIC", "3.heic", "Thumbs.db", ".hidden", "x/4.mov"
+    )
+    add(tmp_path / "dog", "1.gif", "README")
+    note = describe_choice(tmp_path)
+    assert "2 .heic, 1 .mov and 1 without an ending." in note
+    assert count_images(tmp_path) == (2, 2)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links and pipes of POSIX")
+def test_each_real_folder_is_walked_once_and_a_pipe_is_no_image(tmp_path: Path) -> None:
+    add(tmp_path, "cat/1.png", "dog/1.png", "dog/deep/2.png")
+    (tmp_path / "cat" / "loop").symlink_to(tmp_path)
+    (tmp_path / "cat" / "up").symlink_to("..")
+    (tmp_path / "dog" / "self").symlink_to("self")
+    (tmp_path / "dog" / "deep" / "again").symlink_to(tmp_path / "dog")
+    (tmp_path / "round").symlink_to(tmp_path)
+    (tmp_path / "round2").symlink_to(tmp_path.parent)
+    os.mkfifo(tmp_path / "dog" / "pipe.png")
+    assert class_names(tmp_path) == ("cat", "dog")
+    assert count_images(tmp_path) == (2, 3)
+
+
+@pytest.mark.skipif(
+    os.name != "posix" or sys.platform == "darwin", reason="UTF-8 names"
+)
+def test_a_class_named_in_latin_1_can_be_trained_shown_and_exported(
+    tmp_path: Path,
+) -> None:
+    folder = os.fsencode(tmp_path / "pets")
+    for n, name in enumerate((b"caf\xe9", b"th\xe9")):
+        os.makedirs(folder + b"/" + name)
+        for k in range(2):
+            pixels = np.full((8, 8), 100 * n + 20 * k, np.uint8)
+            Image.fromarray(pixels).save(folder + b"/" + name + b"/%d.png" % k)
+    data = load_data(f"folder:{tmp_path / 'pets'}")
+    assert data.class_names == (r"caf\udce9", r"th\udce9")
+    path = train(
+        build_model("linear", data), data, TrainConfig(epochs=1, device="cpu")
+    ).save(tmp_path / "run.ckpt")
+    assert load_checkpoint(path).load_data().num_examples == 4
+    study = replace(make_study(2, 8), class_names=("caf\udce9", "th\udce9"))
+    study = load_study(study.save(tmp_path / "old.study"))  # as they were written once
+    assert study.class_names == data.class_names
+    export_html(study, tmp_path / "x.html").read_text(encoding="utf-8")
+    csv_tables(study)["overlaps"].encode()

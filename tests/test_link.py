@@ -205,5 +205,6 @@ def test_locks_and_caps_hold_in_python_and_bring_the_settings_within(
         session.change(per_class=21)
     session.open_preset("training")
     assert session.settings.per_class == 20
+    assert session.settings.epochs == 40  # locked: as the link has set it
     assert "lock=epochs,network,weighting" in write_link(session)
     assert "max_per_class=20" in write_link(session)

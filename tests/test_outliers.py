@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from workbench.outliers import count_outliers
+from workbench.outliers import NOT_COUNTED, count_in_window, count_outliers
 
 
 @pytest.mark.parametrize("num", [1, 2, 3, 7, 9, 10, 12])
@@ -57,3 +57,34 @@ def test_equal_eigenvalues_leave_no_nan(num: int) -> None:
     assert 0 <= count < num
     assert "nan" not in rule
     assert "= 1.00" in rule
+
+
+def test_the_count_does_not_depend_on_how_many_were_measured() -> None:
+    """A drop beyond the window, of the mini-bulk say, is seen by nobody."""
+    values = np.r_[
+        9.0 * 1.1 ** -np.arange(10),
+        1.5 * 1.05 ** -np.arange(13),
+        0.01 * 1.01 ** -np.arange(77),
+    ]
+    assert count_outliers(values[:34])[0] == 23
+    found = {count_in_window(values[:num], 10, 100) for num in (17, 19, 34, 100)}
+    assert len(found) == 1
+    assert found.pop()[0] == 10
+
+
+def test_fewer_than_the_rule_sees_are_not_counted_and_it_says_so() -> None:
+    values = np.r_[9.0, 8.0, 0.1 * 1.1 ** -np.arange(9)]
+    count, rule = count_in_window(values[:7], 10, 100)
+    assert count == 0
+    assert rule == (
+        f"{NOT_COUNTED}: the rule sees the first 17 eigenvalues of G, and 7 were asked "
+        "for"
+    )
+    assert count_in_window(values, 10, 11)[0] == 2  # there are no more
+
+
+def test_zeros_to_rounding_are_no_eigenvalues_that_a_drop_ends_at() -> None:
+    values = np.r_[9.0, 8.0, 1.0, 0.9, 0.8, 0.7, 1e-16, 1e-17, 0.0]
+    count, rule = count_outliers(values)
+    assert count == 2
+    assert "first 6 eigenvalues" in rule

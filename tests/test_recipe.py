@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import inspect
+import json
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import workbench as wb
+from tests.fuzz.damage import TEXTS, VALUES
+from tests.fuzz.use import check_code
 from tests.studies import make_study
 from workbench import recipe as recipes
 from workbench.presets import load_example
@@ -45,7 +50,7 @@ def test_what_is_left_out_is_what_is_taken_by_itself() -> None:
         (recipes.TRAIN, train),
         (recipes.MEASURE, asdict(wb.MeasureSettings())),
     ):
-        assert usual == {name: taken[name] for name in usual}
+        assert usual == taken  # what is not named there is not written
     taken = inspect.signature(wb.load_data).parameters
     assert {name: taken[name].default for name in recipes.DATA} == recipes.DATA
 
@@ -98,3 +103,41 @@ def test_data_are_fetched_where_they_are_missing_and_looked_for_where_they_lay()
     rooted = replace(fashion, run={**fashion.run, "root": "/data"})
     assert "per_class=50, root='/data', download=True)" in recipe(rooted)
     assert "download" not in recipe(load_example("paper"))
+
+
+def _places(value: Any) -> list[Callable[[Any], None]]:
+    """Return what puts another value, or another key, into each place of a tree."""
+    found: list[Callable[[Any], None]] = []
+    for key, inner in list(value.items()):
+        found.append(lambda new, key=key: value.__setitem__(key, new))
+        if isinstance(inner, dict):
+            found += _places(inner)
+    found.append(lambda new: value.__setitem__(f"{new}", 1))
+    return found
+
+
+def test_whatever_stands_in_a_study_its_code_is_ours_and_its_values_are_plain() -> None:
+    study = load_example("paper")
+    hostile = (
+        *TEXTS,
+        *VALUES,
+        "0); import os; os.abort(",
+        "'+__import__('os').getcwd()+'",
+        "\\",
+        "\r\nimport os",
+        "\x0cimport os",
+        "\u2028import os",
+        ["'); import os #"],
+        10**4000,
+        object(),
+    )
+    for attribute in ("run", "settings"):
+        for n in range(len(_places(dict(getattr(study, attribute))))):
+            for value in hostile:
+                plain = json.loads(json.dumps(getattr(study, attribute)))
+                _places(plain)[n](
+                    value if type(value) is not int else min(value, 9**999)
+                )
+                code = recipe(replace(study, **{attribute: plain}))
+                check_code(code)
+                assert code.isascii() or code.encode()

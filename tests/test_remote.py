@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.fake_work import FakeWork, wait_until
-from workbench import remote, worker
+from workbench import remote, turns, worker
+from workbench.container import LITTER
 from workbench.control import Control, Progress
-from workbench.jobs import Job, JobEvent, JobRecord
+from workbench.jobs import Job, JobEvent, JobRecord, explain_failure
 from workbench.remote import MEMORY, WorkerProcess, follow
 from workbench.report import end_in_words
 from workbench.runfolder import RunFolder
+from workbench.runner import Perform
 from workbench.worker import work_at
 
 SETTINGS = {"weighting": "icml"}
@@ -29,6 +34,9 @@ def make_job(folder: Path, work: str = "run") -> Job:
     return job
 
 
+WORK: dict[str, Perform] = {}  # what is done in which folder
+
+
 class Elsewhere:
     """A job at work in a thread, by the files of its folder alone."""
 
@@ -36,8 +44,9 @@ class Elsewhere:
         self, folder: Path, work: FakeWork, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(
-            worker, "perform", lambda job, *more: work.perform(job, *more)
+            worker, "perform", lambda job, *more: WORK[job.folder](job, *more)
         )
+        WORK[str(folder)] = work.perform
         monkeypatch.setattr(worker, "PAUSE", 0.01)
         self.job, self.folder = make_job(folder), RunFolder(folder)
         self.thread = threading.Thread(target=work_at, args=(self.folder,), daemon=True)
@@ -101,6 +110,35 @@ def test_a_pause_holds_the_work_until_it_is_ended(
     control.resume()
     following.join(20)
     assert job.record.status == "finished", job.record
+
+
+def test_runs_wait_for_their_turn_say_their_place_and_can_be_stopped_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(turns.MOST, "1")
+    monkeypatch.setattr(worker, "TURN", 0.02)
+    fakes = [FakeWork(hold="train"), FakeWork(), FakeWork()]
+    jobs = []
+    for number, fake in enumerate(fakes):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        jobs.append(Elsewhere(folder, fake, monkeypatch))
+        wait_until(lambda folder=folder: (folder / "events.jsonl").exists())
+    assert fakes[0].held.wait(5)
+    said = [
+        event.progress.detail
+        for job in jobs[1:]
+        for event in next(job.folder.events())
+        if event.progress.stage == "Waiting"
+    ]
+    assert "number 1 in the queue; 1 run is at work" in said
+    assert "number 2 in the queue; 1 run is at work" in said
+    jobs[1].folder.wish("end")
+    jobs[1].thread.join(5)
+    assert jobs[1].folder.record().status == "cancelled"
+    jobs[0].folder.wish("end")
+    jobs[2].follow()
+    assert jobs[2].record.status == "finished"
 
 
 def test_work_that_no_page_looks_at_ends_after_a_while_and_keeps_its_network(
@@ -260,6 +298,37 @@ def test_a_stop_does_not_wait_until_a_cold_process_has_loaded_torch(
     assert time.monotonic() - began < 1.0
 
 
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+@pytest.mark.parametrize(
+    ("end", "said"),
+    [
+        ("os.kill(os.getpid(), signal.SIGTERM)", "signal SIGTERM: somebody or the"),
+        (
+            "os.kill(os.getpid(), signal.SIGSEGV)",
+            "signal SIGSEGV: a fault",
+        ),
+        ("os.kill(os.getpid(), signal.SIGKILL)", "killed (signal SIGKILL)"),
+        ("sys.exit(3)", "ended by itself (exit status 3)"),
+    ],
+)
+def test_a_process_that_was_ended_is_told_by_what(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str, said: str
+) -> None:
+    code = f"import os, signal, sys; sys.stdin.readline(); {end}"
+    popen = subprocess.Popen
+
+    def start(arguments: list[str], **options: Any) -> Any:
+        return popen([arguments[0], "-c", code], **options)
+
+    monkeypatch.setattr(subprocess, "Popen", start)
+    process = WorkerProcess()
+    record = process.perform(make_job(tmp_path), lambda event: None, Control())
+    process.close()
+    assert said in record.error
+    assert ("memory" in record.error) == ("SIGKILL" in end)
+    assert len(record.error) <= 300
+
+
 def test_a_run_that_was_left_by_its_process_is_told_after_a_reload(
     tmp_path: Path,
 ) -> None:
@@ -269,6 +338,31 @@ def test_a_run_that_was_left_by_its_process_is_told_after_a_reload(
     record = follow(job, lambda event: None, Control())
     assert (record.status, set(record.files)) == ("failed", {"checkpoint"})
     assert folder.record() == record
+
+
+def test_a_full_disk_takes_neither_signs_of_life_nor_the_end_of_a_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, job = RunFolder(tmp_path), make_job(tmp_path)
+    folder.touch("alive")
+    os.utime(tmp_path / "alive", (0, 0))
+    (tmp_path / "events.jsonl").write_text("{}\n" * 99)
+    write = Path.write_text
+
+    def full(self: Path, text: str, **options: Any) -> int:
+        if (tmp_path / "events.jsonl").stat().st_size and text:
+            write(self, "", **options)
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(self, text, **options)
+
+    monkeypatch.setattr(Path, "write_text", full)
+    folder.touch("alive")
+    assert folder.age("alive") < 60
+    folder.wish("end")
+    record = JobRecord(1, job.work, "finished", {}, {}, {})
+    folder.end(record)
+    assert folder.record() == record
+    assert not list(tmp_path.glob(f"{LITTER}*"))
 
 
 def test_files_that_are_no_json_are_as_if_they_were_not_there(tmp_path: Path) -> None:
@@ -286,3 +380,51 @@ def test_a_record_comes_back_from_the_disk_as_it_was(tmp_path: Path) -> None:
     record = JobRecord(1, "run", "failed", {"a": "b"}, {"x": 1.5}, {"t": 0.1}, "e", "d")
     RunFolder(tmp_path).end(record)
     assert RunFolder(tmp_path).record() == record
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (-9, MEMORY),
+        (None, MEMORY),  # found elsewhere: nobody knows
+        (worker.FULL, "cannot be written: free some space"),
+        (1, "ended by itself (exit status 1)"),
+    ],
+)
+def test_a_process_that_is_gone_is_said_by_how_it_ended(
+    status: int | None, said: str, tmp_path: Path
+) -> None:
+    job = make_job(tmp_path)
+    record = follow(
+        job, lambda _: None, Control(), gone=lambda: True, status=lambda: status
+    )
+    assert record.status == "failed"
+    assert said in record.error
+
+
+def test_a_full_disk_ends_no_work_but_by_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_job(tmp_path)
+    folder = RunFolder(tmp_path)
+    folder.touch("alive")
+    os.utime(tmp_path / "alive", (1, 1))
+
+    def full(self: Path, *_: object, **__: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self))
+
+    monkeypatch.setattr(Path, "write_text", full)
+    folder.touch("alive")
+    assert folder.age("alive") < 60
+    monkeypatch.setattr(worker, "perform", FakeWork().perform)
+    with pytest.raises(SystemExit) as ended:
+        work_at(folder)
+    assert ended.value.code == worker.FULL
+    with pytest.raises(OSError, match="No space"):
+        folder.write_job(Job(work="run", settings={}, folder=""))
+    assert not list(tmp_path.glob(".job*"))
+    sentence, defect = explain_failure(OSError(errno.ENOSPC, "No space left", "/x/y"))
+    assert sentence.startswith(
+        "/x/y cannot be written (No space left); free some space"
+    )
+    assert defect == ""

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from tests.studies import make_study
-from workbench import files
+from workbench import files, runs
+from workbench.container import LITTER
 from workbench.errors import WorkbenchError
 from workbench.files import kind_of
 from workbench.jobs import Job, JobRecord
 from workbench.runfolder import RunFolder
-from workbench.runs import find_run, find_runs, make_run, network_of
+from workbench.runs import find_run, find_runs, make_run, network_of, runs_folder
 
 ASKED = {"data": "digits", "model": "mlp", "per_class": 100, "epochs": 30}
 
@@ -100,7 +102,8 @@ def test_a_file_of_another_kind_is_refused_in_a_sentence(
 ) -> None:
     path = tmp_path / "x.pt"
     path.write_bytes(content)
-    with pytest.raises(WorkbenchError, match="neither a study nor a checkpoint"):
+    said = "neither a study nor a checkpoint|a damaged zip archive or PyTorch file"
+    with pytest.raises(WorkbenchError, match=said):
         kind_of(path)
 
 
@@ -123,5 +126,43 @@ def test_the_kinds_are_those_that_are_written() -> None:
     from workbench import study
     from workbench.training import checkpoint
 
-    assert f"workbench.{files.STUDY}" == study._HEADER
-    assert f"workbench.{files.CHECKPOINT}" == checkpoint._HEADER
+    assert study._FORM.kind == files.STUDY
+    assert checkpoint._FORM.kind == files.CHECKPOINT
+
+
+def test_without_a_home_results_go_to_a_private_folder_and_none_named_tilde(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def nobody(_: str) -> Path:
+        raise RuntimeError("could not determine the home directory")
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    for answer in (nobody, lambda _: Path("~/x")):
+        monkeypatch.setattr(runs.platformdirs, "user_data_path", answer)
+        assert runs_folder().is_relative_to(tmp_path)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes of POSIX")
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(WorkbenchError, match="pipe is a device or a pipe and no file"):
+        kind_of(tmp_path / "pipe")
+
+
+def test_a_new_run_takes_away_what_killed_ones_left_but_not_what_is_at_work(
+    tmp_path: Path,
+) -> None:
+    killed, working, fresh = (make_run(tmp_path).path for _ in range(3))
+    for folder in (killed, working, fresh):
+        (folder / "run-001.ckpt").write_text("x")
+        (folder / "run-001.ckpt.parts").mkdir()
+        (folder / "run-001.ckpt.parts" / "G").write_text("x")
+        (folder / f"{LITTER}1").write_text("x")
+    RunFolder(working).touch("alive")
+    for path in (*killed.iterdir(), *working.glob("*.parts"), *working.glob(".*")):
+        os.utime(path, (0, 0))
+    make_run(tmp_path)
+    assert [path.name for path in killed.iterdir()] == ["run-001.ckpt"]
+    for folder in (working, fresh):
+        assert (folder / "run-001.ckpt.parts" / "G").exists()
+        assert (folder / f"{LITTER}1").exists()

@@ -268,6 +268,35 @@ def test_binder_starts_with_as_many_threads_as_cores(
     assert done.stdout.strip() == threads
 
 
+@pytest.mark.skipif(os.name != "posix", reason="a shell script")
+def test_binder_keeps_no_process_warm_and_finds_its_page_in_a_persistent_home(
+    tmp_path: Path,
+) -> None:
+    def start(folder: Path, **more: str) -> str:
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        done = subprocess.run(
+            [ROOT / "binder" / "start", "sh", "-c", "echo $WORKBENCH_WARM_UP"],
+            env={"PATH": path, "PYTHONPATH": str(ROOT), **more},
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return done.stdout.strip()
+
+    assert start(ROOT) == "0"
+    assert start(ROOT, WORKBENCH_WARM_UP="1") == "1"
+    home = tmp_path / "home"
+    home.mkdir()
+    start(tmp_path, JUPYTERHUB_ROOT_DIR=str(home))
+    config = json.loads((ROOT / "binder" / "jupyter_server_config.json").read_text())
+    page = config["ServerApp"]["default_url"].removeprefix("/voila/render/")
+    assert (home / page).read_text() == (ROOT / page).read_text()
+    (home / page).write_text("mine")
+    start(tmp_path, JUPYTERHUB_ROOT_DIR=str(home))
+    assert (home / page).read_text() == "mine"
+
+
 def test_the_wheel_holds_all_that_the_page_needs(unpacked_wheel: Path) -> None:
     shipped = {
         path.relative_to(unpacked_wheel).as_posix()

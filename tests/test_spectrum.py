@@ -8,7 +8,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from workbench.spectrum import DensityCurve, Spectrum, density_curve
+from workbench.spectrum import (
+    DensityCurve,
+    Spectrum,
+    density_curve,
+    share_between,
+)
 
 Array = NDArray[np.float64]
 
@@ -82,7 +87,7 @@ def test_one_eigenvalue_is_a_gaussian_of_the_width_asked_for() -> None:
     assert np.sqrt(spread) == pytest.approx(0.1, rel=1e-2)
 
 
-def test_the_error_is_that_of_the_mean_over_probes() -> None:
+def test_the_density_is_the_mean_over_probes_whoever_they_agree_with() -> None:
     rng = np.random.default_rng(1)
     nodes, weights = rng.normal(size=(4, 6)), rng.dirichlet(np.ones(6), size=4)
     both = density_curve(quadrature(nodes, weights, 50), width=0.3)
@@ -90,7 +95,32 @@ def test_the_error_is_that_of_the_mean_over_probes() -> None:
     bells = np.exp(-0.5 * ((grid - nodes) / 0.3) ** 2) / (0.3 * np.sqrt(2 * np.pi))
     single = (bells * weights).sum(axis=2)  # one curve a probe, summed in the open
     np.testing.assert_allclose(both.density, single.mean(axis=1), atol=1e-12)
-    np.testing.assert_allclose(both.error, single.std(axis=1, ddof=1) / 2, atol=1e-12)
+    nodes, weights = nodes[:1].repeat(4, 0), weights[:1].repeat(4, 0)
+    nodes += 1e-9 * rng.normal(
+        size=nodes.shape
+    )  # probes that agree by chance: no less sure, and no surer
+    alike = density_curve(quadrature(nodes, weights, 50), width=0.3)
+    middle = alike.density > 0.3 * alike.density.max()
+    assert (alike.error > 0.02 * alike.density)[middle].all()
+
+
+def test_more_steps_and_more_probes_have_smaller_errors() -> None:
+    rng = np.random.default_rng(1)
+    values = rng.normal(size=400)
+
+    def error(num_probes: int, num_steps: int) -> float:
+        nodes, weights = [], []
+        for _ in range(num_probes):
+            square = rng.normal(size=400) ** 2
+            order = np.argsort(values)
+            groups = np.array_split(order, num_steps)
+            weights.append([square[g].sum() / square.sum() for g in groups])
+            nodes.append([np.average(values[g], weights=square[g]) for g in groups])
+        found = quadrature(np.array(nodes), np.array(weights), 400)
+        return float(density_curve(found, width=0.5).error.mean())
+
+    assert error(16, 20) < 0.6 * error(3, 20)
+    assert error(4, 20) < 0.9 * error(4, 5)
 
 
 def test_what_is_exact_has_no_error(eigenvalues: Array) -> None:
@@ -137,6 +167,25 @@ def test_an_unknown_scale_is_refused(eigenvalues: Array) -> None:
 def test_a_quadrature_is_smoothed_no_finer_than_its_nodes_lie() -> None:
     nodes = np.linspace(-1.0, 1.0, 10)[None]
     curve = density_curve(quadrature(nodes, np.full((1, 10), 0.1), 500))
-    assert curve.width == pytest.approx(2.0 / 20)  # half of the nodes' spacing, about
+    assert curve.width == pytest.approx(2.0 / 10)  # the nodes' spacing, about
     middle = curve.density[np.abs(curve.grid) < 0.8]
     assert middle.min() > 0.3 * middle.max()  # no comb
+
+
+def test_shares_of_a_complete_spectrum_are_counted() -> None:
+    found = complete(np.array([3.0, 1.0, 0.5, -2.0]), 8)
+    assert share_between(found, -np.inf, 0.0) == (1 / 8, 0.0)
+    assert share_between(found, 0.5, 3.0) == (2 / 8, 0.0)
+    assert share_between(found, 0.0, 1e-9) == (4 / 8, 0.0)
+    wide = replace(found, residuals=np.full(4, 0.6))
+    assert share_between(wide, -np.inf, 0.0) == (1 / 8, 1 / 8)  # 0.5 may be below
+    assert found.num_zeros == 4
+
+
+def test_a_share_from_few_nodes_says_how_little_it_knows() -> None:
+    nodes = np.array([[-1.0, 0.5, 2.0], [-1.2, 0.4, 2.1]])
+    weights = np.full((2, 3), 1 / 3)
+    share, error = share_between(quadrature(nodes, weights, 1000), -np.inf, 0.0)
+    assert share == pytest.approx(1 / 3)
+    assert 1 / 3 < error < 1 / 2
+    assert share_between(quadrature(nodes, weights, 9), -np.inf, np.inf)[0] == 1.0

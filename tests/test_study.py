@@ -18,8 +18,9 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from tests.studies import make_study
+from workbench.container import checksum
 from workbench.errors import WorkbenchError
-from workbench.study import SCHEMA, Study, _checksum, load_study
+from workbench.study import SCHEMA, Study, load_study
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +106,7 @@ def test_a_study_of_the_first_schema_is_read(tmp_path: Path, study: Study) -> No
     header["schema"] = 1
     del header["study"]["moments"]
     text = json.dumps(header)
-    crc = _checksum(text, arrays)
+    crc = checksum(text, arrays)
     save_file(arrays, path, {"workbench.study": text, "workbench.crc32": crc})
     assert load_study(path).film[-1].moments == ()
 
@@ -171,12 +172,19 @@ def test_a_changed_byte_anywhere_is_noticed(tmp_path: Path, content: bytes) -> N
 
 
 @pytest.mark.parametrize(
-    "foreign", [b"", b"\x80\x04N.", b"PK\x03\x04" + bytes(99), b"{}", os.urandom(4096)]
+    ("foreign", "said"),
+    [
+        (b"", "damaged or no study"),
+        (b"\x80\x04N.", "a Python pickle"),
+        (b"PK\x03\x04" + bytes(99), "a damaged zip archive"),
+        (b"{}", "damaged or no study"),
+        (os.urandom(4096), "damaged or no study"),
+    ],
 )
-def test_a_foreign_file_is_refused(tmp_path: Path, foreign: bytes) -> None:
+def test_a_foreign_file_is_refused(tmp_path: Path, foreign: bytes, said: str) -> None:
     path = tmp_path / "foreign.study"
     path.write_bytes(foreign)
-    with pytest.raises(WorkbenchError, match=r"foreign\.study is damaged or no study"):
+    with pytest.raises(WorkbenchError, match=rf"foreign\.study is {said}"):
         load_study(path)
 
 
@@ -218,10 +226,10 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
     ("part", "change", "said"),
     [
         ("embedding", {"points": np.zeros((5, 2), np.float32)}, "embedding"),
-        ("embedding", {"points": np.zeros(5, np.float32)}, "embedding points"),
+        ("embedding", {"points": np.zeros(5, np.float32)}, "points of embedding"),
         ("spectrum", {"residuals": np.zeros(1)}, "residuals of G"),
-        ("spectrum", {"nodes": np.zeros(4), "weights": np.zeros(4)}, "density of G"),
-        ("levels", {"overlap": np.zeros(1)}, "overlaps"),
+        ("spectrum", {"nodes": np.zeros(4), "weights": np.zeros(4)}, "nodes of G"),
+        ("levels", {"overlap": np.zeros(1)}, "class_overlap of icml"),
         ("levels", {"parts": {}}, "parts of icml"),
         ("settings", {"weighting": "other"}, "weighting"),
     ],

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import subprocess
 import sys
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +18,10 @@ from tests.conftest import ROOT
 from workbench import measurement, work
 from workbench.control import Control, Progress
 from workbench.jobs import Job, JobEvent, perform
+from workbench.report import end_in_words
 from workbench.settings import RunSettings
 from workbench.study import load_study
+from workbench.training import loop
 from workbench.training.checkpoint import load_checkpoint
 
 TINY = RunSettings(per_class=6, epochs=3, model="linear", embedding="pca")
@@ -184,6 +189,62 @@ def test_what_a_killed_process_had_done_is_gone_on_from(
     film = work.film(settings, tmp_path, lambda _: None, Control())
     assert len(load_study(film.files["study"]).moments) == 1
     assert not parts.exists()
+
+
+def test_a_full_disk_ends_no_training_and_loses_no_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "KEEP_EVERY", 0.0)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "elsewhere"))
+    folder = tmp_path / "full"
+    for place in (folder, tmp_path / "elsewhere"):
+        place.mkdir()
+    fill(folder, monkeypatch)
+    record, events = run(folder, "train")
+    assert record.status == "finished", record.error + record.defect
+    path = Path(record.files["checkpoint"])
+    assert load_checkpoint(path).run["epochs"] == 3
+    assert path.is_relative_to(tmp_path / "elsewhere")
+    said = end_in_words(record, None)
+    assert f"No space left on device. It is in {path} instead" in said
+    notes = [e.progress.note for e in events if e.progress.note]
+    assert len(notes) == 1
+    assert "The training goes on; nothing is kept until its end." in notes[0]
+    assert "epoch 3 of 3, not kept on the way (No space left on device)" in [
+        e.progress.detail for e in events
+    ]
+    assert list(folder.iterdir()) == []
+
+
+def test_a_study_takes_the_room_of_its_finished_stages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record, _ = run(tmp_path, "train")
+    checkpoint = record.files["checkpoint"]
+    parts = Path(f"{checkpoint}.parts")
+    fill(tmp_path, monkeypatch, lambda: parts.exists())  # they take all there is
+    record, _ = run(tmp_path, "measure", checkpoint=checkpoint)
+    assert record.status == "finished", record.error + record.defect
+    assert load_study(record.files["study"]).run["epochs"] == 3
+    assert Path(record.files["study"]).parent == tmp_path
+    assert not parts.exists()
+
+
+def fill(
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    full: Callable[[], bool] = lambda: True,
+) -> None:
+    """Let a folder be on a full disk, but for the stages of a measurement."""
+    write = Path.write_bytes
+
+    def written(self: Path, content: bytes) -> int:
+        if self.parent == folder and full():
+            write(self, content[:10])
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(self, content)
+
+    monkeypatch.setattr(Path, "write_bytes", written)
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,8 @@ _HOME = {
     "dual_operator": "workbench.curvature.rows",
     "exact_spectrum": "workbench.curvature.exact",
     "gram": "workbench.curvature.gram",
+    "hutchpp": "workbench.linalg.trace",
+    "inverse_product": "workbench.linalg.trace",
     "keep_freed_memory": "workbench.heap",
     "load_checkpoint": "workbench.training.checkpoint",
     "load_data": "workbench.training.data",
@@ -38,6 +40,8 @@ _HOME = {
     "spectral_density": "workbench.linalg.density",
     "top_eigenpairs": "workbench.linalg.lanczos",
     "train": "workbench.training.train",
+    "xdiag": "workbench.linalg.trace",
+    "xtrace": "workbench.linalg.trace",
 }
 __all__ = sorted(_HOME)
 

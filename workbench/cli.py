@@ -6,10 +6,12 @@ the commands that compute.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -29,6 +31,7 @@ from workbench.control import Cancelled
 from workbench.errors import LostProcess, WorkbenchError
 from workbench.jobs import explain_failure
 
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EPIPE)
 _USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]  # click's, or its copy
 
 app = typer.Typer(
@@ -50,6 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command = typer.main.get_command(app)
     try:
         status = command.main(arguments, prog_name="workbench", standalone_mode=False)
+        sys.stdout.flush()  # here, where it may fail
     except WorkbenchError as error:
         return _refuse(str(error))
     except (Cancelled, KeyboardInterrupt, typer.Abort):
@@ -67,6 +71,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except _USAGE_ERROR as error:
         return _refuse(_usage(error))
     except OSError as error:
+        if error.errno in _NO_ROOM and error.filename is None:
+            return _refuse_output(error)
         if error.filename is None:  # not about a file that somebody named
             raise
         return _refuse(
@@ -85,6 +91,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _refuse(sentence: str) -> int:
     say(f"Error: {sentence}")
     return BAD_INPUT
+
+
+def _refuse_output(error: OSError) -> int:
+    """Say that stdout takes no more, and ask nothing more of it."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if error.errno == errno.EPIPE:  # who read it has had enough, as 'head' does
+        return FAILED
+    return _refuse(
+        f"the output cannot be written ({error.strerror}); make room on its disk, or "
+        "send it elsewhere."
+    )
 
 
 def _usage(error: Any) -> str:
@@ -115,20 +133,20 @@ def _start(
 def show(
     study: Annotated[Path, typer.Argument(help="What `workbench measure` wrote.")],
     as_json: Annotated[
-        bool, typer.Option("--json", help="One JSON object instead of tables.")
+        bool, typer.Option("--json", help="One JSON object with all that it holds.")
     ] = False,
 ) -> None:
     """Print what a study found."""
     from workbench.study import load_study
-    from workbench.summary import summary
+    from workbench.summary import everything, summary
 
-    found = summary(load_study(study))
+    found = load_study(study)
     if as_json:
-        print(json.dumps(found, allow_nan=False))
+        print(json.dumps(everything(found), allow_nan=False))
         return
     from workbench.terminal import print_summary
 
-    print_summary(found)
+    print_summary(summary(found))
 
 
 @app.command()
@@ -144,7 +162,7 @@ def export(
     ] = None,
     csv: Annotated[
         Path | None,
-        typer.Option(help="Folder for the eigenvalues, embedding and overlaps as CSV."),
+        typer.Option(help="Folder for all that it holds, as CSV."),
     ] = None,
     weighting: Annotated[
         str | None,
@@ -177,8 +195,38 @@ def open_app(
     lab: Annotated[
         bool, typer.Option("--lab", help="In JupyterLab instead of Voila.")
     ] = False,
+    host: Annotated[
+        str,
+        typer.Option(help="Address to listen on; 0.0.0.0: all of this machine."),
+    ] = "127.0.0.1",
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Another name by which browsers reach it, as of a proxy in front; "
+            "may be repeated."
+        ),
+    ] = None,
+    base_url: Annotated[
+        str,
+        typer.Option(help="Path below which a proxy in front serves it."),
+    ] = "/",
+    token: Annotated[
+        str | None,
+        typer.Option(
+            help="What opens the page; '' for none, behind a proxy that lets in nobody "
+            "else.  [default: a new one, printed with the address]"
+        ),
+    ] = None,
 ) -> None:
-    """Open the page, on this machine only; Ctrl-C ends it."""
+    """Open the page, on this machine only unless --host says more; Ctrl-C ends it."""
     from workbench.ui.serve import serve
 
-    serve(port=port, browser=not no_browser, lab=lab)
+    serve(
+        port=port,
+        browser=not no_browser,
+        lab=lab,
+        host=host,
+        allow=allow_host or (),
+        base_url=base_url,
+        token=token,
+    )

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from workbench.container import remove_litter, save_somewhere
 from workbench.control import Cancelled
-from workbench.errors import WorkbenchError
+from workbench.errors import WorkbenchError, printable
 from workbench.heap import keep_freed_memory
 from workbench.study import WEIGHTINGS
 
@@ -28,14 +29,14 @@ def say(sentence: str) -> None:
     """Write one line to stderr; of several processes the first does."""
     if os.environ.get("RANK", "0") != "0":
         return
-    print(" ".join(sentence.split()), file=sys.stderr)
+    print(printable(" ".join(sentence.split())), file=sys.stderr)
 
 
-def one_of(*names: str) -> Callable[[str], str]:
-    """Return a check that a value is one of these."""
+def one_of(*names: str) -> Callable[[str | None], str | None]:
+    """Return a check that a value is one of these, if there is one."""
 
-    def check(value: str) -> str:
-        if value not in names:
+    def check(value: str | None) -> str | None:
+        if value is not None and value not in names:
             raise typer.BadParameter(f"{value!r} is not one of {', '.join(names)}")
         return value
 
@@ -170,7 +171,9 @@ def train(
                 sharing,
             )
         if world.rank == 0:
-            checkpoint.save(out)
+            out, elsewhere = save_somewhere(checkpoint.save, out)
+            if elsewhere:
+                say(elsewhere)
             part.unlink(missing_ok=True)
     run = checkpoint.run
     say(
@@ -271,8 +274,21 @@ def measure(
         ),
     ] = 16,
     device: Device = "auto",
+    method: Annotated[
+        str | None,
+        typer.Option(
+            help="How G is measured: dense or dual (exact), krylov (its leading "
+            "eigenvalues and density), streamed (krylov for many classes).  "
+            "[default: as planned]",
+            callback=one_of("dense", "dual", "krylov", "streamed"),
+        ),
+    ] = None,
     minutes: Annotated[
-        float | None, typer.Option(help="Refuse what is planned to take longer.")
+        float | None,
+        typer.Option(
+            help="Abort if the plan exceeds this many minutes.  [default: no limit, "
+            "but exact ways only up to 30]"
+        ),
     ] = None,
     plan: Annotated[
         bool, typer.Option("--plan", help="Print how it would go, and measure nothing.")
@@ -304,7 +320,7 @@ def measure(
     ):
         from workbench.measurement import MeasureSettings
         from workbench.measurement import measure as measure_checkpoint
-        from workbench.measuring.parts import remove_parts
+        from workbench.measuring.parts import save_study
         from workbench.training.checkpoint import load_checkpoint
 
         settings = MeasureSettings(
@@ -317,6 +333,7 @@ def measure(
             num_steps=steps,
             device=device,
             max_minutes=minutes,
+            method=method,
         )
         subject = load_checkpoint(checkpoint)
         if plan:
@@ -331,8 +348,9 @@ def measure(
             world=world,
         )
         if world.rank == 0:
-            study.save(out)
-            remove_parts(parts)
+            out, elsewhere = save_study(study, out, parts)
+            if elsewhere:
+                say(elsewhere)
     say(f"Wrote {out}; 'workbench show {out}' prints it.")
 
 
@@ -367,6 +385,11 @@ def check_out(path: Path, force: bool) -> None:
         )
     if path.is_dir():
         raise WorkbenchError(f"--out: {path} is a folder; name a file in it.")
+    if path.exists() and not path.is_file():
+        raise WorkbenchError(
+            f"--out: {path} is a device or a pipe and no file; choose another name."
+        )
+    remove_litter(folder)
     if path.exists() and not force:
         raise WorkbenchError(
             f"--out: {path} exists; choose another name, or --force to write over it."

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from workbench.errors import WorkbenchError
 from workbench.plane import align
+from workbench.scratch import let_numba_cache
 
 METHODS = ("umap", "tsne", "pca")
 METRICS = ("cosine", "euclidean")
@@ -137,6 +138,7 @@ def _umap(apart: Matrix, seed: int, start: Matrix | None) -> Matrix:
     # Numba gives OpenMP all cores when it starts, whatever torch was told: given back.
     with _ONE_UMAP, threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # umap and numba warn of their own choices
+        let_numba_cache()
         from umap import UMAP
 
         _keep_compiled()

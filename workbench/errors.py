@@ -1,5 +1,7 @@
-"""The errors that a person is meant to read."""
+"""The errors that a person is meant to read, and texts that are safe to show."""
 
+import re
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -8,8 +10,12 @@ class WorkbenchError(ValueError):
     """Bad input, in one sentence: what was found, what was expected, what to do.
 
     The command line prints it on one line and exits with status 2; the page shows
-    it in a red box. Everything else that is raised is a defect.
+    it in a red box. Everything else that is raised is a defect. Names and texts of
+    files that it repeats are made `printable`.
     """
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(printable(re.sub(r"\s*[\t\r\n]\s*", " ", sentence)))
 
 
 @contextmanager
@@ -33,3 +39,28 @@ def readable(who: str, path: object) -> Iterator[None]:
 
 class LostProcess(Exception):  # noqa: N818 - of another process, and no defect
     """Another process of this run has ended, so that this one cannot go on."""
+
+
+# Marks that turn the direction of what follows, which hides what stands there.
+_TURNING = frozenset(
+    "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+)
+
+
+def printable(text: str) -> str:
+    r"""Escape what is no letter: control characters, halves of code points, and turns.
+
+    What stands in a file can then neither work a terminal nor break a coding.
+
+    Example:
+        >>> print(printable("caf\u00e9 \x1b[2J \udce9"))
+        café \x1b[2J \udce9
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        c.encode("unicode_escape").decode()
+        if unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") or c in _TURNING
+        else c
+        for c in text
+    )

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from workbench.errors import WorkbenchError, readable
+from workbench.foreign import foreign_kind
 
 STUDY, CHECKPOINT = "study", "checkpoint"
 LARGEST = {STUDY: 64 * 2**20, CHECKPOINT: 2 * 2**30}  # bytes
 UPLOAD = 64 * 2**20  # bytes that may come through the browser
-HEADER = 16 * 2**20  # bytes of the JSON at a file's head
+HEADER = 8 * 2**20  # bytes of the JSON at a file's head
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,10 @@ def kind_of(path: str | os.PathLike[str]) -> Kind:
                 f"Open: {source} is a folder; name a file, or choose 'Image folder' as "
                 "the dataset to train on the images in it."
             )
+        if source.exists() and not source.is_file():
+            raise WorkbenchError(
+                f"Open: {source} is a device or a pipe and no file; name a file."
+            )
         size = source.stat().st_size
         with source.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
@@ -51,6 +56,8 @@ def kind_of(path: str | os.PathLike[str]) -> Kind:
         header = json.loads(said[f"workbench.{kind}"])
         run = dict(header["run"]) if kind == CHECKPOINT else {}
     except (ValueError, LookupError, TypeError, StopIteration, RecursionError) as error:
+        if other := foreign_kind(source):
+            raise WorkbenchError(f"Open: {source.name} is {other}") from error
         raise WorkbenchError(
             f"Open: {source.name} is neither a study nor a checkpoint; open what "
             "'workbench measure' or 'workbench train' wrote, or what this page saved."

@@ -6,23 +6,54 @@ So the page counts what it is given by the same rules as a training later reads 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-from workbench.errors import WorkbenchError, readable
+from workbench.errors import WorkbenchError, printable, readable
 
-SUFFIXES = (  # torchvision's
+SUFFIXES = (  # torchvision's, and what else Pillow always reads
     ".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp",
+    ".gif", ".jpe", ".jfif", ".jp2", ".tga", ".pbm", ".pnm",
 )  # fmt: skip
+MOST_LABEL = 255  # letters of the name of a class
 MOST_CLASSES = 1000
 MOST_FILES = 200_000  # to count so many takes a second
 
+# Names of splits as data sets bear them: Training, train_set, seg_train, test_images.
+_WORDS = (
+    r"(?:sets?|data(?:sets?)?|ims?|imgs?|images?|pictures?|splits?|folder|files|seg)"
+)
+_SPLIT = re.compile(
+    rf"(?:{_WORDS}[\W_]*)*"
+    r"(?:(?P<train>train(?:ing|val)?)|(?P<test>test(?:ing|s)?)"
+    r"|(?P<val>val(?:id(?:ation)?)?|dev|eval(?:uation)?|pred(?:iction)?s?))"
+    rf"(?:[\W_]*(?:{_WORDS}|\d+))*"
+)
+_NOT_OURS = frozenset(("__MACOSX", "@eaDir", "$RECYCLE.BIN", "lost+found"))
+_NO_IMAGES = frozenset(("thumbs.db", "desktop.ini"))
 
-def split_folder(path: Path, split: str = "train") -> Path:
-    """Return the folder that holds the class folders of this split.
+
+@dataclass(frozen=True, slots=True)
+class Classes:
+    """Where the class folders are."""
+
+    folder: Path
+    note: str  # what was taken of what is there; nothing where that is plain
+
+
+def find_classes(path: Path, split: str = "train") -> Classes:
+    """Find the folder that holds the class folders of this split.
+
+    That is the folder itself, or one in it that is named as the split of a data set, in
+    any case: train, Training, train_set, seg_train, ... beside test, Testing, val, ...
+    A folder around all of it that holds nothing else does not matter.
 
     Raises:
-        WorkbenchError: If there is none, or it cannot be read.
+        WorkbenchError: If there is none, it cannot be read, or the folders are splits
+            and none is for training.
     """
     with readable("load_data", path):
         if not path.is_dir():
@@ -31,16 +62,117 @@ def split_folder(path: Path, split: str = "train") -> Path:
                 f"load_data: {path} {what}; "
                 "give the path of a folder that holds one folder of images a class."
             )
+        top = _unwrapped(path, splits=True)
+        names = _class_folders(top)
+        roles = {name: role for name in names if (role := _role(name))}
         # A class may be called "train": then its folder holds images, and no folder.
-        if _class_folders(path / "train"):
-            if (path / split).is_dir():
-                return path / split
-        elif split == "train":
-            return path
+        whole = {
+            name: role for name, role in roles.items() if _class_folders(top / name)
+        }
+        training = [name for name, role in whole.items() if role == "train"]
+        if not training:
+            _expect_no_splits(top, names, roles, whole)
+            if split == "train":
+                return Classes(top, "" if top == path else f"The classes are in {top}.")
+        elif wanted := training if split == "train" else _held_out(whole):
+            if len(wanted) > 1:
+                raise WorkbenchError(
+                    f"load_data: {top} holds {_listed(wanted)}, each of which could be "
+                    f"the {split} split; give the path of one of them."
+                )
+            folder = _unwrapped(top / wanted[0], splits=False)
+            others = [name for name in roles if name != wanted[0]]
+            unused = f"; {_listed(others)} {_are(others)} not used" if others else ""
+            return Classes(folder, f"The {split} images are those in {folder}{unused}.")
     raise WorkbenchError(
         f"load_data: {path} has no {split!r} folder with class folders in it; "
         "use split='train', or make one."
     )
+
+
+def _unwrapped(path: Path, *, splits: bool) -> Path:
+    """The folder itself, or the one folder in it if that holds the folders."""
+    names = _class_folders(path)
+    if len(names) != 1 or _has_image(path, deep=False):
+        return path
+    inner = path / names[0]
+    if splits and _role(names[0]) == "train":
+        return path
+    wrapped = _class_folders(inner) and not _has_image(inner, deep=False)
+    return inner if wrapped else path
+
+
+def _role(name: str) -> str:
+    """Which split a folder of this name is: train, test or val; "" if none."""
+    found = _SPLIT.fullmatch(name.lower())
+    return found.lastgroup or "" if found else ""
+
+
+def _held_out(whole: dict[str, str]) -> list[str]:
+    """The folders to test on: those called test, else those for validation."""
+    for wanted in ("test", "val"):
+        if found := [name for name, role in whole.items() if role == wanted]:
+            return found
+    return []
+
+
+def _expect_no_splits(
+    top: Path, names: list[str], roles: dict[str, str], whole: dict[str, str]
+) -> None:
+    """Refuse to take the splits of a data set for its classes."""
+    others = [name for name in names if name not in roles]
+    if len(set(roles.values())) < 2 or any(_has_image(top / name) for name in others):
+        return
+    what = (
+        "and none for training; give the path of one of them"
+        if whole
+        else "which hold no class folders; put the images of each class into a folder "
+        "named after the class"
+    )
+    raise WorkbenchError(
+        f"load_data: {top} holds {_listed([*roles])}, the splits of a data set, {what}."
+    )
+
+
+def _listed(names: list[str]) -> str:
+    shown = [printable(name) for name in names[:5]] + ["..."] * (len(names) > 5)
+    return " and ".join(filter(None, (", ".join(shown[:-1]), shown[-1])))
+
+
+def _are(names: list[str]) -> str:
+    return "is" if len(names) == 1 else "are"
+
+
+def passed_over(folder: Path, names: Iterable[str]) -> str:
+    """Say how many files of which kind in the class folders are not read.
+
+    Raises:
+        WorkbenchError: If a folder cannot be read.
+    """
+    kinds: Counter[str] = Counter()
+    with readable("load_data", folder):
+        for name in names:
+            for _, file in _files(folder / name):
+                if not _is_image(file) and file.lower() not in _NO_IMAGES:
+                    hidden = file.startswith(".")
+                    suffix = os.path.splitext(file)[1].lower()
+                    kinds[suffix or "without an ending"] += not hidden
+    found = [
+        f"{n:,} {kind}"
+        for kind, n in sorted(kinds.items(), key=lambda pair: (-pair[1], pair[0]))
+        if n
+    ]
+    return f"Passed over, as they cannot be read: {_listed(found)}." if found else ""
+
+
+def class_label(name: str) -> str:
+    r"""What a class is called whose folder has this name, in any coding.
+
+    Example:
+        >>> print(class_label("caf\udce9"))  # "café" in Latin-1, on a disk in UTF-8
+        caf\udce9
+    """
+    return printable(name)[:MOST_LABEL]
 
 
 def class_names(folder: Path) -> tuple[str, ...]:
@@ -77,7 +209,7 @@ def count_images(path: Path) -> tuple[int, int]:
         WorkbenchError: If there are fewer than two classes, too much of anything, a
             class without an image, or a folder that cannot be read.
     """
-    folder = split_folder(path)
+    folder = find_classes(path).folder
     names = class_names(folder)
     if not 2 <= len(names) <= MOST_CLASSES:
         raise WorkbenchError(
@@ -104,15 +236,45 @@ def count_images(path: Path) -> tuple[int, int]:
     return len(names), sum(counts.values())
 
 
+def describe_choice(path: Path) -> str:
+    """Say which images of a folder are taken, if not simply all.
+
+    Raises:
+        WorkbenchError: As `count_images`.
+    """
+    found = find_classes(path)
+    over = passed_over(found.folder, class_names(found.folder))
+    return " ".join(filter(None, (found.note, over)))
+
+
 def _files(folder: Path) -> Iterator[tuple[str, str]]:
-    """Yield place and name of each file in a folder and those in it."""
+    """Yield place and name of each file in a folder and those in it, each once.
 
-    def fail(error: OSError) -> None:
-        raise error
+    Links are followed, but not to where the walk has been, nor to what is around it.
+    Hidden folders are other programs'; pipes and devices are no files.
+    """
+    seen = {_identity(place) for place in folder.resolve().parents}
+    pending = [str(folder)]
+    while pending:
+        place = pending.pop()
+        if (identity := _identity(place)) in seen:
+            continue
+        seen.add(identity)
+        with os.scandir(place) as entries:
+            for entry in entries:
+                try:
+                    if entry.is_dir():
+                        if _is_ours(entry.name):
+                            pending.append(entry.path)
+                    elif entry.is_file():
+                        yield place, entry.name
+                except OSError:  # a link to itself
+                    continue
 
-    for place, _, names in os.walk(folder, onerror=fail, followlinks=True):
-        for name in names:
-            yield place, name
+
+def _identity(place: str | Path) -> tuple[int, int]:
+    found = os.stat(place)
+    return found.st_dev, found.st_ino
 
 
 def _is_image(name: str) -> bool:
@@ -120,7 +282,31 @@ def _is_image(name: str) -> bool:
     return name.lower().endswith(SUFFIXES) and name[0] != "."
 
 
+def _is_ours(name: str) -> bool:
+    return name[0] != "." and name not in _NOT_OURS
+
+
+def _has_image(path: Path, *, deep: bool = True) -> bool:
+    """Whether there is an image in a folder, or in those in it."""
+    names = (name for _, name in _files(path)) if deep else os.listdir(path)
+    return any(map(_is_image, names))
+
+
 def _class_folders(path: Path) -> list[str]:
+    """Names of the folders in a folder; a link to what is around it is none."""
     if not path.is_dir():
         return []
-    return sorted(p.name for p in path.iterdir() if p.is_dir() and p.name[0] != ".")
+    real = path.resolve()
+    around = {real, *real.parents}
+    return sorted(
+        p.name
+        for p in path.iterdir()
+        if _is_ours(p.name) and _is_dir(p) and p.resolve() not in around
+    )
+
+
+def _is_dir(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # a link to itself
+        return False

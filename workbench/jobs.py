@@ -7,6 +7,7 @@ by name in the thread that runs it.
 
 from __future__ import annotations
 
+import errno
 import importlib
 import logging
 import os
@@ -23,6 +24,9 @@ from workbench.control import Cancelled, Control, Progress, ProgressCallback
 from workbench.errors import WorkbenchError
 
 _log = logging.getLogger(__name__)
+_OF_DISKS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+
+ELSEWHERE = "elsewhere"  # of a record's facts: that something was saved elsewhere
 
 # The steps of each job, in order. A cancelled step ends the job and keeps its files.
 STEPS: Mapping[str, tuple[str, ...]] = {
@@ -178,6 +182,15 @@ def explain_failure(error: BaseException) -> tuple[str, str]:
         sentence = (
             "There is not enough memory for this; choose fewer examples a class or "
             "a smaller network."
+        )
+        return sentence, ""
+    if isinstance(error, WorkbenchError):
+        return str(error), ""
+    if isinstance(error, OSError) and error.errno in _OF_DISKS:
+        where = error.filename or "The folder for results"
+        sentence = (
+            f"{where} cannot be written ({error.strerror}); free some space, or set "
+            "XDG_DATA_HOME to a folder you may write to and start again."
         )
         return sentence, ""
     sentence = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from workbench import __version__
 from workbench.control import Control, Progress, ProgressCallback
@@ -23,11 +24,8 @@ from workbench.curvature.layerwise import is_small
 from workbench.curvature.operators import curvatures, network_of
 from workbench.curvature.streamed import StreamedMeans
 from workbench.distributed import ALONE, World
-from workbench.measuring.config import (
-    MeasureSettings,
-    check_settings,
-    chosen_classes,
-)
+from workbench.measuring.checks import TIGHTER, established
+from workbench.measuring.config import MeasureSettings, check_settings
 from workbench.measuring.counting import (
     STAGES,
     num_eigenvalues,
@@ -38,15 +36,15 @@ from workbench.measuring.levels import split_levels, split_streamed
 from workbench.measuring.moments import (
     COST,
     as_moment,
-    earlier_epochs,
     moment_settings,
     share_of,
     thinned_out,
 )
 from workbench.measuring.parts import Parts, fingerprint
 from workbench.measuring.picture import draw
-from workbench.measuring.plan import bind, checked, make_plan
+from workbench.measuring.plan import bind, checked, classes_of, make_plan
 from workbench.measuring.probe import Probe, dense_matrix
+from workbench.measuring.record import record
 from workbench.measuring.spectra import (
     both_ends,
     bulk_ends,
@@ -55,7 +53,15 @@ from workbench.measuring.spectra import (
     whole_hess,
 )
 from workbench.measuring.stages import Stages
-from workbench.outliers import count_outliers
+from workbench.measuring.subject import (
+    Snapshot,
+    Subject,
+    all_labels,
+    plain,
+    subject_of,
+)
+from workbench.outliers import count_in_window
+from workbench.spectrum import Spectrum
 from workbench.study import Embedding, Study
 from workbench.training.checkpoint import Checkpoint
 
@@ -63,15 +69,24 @@ __all__ = ["MeasureSettings", "measure", "measure_moments"]
 
 
 def measure(
-    checkpoint: Checkpoint,
+    subject: Checkpoint | nn.Module,
+    data: Any = None,
     settings: MeasureSettings | None = None,
     *,
     progress: ProgressCallback | None = None,
     control: Control | None = None,
     parts: Path | None = None,
     world: World = ALONE,
+    data_name: str | None = None,
+    held_out: bool | None = None,
+    snapshots: Iterable[Snapshot | Checkpoint] | None = None,
+    epoch: int | None = None,
+    **options: Any,
 ) -> Study:
-    r"""Measure the curvature of a trained network, and what its three averages carry.
+    r"""Measure the curvature of a network on data, and what its three averages carry.
+
+    ``measure(checkpoint)`` measures what `train` returned, on the data it was trained
+    on; ``measure(model, data)`` any network. Settings may stand in the place of data.
 
     All eigenvalues of G where ``min(P, N (C - 1))`` is at most ``exact_limit``: from
     the matrix G, or from its dual, as `plan` says. Beyond that, where it is cheaper,
@@ -84,13 +99,24 @@ def measure(
     each at about half the cost: see `measure_moments`.
 
     Args:
-        checkpoint: What `train` returned or `load_checkpoint` read.
+        subject: What `train` returned or `load_checkpoint` read; or a network.
+        data: A `Dataset`, a pair of tensors ``(inputs, labels)``, or a re-iterable of
+            such pairs. For a checkpoint other data than its own, which are then held
+            out; by default its own.
         settings: How to measure.
         progress: Called with `Progress` events; the plan is the first one's note.
         control: Pauses and cancels.
         parts: A folder that keeps each finished stage until the study is there: a
             measurement that was ended goes on from it, to the same numbers.
         world: Processes that share the examples; each returns the study.
+        data_name: What the study calls the data.
+        held_out: Whether the network was not trained on the data; the study says so.
+        snapshots: Weights of earlier epochs, each ``(epoch, state_dict)`` or a
+            checkpoint; they become the study's moments, in place of a checkpoint's own.
+        epoch: Of the network itself, where it has earlier ones; by default that of the
+            last snapshot if its weights are the same, else one more.
+        **options: What `empirical_risk` takes beside these, for inputs and outputs of
+            other forms.
 
     Returns:
         The study: spectra, parts, overlaps, knock-outs and picture, of plain numbers.
@@ -103,28 +129,28 @@ def measure(
     Reference:
         Papyan (2019), arXiv:1901.08244; Papyan (2020), arXiv:2008.11865.
     """
+    if isinstance(data, MeasureSettings):
+        data, settings = None, data
     settings = settings or MeasureSettings()
     check_settings(settings)
     control = control or Control()
-    checkpoint = replace(checkpoint, data=checkpoint.load_data())  # once
-    epochs = earlier_epochs(checkpoint) if settings.moments else ()
-    share = 1 / (1 + COST * len(epochs))
-    own = share_of(progress, 0.0, share)
-    study = _measure_one(
-        checkpoint, settings, own, control, parts, world, num_moments=len(epochs)
+    found = subject_of(
+        subject,
+        data,
+        data_name=data_name,
+        held_out=held_out,
+        snapshots=snapshots,
+        epoch=epoch,
+        **options,
     )
-    if not epochs:
+    num = len(found.earlier) if settings.moments else 0
+    share = 1 / (1 + COST * num)
+    own = share_of(progress, 0.0, share)
+    study = _measure_one(found, settings, own, control, parts, world, num_moments=num)
+    if not num:
         return study
     rest = share_of(progress, share, 1.0)
-    return measure_moments(
-        study,
-        checkpoint,
-        settings,
-        progress=rest,
-        control=control,
-        parts=parts,
-        world=world,
-    )
+    return _with_moments(study, found, settings, math.inf, rest, control, parts, world)
 
 
 def measure_moments(
@@ -162,8 +188,26 @@ def measure_moments(
         WorkbenchError: If the weights of an epoch cannot be measured.
         Cancelled: If ``control.cancel`` was called; nothing is kept.
     """
-    left = list(earlier_epochs(checkpoint))
-    cheap, control = moment_settings(settings), control or Control()
+    found = subject_of(checkpoint)
+    control = control or Control()
+    return _with_moments(
+        study, found, settings, seconds, progress, control, parts, world
+    )
+
+
+def _with_moments(
+    study: Study,
+    subject: Subject,
+    settings: MeasureSettings,
+    seconds: float,
+    progress: ProgressCallback | None,
+    control: Control,
+    parts: Path | None,
+    world: World,
+) -> Study:
+    """Measure the earlier epochs, from the last to the first."""
+    left = sorted(subject.earlier)
+    cheap = moment_settings(settings)
     found: list[Study] = []
     total, near, began = len(left), study.embedding, time.monotonic()
     while left:
@@ -171,9 +215,8 @@ def measure_moments(
         done, detail = len(found) / total, f"epoch {epoch}"
         own = share_of(progress, done, (len(found) + 1) / total, detail)
         kept = parts / f"epoch-{epoch}" if parts else None
-        moment = _measure_one(
-            checkpoint.at_epoch(epoch), cheap, own, control, kept, world, near
-        )
+        at_epoch = subject.earlier[epoch]()
+        moment = _measure_one(at_epoch, cheap, own, control, kept, world, near)
         found.append(as_moment(moment))
         near = moment.embedding
         if len(found) == 1 and left:
@@ -184,7 +227,7 @@ def measure_moments(
 
 
 def _measure_one(
-    checkpoint: Checkpoint,
+    subject: Subject,
     settings: MeasureSettings,
     progress: ProgressCallback | None,
     control: Control,
@@ -194,29 +237,39 @@ def _measure_one(
     num_moments: int = 0,
 ) -> Study:
     """Measure these weights alone; ``near``: the same gradients at another time."""
-    names = checkpoint.class_names
-    classes = chosen_classes(settings, names)
-    risk = bind(checkpoint, None, settings, control, world)
+    risk = bind(subject, None, settings, control, world)
     plan = make_plan(risk, settings, num_moments=num_moments)
-    method = checked(plan)
 
     def note(sentence: str) -> None:
         if progress is not None:
             progress(Progress(STAGES["means"], 0.0, note=sentence))
 
     ops = curvatures(risk)
-    key = fingerprint(checkpoint, settings, method.method) if parts else ""
+    key = fingerprint(subject, settings) if parts else ""
     store = Parts(parts, key, world, {"operator": ops["G"]}, note)
+    method = plan.by_name(store.keep("way", lambda: checked(plan).method))
     line = store.keep("plan", lambda: plan.line)
     if near is None:
         note(line)
-    stages = Stages(progress, control, plan.stages(), store)
+    stages = Stages(progress, control, plan.stages(method), store)
     num = num_eigenvalues(plan.sizes, settings)
 
-    def probe(name: str) -> Probe:
+    def probe(name: str, again: bool = False) -> Probe:
         """A stage's own random numbers, whatever was done before it."""
         seed = settings.seed * len(STAGES) + list(STAGES).index(name)
-        return Probe(settings, num, torch.Generator().manual_seed(seed), is_small(risk))
+        asked = settings
+        if again:
+            seed, asked = -1 - seed, replace(settings, tol=settings.tol / TIGHTER)
+        return Probe(asked, num, torch.Generator().manual_seed(seed), is_small(risk))
+
+    def measured_again(name: str) -> Spectrum:
+        """One of the spectra from other random numbers, and more exactly."""
+        how, report = probe(name, again=True), stages.silent
+        if name == "G":
+            return of_g(risk, place, how, report)[1]
+        if name == "Hess":
+            return both_ends(risk, ops["Hess"], place, pairs, how, report)
+        return bulk_ends(ops["H"], how, report)
 
     weighting, way = settings.weighting, method.method
     find = partial(coordinates, risk, ops["G"], way, weighting=weighting)
@@ -243,20 +296,22 @@ def _measure_one(
             )
             for name in weightings(way, settings)
         }
+    spectra = established(spectra, levels, measured_again)
     picture = stages.do("picture", lambda report: draw(risk, place, settings, near))
+    classes = classes_of(subject, settings)
     if classes is not None:
-        picture = _numbered(picture, checkpoint, classes)
-        names = tuple(names[c] for c in classes)
+        picture = _numbered(picture, subject, classes)
+    head = record(subject, risk, classes)
     control.check()
-    seen = 2 * num if g.complete else num
-    num_outliers, rule = count_outliers(g.eigenvalues[:seen])
+    there = min(risk.dim, risk.num_examples * (risk.num_classes - 1))
+    num_outliers, rule = count_in_window(g.eigenvalues, risk.num_classes, there)
     if progress is not None:
         progress(Progress("Measured", 1.0))
     return Study(
-        run={**checkpoint.run, "training": _plain(checkpoint.settings)},
-        settings=_plain(asdict(settings)),
-        class_names=names,
-        history={k: np.asarray(v, float) for k, v in checkpoint.history.items()},
+        run=head.run,
+        settings=plain(asdict(settings)),
+        class_names=head.class_names,
+        history=head.history,
         spectra=spectra,
         levels=levels,
         num_outliers=num_outliers,
@@ -274,14 +329,9 @@ def _measure_one(
 
 
 def _numbered(
-    picture: Embedding, checkpoint: Checkpoint, classes: tuple[int, ...]
+    picture: Embedding, subject: Subject, classes: tuple[int, ...]
 ) -> Embedding:
     """The picture of some classes, its examples by their number in all of the data."""
-    labels = checkpoint.load_data().labels.numpy()
+    labels = all_labels(subject.data).cpu().numpy()
     numbers = np.append(np.flatnonzero(np.isin(labels, classes)), -1)  # of -1: -1
     return replace(picture, example=numbers[picture.example])
-
-
-def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings as they come back from a file: lists for tuples."""
-    return {k: list(v) if isinstance(v, tuple) else v for k, v in settings.items()}

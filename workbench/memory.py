@@ -7,6 +7,8 @@ from pathlib import Path
 
 import torch
 
+from workbench.room import free_memory, own_memory
+
 CGROUPS = ("memory.max", "memory/memory.limit_in_bytes")
 
 
@@ -30,10 +32,15 @@ def total_memory(root: Path = Path("/sys/fs/cgroup")) -> int:
 
 
 def device_memory(device: torch.device) -> int:
-    """Bytes of a device; of this machine, its share of the processes of one run."""
+    """Bytes that a plan may count on: of a GPU, all; of this machine, those not taken.
+
+    What this process holds already counts as its own, so that the answer stays about
+    the same while it works. Of the processes of one run, each has its share.
+    """
     if device.type != "cpu":
         return int(torch.cuda.get_device_properties(device).total_memory)
-    return total_memory() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    ours = min(free_memory() + own_memory(), total_memory())
+    return ours // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
 def say_bytes(count: float) -> str:

@@ -20,13 +20,19 @@ from pathlib import Path
 from workbench.control import Control, Progress
 from workbench.jobs import STEPS, Job, JobEvent, JobRecord
 from workbench.runfolder import RunFolder
+from workbench.worker import FULL
 
 PATIENCE = 0.7  # seconds to stop by itself, where an end by force loses nothing
 PAUSE = 0.05
 START = 30.0  # seconds that a process found elsewhere may be silent at first
 MEMORY = (
-    "The work ended without a word: most likely this machine ran out of memory. "
-    "Choose fewer examples a class or a smaller network."
+    "The process that did the work was killed (signal SIGKILL), which is what a "
+    "machine does when its memory is full. If nobody killed it, choose fewer examples "
+    "a class or a smaller network."
+)
+NO_ROOM = (
+    "The work ended, but {} cannot be written: free some space there. What it had "
+    "saved by then is under Open."
 )
 
 
@@ -63,6 +69,7 @@ class WorkerProcess:
             control,
             gone=lambda: process.poll() is not None,
             kill=process.kill,
+            status=lambda: process.returncode,
         )
 
     def close(self) -> None:
@@ -109,6 +116,7 @@ def follow(
     *,
     gone: Callable[[], bool] | None = None,
     kill: Callable[[], None] | None = None,
+    status: Callable[[], int | None] = lambda: None,
 ) -> JobRecord:
     """Look on while a process does a job, hand on wishes, and return how it ended.
 
@@ -119,6 +127,7 @@ def follow(
             but not a training that has learnt something.
         gone: Whether the process has ended; by default judged by its signs of life.
         kill: Ends the process; by default the one whose number is in the folder.
+        status: The exit status of the process, where it is known.
     """
     folder = RunFolder(Path(job.folder))
     gone, kill = gone or _silent(folder), kill or partial(_kill, folder)
@@ -133,7 +142,7 @@ def follow(
         if (record := folder.record()) is not None:
             return record
         if was_gone:
-            return _lost(job, folder, control)
+            return _lost(job, folder, control, status())
         now = time.monotonic()
         if now - looked > 1.0:
             folder.touch("watched")
@@ -166,9 +175,13 @@ def _kill(folder: RunFolder) -> None:
             os.kill(number, getattr(signal, "SIGKILL", signal.SIGTERM))
 
 
-def _lost(job: Job, folder: RunFolder, control: Control) -> JobRecord:
-    """Say how a job ended whose process is gone, and write it down."""
+def _lost(
+    job: Job, folder: RunFolder, control: Control, status: int | None
+) -> JobRecord:
+    """Say how a job ended whose process is gone, and write it down if that can be."""
     cancelled = control.cancelled
+    full = status == FULL
+    said = NO_ROOM.format(folder.path) if full else why_ended(status)
     record = JobRecord(
         job.number,
         job.work,
@@ -176,7 +189,46 @@ def _lost(job: Job, folder: RunFolder, control: Control) -> JobRecord:
         folder.files(),
         {},
         {},
-        "" if cancelled else MEMORY,
+        "" if cancelled else said,
     )
-    folder.end(record)
+    with contextlib.suppress(OSError):
+        folder.end(record)
     return record
+
+
+def why_ended(status: int | None) -> str:
+    """Say why a process that was at work is gone.
+
+    Args:
+        status: Its exit status; minus the number of the signal that ended it; None
+            where that is not known, as it was started elsewhere.
+    """
+    again = "What was finished is kept; start it again."
+    if status is None:
+        return (
+            "The process that did the work is gone without a record: it was killed, or "
+            f"the machine restarted or ran out of memory. {again}"
+        )
+    if status >= 0:
+        return (
+            f"The process that did the work ended by itself (exit status {status}) "
+            f"before it was done. {again}"
+        )
+    try:
+        name = signal.Signals(-status).name
+    except ValueError:
+        name = str(-status)
+    if name == "SIGKILL":
+        return MEMORY
+    fault = {
+        "SIGSEGV": "a fault in a library",
+        "SIGBUS": "a fault of memory or a full disk",
+        "SIGILL": "a library that is not made for this processor",
+        "SIGABRT": "a fault in a library",
+        "SIGXCPU": "a limit on computing time",
+        "SIGTERM": "somebody or the system told it to end",
+        "SIGINT": "somebody or the system told it to end",
+        "SIGHUP": "the session that it belonged to ended",
+    }.get(name)
+    why = f": {fault}" if fault else ""
+    return f"The process that did the work was ended by signal {name}{why}. {again}"

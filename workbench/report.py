@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from workbench.jobs import JobRecord
+from workbench.jobs import ELSEWHERE, JobRecord
 from workbench.timing import say_duration
 
 
@@ -60,7 +60,12 @@ def extended(
 
 
 def end_in_words(record: JobRecord, trained: Trained | None) -> str:
-    """One or two sentences on how a job ended."""
+    """One or two sentences on how a job ended, and one on what is elsewhere."""
+    elsewhere = str(record.facts.get(ELSEWHERE, ""))
+    return " ".join(filter(None, (_end_in_words(record, trained), elsewhere)))
+
+
+def _end_in_words(record: JobRecord, trained: Trained | None) -> str:
     measured = record.status == "cancelled" and "study" in record.files  # no film
     if record.status == "finished" or measured:
         did = "Trained and measured" if record.work == "run" else "Measured"

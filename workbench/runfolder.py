@@ -18,12 +18,15 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import shutil
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from workbench.container import LITTER, STALE, remove_litter
 from workbench.control import Progress
 from workbench.jobs import Job, JobEvent, JobRecord
 
@@ -41,7 +44,11 @@ class RunFolder:
     # What is asked for
 
     def write_job(self, job: Job) -> None:
-        """Say what to do here."""
+        """Say what to do here.
+
+        Raises:
+            OSError: If that cannot be written.
+        """
         self._write("job.json", json.dumps(asdict(job)))
 
     def job(self) -> Job | None:
@@ -50,7 +57,8 @@ class RunFolder:
 
     def wish(self, wish: str) -> None:
         """Ask the process at work to go on, to wait, or to end."""
-        self._write("wish", wish)
+        with suppress(OSError):  # a full disk; who does not hear is ended by force
+            self._write("wish", wish)
 
     def wished(self) -> str:
         """Return the last wish; ``"go"`` where there is none."""
@@ -63,9 +71,12 @@ class RunFolder:
     # How far it is
 
     def add(self, events: list[JobEvent]) -> None:
-        """Write down events."""
+        """Write down events; on a full disk they are lost, and the work goes on."""
         lines = "".join(json.dumps(asdict(event)) + "\n" for event in events)
-        with (self.path / "events.jsonl").open("a", encoding="utf-8") as file:
+        with (
+            suppress(OSError),
+            (self.path / "events.jsonl").open("a", encoding="utf-8") as file,
+        ):
             file.write(lines)
 
     def events(self) -> Iterator[list[JobEvent]]:
@@ -83,8 +94,16 @@ class RunFolder:
             yield [event for line in lines if (event := _event(line)) is not None]
 
     def touch(self, name: str) -> None:
-        """Give a sign of life: ``"alive"`` of the worker, ``"watched"`` of a page."""
-        self._write(name, str(os.getpid()))
+        """Give a sign of life: ``"alive"`` of the worker, ``"watched"`` of a page.
+
+        On a full disk, the time of the last one is moved on: that takes no room, and no
+        work ends for want of it.
+        """
+        try:
+            self._write(name, str(os.getpid()))
+        except OSError:
+            with suppress(OSError):
+                os.utime(self.path / name)
 
     def age(self, name: str) -> float:
         """Seconds since the last sign of life; infinite where there was none."""
@@ -112,8 +131,14 @@ class RunFolder:
     # How it ended
 
     def end(self, record: JobRecord) -> None:
-        """Write down how it ended."""
-        self._write("record.json", json.dumps(asdict(record)))
+        """Write down how it ended; on a full disk in the room of the events."""
+        text = json.dumps(asdict(record))
+        try:
+            self._write("record.json", text)
+        except OSError:
+            with suppress(OSError):
+                (self.path / "events.jsonl").write_text("")
+                self._write("record.json", text)
 
     def record(self) -> JobRecord | None:
         """Return how it ended; None where it has not."""
@@ -131,9 +156,23 @@ class RunFolder:
         return {name: str(path) for name, path in found.items() if path is not None}
 
     def _write(self, name: str, text: str) -> None:
-        part = self.path / f".{name}.{secrets.token_hex(4)}"
-        part.write_text(text, encoding="utf-8")
-        os.replace(part, self.path / name)
+        part = self.path / f"{LITTER}{secrets.token_hex(8)}"
+        try:
+            part.write_text(text, encoding="utf-8")
+            os.replace(part, self.path / name)
+        finally:
+            with suppress(OSError):
+                part.unlink(missing_ok=True)
+
+    def remove_leftovers(self) -> None:
+        """Remove what a process that was killed here has left and nobody needs."""
+        if self.process is not None:
+            return
+        remove_litter(self.path)
+        with suppress(OSError):
+            for parts in self.path.glob("*.parts"):
+                if time.time() - parts.stat().st_mtime > STALE:
+                    shutil.rmtree(parts, ignore_errors=True)
 
 
 def _read(path: Path, make: Any) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from workbench.errors import WorkbenchError
 from workbench.files import kind_of
 from workbench.jobs import Job
 from workbench.runfolder import RunFolder
+from workbench.scratch import private_folder
 from workbench.timing import say_duration
 
 NUM_SHOWN = 8
@@ -48,16 +50,23 @@ class Run:
 
 
 def runs_folder() -> Path:
-    """The folder of all runs of this user."""
-    return platformdirs.user_data_path("hessian-workbench") / "runs"
+    """The folder of all runs of this user; without a home, a temporary one."""
+    try:
+        found = platformdirs.user_data_path("hessian-workbench")
+    except RuntimeError:  # neither HOME nor XDG_DATA_HOME
+        found = Path("~")
+    return (found if found.is_absolute() else private_folder("data")) / "runs"
 
 
 def make_run(base: Path) -> RunFolder:
-    """Make a folder for a new run.
+    """Make a folder for a new run; what killed ones have left is taken away first.
 
     Raises:
         WorkbenchError: If it cannot be made.
     """
+    with suppress(OSError):
+        for older in os.listdir(base):
+            RunFolder(base / older).remove_leftovers()
     name = time.strftime("%Y-%m-%d-%H%M%S-") + secrets.token_hex(2)
     try:
         (base / name).mkdir(parents=True)

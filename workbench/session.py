@@ -130,7 +130,8 @@ class Session(traitlets.HasTraits):
         chosen = find_preset(name)
         with self.lock:
             self._expect_unlocked("presets")
-            self.settings = chosen.settings.within(self.limits)
+            wanted = chosen.settings.within(self.limits)
+            self.settings = wanted.keeping(self.settings, held(self.locked))
             pinned = self.pinned if name == self.pinned_preset else None
             self.show(pinned or load_example(name), preset=name)
 
@@ -226,9 +227,12 @@ class Session(traitlets.HasTraits):
             WorkbenchError: If a value does not do; then nothing is changed.
         """
         with self.lock:
-            self._expect_free(*values)
-            self.settings = self.settings.changed(self.limits, **values)
-        self._warm_up()
+            wanted = self.settings.changed(self.limits, **values)
+            new = wanted.differing(self.settings)  # none: a control was only drawn
+            self._expect_free(*new)
+            self.settings = wanted
+        if new:
+            self._warm_up()
 
     def run(self) -> None:
         """Train a new network as the settings say, then measure and show it."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from workbench.errors import WorkbenchError
+from workbench.paths import typed_path
 
 # Names as in workbench.training, which this file must not import; a test compares.
 DATA: Mapping[str, str] = {
@@ -116,6 +117,16 @@ class RunSettings:
             values[name] = min(max(getattr(self, name), low), high)
         return replace(self, **values)
 
+    def differing(self, other: RunSettings) -> set[str]:
+        """Return the names of the values in which two settings differ."""
+        names = (f.name for f in fields(self))
+        return {n for n in names if getattr(self, n) != getattr(other, n)}
+
+    def keeping(self, other: RunSettings, names: Iterable[str]) -> RunSettings:
+        """Return a copy with these values of another."""
+        kept = self.differing(other).intersection(names)
+        return replace(self, **{name: getattr(other, name) for name in kept})
+
     def to_work(self, weighting: str) -> dict[str, Any]:
         """Return what the jobs take: names of `workbench.train` and `measure`.
 
@@ -129,7 +140,7 @@ class RunSettings:
                     "Image folder: no path is given; type the path of a folder that "
                     "holds one folder of images for each class."
                 )
-            data = f"folder:{self.folder.strip()}"
+            data = f"folder:{typed_path(self.folder)}"
         return {
             "data": data,
             "download": self.download and self.data in DOWNLOADABLE,

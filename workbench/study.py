@@ -6,27 +6,25 @@ Opening one never runs code.
 
 from __future__ import annotations
 
-import json
 import os
-import secrets
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as serialize
 
-from workbench.errors import WorkbenchError
+from workbench.container import Format, read_container, write_container
+from workbench.errors import printable
+from workbench.schema import StudyFile, read_study
 from workbench.spectrum import Spectrum
 
-SCHEMA = 3  # 2: moments, which a reader of before would not show; 3: stated errors
-_HEADER, _CHECKSUM = "workbench.study", "workbench.crc32"
-# What reading a file that is not as it should be can raise.
-_BROKEN = (KeyError, TypeError, ValueError, AttributeError, RecursionError)
+SCHEMA = 4  # 2: moments, which a reader of before would not show; 3: stated errors;
+# 4: residuals of parts and knock-outs, and which eigenvalues are of the low end
+_FORM = Format("study", SCHEMA, "load_study", "workbench measure", "measure again")
+Record = TypeVar("Record")
 
 WEIGHTINGS = ("slide", "icml", "jmlr")
 
@@ -68,8 +66,12 @@ class Levels:
     projected: NDArray[np.float64]  # leading eigenvalues of (I - QQ^T) G (I - QQ^T)
     trace_error: dict[str, float] = field(
         default_factory=dict
-    )  # standard error of a trace that was estimated; of such a part `parts` holds the
-    # leading eigenvalues, as of the last
+    )  # half the 95 % interval of a trace that was estimated; of such a part `parts`
+    # holds the leading eigenvalues, as of the last
+    residuals: dict[str, NDArray[np.float64]] = field(
+        default_factory=dict
+    )  # error bars of eigenvalues that were found by iterating: of a part by its name,
+    # and of "subtracted" and "projected"; a file of before has none
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -143,83 +145,20 @@ class Study:
             WorkbenchError: If the folder does not exist or cannot be written.
         """
         header, arrays = _flatten(self)
-        text = json.dumps(header)
-        metadata = {_HEADER: text, _CHECKSUM: _checksum(text, arrays)}
-        target = Path(path)
-        if not target.parent.is_dir():
-            raise WorkbenchError(
-                f"save: the folder {target.parent} does not exist; make it, "
-                "or choose another."
-            )
-        part = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
-        try:
-            try:
-                part.write_bytes(serialize(arrays, metadata))
-                os.replace(part, target)
-            finally:
-                part.unlink(missing_ok=True)
-        except OSError as error:
-            raise WorkbenchError(
-                f"save: cannot write {target}: {error.strerror}."
-            ) from error
-        return target
+        return write_container(path, _FORM.kind, header, arrays, serialize)
 
 
 def load_study(path: str | os.PathLike[str]) -> Study:
     """Read a study written by `Study.save`. Runs no code from the file.
 
+    All of it is checked, see `workbench.schema`: what shows a study can rely on it.
+    Texts are made printable.
+
     Raises:
         WorkbenchError: If the file is missing, damaged, no study, or written by a
             later version.
     """
-    source = Path(path)
-    if not source.is_file():
-        raise WorkbenchError(f"load_study: there is no file {source}; check the path.")
-    try:
-        with safe_open(source, framework="np") as file:
-            metadata = file.metadata() or {}
-            text = metadata.get(_HEADER)
-            if text is None:
-                raise WorkbenchError(
-                    f"load_study: {source} is a safetensors file but holds no study; "
-                    "a study is what `workbench measure` writes."
-                )
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        header = json.loads(text)
-        schema = int(header["schema"])
-    except WorkbenchError:
-        raise
-    except (*_BROKEN, SafetensorError, OSError) as error:
-        raise _damaged(source, error) from error
-    if schema > SCHEMA:
-        raise WorkbenchError(
-            f"load_study: {source} has schema {schema} and this version reads up to "
-            f"{SCHEMA}; update hessian-workbench to open it."
-        )
-    try:
-        if metadata[_CHECKSUM] != _checksum(text, arrays):
-            raise ValueError("its checksum is another")
-        study = _unflatten(header, arrays)
-        _check(study)
-    except _BROKEN as error:
-        raise _damaged(source, error) from error
-    return study
-
-
-def _checksum(text: str, arrays: Mapping[str, NDArray[Any]]) -> str:
-    """CRC-32 of the header and, in the order of their names, of all arrays."""
-    crc = zlib.crc32(text.encode())
-    for name in sorted(arrays):
-        crc = zlib.crc32(arrays[name].tobytes(), crc)
-    return f"{crc:08x}"
-
-
-def _damaged(source: Path, error: Exception) -> WorkbenchError:
-    return WorkbenchError(
-        f"load_study: {source} is damaged or no study "
-        f"({type(error).__name__}: {error}); "
-        "measure again, or copy the file again."
-    )
+    return read_container(path, _FORM, "np", _unflatten)
 
 
 def _flatten(study: Study) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
@@ -270,55 +209,66 @@ def _pack(value: Any, name: str, arrays: dict[str, NDArray[Any]]) -> Any:
     return value
 
 
-def _unpack(value: Any, arrays: Mapping[str, NDArray[Any]]) -> Any:
-    if isinstance(value, dict):
-        if set(value) == {"array"}:
-            return arrays[value["array"]]
-        return {k: _unpack(v, arrays) for k, v in value.items()}
-    if isinstance(value, list):
-        return [_unpack(v, arrays) for v in value]
-    return value
-
-
 def _unflatten(header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Study:
     wide = {k: _widened(v) if _of_moment(k) else v for k, v in arrays.items()}
-    return _study(_unpack(header["study"], wide))
+    study = _study(read_study(_readable(header["study"]), wide))
+    _check(study)
+    return study
 
 
-def _study(found: dict[str, Any]) -> Study:
-    found["spectra"] = {k: Spectrum(**v) for k, v in found["spectra"].items()}
-    found["levels"] = {k: Levels(**v) for k, v in found["levels"].items()}
-    found["embedding"] = Embedding(**found["embedding"])
-    found["class_names"] = tuple(map(str, found["class_names"]))
-    found["moments"] = tuple(map(_study, found.get("moments", ())))  # none in schema 1
-    return Study(**found)
+def _readable(value: Any) -> Any:
+    """The same plain values, all texts printable."""
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, dict):
+        return {printable(k): _readable(v) for k, v in value.items()}
+    return [_readable(v) for v in value] if isinstance(value, list) else value
+
+
+def _study(found: StudyFile) -> Study:
+    return _made(
+        Study,
+        found,
+        spectra={k: _made(Spectrum, v) for k, v in found.spectra.items()},
+        levels={k: _made(Levels, v) for k, v in found.levels.items()},
+        embedding=_made(Embedding, found.embedding),
+        class_names=tuple(found.class_names),
+        moments=tuple(map(_study, found.moments)),  # none in schema 1
+    )
+
+
+def _made(kind: type[Record], found: Any, **inner: Any) -> Record:
+    """The record with the fields of the checked one, but for some."""
+    names = [f.name for f in fields(kind)]  # type: ignore[arg-type]
+    return kind(**{name: getattr(found, name) for name in names} | inner)
 
 
 def _check(study: Study) -> None:
-    """Raise ValueError if the arrays of a study do not fit each other."""
-    if study.weighting not in WEIGHTINGS or study.weighting not in study.levels:
+    """Raise ValueError if the pieces of a study do not fit each other."""
+    if study.weighting not in study.levels:
         raise ValueError(f"weighting {study.weighting!r}")
-    if set(study.spectra) - {"G", "Hess", "H"} or "G" not in study.spectra:
+    if "G" not in study.spectra:
         raise ValueError(f"spectra {sorted(study.spectra)}")
     for name, spectrum in study.spectra.items():
-        if spectrum.eigenvalues.shape != spectrum.residuals.shape:
-            raise ValueError(f"residuals of {name}")
-        if spectrum.nodes.shape != spectrum.weights.shape or spectrum.nodes.ndim != 2:
+        if len(spectrum.eigenvalues) > spectrum.dim:
+            raise ValueError(f"eigenvalues of {name}")
+        if not np.allclose(spectrum.weights.sum(axis=1), 1.0, atol=1e-3):
             raise ValueError(f"density of {name}")
-    for levels in study.levels.values():
-        if set(PARTS[levels.weighting]) - set(levels.parts):
-            raise ValueError(f"parts of {levels.weighting}")
-        if levels.class_overlap.shape != (len(levels.overlap), study.num_classes):
-            raise ValueError("overlaps")
+    if study.num_outliers > len(study.spectra["G"].eigenvalues):
+        raise ValueError(f"num_outliers {study.num_outliers}")
+    for weighting, levels in study.levels.items():
+        parts = {*PARTS[weighting], MEANS_PART[weighting]}
+        if levels.weighting != weighting or parts - set(levels.parts):
+            raise ValueError(f"parts of {weighting}")
+        if {*parts, "G"} - set(levels.trace):
+            raise ValueError(f"traces of {weighting}")
+    if {len(column) for column in study.history.values()} - {
+        len(study.history["epoch"])
+    }:
+        raise ValueError("history")
     embedding = study.embedding
-    num_points = len(embedding.points)
-    if embedding.points.shape != (num_points, 2):
-        raise ValueError("embedding points")
-    for column in ROWS:
-        if getattr(embedding, column).shape != (num_points,):
-            raise ValueError(f"embedding {column}")
     classes = (embedding.true_class, embedding.potential_class)
-    if num_points and max(c.max() for c in classes) >= study.num_classes:
+    if len(embedding.level) and max(c.max() for c in classes) >= study.num_classes:
         raise ValueError("embedding classes")
     for moment in study.moments:
         _check(moment)

@@ -1,4 +1,7 @@
-"""What the command line shows and hears: progress, Ctrl-C, and a study as tables."""
+"""What the command line shows and hears: progress, Ctrl-C, and a study as tables.
+
+Texts come from files of anyone: control characters are shown escaped.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +14,14 @@ from types import FrameType
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, TaskID, TaskProgressColumn, TextColumn
 from rich.progress import Progress as Bar
 from rich.table import Table
 from rich.text import Text
 
 from workbench.control import Cancelled, Control, Progress, ProgressCallback
+from workbench.errors import printable
 from workbench.timing import TimeLeft, say_duration
 
 _EVERY = 10.0  # seconds between two lines where no bar can be drawn
@@ -67,8 +72,8 @@ class ProgressDisplay:
             self._bar.update(
                 self._task,
                 completed=progress.fraction,
-                description=progress.stage,
-                words=words,
+                description=printable(progress.stage),
+                words=escape(printable(words)),
             )
         elif progress.stage != self._stage or now > self._last + _EVERY:
             self._last = now
@@ -78,7 +83,7 @@ class ProgressDisplay:
 
     def say(self, sentence: str) -> None:
         """Write one line above the bar."""
-        self._console.print(Text(sentence), soft_wrap=True)
+        self._console.print(Text(printable(sentence)), soft_wrap=True)
 
 
 @contextmanager
@@ -131,20 +136,45 @@ def print_summary(summary: Mapping[str, Any], console: Console | None = None) ->
     console = console or Console()
     run = summary["run"]
     console.print(
-        Text(
+        _text(
             f"{run['model']} on {run['data']}, {_count(run['num_examples'])} examples "
             f"of {_count(run['num_classes'])} classes, {_count(run['num_params'])} "
-            f"parameters, {_count(run['epochs'])} epochs, seed {run['seed']}: "
-            f"loss {_number(run['train_loss'])}, "
-            f"accuracy {_number(run['train_accuracy'])} on the training data"
+            f"parameters{_training(run)}: {_fit(run)}"
         )
     )
     console.print(_spectra(summary["spectra"]))
     console.print(_parts(summary["levels"]))
     console.print(_overlaps(summary["attribution"]))
-    console.print(Text(summary["attribution"]["rule"]))
+    console.print(_text(summary["attribution"]["rule"]))
     if summary["picture"]:
-        console.print(Text(summary["picture"]))
+        console.print(_text(summary["picture"]))
+
+
+def _text(words: str) -> Text:
+    """Words as they are: no markup, no control characters."""
+    return Text(printable(words))
+
+
+def _training(run: Mapping[str, Any]) -> str:
+    """Say how long it was trained, where that is known."""
+    if run["epochs"] is None and run.get("given"):
+        return ", trained elsewhere"
+    seed = "" if run["seed"] is None else f", seed {run['seed']}"
+    return f", {_count(run['epochs'])} epochs{seed}"
+
+
+def _fit(run: Mapping[str, Any]) -> str:
+    """Say loss and accuracy, and on which data."""
+    if run.get("held_out"):
+        loss, accuracy, where = run.get("loss"), run.get("accuracy"), "on held-out data"
+    else:
+        loss, accuracy = run["train_loss"], run["train_accuracy"]
+        where = "on the training data"
+    if run.get("given") and not run.get("held_out"):
+        where = "on these data"
+    if run.get("trained"):
+        where += ", of these classes alone"
+    return f"loss {_number(loss)}, accuracy {_number(accuracy)} {where}"
 
 
 def _spectra(spectra: Mapping[str, Any]) -> Table:
@@ -152,7 +182,8 @@ def _spectra(spectra: Mapping[str, Any]) -> Table:
     table = Table(title="Spectra: eigenvalue and residual", title_justify="left")
     table.add_column("", justify="right")
     for name, found in spectra.items():
-        table.add_column(f"{name}\n{found['method']}", justify="right")
+        head = _text(name).append("\n").append_text(_text(found["method"]))
+        table.add_column(head, justify="right")
     ends = [("top", n) for n in range(10)] + [("bottom", n) for n in (2, 1, 0)]
     for end, n in ends:
         cells = [_pair(found.get(end, []), n) for found in spectra.values()]
@@ -160,9 +191,15 @@ def _spectra(spectra: Mapping[str, Any]) -> Table:
             label = str(n + 1) if end == "top" else f"lowest {n + 1}"
             table.add_row(label, *cells)
     table.add_section()
-    table.add_row("trace", *(_number(found["trace"]) for found in spectra.values()))
+    table.add_row("trace", *(_trace(found) for found in spectra.values()))
     table.add_row("matvecs", *(_count(f["num_matvecs"]) for f in spectra.values()))
     return table
+
+
+def _trace(found: Mapping[str, Any]) -> str:
+    error = found.get("trace_error")
+    told = _number(found["trace"]) + (f" ± {error:.0e}" if error else "")
+    return told if error is None or error > 0 else f"{told} (exact)"
 
 
 def _pair(pairs: list[dict[str, Any]], n: int) -> str:
@@ -183,8 +220,23 @@ def _parts(levels: Mapping[str, Any]) -> Table:
         share = "" if trace is None else f"{trace / whole:.1%}"
         error = levels["trace_error"].get(name)
         told = _number(trace) + (f" ± {error:.0e}" if error else "")
-        table.add_row(name, told, share, "  ".join(map(_number, leading)))
+        values = _values(leading, levels["residuals"].get(name, []))
+        table.add_row(_text(name), told, share, values)
+    table.add_section()
+    for name, words in (
+        ("subtracted", "G less its class part"),
+        ("projected", "G off span{delta_c}"),
+    ):
+        left = _values(levels[name][:5], levels["residuals"].get(name, []))
+        table.add_row(words, "", "", left)
     return table
+
+
+def _values(values: list[float | None], residuals: list[float | None]) -> str:
+    """Leading eigenvalues, and the largest of their error bars."""
+    worst = max((r or 0.0 for r in residuals[: len(values)]), default=0.0)
+    told = "  ".join(map(_number, values))
+    return f"{told}  (± {worst:.0e})" if worst else told
 
 
 def _overlaps(attribution: Mapping[str, Any]) -> Table:

@@ -16,11 +16,12 @@ from typing import Any
 import numpy as np
 
 from workbench import measurement
+from workbench.container import save_somewhere
 from workbench.control import Control, ProgressCallback
 from workbench.embedding import embed
-from workbench.jobs import Outcome
-from workbench.measuring.parts import remove_parts
-from workbench.study import load_study
+from workbench.jobs import ELSEWHERE, Outcome
+from workbench.measuring.parts import save_study
+from workbench.study import Study, load_study
 from workbench.training.checkpoint import Checkpoint, load_checkpoint
 from workbench.training.config import film_epochs
 from workbench.training.data import load_data
@@ -84,8 +85,9 @@ def train(
         checkpoint = train_network(
             model, data, config, progress=progress, control=control, keep=keep
         )
-    checkpoint.save(path)
-    return Outcome({"checkpoint": str(path)}, checkpoint.status, checkpoint.run)
+    place, said = save_somewhere(checkpoint.save, path)
+    facts = checkpoint.run | ({ELSEWHERE: said} if said else {})
+    return Outcome({"checkpoint": str(place)}, checkpoint.status, facts)
 
 
 def film(
@@ -126,9 +128,7 @@ def film(
         control=control,
         parts=_parts(source),
     )
-    path = found.save(_free(folder, ".study"))
-    remove_parts(_parts(source))
-    return Outcome({"study": str(path)})
+    return _saved(found, folder, _parts(source))
 
 
 def measure(
@@ -166,9 +166,13 @@ def measure(
         control=control,
         parts=parts,
     )
-    path = study.save(_free(folder, ".study"))
-    remove_parts(parts)
-    return Outcome({"study": str(path)})
+    return _saved(study, folder, parts)
+
+
+def _saved(study: Study, folder: Path, parts: Path) -> Outcome:
+    """Write a study, in the room of its finished stages if there is no other."""
+    path, said = save_study(study, _free(folder, ".study"), parts)
+    return Outcome({"study": str(path)}, facts={ELSEWHERE: said} if said else {})
 
 
 def _parts(checkpoint: Path) -> Path:

@@ -8,19 +8,27 @@ goes into the folder of the run, where any page finds it; see `runfolder`.
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import threading
 import time
 from pathlib import Path
 
-from workbench.control import Control
+from filelock import Timeout
+
+from workbench.control import Control, Progress
 from workbench.heap import keep_freed_memory
-from workbench.jobs import JobEvent, JobRecord, load_work, perform
+from workbench.jobs import STEPS, Job, JobEvent, JobRecord, load_work, perform
 from workbench.priority import give_way
 from workbench.runfolder import RunFolder
+from workbench.turns import Turns
+
+_log = logging.getLogger(__name__)
 
 PAUSE = 0.1  # seconds between two looks at what is wished
+FULL = 3  # exit status: how the work ended could not be written down
+TURN = 0.5  # seconds between two looks at whose turn it is
 LEFT_ALONE = 1800.0  # seconds that a run goes on while no page looks on
 SERVER = "WORKBENCH_SERVER"  # number of the process that serves the page, if known
 
@@ -49,12 +57,43 @@ def work_at(folder: RunFolder) -> JobRecord | None:
         target=_watch, args=(folder, control, notes, ended), daemon=True
     )
     watching.start()
-    record = perform(job, notes.put, control)
+    turns = Turns(folder.path.parent)
+    try:
+        if _wait_for_turn(turns, job, notes, control):
+            record = perform(job, notes.put, control)
+        else:
+            record = JobRecord(job.number, job.work, "cancelled", {}, {}, {})
+    finally:
+        turns.leave()
     ended.set()
     watching.join()
     notes.write()
-    folder.end(record)
+    try:
+        folder.end(record)
+    except OSError:  # a page that looks on sees this process end, and says so
+        raise SystemExit(FULL) from None
     return record
+
+
+def _wait_for_turn(turns: Turns, job: Job, notes: _Notes, control: Control) -> bool:
+    """Wait until this run may begin; False where it is cancelled meanwhile.
+
+    Before torch is loaded, so that who waits takes no memory. Where there can be no
+    queue, as on a disk without locks, nobody waits.
+    """
+    try:
+        turns.join()
+        while place := turns.try_to_begin():
+            waits = Progress("Waiting", 0.0, place.words)
+            notes.put(JobEvent(job.number, 0, len(STEPS[job.work]), waits))
+            asked = time.monotonic()
+            while time.monotonic() - asked < TURN:
+                if control.cancelled:
+                    return False
+                time.sleep(PAUSE)
+    except (OSError, NotImplementedError, Timeout):
+        _log.exception("there is no queue; the run begins")
+    return True
 
 
 def _watch(

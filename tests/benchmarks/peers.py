@@ -1,4 +1,4 @@
-"""What we are held against: plain torch, curvlinops, PyHessian, the authors' method.
+"""What we are held against: plain torch, other libraries, the authors' method.
 
 Each takes and gives tensors on the device. A peer that is not installed is None.
 """
@@ -18,7 +18,11 @@ from torch.nn.functional import cross_entropy
 from tests.benchmarks.problems import Problem
 
 Product = Callable[[Tensor], Tensor]  # (P, k) to (P, k)
-PEERS = {"curvlinops": "curvlinops-for-pytorch", "pyhessian": "pyhessian"}
+PEERS = {
+    "curvlinops": "curvlinops-for-pytorch",
+    "pyhessian": "pyhessian",
+    "hessian_eigenthings": "hessian-eigenthings",
+}
 
 
 def installed(peer: str) -> str | None:
@@ -79,6 +83,74 @@ def pyhessian_product(problem: Problem) -> Product:
         return torch.cat([part.detach().flatten() for part in image])[:, None]
 
     return product
+
+
+def eigenthings(problem: Problem, kind: str) -> Any:
+    """hessian-eigenthings' operator for G or Hess.
+
+    It averages over batches, whatever their sizes: the loss that it is given is the sum
+    over a batch, times the number of batches over that of examples. Its products keep
+    their graph, which is dropped here: its Lanczos would keep one a step.
+    """
+    from hessian_eigenthings import GGNOperator, HessianOperator, LambdaOperator
+    from hessian_eigenthings.loss_fns import (
+        supervised_forward,
+        supervised_loss,
+        supervised_loss_of_output,
+    )
+
+    batches = problem.batches
+    scale = len(batches) / problem.num_examples
+
+    def loss(logits: Tensor, labels: Tensor) -> Tensor:
+        return cross_entropy(logits, labels, reduction="sum") * scale
+
+    if kind == "Hess":
+        found = HessianOperator(problem.model, batches, supervised_loss(loss))
+    else:
+        curved = supervised_loss_of_output(loss)
+        found = GGNOperator(problem.model, batches, supervised_forward, curved)
+    like = problem.inputs
+    return LambdaOperator(
+        lambda vector: found.matvec(vector).detach(),
+        found.size,
+        like.device,
+        like.dtype,
+    )
+
+
+def eigenthings_product(problem: Problem, kind: str) -> Product:
+    """Its product, flat; it has none for blocks."""
+    operator = eigenthings(problem, kind)
+    return lambda vectors: operator.matvec(vectors[:, 0])[:, None]
+
+
+def eigenthings_steps(operator: Any, num_pairs: int, tol: float, most: int) -> int:
+    """The fewest steps of its Lanczos that leave residuals of tol; at most ``most``."""
+    from hessian_eigenthings import lanczos_tridiagonal
+
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(operator.size, generator=generator, dtype=operator.dtype)
+    most = min(most, operator.size)
+    found = lanczos_tridiagonal(operator, noise.to(operator.device), most)
+    below = [*found.betas.tolist(), found.last_beta]
+    for steps in range(num_pairs, found.iterations):
+        beta = found.betas[: steps - 1]
+        T = found.alphas[:steps].diag() + beta.diag(1) + beta.diag(-1)
+        values, vectors = torch.linalg.eigh(T)
+        residuals = below[steps - 1] * vectors[-1, -num_pairs:].abs()
+        if residuals.max() <= tol * values[-1]:
+            return steps
+    return int(found.iterations)
+
+
+def eigenthings_lanczos(operator: Any, num_pairs: int, steps: int) -> Tensor:
+    """Its leading eigenvalues, (k,), descending, with all vectors orthogonalised."""
+    from hessian_eigenthings import lanczos
+
+    options = {"which": "LA", "reorthogonalize": True, "seed": 0}
+    found = lanczos(operator, k=num_pairs, max_iter=steps, **options)
+    return found.eigenvalues
 
 
 def double_backward(problem: Problem) -> Product:

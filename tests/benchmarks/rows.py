@@ -30,6 +30,7 @@ SAME = 1e-5  # relative, of products in float64, and of means
 ROUNDED = 5e-3
 TOL = 1e-3  # residual of an eigenpair over the largest eigenvalue
 NUM_PAIRS = 10
+MOST_STEPS = 100  # of Lanczos without a restart, where the number is asked of us
 PUBLISHED = 128  # iterations of the published subspace iteration, of ten vectors each
 
 
@@ -154,6 +155,9 @@ def multiplying(problem: Problem, kind: str, width: int) -> list[Contender]:
     if kind == "Hess" and width == 1 and peers.installed("pyhessian"):
         image = peers.pyhessian_product(problem)
         found.append(Contender("pyhessian", lambda: image(vectors)))
+    if width == 1 and peers.installed("hessian_eigenthings"):
+        other = peers.eigenthings_product(problem, kind)
+        found.append(Contender("hessian-eigenthings", lambda: other(vectors)))
     if kind == "G" and width == 1:
         twice = peers.double_backward(problem)
         found.append(Contender("reverse mode twice", lambda: twice(vectors)))
@@ -170,6 +174,7 @@ def leading_g(problem: Problem, num_pairs: int) -> Row:
     if peers.installed("curvlinops"):
         theirs = peers.curvlinops(problem, "G")
         found.append(Contender("eigsh on curvlinops", lambda: eigsh(theirs, num_pairs)))
+    found += lanczos_of_eigenthings(problem, "G", num_pairs)
     twice = peers.double_backward(problem)
     block = torch.linalg.qr(problem.vectors(num_pairs))[0]
     found.append(
@@ -202,6 +207,7 @@ def leading_hess(problem: Problem, num_pairs: int, max_iter: int) -> Row:
     if peers.installed("curvlinops"):
         theirs = peers.curvlinops(problem, "Hess")
         found.append(Contender("eigsh on curvlinops", lambda: eigsh(theirs, num_pairs)))
+    found += lanczos_of_eigenthings(problem, "Hess", num_pairs)
     if peers.installed("pyhessian"):
         found.append(
             Contender(
@@ -218,6 +224,22 @@ def leading_hess(problem: Problem, num_pairs: int, max_iter: int) -> Row:
         at_most=45,
         rounds=2,
     )
+
+
+def lanczos_of_eigenthings(
+    problem: Problem, kind: str, num_pairs: int
+) -> list[Contender]:
+    """Its Lanczos, which takes a number of steps, not a residual; none without it."""
+    if not peers.installed("hessian_eigenthings"):
+        return []
+    operator = peers.eigenthings(problem, kind)
+    steps = peers.eigenthings_steps(operator, num_pairs, TOL, MOST_STEPS)
+
+    def theirs() -> Tensor:
+        return peers.eigenthings_lanczos(operator, num_pairs, steps)
+
+    note = f"{steps} steps: the fewest that do, and it was told"
+    return [Contender("hessian-eigenthings", theirs, note=note)]
 
 
 def class_means_row(problem: Problem) -> Row:

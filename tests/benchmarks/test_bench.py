@@ -47,6 +47,8 @@ def test_every_row_of_the_small_network_agrees_and_is_written(tmp_path: Path) ->
         assert ours["ratio"] == 1.0
         assert others
         assert all(one["units"] > 0 and one["ratio"] > 0 for one in others)
+        single = row["key"] in ("g", "hess", "eig-g", "eig-hess")
+        assert ("hessian-eigenthings" in [one["name"] for one in others]) == single
 
 
 def off(result: Any) -> Any:
@@ -147,9 +149,9 @@ def test_the_residual_network_is_that_of_the_same_name() -> None:
 BARE = """
 import sys
 for name in (
-    "bokeh", "curvlinops", "hypothesis", "ipywidgets", "jupyter_bokeh", "platformdirs",
-    "pyhessian", "pytest", "rich", "safetensors", "sklearn", "threadpoolctl",
-    "torchvision", "traitlets", "typer", "umap",
+    "bokeh", "curvlinops", "hessian_eigenthings", "hypothesis", "ipywidgets",
+    "jupyter_bokeh", "platformdirs", "pyhessian", "pytest", "rich", "safetensors",
+    "sklearn", "threadpoolctl", "torchvision", "traitlets", "typer", "umap",
 ):
     sys.modules[name] = None  # as if it were not installed
 from tests.benchmarks.__main__ import main

@@ -11,17 +11,21 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import psutil
 import pytest
 from playwright.sync_api import Browser, Page, Route
 
 from tests.browser.drive import Workbench
 
-START = "from workbench.ui.serve import serve; serve(port={port}, browser=False{more})"
+START = (
+    "from workbench.ui.serve import serve; "
+    "serve(**({{'token': ''}} | dict(port={port}, browser=False{more})))"
+)
 
 
 @contextmanager
@@ -70,6 +74,16 @@ def serving(folder: Path, more: str = "", **environment: str) -> Iterator[str]:
         listener.join(5)
         assert server.stdout is not None
         server.stdout.close()
+
+
+def kernels() -> set[int]:
+    """The kernels of all servers that this process has started."""
+    found = set()
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            if "ipykernel_launcher" in process.cmdline():
+                found.add(process.pid)
+    return found
 
 
 @pytest.fixture(scope="session")

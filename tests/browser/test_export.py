@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
@@ -154,6 +155,15 @@ def test_the_theme_may_be_asked_for_by_the_link(chromium: Browser, url: str) -> 
     assert opened.wrong == []
 
 
+def test_a_theme_that_there_is_not_is_left_out(chromium: Browser, url: str) -> None:
+    for name in ("constructor", "nothing"):
+        opened = Opened(chromium, f"{url}?theme={name}")
+        page = Workbench(opened.page).wait()
+        assert page.state("theme") == "auto"
+        opened.context.close()
+        assert opened.wrong == []
+
+
 def test_each_picture_is_saved_as_it_stands(exported: Workbench) -> None:
     exported.button("Dark").click()
     exported.button("Bag").click()
@@ -228,3 +238,70 @@ def test_the_page_says_what_it_is_and_nothing_hangs_out(
         assert wide <= width, width
     opened.context.close()
     assert opened.wrong == []
+
+
+STYLE = """([selector, of, pseudo]) => [...(function* all(root) {
+  for (const element of root.querySelectorAll("*")) {
+    if (element.matches(selector)) yield getComputedStyle(element, pseudo)[of]
+    if (element.shadowRoot) yield* all(element.shadowRoot)
+  }
+})(document)]"""
+
+
+def styles(page: Page, selector: str, of: str, pseudo: str | None = None) -> list[str]:
+    return page.evaluate(STYLE, [selector, of, pseudo])
+
+
+def test_where_the_system_chooses_colours_what_is_chosen_is_seen(
+    chromium: Browser, url: str
+) -> None:
+    opened = Opened(chromium, url, forced_colors="active")
+    page = Workbench(opened.page).wait().page
+    background = "backgroundColor"
+    chosen = set(styles(page, ".bk-btn.bk-active", background))
+    others = set(styles(page, ".bk-btn:not(.bk-active, [disabled])", background))
+    assert len(chosen) == 1
+    # Play is as a chosen one; all others have the colour of the page, or none.
+    assert others - chosen <= {"rgb(255, 255, 255)", "rgba(255, 255, 255, 0)"}
+    assert set(styles(page, ".noUi-connect", background)) == chosen
+    assert not chosen & set(styles(page, ".noUi-target", background))
+    swatches = styles(page, ".bk-btn", background, "::before")
+    assert len(set(swatches)) >= min(10, STUDY.num_classes) + 1
+    assert {"0px"} != set(styles(page, ".bk-btn", "borderTopWidth"))
+    opened.context.close()
+
+
+def test_paper_shows_the_colours_that_mean_something(exported: Workbench) -> None:
+    page = exported.page
+    page.emulate_media(media="print")
+    assert set(styles(page, ".wb-mark, .bk-btn", "printColorAdjust")) == {"exact"}
+    assert set(styles(page, ".wb-plane, .wb-words", "breakInside")) == {"avoid"}
+    page.emulate_media(media="screen")
+
+
+@pytest.mark.parametrize(
+    ("policy", "able"),
+    [
+        ("script-src 'none'", False),
+        ("script-src 'unsafe-inline'", False),  # and no eval
+        ("script-src 'unsafe-inline' 'unsafe-eval'", True),
+    ],
+)
+def test_a_viewer_that_forbids_scripts_is_said_and_not_to_press_play(
+    chromium: Browser, url: str, policy: str, able: bool
+) -> None:
+    body = Path(url.removeprefix("file://")).read_text(encoding="utf-8")
+    head = {"Content-Security-Policy": policy, "Content-Type": "text/html"}
+    context = chromium.new_context()
+    page = context.new_page()
+    page.route("**/*", lambda route: route.fulfill(body=body, headers=head))
+    page.goto("http://viewer.example/")
+    forbidden = page.get_by_text("this viewer does not run them")
+    play = page.get_by_text("Press Play to average")
+    if able:
+        expect(play).to_be_visible()
+        expect(forbidden).to_have_count(0)
+    else:
+        expect(forbidden).to_be_visible(timeout=10_000)
+        expect(play).to_be_hidden()
+    context.close()

@@ -84,7 +84,7 @@ def test_a_killed_measurement_goes_on_to_the_same_numbers(
     events: list[Progress] = []
     study = measure(checkpoint, chosen, progress=events.append, parts=parts)
     assert same(study, whole)
-    assert {path.name for path in parts.iterdir()} == {"plan", *STAGES}
+    assert {path.name for path in parts.iterdir()} == {"plan", "way", *STAGES}
     fractions = [event.fraction for event in events]
     assert fractions == sorted(fractions)
     assert next(e.fraction for e in events if e.stage == STAGES["picture"]) == 0.0

@@ -64,6 +64,49 @@ def test_beyond_the_limit_of_exactness_the_cheapest_way_is_taken() -> None:
     assert checked(planned(2, exact_limit=100)).exact  # as all here is small
 
 
+def test_exact_ways_are_taken_up_to_half_an_hour_and_no_longer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hours = {"exact": 41.0, "other": 11.0}
+    monkeypatch.setattr(
+        Plan,
+        "seconds",
+        lambda self, m=None: 3600 * hours["exact" if m and m.exact else "other"],
+    )
+    assert not checked(planned(5)).exact
+    hours["exact"] = 0.4
+    assert checked(planned(5)).exact
+    hours["exact"] = 3.0
+    assert checked(planned(5, max_minutes=60 * 12.0)).exact
+
+
+@pytest.mark.parametrize(
+    ("asked", "method"),
+    [
+        ("dense", "dense, exact"),
+        ("dual", "dual, exact"),
+        ("krylov", "block Krylov"),
+        ("streamed", "block Krylov without the means of pairs"),
+    ],
+)
+def test_the_method_that_is_asked_for_is_taken_or_refused(
+    asked: str, method: str
+) -> None:
+    made = planned(20, method=asked)
+    assert checked(made).method == method
+    tight = planned(20, memory=checked(made).memory - 1, method=asked)
+    assert tight.method is None
+    assert f"by the {method} way" in tight.refusal
+    assert "\n" not in tight.refusal
+
+
+@pytest.mark.parametrize("method", ["exact", "", 3])
+def test_a_method_that_there_is_not_gets_a_sentence(method: object) -> None:
+    case = CASES["linear"]()
+    with pytest.raises(WorkbenchError, match="there is no method"):
+        plan(case.model, case.data, settings(method=method))
+
+
 def test_what_takes_twice_the_time_is_not_taken() -> None:
     """Two cores, 136 a class: every eigenvalue of G in 218 s, the leading in 102 s."""
     data = torch.randn(10, 1, 28, 28), torch.arange(10)
@@ -79,10 +122,10 @@ def test_of_a_hundred_classes_ten_are_what_fits() -> None:
         chosen = settings(**values)
         return make_plan(bind(nn.Linear(40, 100), data, chosen), chosen, memory)
 
-    refused = made(300_000_000)
+    refused = made(1_100_000_000)
     assert refused.method is None
     assert "; measure 10 of the classes (--classes 10 at" in refused.refusal
-    assert made(300_000_000, classes=10).method is not None
+    assert made(1_100_000_000, classes=10).method is not None
 
 
 def test_the_products_that_are_planned_are_about_those_that_it_takes() -> None:

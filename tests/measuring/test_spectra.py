@@ -54,8 +54,8 @@ def test_equal_outliers_are_all_found(monkeypatch: pytest.MonkeyPatch) -> None:
     values, _ = measured(outliers)
     assert apart(values, outliers) < 1e-3
     monkeypatch.setattr(spectra, "_missed", lambda *args: None)
-    values, _ = measured(outliers)
-    assert float((values - outliers).abs().max()) > 3  # what the check is for
+    values, _ = measured(outliers)  # by the look outside of the subspace
+    assert apart(values, outliers) < 1e-3
 
 
 def test_outliers_that_lie_apart_cost_no_second_search() -> None:
@@ -64,7 +64,7 @@ def test_outliers_that_lie_apart_cost_no_second_search() -> None:
     hess, _, _ = hess_of(APART)
     tol = MeasureSettings().tol
     once = top_eigenpairs(
-        Dense(hess.matrix), CLASSES, k_low=5, which="BE", tol=tol,
+        Dense(hess.matrix), CLASSES + 2, k_low=7, which="BE", tol=tol, block_size=1,
         tol_low=spectra.EDGE * tol, generator=torch.Generator().manual_seed(0),
     )  # fmt: skip
     assert count == once.num_matvecs + 2
@@ -76,10 +76,11 @@ def test_a_subspace_does_not_outgrow_the_memory(
     hess, _, _ = hess_of(APART)
     settings = MeasureSettings(num_steps=2, num_probes=1)
     few = Probe(settings, CLASSES, torch.Generator().manual_seed(0))
-    room = 2 * 12 * 2 * 8 * hess.dim  # half of it: a dozen vectors and their images
+    room = 2 * 16 * 2 * 8 * hess.dim  # half of it: 16 vectors and their images
     monkeypatch.setattr(probe_module, "device_memory", lambda device: room)
     found = few.pairs(hess, "BE", None)
-    assert hess.count == found.num_matvecs == 12
-    assert found.status == "max_steps"
+    assert found.basis.shape[1] <= few.num + 5 + 2 * few.spare + 2 * 1 + 2
+    assert hess.count == found.num_matvecs > 16  # it went on, from fewer vectors
+    assert found.status == "converged"
     rest = hess.matrix @ found.vectors - found.vectors * found.values
-    assert apart(rest.norm(dim=0), found.residuals) < 1e-8
+    assert float((rest.norm(dim=0) - found.residuals).abs().max()) < 1e-12

@@ -19,9 +19,9 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from workbench.container import checksum
 from workbench.control import Control
 from workbench.errors import WorkbenchError
-from workbench.training import checkpoint as module
 from workbench.training.checkpoint import Checkpoint, load_checkpoint
 from workbench.training.data import Dataset, load_data
 from workbench.training.models import MODELS, build_model
@@ -204,7 +204,7 @@ def test_opening_a_file_runs_no_code(tmp_path: Path) -> None:
         lambda value, path: path.write_bytes(pickle.dumps(value)),
     ):
         write(Bomb(tmp_path / "gone off"), bomb)
-        with pytest.raises(WorkbenchError, match="damaged or no checkpoint"):
+        with pytest.raises(WorkbenchError, match=r"is a (PyTorch file|Python pickle)"):
             load_checkpoint(bomb)
     assert not (tmp_path / "gone off").exists()
 
@@ -225,7 +225,7 @@ def rewrite(file: Path, change: Callable[[dict[str, Any]], object]) -> None:
         header = json.loads(opened.metadata()["workbench.checkpoint"])
     change(header)
     text, tensors = json.dumps(header), load_file(file)
-    crc = module._checksum(text, tensors)
+    crc = checksum(text, tensors)
     metadata = {"workbench.checkpoint": text, "workbench.crc32": crc}
     save_file(tensors, file, metadata)
 

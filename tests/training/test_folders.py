@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,10 +10,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import Tensor
 
 from workbench.control import Cancelled, Control, Progress
 from workbench.errors import WorkbenchError
-from workbench.training.data import load_data
+from workbench.training.data import Dataset, load_data
 
 Sizes = Callable[[int, int], tuple[int, int]]
 
@@ -190,11 +192,120 @@ def test_an_unreadable_image_is_named(tmp_path: Path) -> None:
         load_data(f"folder:{tmp_path}")
 
 
-def test_deep_images_are_refused_rather_than_clipped(tmp_path: Path) -> None:
+def plain(data: Dataset) -> Tensor:
+    """Return the images as they were before they were normalised, 0 to 255."""
+    std, mean = (torch.tensor(v).view(-1, 1, 1) for v in (data.std, data.mean))
+    return (data.images * std + mean) * 255
+
+
+def test_deep_images_are_scaled_and_not_clipped_in_either_split(tmp_path: Path) -> None:
+    values = {"a": (0, 1000), "b": (40_000, 65_535)}
+    for split in ("train", "test"):
+        for name, pair in values.items():
+            (tmp_path / split / name).mkdir(parents=True)
+            for n, value in enumerate(pair):
+                pixels = np.full((8, 8), value, np.uint16)
+                file = tmp_path / split / name / f"{n}.{('png', 'tif')[n]}"
+                Image.fromarray(pixels).save(file)
+    expected = torch.tensor([0.0, 1000, 40_000, 65_535]) / 257
+    for split in ("train", "test"):
+        data = load_data(f"folder:{tmp_path}", split=split)
+        assert data.image_shape == (1, 8, 8)
+        torch.testing.assert_close(
+            plain(data)[:, 0, 0, 0], expected, atol=2e-4, rtol=1e-5
+        )
+
+
+def test_images_of_32_bits_are_refused(tmp_path: Path) -> None:
     write_images(tmp_path, {"a": 1, "b": 1}, mode="L")
-    Image.fromarray(np.full((8, 8), 40_000, np.uint16)).save(tmp_path / "a" / "0.png")
-    with pytest.raises(WorkbenchError, match=r"a/0.png has more than 8 bits a pixel"):
+    for pixels in (np.full((8, 8), 0.5, np.float32), np.full((8, 8), 2**30, np.int32)):
+        Image.fromarray(pixels).save(tmp_path / "a" / "1.tif")
+        with pytest.raises(WorkbenchError, match=r"a/1.tif has more than 16 bits"):
+            load_data(f"folder:{tmp_path}")
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "L with a key", "WebP", "GIF"])
+def test_transparent_images_are_put_on_white(tmp_path: Path, mode: str) -> None:
+    """A black shape on nothing, another for each image, colours alike everywhere."""
+    for c, name in enumerate(("a", "b")):
+        (tmp_path / name).mkdir()
+        for n in range(2):
+            alpha = np.zeros((8, 8), np.uint8)
+            alpha[: 2 + 2 * c + n] = 255
+            black = Image.fromarray(np.zeros((8, 8), np.uint8))
+            image = Image.merge("LA", (black, Image.fromarray(alpha)))
+            options: dict[str, object] = {}
+            if mode in ("RGBA", "WebP"):
+                image = image.convert("RGBA")
+                options = {"lossless": True, "exact": True} if mode == "WebP" else {}
+            elif mode in ("P", "L with a key", "GIF"):
+                image = Image.fromarray(np.uint8(alpha == 0))
+                if mode != "L with a key":
+                    image.putpalette([0, 0, 0, 0, 0, 0])
+                options = {"transparency": 1}
+            suffix = {"WebP": "webp", "GIF": "gif"}.get(mode, "png")
+            image.save(tmp_path / name / f"{n}.{suffix}", **options)
+    data = load_data(f"folder:{tmp_path}")
+    shown = plain(data)[:, 0, :, 0].round()
+    rows = torch.tensor([2, 3, 4, 5])
+    expected = torch.where(torch.arange(8) < rows[:, None], 0.0, 255.0)
+    torch.testing.assert_close(shown, expected, atol=0.01, rtol=0)
+
+
+def test_photographs_are_turned_as_their_camera_says(tmp_path: Path) -> None:
+    left = np.zeros((8, 8), np.uint8)
+    left[:, :4] = 255
+    for c, name in enumerate(("a", "b")):
+        (tmp_path / name).mkdir()
+        exif = Image.Exif()
+        exif[0x0112] = (6, 3)[c]  # a quarter clockwise; a half
+        Image.fromarray(left).save(tmp_path / name / "0.png", exif=exif)
+    shown = plain(load_data(f"folder:{tmp_path}"))[:, 0].round()
+    assert shown[0, :4].min() == 255  # above
+    assert shown[1, :, 4:].min() == 255  # right
+    spoilt = Image.Exif()
+    spoilt[0x0112] = 6
+    content = spoilt.tobytes()[:-6] + b"\xff" * 6
+    Image.fromarray(left).save(tmp_path / "a" / "1.png", exif=content)
+    assert load_data(f"folder:{tmp_path}").num_examples == 3
+
+
+@pytest.mark.parametrize("suffix", ["gif", "bmp", "tif", "webp", "jp2", "tga", "jfif"])
+def test_other_kinds_of_images_are_read(tmp_path: Path, suffix: str) -> None:
+    write_images(tmp_path, {"a": 2, "b": 2})
+    for file in sorted(tmp_path.glob("*/1.png")):
+        kind = "jpeg" if suffix == "jfif" else None
+        Image.open(file).save(file.with_suffix(f".{suffix}"), kind)
+        file.unlink()
+    assert load_data(f"folder:{tmp_path}").num_examples == 4
+
+
+def test_mostly_identical_images_are_refused_and_some_are_said(tmp_path: Path) -> None:
+    write_images(tmp_path, {"a": 4, "b": 4})
+    shutil.copy(tmp_path / "a" / "0.png", tmp_path / "b" / "9.png")
+    told: list[Progress] = []
+    data = load_data(f"folder:{tmp_path}", progress=told.append)
+    said = "The same image is in two classes 1 time: "
+    assert said in told[-1].note
+    assert said in data.source
+    assert all(str(tmp_path / file) in data.source for file in ("a/0.png", "b/9.png"))
+    for n in range(10):
+        shutil.copy(tmp_path / "a" / "0.png", tmp_path / "a" / f"copy{n}.png")
+    with pytest.raises(WorkbenchError, match=r"of 19 images .* only 8 differ .* same;"):
         load_data(f"folder:{tmp_path}")
+
+
+def test_what_was_taken_and_passed_over_is_said(tmp_path: Path) -> None:
+    write_images(tmp_path / "Training", {"a": 2, "b": 2})
+    write_images(tmp_path / "Testing", {"a": 2, "b": 2})
+    (tmp_path / "Training" / "a" / "1.heic").write_bytes(b"x")
+    told: list[Progress] = []
+    data = load_data(f"folder:{tmp_path}", progress=told.append)
+    assert data.class_names == ("a", "b")
+    assert "Testing is not used. Passed over, as they cannot" in told[-1].note
+    assert "1 .heic" in data.source
+    test = load_data(f"folder:{tmp_path}", split="test")
+    assert str(tmp_path / "Testing") in test.source
 
 
 def test_a_path_from_here_is_kept_as_one_from_anywhere(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from workbench.presets import PRESETS
 from workbench.report import Trained
 from workbench.session import Session
 from workbench.settings import CONTROLS
+from workbench.ui import opening
 from workbench.ui.app import Workbench
 from workbench.ui.query import query_string
 
@@ -133,7 +135,7 @@ def test_what_is_no_study_is_refused_and_leaves_nothing(
     page: Workbench, tmp_path: Path
 ) -> None:
     upload(page, "<b>.study", b"\x80\x04 a pickle")
-    assert "<b>.study is neither a study nor a checkpoint" in said(page)
+    assert "<b>.study is a Python pickle, which could run code" in said(page)
     assert list((tmp_path / "runs").iterdir()) == []
 
 
@@ -167,6 +169,73 @@ def test_a_path_that_leads_nowhere_is_refused_in_a_sentence(
     page.opening.open.click()
     assert said(page).startswith(f"Open: {path} cannot be read (")
     assert page.session.problem.details == ""
+
+
+@pytest.mark.parametrize("query", ["preset=few", "preset=few&hide=training&epochs=9"])
+def test_a_link_starts_no_work_before_anything_is_touched(
+    query: str, page: Workbench
+) -> None:
+    read_link(f"v=1&{query}").open(page.session)
+    assert page.settings.per_class.value == 10
+    assert page.session._worker.warmed == 0
+    page.settings.seed.value = 8
+    assert page.session._worker.warmed == 1
+
+
+def test_another_preset_keeps_what_is_locked_and_gives_no_red_box(
+    page: Workbench,
+) -> None:
+    read_link("v=1&lock=epochs").open(page.session)
+    page.head.presets.value = "few"
+    assert (page.settings.per_class.value, page.settings.epochs.value) == (10, 40)
+    assert page.session.settings.epochs == 40
+    assert (page.session.preset, page.session.problem) == ("few", None)
+
+
+def test_a_path_that_takes_long_to_look_at_holds_up_no_page(
+    page: Workbench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow, patience = threading.Event(), 0.4
+    monkeypatch.setattr(opening, "count_images", lambda path: slow.wait(20) and (2, 9))
+    monkeypatch.setattr(opening, "AT_ONCE", 0.01)
+    monkeypatch.setattr(opening, "PATIENCE", patience)
+    panel = page.opening
+    panel.path.value = str(tmp_path)
+    panel.open.click()
+    assert (panel.open.disabled, panel.open.description) == (True, "Looking…")
+    page.session.change(epochs=7)  # the page answers
+    wait_until(lambda: page.session.problem is not None)
+    assert "could not be looked through within" in said(page)
+    assert (panel.open.disabled, panel.open.description) == (False, "Show")
+    assert page.session.settings.data != "folder"
+    monkeypatch.setattr(opening, "PATIENCE", 10.0)
+    panel.open.click()
+    slow.set()
+    wait_until(lambda: page.session.settings.folder == str(tmp_path))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="there are no pipes")
+def test_a_pipe_is_refused_at_once(page: Workbench, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    page.opening.path.value = f"'{tmp_path / 'pipe'}'"
+    page.opening.open.click()
+    assert "is neither a file nor a folder, but a pipe" in said(page)
+
+
+@pytest.mark.parametrize(
+    ("told", "most"), [(None, 9), ("64", 64), ("9999", 64), ("x", 9)]
+)
+def test_the_limit_of_an_upload_is_that_of_the_server(
+    told: str | None, most: int, page: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(opening.SAYS_UPLOAD, raising=False)
+    if told is not None:
+        monkeypatch.setenv(opening.SAYS_UPLOAD, told)
+    panel = opening.OpenPanel(page.session, lambda: None)
+    assert f"up to {most} MB" in panel.upload.tooltip
+    assert f"wb-most-{most}" in panel.upload._dom_classes
+    with pytest.raises(WorkbenchError, match=f"at most {most} MB are taken"):
+        panel._open_upload("a.study", memoryview(bytes((most << 20) + 1)))
 
 
 def test_the_last_run_is_offered_to_a_page_that_was_reloaded(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 from tests.studies import make_study
 from workbench.cli import main
 from workbench.errors import WorkbenchError
-from workbench.tables import csv_tables
+from workbench.tables import TABLES, csv_tables
 from workbench.ui.export import export_csv, export_html, page_html
 
 NASTY = ("<script>alert(1)</script>", "</script><img src=x onerror=alert(2)>", 'a,"b"')
@@ -75,8 +76,12 @@ def test_the_tables_hold_the_numbers_of_the_study_at_full_precision(
         "run-eigenvalues.csv",
         "run-embedding.csv",
         "run-overlaps.csv",
+        "run-traces.csv",
+        "run-density.csv",
+        "run-history.csv",
+        "run-about.csv",
     ]
-    eigenvalues, embedding, overlaps = (
+    eigenvalues, embedding, overlaps, *_ = (
         list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
         for path in paths
     )
@@ -103,6 +108,40 @@ def test_the_tables_hold_the_numbers_of_the_study_at_full_precision(
     )
 
 
+def test_the_tables_hold_errors_densities_and_earlier_epochs() -> None:
+    study = make_study(3, 40, exact=False, num_moments=2)
+    levels = study.levels["icml"]
+    errors = {"G3": np.full(9, 0.25), "projected": np.full(9, 0.5)}
+    levels = replace(levels, residuals=errors, trace_error={"G3": 0.125})
+    study = replace(study, levels={**study.levels, "icml": levels})
+    tables = {
+        name: list(csv.DictReader(text.splitlines()))
+        for name, text in csv_tables(study).items()
+    }
+    for name, error in (("G3", 0.25), ("G projected", 0.5)):
+        found = {
+            row["residual"]
+            for row in tables["eigenvalues"]
+            if (row["of"], row["weighting"], row["epoch"]) == (name, "icml", "30")
+        }
+        assert found == {str(error)}
+    for name in ("eigenvalues", "embedding", "overlaps", "traces", "density"):
+        assert {row["epoch"] for row in tables[name]} == {"0", "1", "30"}
+    told = {
+        (row["of"], row["weighting"]): row["error"]
+        for row in tables["traces"]
+        if row["epoch"] == "30"
+    }
+    assert float(told["Hess", ""]) == study.spectra["Hess"].trace_error > 0
+    assert told["G3", "icml"] == "0.125"
+    nodes = [float(r["node"]) for r in tables["density"] if r["epoch"] == "30"]
+    assert len(nodes) == sum(s.nodes.size for s in study.spectra.values())
+    assert len(tables["history"]) == 30
+    about = {row["name"]: row["value"] for row in tables["about"]}
+    assert about["run.model"] == "linear"
+    assert about["outlier_rule"] == study.outlier_rule
+
+
 def test_every_weighting_and_operator_is_in_the_tables() -> None:
     study = make_study(4, 40)
     eigenvalues = csv_tables(study)["eigenvalues"]
@@ -120,7 +159,7 @@ def test_the_command_writes_a_page_and_tables_and_says_so(
     assert main(arguments) == 0
     assert f"Wrote {page}" in capsys.readouterr().err
     assert page.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
-    assert len(list(tables.glob("run-*.csv"))) == 3
+    assert len(list(tables.glob("run-*.csv"))) == len(TABLES)
     before = page.stat().st_mtime_ns
     assert main(arguments) == 2
     assert f"{page} exists" in capsys.readouterr().err

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.server
 import os
 import socket
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -28,17 +29,61 @@ def test_a_taken_port_is_avoided_unless_it_was_asked_for(
     taken: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(serve, "PORT", taken)
-    free = serve.choose_port(None)
-    assert free not in (0, taken)
-    assert serve.choose_port(free) == free
-    with pytest.raises(WorkbenchError, match=f"port {taken} is not to be had"):
-        serve.choose_port(taken)
+    for choose in (serve.choose_port, port_of_listening):
+        free = choose(None)
+        assert free not in (0, taken)
+        assert choose(free) == free
+        with pytest.raises(WorkbenchError, match=rf"port {taken} .* is not to be had"):
+            choose(taken)
+
+
+def port_of_listening(port: int | None) -> int:
+    with serve.listen(port) as listening:
+        number: int = listening.getsockname()[1]
+        return number
+
+
+def test_two_starts_at_once_take_two_ports(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serve, "PORT", port_of_listening(None))
+    with serve.listen(None) as one, serve.listen(None) as other:
+        assert one.getsockname()[1] == serve.PORT
+        assert other.getsockname()[1] != serve.PORT
+
+
+def test_a_port_for_jupyterlab_is_kept_before_it_listens(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(serve, "PORT", port_of_listening(None))
+    mine = serve.choose_port(None)
+    code = f"from workbench.ui import serve; serve.PORT = {mine}; "
+    other = subprocess.run(
+        [sys.executable, "-c", f"{code}print(serve.choose_port(None))"],
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    assert int(other.stdout) != mine
 
 
 @pytest.mark.parametrize("port", [0, -1, 65536])
 def test_a_port_that_does_not_exist_is_refused(port: int) -> None:
     with pytest.raises(WorkbenchError, match="1 to 65535"):
-        serve.choose_port(port)
+        serve.listen(port)
+
+
+def test_an_address_that_this_machine_has_not_is_one_sentence() -> None:
+    with pytest.raises(WorkbenchError, match=r"192\.0\.2\.1 is not to be had"):
+        serve.listen(None, "192.0.2.1")
+
+
+@pytest.mark.parametrize(
+    ("given", "path"),
+    [("/", "/"), ("", "/"), ("proxy/88", "/proxy/88/"), ("/a/b-c@d", "/a/b-c@d/")],
+)
+def test_a_prefix_begins_and_ends_with_a_slash(given: str, path: str) -> None:
+    assert serve._path(given) == path
+    with pytest.raises(WorkbenchError, match="is not a path"):
+        serve._path(f"{given}?x=<b>")
 
 
 @pytest.mark.skipif(os.name != "posix", reason="there is no root")
@@ -53,9 +98,9 @@ def test_jupyterlab_starts_in_containers_and_asks_for_no_news(
     monkeypatch.setattr(labapp.LabApp, "launch_instance", given.extend)
     monkeypatch.setattr(serve, "_in_background", lambda *_: None)
     monkeypatch.setattr(os, "geteuid", lambda: user)
-    for name in ("JUPYTER_CONFIG_PATH", "JUPYTER_TOKEN"):
+    for name in ("JUPYTER_CONFIG_PATH", "JUPYTER_TOKEN", "WORKBENCH_STARTED_IN"):
         monkeypatch.setenv(name, "")  # so that what is set here is unset after
-    serve._start_lab(serve.find_notebook(), 8866, False)
+    serve._start_lab(serve.find_notebook(), serve.Address(None, token="t"), False)
     assert ("--allow-root" in given) == (user == 0)
     assert "--LabApp.news_url=None" in given
     defaults = ConfigManager(config_dir_name="labconfig").get(
@@ -70,11 +115,12 @@ class SlowPage(http.server.BaseHTTPRequestHandler):
 
     ended: list[str]
     status = 200
+    drawn = serve.DRAWN.encode()
 
     def do_GET(self) -> None:
         self.send_response(self.status)
         self.end_headers()
-        self.wfile.write(b'<script>{"kernelId": "abc-1"}</script>')
+        self.wfile.write(b'<script>{"kernelId": "abc-1"}</script>' + self.drawn)
 
     def do_DELETE(self) -> None:
         self.ended.append(self.path)
@@ -114,17 +160,26 @@ def test_the_url_is_said_when_the_page_answers_and_not_before(
     assert SlowPage.ended == ["/api/kernels/abc-1"]
 
 
+@pytest.mark.parametrize(
+    ("status", "drawn", "said"),
+    [(500, b"", "answers with an error"), (200, b"", "drawn with an error")],
+)
 def test_a_page_that_fails_is_not_announced(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    status: int,
+    drawn: bytes,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    SlowPage.ended, SlowPage.status = [], 500
+    SlowPage.ended = []
+    monkeypatch.setattr(SlowPage, "status", status)
+    monkeypatch.setattr(SlowPage, "drawn", drawn)
     with http.server.HTTPServer(("127.0.0.1", 0), SlowPage) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        serve._announce(f"http://127.0.0.1:{server.server_port}/", True)
+        wrong = serve._announce(f"http://127.0.0.1:{server.server_port}/", True)
         server.shutdown()
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert "answers with an error" in err
+    assert said in wrong
+    assert capsys.readouterr().out == ""
 
 
 def test_without_a_screen_no_browser_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -41,6 +41,9 @@ def test_a_clear_gap_is_called_clear_and_a_narrow_one_is_not():
     told = explain(with_values(study, [1.2, 1.1, 1.0, *rest]))
     assert "no clear gap" in told
     assert "1.1 times the next" in told
+    for last in (1.46, 1.54):  # both are told as 1.5 times the next
+        told = explain(with_values(study, [9, 8, last, 1.0, 0.9, 0.8, 0.7, 0.6]))
+        assert "1.5 times the next eigenvalue: a clear gap" in told
 
 
 def test_the_share_in_the_span_of_the_class_means_is_told_and_judged():
@@ -97,6 +100,17 @@ def test_outliers_that_stay_after_the_knock_out_are_said_to_stay():
     told = explain(with_values(study, values, subtracted=stays, projected=goes))
     assert "<b>all 3 outliers stay</b>" in told
     assert "<b>all 3 outliers go</b>" in told
+    few = with_values(study, values, subtracted=stays[:2], projected=goes[:2])
+    assert "at least 2 of 3 outliers stay</b> (2 eigenvalues were measured)" in (
+        explain(few)
+    )
+    assert "<b>all 3 outliers go</b>" in explain(few)  # the largest left is below
+    unsure = {"subtracted": np.array([0.1, 6.0, 0.1, 0.1])}
+    told = explain(
+        with_values(study, values, subtracted=stays, projected=goes, residuals=unsure)
+    )
+    assert "2 to 3 outliers stay, within the error" not in told
+    assert "2 to 3 of 3 outliers stay, within the error" in told
     half = np.array([8.9, 1.0, 0.9, 0.8])
     told = explain(with_values(study, values, subtracted=half, projected=goes))
     assert "2 of 3 outliers go" in told
@@ -109,6 +123,35 @@ def test_an_untrained_network_is_warned_about_and_a_trained_one_is_not():
     assert "has not fitted" not in explain(replace(trained, run=run))
     low = trained.run | {"train_loss": 0.01, "train_accuracy": 0.4}
     assert "accuracy 40\u00a0%" in explain(replace(trained, run=low))
+
+
+def test_an_uncounted_study_is_not_said_to_have_no_outliers():
+    rule = "not counted: the rule sees the first 107 eigenvalues of G, and 30 were"
+    told = explain(replace(make_study(num_outliers=0), outlier_rule=rule))
+    assert "The outliers were not counted" in told
+    assert "No outliers" not in told
+
+
+def test_held_out_data_are_named_and_not_judged_as_training_data():
+    study = make_study(signal=0.1)
+    run = {k: v for k, v in study.run.items() if not k.startswith("train_")}
+    run |= {"held_out": True, "data": "<b>test</b>", "loss": 2.0, "accuracy": 0.3}
+    told = explain(replace(study, run=run))
+    assert "measured on &lt;b&gt;test&lt;/b&gt;, which the network was not" in told
+    assert "Loss 2.00, accuracy 30\u00a0% there" in told
+    assert "has not fitted" not in told
+
+
+def test_traces_are_told_with_their_error():
+    study = make_study(exact=False)
+    told = explain(study)
+    for name, spectrum in study.spectra.items():
+        assert f"{name} {number(spectrum.trace)} ± {number(spectrum.trace_error)}" in (
+            told
+        )
+    assert f"G {number(make_study().spectra['G'].trace)}, exactly" in (
+        explain(make_study())
+    )
 
 
 def test_a_diverged_loss_is_warned_about():

@@ -132,11 +132,7 @@ def risk_gram(
         for inputs, targets in risk.whole()
         for piece in zip(split(inputs, size), targets.split(size), strict=True)
     ]
-    predictions = [risk.predictions(inputs) for inputs, _ in batches]
-    cotangents = [
-        risk.criterion.root(p, targets)
-        for p, (_, targets) in zip(predictions, batches, strict=True)
-    ]
+    cotangents = [risk.root(inputs, targets) for inputs, targets in batches]
     n = sum(root.shape[0] * root.shape[2] for root in cotangents)
     matrix = torch.zeros(n, n, dtype=torch.float64, device=risk.device)
     done = 0.0
@@ -162,7 +158,8 @@ def risk_gram(
     mirror(risk.world.sum(matrix))
     probs = labels = None
     if risk.class_counts is not None:
-        probs, labels = torch.cat(predictions), torch.cat([y for _, y in batches])
+        probs = torch.cat([risk.probabilities(inputs) for inputs, _ in batches])
+        labels = torch.cat([y for _, y in batches])
     return Gram(matrix, probs, labels, risk.normaliser)
 
 

@@ -44,6 +44,7 @@ from workbench.curvature.surroundings import evaluating, random_state
 from workbench.distributed import ALONE, World
 from workbench.errors import WorkbenchError
 from workbench.linalg.precision import full_precision
+from workbench.memory import device_memory
 
 __all__ = ["Batch", "EmpiricalRisk", "LabelledImages", "empirical_risk", "evaluating"]
 
@@ -214,8 +215,22 @@ class EmpiricalRisk:
         return self.predictions(inputs)
 
     def root(self, inputs: Inputs, targets: Tensor) -> Tensor:
-        """B with ``B B^T = A`` of each example, (B, O, m), float64."""
-        return self.criterion.root(self.predictions(inputs), targets)
+        """B with ``B B^T = A`` of each example, (B, O, m), float64.
+
+        Raises:
+            WorkbenchError: If that does not fit the memory.
+        """
+        predictions = self.predictions(inputs)
+        numbers = predictions.numel() * self.criterion.num_columns(predictions)
+        there = device_memory(self.device)
+        if 16 * numbers > 0.5 * there:
+            raise WorkbenchError(
+                f"{len(targets):,} examples with {predictions[0].numel():,} outputs "
+                f"each have roots of {16 * numbers / 2**30:.0f} GB, and "
+                f"{self.device.type} has {there / 2**30:.0f}; take smaller batches, or "
+                "operators, which need none."
+            )
+        return self.criterion.root(predictions, targets)
 
     def on(self, batches: list[Batch]) -> EmpiricalRisk:
         """The same network on other examples, alone, with the same normaliser."""

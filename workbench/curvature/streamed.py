@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from scipy.special import stdtrit
 from torch import Tensor
 from typing_extensions import override
 
@@ -164,7 +165,7 @@ def estimate_trace(
     num_probes: int,
     generator: torch.Generator,
 ) -> tuple[float, float]:
-    r"""The trace of A >= 0 and its standard error, from random vectors.
+    r"""The trace of A >= 0 and half its 95 % interval, from random vectors.
 
     .. math:: \mathrm{tr} A = \sum_j v_j^T A v_j + E\, z^T (I - VV^T) A (I - VV^T) z
 
@@ -187,4 +188,5 @@ def estimate_trace(
     found = quadratic(torch.cat([known, probes], dim=1)).double()
     rest = found[known.shape[1] :]
     trace = float(found[: known.shape[1]].sum() + rest.mean())
-    return trace, float(rest.std() / num_probes**0.5)
+    few = float(stdtrit(num_probes - 1, 0.975))  # Student's, as they are few
+    return trace, few * float(rest.std() / num_probes**0.5)

@@ -40,7 +40,7 @@ def inner_products(columns: Tensor) -> Tensor:
     """``V^T V`` of columns (dim, k), each product in float64: (k, k)."""
     num = columns.shape[1]
     total = columns.new_zeros(num, num, dtype=torch.float64)
-    for part in columns.split(max(1, DOUBLES // num)):
+    for part in columns.split(max(1, DOUBLES // max(1, num))):
         total.addmm_(part.double().T, part.double())
     return total
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -15,11 +14,17 @@ from workbench.errors import WorkbenchError
 from workbench.linalg.columns import dots
 from workbench.linalg.lanczos import EigenPairs
 from workbench.linalg.operator import LinearOperator, Projected
+from workbench.linalg.precision import full_precision
 from workbench.linalg.tridiagonal import tridiagonalise
+from workbench.quadrature import trace_error
 from workbench.spectrum import DensityCurve, Spectrum, density_curve
 
 Scale = Literal["linear", "log"]
 
+NUM_STEPS = (
+    24  # a probe; with four of them the intervals cover, on every spectrum tried
+)
+NUM_PROBES = 4
 BASIS_BYTES = 2**31  # what the Lanczos bases of the probes run together may take
 
 
@@ -30,7 +35,7 @@ class SpectralDensity:
     nodes: Tensor  # (num_probes, num_steps) float64
     weights: Tensor  # (num_probes, num_steps) float64; each row sums to 1 less sticks
     trace: float  # Hutchinson's estimate from the same probes, plus the sticks
-    trace_error: float  # its standard error over probes; NaN for one probe
+    trace_error: float  # half of its 95 % interval
     num_matvecs: int
     sticks: Tensor  # (r,) float64: eigenvalues that were deflated, not in the nodes
     stick_weight: float  # of each stick, 1 / P
@@ -39,7 +44,7 @@ class SpectralDensity:
     def curve(
         self, *, sign: int = 1, width: float | None = None, num_points: int = 400
     ) -> DensityCurve:
-        """The density without the sticks, smoothed; its standard error over probes.
+        """The density without the sticks, smoothed, with half its 95 % interval.
 
         Args:
             sign: On the log scale the side, +1 or -1; the grid is then log10 |lam|.
@@ -52,7 +57,7 @@ class SpectralDensity:
             residuals=empty,
             nodes=self.nodes.cpu().numpy(),
             weights=self.weights.cpu().numpy(),
-            dim=0,
+            dim=round(1 / self.stick_weight),
             trace=self.trace,
             trace_error=self.trace_error,
             complete=False,
@@ -64,11 +69,13 @@ class SpectralDensity:
         )
 
 
+@full_precision()
 def spectral_density(
     operator: LinearOperator,
     *,
-    num_steps: int = 60,
-    num_probes: int = 6,
+    num_steps: int = NUM_STEPS,
+    num_probes: int = NUM_PROBES,
+    num_zeros: int = 0,
     scale: Scale = "linear",
     deflate: EigenPairs | None = None,
     generator: torch.Generator | None = None,
@@ -86,14 +93,16 @@ def spectral_density(
 
     With r eigenpairs deflated, A and the probes are projected off their span, where the
     density has the weight ``(P - r) / P``; each pair is a stick of weight 1/P, without
-    a sampling error, and the nodes are left for the bulk. The error bars are of the
-    sampling alone: where nodes are few (a log scale has them near zero), take more
-    steps until the curve stays.
+    a sampling error, and the nodes are left for the bulk. The errors are half of 95 %
+    intervals, of the sampling and the quadrature together (`workbench.quadrature`): on
+    a log scale they are as large as the mass near zero, which few steps do not resolve.
 
     Args:
         operator: The symmetric operator A, of order P.
         num_steps: Lanczos steps a probe: the resolution.
-        num_probes: Independent probes: their spread is the error bar.
+        num_probes: Independent probes.
+        num_zeros: Eigenvalues that are zero by rank: a node at zero of that weight, the
+            same in every probe, in the place of the nodes next to it.
         scale: What `SpectralDensity.curve` is drawn over: ``"linear"`` the eigenvalue,
             ``"log"`` the logarithm of its size, either sign by itself.
         deflate: Pairs of this operator that `top_eigenpairs` found.
@@ -114,7 +123,7 @@ def spectral_density(
         >>> round(found.trace, 4), round(found.trace_error, 4)
         (12.0, 0.0)
     """
-    _check(operator, num_steps, num_probes, scale, deflate)
+    _check(operator, num_steps, num_probes, num_zeros, scale, deflate)
     generator = generator or torch.Generator().manual_seed(0)
     shape = (operator.dim, num_probes)
     probes = torch.randn(shape, generator=generator, dtype=torch.float64, device="cpu")
@@ -137,13 +146,21 @@ def spectral_density(
     matrix = matrix + torch.diag_embed(beta, 1) + torch.diag_embed(beta, -1)
     nodes, turned = torch.linalg.eigh(matrix)
     weights = turned[:, 0, :] ** 2
-    estimates = left * alpha[:, 0]
-    error = float(estimates.std()) / num_probes**0.5 if num_probes > 1 else math.nan
-    share = left / operator.dim
+    weights = weights / weights.sum(1, keepdim=True)
+    middle = float(alpha[:, 0].mean())
+    size = max(float((nodes - middle).abs().max()), 1e-300)
+    second, fourth = (
+        float((weights * ((nodes - middle) / size) ** power).sum(1).mean())
+        for power in (2, 4)
+    )
+    error = size * trace_error(second, fourth, num_probes, left)
+    weights = weights * (left / operator.dim)
+    if num_zeros:
+        nodes, weights = _apart(nodes, weights, num_zeros / operator.dim)
     return SpectralDensity(
         nodes=nodes,
-        weights=share * weights / weights.sum(1, keepdim=True),
-        trace=float(estimates.mean() + sticks.sum()),
+        weights=weights,
+        trace=left * middle + float(sticks.sum()),
         trace_error=error,
         num_matvecs=num_probes * alpha.shape[1],
         sticks=sticks,
@@ -152,13 +169,29 @@ def spectral_density(
     )
 
 
+def _apart(nodes: Tensor, weights: Tensor, share: float) -> tuple[Tensor, Tensor]:
+    """Take the share of the known zeros off the nodes next to zero, for one at zero."""
+    order = nodes.abs().argsort(dim=1)
+    nodes, weights = nodes.gather(1, order), weights.gather(1, order)
+    before = weights.cumsum(1) - weights
+    weights = weights - (share - before).clamp_min(0).minimum(weights)
+    zero = nodes.new_zeros(len(nodes), 1)
+    return torch.cat([nodes, zero], 1), torch.cat([weights, zero + share], 1)
+
+
 def _check(
     operator: LinearOperator,
     num_steps: int,
     num_probes: int,
+    num_zeros: int,
     scale: Scale,
     deflate: EigenPairs | None,
 ) -> None:
+    if not isinstance(operator, LinearOperator):
+        raise WorkbenchError(
+            f"spectral_density: the operator is a {type(operator).__name__}; expected "
+            "a symmetric LinearOperator, such as Dense(matrix)."
+        )
     if num_steps < 1 or num_probes < 1:
         raise WorkbenchError(
             f"spectral_density: {num_steps} steps and {num_probes} probes; expected at "
@@ -167,6 +200,12 @@ def _check(
     if scale not in ("linear", "log"):
         raise WorkbenchError(
             f"spectral_density: scale = {scale!r}; expected linear or log."
+        )
+    known = len(deflate.values) if deflate else 0
+    if num_zeros and not 0 < num_zeros < operator.dim - known:
+        raise WorkbenchError(
+            f"spectral_density: {num_zeros:,} zeros among {operator.dim:,} "
+            "eigenvalues; expected fewer, beside those that are deflated."
         )
     if deflate is None:
         return

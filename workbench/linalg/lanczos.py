@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -10,13 +11,16 @@ import torch
 from torch import Tensor
 
 from workbench.errors import WorkbenchError
-from workbench.linalg.columns import dots, lengths, pieces, sharpened
+from workbench.linalg.look import Look, place_errors
 from workbench.linalg.operator import LinearOperator
+from workbench.linalg.precision import full_precision
+from workbench.linalg.subspace import Subspace, orthonormal
 
 TINY = 1e-300
 INNER = 8  # times the columns of a step: pairs whose residuals are formed each time
-LOOK = 10  # steps of the look outside an invariant subspace
-KEEPS = 0.5  # of a unit vector is left off a subspace: then rounding is as small
+LOOK = 10  # steps of a look outside the subspace, at most, and a third of those before
+IN_WORK = 8  # blocks of vectors that a step holds beside the subspace: measured
+FREE = 2**24  # numbers of a basis that are no burden: room for more vectors
 Which = Literal["LA", "SA", "BE"]
 Status = Literal["converged", "max_steps", "breakdown"]
 
@@ -30,6 +34,8 @@ class EigenPairs:
     residuals: Tensor  # (m,) ||A v - lam v||: some eigenvalue lies this near to lam
     num_matvecs: int
     status: Status  # "breakdown": the subspace is invariant, the pairs are exact
+    errors: Tensor  # (m,) the j-th eigenvalue from its end lies this near, or more
+    num_high: int  # the first so many are of the high end, the others of the low one
     basis: Tensor  # (dim, m) orthonormal columns of the subspace
     images: Tensor  # (dim, m) A times the basis
 
@@ -39,6 +45,7 @@ class EigenPairs:
         return replace(self, basis=empty, images=empty)
 
 
+@full_precision()
 def top_eigenpairs(
     operator: LinearOperator,
     k: int,
@@ -51,6 +58,7 @@ def top_eigenpairs(
     tol_low: float | None = None,
     block_size: int | None = None,
     max_matvecs: int | None = None,
+    max_vectors: int | None = None,
     generator: torch.Generator | None = None,
     report: Callable[[float], None] | None = None,
 ) -> EigenPairs:
@@ -61,16 +69,21 @@ def top_eigenpairs(
     wanted pairs, orthogonalised against all of Q: from a block of start vectors
     these are the next directions of span{V, A V, A^2 V, ...}. The residuals are formed
     from W, not from a recurrence, so that they hold also where orthogonality is only as
-    good as float32, at no further matvec. Where the subspace turns out to be invariant,
-    a random vector and its images are added, until they bring no new pair: so multiple
-    eigenvalues are found one copy after the other. Where a block narrower than the
-    number of copies converges before that, copies may be missing: the values are
-    eigenvalues still, but not all of the highest.
+    good as float32, at no further matvec. A basis that is full is replaced by the
+    leading Ritz vectors (a thick restart).
+
+    A subspace grown from one vector holds one copy of a repeated eigenvalue. So before
+    it returns, it looks outside with a random vector (`Look`), for a third of the
+    products before and at most ten, and goes on if that brings another pair. Typically
+    three to six products show that nothing is missing; where eigenvalues beyond the
+    returned ones lie close, as at the edge of a bulk, they cannot: then one further
+    eigenvalue may be near each, and `EigenPairs.errors` says so.
 
     .. math:: \min_\mu |\mu - \theta| \le \|A v - \theta v\|, \quad \|v\| = 1
 
-    Costs one matvec a column and ``O(dim m^2)``; stores ``2 dim m`` numbers, in room
-    for ``4 k`` vectors from the start.
+    Costs one matvec a column and ``O(dim m^2)``; stores `subspace_vectors` vectors.
+    Whatever the size of A, the answer is the same relative to it; only where products
+    are so small that the dtype has lost digits is A refused.
 
     Args:
         operator: The symmetric operator A.
@@ -84,11 +97,15 @@ def top_eigenpairs(
         which: ``"LA"`` largest, ``"SA"`` smallest (most negative), ``"BE"`` both ends.
         k_low: For ``"BE"``, how many at the low end; by default k.
         tol_low: For ``"BE"``, hold residuals at the low end also against this times
-            the largest ``|theta|`` there, or times ``tol`` of the largest of all where
-            that is more: beside large outliers ``tol`` says little of a low end.
+            the largest ``|theta|`` there, and at the high end against ``tol`` times
+            the largest there; ``tol`` of the largest of all stands in where that is
+            more. Beside large outliers ``tol`` says little of the other end.
         block_size: Columns a step; by default those of ``start``, else 1. A block of
             as many columns as the largest multiplicity finds every copy at once.
-        max_matvecs: Stop then; by default ``20 k + 100``, and never more than dim.
+        max_matvecs: Stop then; by default ``20 k + 100``.
+        max_vectors: Vectors that the basis may hold (as many images are held beside);
+            it restarts from Ritz vectors when they are that many. By default four for
+            each wanted pair and a few more; for a small operator, dim.
         generator: Source of the random start.
         report: Called after each step with the worst residual over its bound, times
             ``tol``.
@@ -97,45 +114,46 @@ def top_eigenpairs(
         k pairs (k + k_low for ``"BE"``; fewer where dim is smaller), sorted by value.
 
     Raises:
-        WorkbenchError: If k is below 1, there is no such ``which``, ``start`` does not
-            fit, or the operator returns NaN.
+        WorkbenchError: If a count or tolerance is not positive, there is no such
+            ``which``, ``start`` does not fit, or the operator returns NaN, or numbers
+            too small for its dtype.
 
     Reference:
         Parlett (1998), The Symmetric Eigenvalue Problem, chapters 4 and 13;
-        Saad (2011), Numerical Methods for Large Eigenvalue Problems, chapters 6 and 8.
+        Saad (2011), Numerical Methods for Large Eigenvalue Problems, chapters 6 and 8;
+        Wu and Simon (2000), SIAM J. Matrix Anal. Appl. 22(2), for the restart.
     """
-    if k < 1:
-        raise WorkbenchError(f"top_eigenpairs: k = {k}; expected at least 1.")
-    if which not in ("LA", "SA", "BE"):
-        raise WorkbenchError(
-            f"top_eigenpairs: which = {which!r}; expected LA, SA or BE."
-        )
+    _check(operator, k, tol, scale, which, k_low, tol_low, block_size, max_matvecs)
     dim = operator.dim
     k = min(k, dim)
-    high = 0 if which == "SA" else k
-    low = {"LA": 0, "SA": k, "BE": k if k_low is None else k_low}[which]
+    high, low = _ends(k, which, k_low)
     num_wanted = min(dim, high + low)
-    limit = max(num_wanted, min(dim, max_matvecs or 20 * k + 100))
     generator = generator or torch.Generator().manual_seed(0)
     first = _start(operator, start, block_size, generator)
+    block = orthonormal(first, None)
+    if block.shape[1] == 0:  # nothing but zeros was given
+        block = orthonormal(_random(operator, 1, generator), None)
     width = block_size or first.shape[1]
-    block = _orthonormal(first, None)
-    space = _Subspace(block, room=min(limit, 4 * num_wanted) + width)
-    known: Tensor | None = None  # the values before the last look outside
-    steps = 0  # left of that look
+    room = _room(dim, num_wanted, max(width, first.shape[1]), max_vectors)
+    limit = max(num_wanted, max_matvecs or 20 * k + 100)
+    if room >= dim:
+        limit = min(limit, dim)
+    space = Subspace(block, room)
+    look: Look | None = None
+    num_matvecs = 0
     while True:
-        if block.shape[1] == 0:  # an invariant subspace: look outside it
-            block = _orthonormal(_random(operator, 1, generator), space)
         image = operator.matmat(block)
         if not image.isfinite().all():
             raise WorkbenchError(
                 "top_eigenpairs: the operator returned NaN or infinity; the weights or "
                 "the data are not finite, or too large for this dtype."
             )
-        space.add(block, image)
+        image = space.add(block, image)
+        num_matvecs += block.shape[1]
+        left = min(limit - num_matvecs, dim - space.size)
         values, small = _chosen(space.projected, high, low)
-        bound = _bounds(values, low, tol, tol_low, scale)
-        size, looks = space.size, [slice(None)]
+        bound = _bounds(values, low, tol, tol_low, scale / space.unit)
+        looks = [slice(None)]
         if start is None:  # the innermost converge last: the others when these have
             looks.insert(0, _innermost(high, low, len(values), INNER * width))
         for part in looks:
@@ -144,116 +162,85 @@ def top_eigenpairs(
             worst = float((residuals / bound[part]).max())
             order = residuals.argsort(descending=True)
             order = order[(residuals > bound[part])[order]]
-            order = order[: min(width, limit - size)]
-            block = _orthonormal(space.errors(some[order], turns[:, order]), space)
-            if worst > 1 and size < limit and block.shape[1]:
+            order = order[: min(width, left)]
+            block = orthonormal(space.errors(some[order], turns[:, order]), space)
+            if worst > 1 and block.shape[1]:
                 break
-        if report:
+        if report and look is None:
             report(worst * tol)
-        if size < num_wanted:
+        if space.size < num_wanted:
+            if block.shape[1] == 0:
+                block = orthonormal(_random(operator, 1, generator), space)
             continue
-        if worst <= 1 or size >= limit or block.shape[1] == 0:
-            if size < limit and space.is_invariant():
-                if known is None or ((values - known).abs() > bound).any():
-                    known, steps = values, LOOK  # copies, and what start has no part in
-                    block = block[:, :0]
-                    continue
-            elif size < limit and steps > 0:
-                steps -= 1
-                block = _orthonormal(image, space)
+        unfinished = worst > 1 and block.shape[1] > 0
+        if left > 0 and unfinished:
+            look = None
+            if space.size + block.shape[1] > room:
+                space.compress(_kept(space, high, low, num_wanted, room - width))
+            continue
+        if left > 0:
+            if look is None or look.has_found(values, bound):
+                if space.size + min(left, LOOK) > room:
+                    space.compress(_kept(space, high, low, num_wanted, room - width))
+                block = orthonormal(_random(operator, 1, generator), space)
+                look = Look(space.size, values, dim - space.size)
                 continue
-            exact = size == dim or (worst > 1 and size < limit)
-            status: Status = "converged" if worst <= 1 else "max_steps"
-            if exact:
-                status = "breakdown"
-            return EigenPairs(
-                values,
-                space.vectors(small),
-                residuals,
-                size,
-                status,
-                space.basis.T,
-                space.images.T,
-            )
+            block = orthonormal(image, space)
+            look.take(space.projected, image, block)
+            steps = min(max(look.first // 3, 4), LOOK, room - look.first)
+            edges = _edges(values, bound, high, low)
+            if space.size < look.first + steps and not look.excludes(edges).all():
+                continue
+        status: Status = "converged" if worst <= 1 else "max_steps"
+        if space.exponent is None or space.size == dim or (worst > 1 and left > 0):
+            status = "breakdown"
+        num_high = _num_high(len(values), high, low)
+        whole = space.size == dim
+        errors = place_errors(values, residuals, num_high, look, whole)
+        return EigenPairs(
+            values=values * space.unit,
+            vectors=space.vectors(small),
+            residuals=residuals * space.unit,
+            num_matvecs=num_matvecs,
+            status=status,
+            errors=errors * space.unit,
+            num_high=num_high,
+            basis=space.basis.T,
+            images=space.images_as_they_are().T,
+        )
 
 
-class _Subspace:
-    """An orthonormal basis Q and its images ``W = A Q``, vector by vector.
+def subspace_vectors(
+    dim: int,
+    k: int,
+    *,
+    which: Which = "LA",
+    k_low: int | None = None,
+    block_size: int = 1,
+    max_vectors: int | None = None,
+) -> int:
+    """Vectors of ``dim`` numbers that `top_eigenpairs` holds at once, at most.
 
-    Each vector is a row, in room that is taken before: nothing is copied while the
-    subspace grows. Sums over dim are taken piece by piece, and added in float64.
+    Args:
+        dim: Order of the operator.
+        k: As `top_eigenpairs` is given it, like ``which``, ``k_low``, ``max_vectors``.
+        which: The ends.
+        k_low: Pairs at the low end.
+        block_size: Columns a step, or of ``start`` where these are more.
+        max_vectors: Bound of the basis.
+
+    Returns:
+        The basis and its images, the pairs that are returned, and the blocks in work;
+        without what a product of the operator takes itself.
+
+    Example:
+        >>> subspace_vectors(11_000_000, 10)
+        122
     """
-
-    def __init__(self, like: Tensor, room: int) -> None:
-        self.size = 0
-        self.projected = torch.empty(0, 0, dtype=torch.float64, device=like.device)
-        self._rows = like.new_empty(2, room, len(like))
-
-    @property
-    def basis(self) -> Tensor:
-        """Q^T, (size, dim)."""
-        return self._rows[0, : self.size]
-
-    @property
-    def images(self) -> Tensor:
-        """W^T, (size, dim)."""
-        return self._rows[1, : self.size]
-
-    def add(self, block: Tensor, image: Tensor) -> None:
-        """Take in further columns of Q, (dim, k), and their images."""
-        grown = self.size + block.shape[1]
-        if grown > self._rows.shape[1]:
-            rows = self._rows.new_empty(2, grown + grown // 2, len(block))
-            rows[:, : self.size] = self._rows[:, : self.size]
-            self._rows = rows
-        self._rows[0, self.size : grown] = block.T
-        self._rows[1, self.size : grown] = image.T
-        self.size = grown
-        self.projected = _bordered(self.projected, self.inside(image))
-
-    def inside(self, columns: Tensor) -> Tensor:
-        """``Q^T x`` of the columns, (size, k), float64."""
-        return dots(self.basis.T, columns)
-
-    def without(self, columns: Tensor) -> Tensor:
-        """``x - Q Q^T x`` of the columns, (dim, k)."""
-        inside = self.inside(columns).to(columns.dtype)
-        return columns - (inside.T @ self.basis).T
-
-    def vectors(self, small: Tensor) -> Tensor:
-        """``Q s``, (dim, k), of columns s (size, k)."""
-        return (small.to(self._rows.dtype).T @ self.basis).T
-
-    def errors(self, values: Tensor, small: Tensor) -> Tensor:
-        """``W s - theta Q s``, (dim, k): what the Ritz pairs miss."""
-        turn, lean = _both(small, values, self._rows.dtype)
-        return (turn @ self.images - lean @ self.basis).T
-
-    def residuals(self, values: Tensor, small: Tensor) -> Tensor:
-        """Lengths of the `errors`, (k,) float64, without keeping them."""
-        turn, lean = _both(small, values, self._rows.dtype)
-        return self._lengths(turn, lean)
-
-    def is_invariant(self) -> bool:
-        """Whether A takes no vector of the subspace out of it, up to rounding.
-
-        The last vectors came from residuals that were small themselves, and rounding
-        grew with them: half of the digits are asked for.
-        """
-        dtype = self._rows.dtype
-        eye = torch.eye(self.size, dtype=dtype, device=self._rows.device)
-        lean = self.projected.to(dtype)
-        floor = torch.finfo(dtype).eps ** 0.5 * self._lengths(eye, 0 * lean).max()
-        return bool(self._lengths(eye, lean).max() <= floor)
-
-    def _lengths(self, turn: Tensor, lean: Tensor) -> Tensor:
-        """Lengths of ``turn W^T - lean Q^T``, row by row, float64."""
-        squares = self.projected.new_zeros(len(turn))
-        for piece in pieces(self._rows.shape[2]):
-            part = turn @ self.images[:, piece]
-            part -= lean @ self.basis[:, piece]
-            squares += part.square().sum(1)
-        return squares.sqrt()
+    k = min(k, dim)
+    num_wanted = min(dim, sum(_ends(k, which, k_low)))
+    room = _room(dim, num_wanted, block_size, max_vectors)
+    return 2 * room + num_wanted + IN_WORK * block_size
 
 
 def _innermost(high: int, low: int, num: int, width: int) -> slice:
@@ -271,14 +258,91 @@ def _bounds(
     size = max(float(values.abs().max()), scale, TINY)
     bounds = torch.full_like(values, tol * size)
     if tol_low is not None and low:
+        high = values[:-low].abs().max() if low < len(values) else values.new_tensor(0)
+        own = max(float(high), scale, tol * size)
+        bounds[:-low] = tol * own
         own = max(float(values[-low:].abs().max()), tol * size)
         bounds[-low:] = min(tol * size, tol_low * own)
     return bounds
 
 
-def _both(small: Tensor, values: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """``s^T`` and ``theta s^T``, (k, size)."""
-    return small.to(dtype).T, (small * values).to(dtype).T
+def _check(
+    operator: LinearOperator,
+    k: int,
+    tol: float,
+    scale: float,
+    which: Which,
+    k_low: int | None,
+    tol_low: float | None,
+    block_size: int | None,
+    max_matvecs: int | None,
+) -> None:
+    if not isinstance(operator, LinearOperator):
+        raise WorkbenchError(
+            f"top_eigenpairs: the operator is a {type(operator).__name__}; expected a "
+            "symmetric LinearOperator, such as Dense(matrix)."
+        )
+    if which not in ("LA", "SA", "BE"):
+        raise WorkbenchError(
+            f"top_eigenpairs: which = {which!r}; expected LA, SA or BE."
+        )
+    counts = {"k": k, "k_low": k_low, "block_size": block_size}
+    for name, count in {**counts, "max_matvecs": max_matvecs}.items():
+        if count is not None and (count != round(count) or count < 1):
+            raise WorkbenchError(
+                f"top_eigenpairs: {name} = {count}; expected at least 1, and a whole "
+                "number (which='LA' finds the high end alone)."
+            )
+    for name, tolerance in {"tol": tol, "tol_low": tol_low}.items():
+        if tolerance is not None and not 0 < tolerance < math.inf:
+            raise WorkbenchError(
+                f"top_eigenpairs: {name} = {tolerance}; expected a positive share of "
+                "the largest eigenvalue, such as 1e-3."
+            )
+    if not 0 <= scale < math.inf:
+        raise WorkbenchError(
+            f"top_eigenpairs: scale = {scale}; expected the size of a matrix, at least "
+            "0."
+        )
+
+
+def _ends(k: int, which: Which, k_low: int | None) -> tuple[int, int]:
+    """How many pairs at the high and at the low end."""
+    low = {"LA": 0, "SA": k, "BE": k if k_low is None else k_low}[which]
+    return (0 if which == "SA" else k), low
+
+
+def _num_high(num: int, high: int, low: int) -> int:
+    """How many of the pairs are of the high end; of too few, each end has its share."""
+    return high if high + low <= num else num - num * low // (high + low)
+
+
+def _edges(values: Tensor, bound: Tensor, high: int, low: int) -> Tensor:
+    """Beyond which another eigenvalue would be among those that are wanted."""
+    above, below = (values + bound)[:high][-1:], (values - bound)[-low:][:1]
+    return torch.cat([above, below]) if low else above
+
+
+def _room(dim: int, num_wanted: int, width: int, max_vectors: int | None) -> int:
+    """Vectors that the basis has room for."""
+    if max_vectors is None:
+        least = 4 * num_wanted + 2 * width + LOOK
+        return min(dim, max(least, FREE // dim))
+    least = min(dim, num_wanted + 2 * width)
+    if max_vectors < least:
+        raise WorkbenchError(
+            f"top_eigenpairs: max_vectors = {max_vectors}; expected at least {least}, "
+            f"for {num_wanted} pairs and two steps of {width} columns."
+        )
+    return min(dim, max_vectors)
+
+
+def _kept(space: Subspace, high: int, low: int, num_wanted: int, most: int) -> Tensor:
+    """Ritz vectors that a restart keeps: the wanted ones, and half of the rest."""
+    extra = (most - num_wanted) // 2
+    above = extra if not low else extra // 2 if high else 0
+    below = extra - above
+    return _chosen(space.projected, high and high + above, low and low + below)[1]
 
 
 def _start(
@@ -292,6 +356,10 @@ def _start(
         raise WorkbenchError(
             f"top_eigenpairs: start has shape {tuple(start.shape)}; expected columns "
             f"of {operator.dim} rows."
+        )
+    if start is not None and not start.isfinite().all():
+        raise WorkbenchError(
+            "top_eigenpairs: start holds NaN or infinity; expected columns of numbers."
         )
     given = 0 if start is None else start.shape[1]
     size = min(operator.dim, max(block_size or given, given, 1))
@@ -307,41 +375,6 @@ def _random(
     shape = (operator.dim, max(columns, 0))
     noise = torch.randn(shape, generator=generator, dtype=torch.float64, device="cpu")
     return noise.to(operator.device, operator.dtype)
-
-
-def _orthonormal(block: Tensor, space: _Subspace | None) -> Tensor:
-    """Orthonormal columns spanning the block off the subspace.
-
-    Columns are scaled alike first; directions that are then at the level of rounding
-    are dropped, so there may be fewer.
-    """
-    norms = lengths(block).to(block.dtype)
-    block = block[:, norms > 0] / norms[norms > 0]
-    if block.shape[1] == 0:
-        return block
-    if space is not None:
-        block = space.without(block)
-        if float(lengths(block).min()) < KEEPS:  # what is left has rounding in it
-            block = space.without(block)
-    block, corner = torch.linalg.qr(block)
-    turn, size, _ = torch.linalg.svd(corner)
-    left = block @ turn[:, size > 100 * torch.finfo(block.dtype).eps]
-    amplified = bool(left.shape[1] and size[: left.shape[1]].min() < KEEPS)
-    if space is not None and amplified:
-        left, _ = torch.linalg.qr(space.without(left))
-    return sharpened(left) if left.shape[1] else left
-
-
-def _bordered(matrix: Tensor, columns: Tensor) -> Tensor:
-    """A symmetric matrix grown by the columns that a new block brings."""
-    old, size = len(matrix), len(columns)
-    grown = torch.zeros(size, size, dtype=torch.float64, device=matrix.device)
-    grown[:old, :old] = matrix
-    grown[:, old:] = columns.double()
-    grown[old:, :old] = grown[:old, old:].T
-    corner = grown[old:, old:]
-    grown[old:, old:] = (corner + corner.T) / 2
-    return grown
 
 
 def _chosen(matrix: Tensor, high: int, low: int) -> tuple[Tensor, Tensor]:

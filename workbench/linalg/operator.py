@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, final, overload
 
 import torch
 from torch import Tensor
@@ -50,6 +50,27 @@ class LinearOperator(ABC):
 
     __rmul__ = __mul__
 
+    @property
+    @final
+    def T(self) -> LinearOperator:
+        """The transpose: the operator itself, which is symmetric."""
+        return self
+
+    @overload
+    def __matmul__(self, other: Tensor) -> Tensor: ...
+
+    @overload
+    def __matmul__(self, other: LinearOperator | Product) -> Product: ...
+
+    @final
+    def __matmul__(self, other: Tensor | LinearOperator | Product) -> Tensor | Product:
+        """``A v`` of a vector, ``A V`` of columns, or the map ``A B``.
+
+        Raises:
+            WorkbenchError: If the sizes do not fit.
+        """
+        return _applied((self,), other)
+
     @final
     def to_dense(self) -> Tensor:
         """The matrix, (dim, dim), for small operators. Costs dim matvecs.
@@ -83,6 +104,69 @@ class LinearOperator(ABC):
         return ScipyOperator(
             dtype=dtype, shape=shape, matvec=product, rmatvec=product, matmat=product
         )
+
+
+@dataclass(frozen=True, eq=False)
+class Product:
+    """``A B ...``, one after the other: a linear map that is symmetric seldom.
+
+    So it is no `LinearOperator`: eigenpairs, densities and traces of symmetric
+    operators do not take it. A product with k vectors costs one of each factor.
+    """
+
+    factors: tuple[LinearOperator, ...]  # from the left
+
+    @property
+    def dim(self) -> int:
+        """Rows and columns."""
+        return self.factors[0].dim
+
+    @property
+    def T(self) -> Product:
+        """The transpose: the factors, each symmetric, the other way round."""
+        return Product(self.factors[::-1])
+
+    @overload
+    def __matmul__(self, other: Tensor) -> Tensor: ...
+
+    @overload
+    def __matmul__(self, other: LinearOperator | Product) -> Product: ...
+
+    def __matmul__(self, other: Tensor | LinearOperator | Product) -> Tensor | Product:
+        """Apply to a vector or to columns, or chain with another map."""
+        return _applied(self.factors, other)
+
+    def to_dense(self) -> Tensor:
+        """The matrix, (dim, dim). Costs dim matvecs of each factor."""
+        found = self.factors[-1].to_dense()
+        for factor in self.factors[-2::-1]:
+            found = factor.matmat(found)
+        return found
+
+
+def _applied(
+    factors: tuple[LinearOperator, ...], other: Tensor | LinearOperator | Product
+) -> Tensor | Product:
+    """A chain of operators times a tensor, or a longer chain."""
+    dim = factors[0].dim
+    if isinstance(other, Tensor):
+        if other.ndim not in (1, 2) or len(other) != dim:
+            raise WorkbenchError(
+                f"operator product: a tensor of shape {tuple(other.shape)}; expected "
+                f"({dim},) or ({dim}, k)."
+            )
+        columns = other.reshape(dim, -1)
+        for factor in factors[::-1]:
+            columns = factor.matmat(columns)
+        return columns.reshape(other.shape)
+    if not isinstance(other, LinearOperator | Product):
+        return NotImplemented
+    if other.dim != dim:
+        raise WorkbenchError(
+            f"operator product: {dim} columns and {other.dim} rows; expected operators "
+            "of one size."
+        )
+    return Product((*factors, *getattr(other, "factors", (other,))))
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from workbench.curvature.coordinates import DENSE, DUAL, KRYLOV, STREAMED
 from workbench.embedding import check_names
 from workbench.errors import WorkbenchError
 from workbench.study import WEIGHTINGS
 
+METHOD_NAMES: Mapping[str, str] = {  # as settings name them -> as a study does
+    "dense": DENSE,
+    "dual": DUAL,
+    "krylov": KRYLOV,
+    "streamed": STREAMED,
+}
+WISH = 30.0  # minutes up to which all of G is had exactly, where nothing is asked for
 MAX_PAIRS = 1500  # means of pairs in a picture; of more the largest of each class
 
 
@@ -23,15 +31,18 @@ class MeasureSettings:
     metric: str = "cosine"  # distance of two gradients: cosine or euclidean
     classes: int | Sequence[int | str] | None = None  # so many, by seed; or which
     num_drawn: int = 1500  # single gradients in the picture, about
-    num_eigenvalues: int | None = None  # leading ones of G and Hess; None: C + 7
+    num_eigenvalues: int | None = None  # leading ones of G and Hess; None: C + 7, of
+    # up to 20 classes never fewer, as the rule for outliers sees so many
     tol: float = 1e-3  # largest residual over the largest eigenvalue; for H 20 times it
     num_steps: int = 16  # Lanczos steps a probe of the density
     num_probes: int = 3  # probes of the density: their spread is its error bar
-    exact_limit: int = 5_000  # min(P, N (C - 1)) up to which all of G is had exactly,
-    # beyond it where that is cheaper; 0: never
+    method: str | None = None  # dense, dual, krylov or streamed; None: as planned
+    exact_limit: int = 5_000  # min(P, N (C - 1)) up to which all of G is had exactly if
+    # it takes up to max_minutes, or half an hour; beyond it where cheaper; 0: never
     exact_hessian: bool = True  # all of Hess and H too, where it takes seconds
     moments: bool = True  # the earlier epochs too, where their weights were kept
-    max_minutes: float | None = None  # refuse what would take longer; None: nothing
+    max_minutes: float | None = None  # refuse what would take longer; None: nothing is
+    # refused, and exact ways are taken up to half an hour
     seed: int = 0  # of probes, start vectors, embedding, drawn sample and classes
     device: str = "auto"  # auto, cpu or cuda; mps has no float64 and becomes cpu
 
@@ -44,6 +55,11 @@ def check_settings(settings: MeasureSettings) -> None:
             f"{', '.join(WEIGHTINGS)}."
         )
     check_names(settings.embedding, settings.metric)
+    if settings.method is not None and str(settings.method) not in METHOD_NAMES:
+        raise WorkbenchError(
+            f"measure: there is no method {settings.method!r}; choose one of "
+            f"{', '.join(METHOD_NAMES)}, or None for the one that is planned."
+        )
     asked = settings.classes
     words = asked if isinstance(asked, (list, tuple)) else ()
     if not (

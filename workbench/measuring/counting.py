@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -14,12 +15,22 @@ from workbench.curvature.classgram import SLICE
 from workbench.curvature.coordinates import DENSE, DUAL, KRYLOV, STREAMED
 from workbench.curvature.gram import TILE
 from workbench.curvature.jacobian import layer_gradients
-from workbench.curvature.layerwise import BLOCK_NUMBERS
+from workbench.curvature.layerwise import BLOCK_NUMBERS, SMALL
 from workbench.curvature.risk import EmpiricalRisk, evaluating
 from workbench.linalg.density import BASIS_BYTES
+from workbench.linalg.lanczos import FREE, IN_WORK, LOOK, subspace_vectors
 from workbench.measuring.config import MAX_PAIRS, MeasureSettings
-from workbench.measuring.probe import NUM_LOW, NUM_STREAMED
-from workbench.study import WEIGHTINGS
+from workbench.measuring.probe import (
+    NUM_LOW,
+    NUM_SIGNS,
+    NUM_STREAMED,
+    RICHER,
+    SPARE,
+    most_products,
+    step_of,
+)
+from workbench.outliers import num_seen
+from workbench.study import MAX_LEADING, WEIGHTINGS
 
 METHODS = (DENSE, DUAL, KRYLOV, STREAMED)
 # Stages in their order, by the names of their parts, with the words that people read.
@@ -32,11 +43,13 @@ STAGES: Mapping[str, str] = {
     "picture": "Placing the gradients in the plane",
 }
 # Matvecs a wanted eigenpair until the residuals are at 1e-3: seen on three networks.
-_PER_PAIR = {"G": 2.5, "Hess": 2.5, "H": 3.0}
+_PER_PAIR = {"G": 4.0, "Hess": 7.0, "H": 8.0}
 _WIDEST = 10  # vectors that share a forward pass, where they do
-_KNOCK_OUT = 20  # products that the subspace of G's own pairs does not give
+_KNOCK_OUT = 24  # products that the subspace of G's own pairs does not give
 _STREAMED = 9  # products of five parts that none gives, each like one with G
 _EIGEN = 1.7  # all eigenvalues of a matrix of order n, in n^3 multiply-adds
+PROCESS = 800_000_000  # bytes that Python and torch take before anything is measured
+UMAP_ITSELF = 300_000_000  # that UMAP takes with its compiler
 _SPLIT = 0.2  # seconds that splitting takes in all its small steps
 _UMAP, _IMPORT = 1e-3, 1.5  # seconds a point, and once a process
 _CALIBRATION = 0.5  # a pass over data costs twice what its operations say
@@ -134,8 +147,11 @@ def sizes_of(risk: EmpiricalRisk) -> Sizes:
 
 
 def num_eigenvalues(sizes: Sizes, settings: MeasureSettings) -> int:
-    """Leading eigenvalues that are asked for."""
-    return settings.num_eigenvalues or sizes.num_classes + 7
+    """Leading eigenvalues that are measured; the rule for outliers sees C + 7."""
+    C, asked = sizes.num_classes, settings.num_eigenvalues
+    if asked is None:
+        return num_seen(C)
+    return max(asked, num_seen(C)) if C <= MAX_LEADING else asked
 
 
 def weightings(method: str, settings: MeasureSettings) -> tuple[str, ...]:
@@ -166,7 +182,10 @@ def count(method: str, sizes: Sizes, settings: MeasureSettings) -> Counted:
     square = Cost(algebra=float(n) * P**2)  # the rows times themselves
 
     def iterated(kind: str) -> Cost:
-        subspace = 4.0 * P * (kept[kind] ** 2 + settings.num_steps * probes)
+        wanted = {"G": k, "Hess": k + NUM_LOW, "H": 2 * NUM_LOW}[kind]
+        room = min(kept[kind], max(4.0 * wanted + LOOK, FREE / P))
+        subspace = 12.0 * P * kept[kind] * room  # sums over it, and residuals
+        subspace += 4.0 * P * settings.num_steps * probes
         products = kept[kind] + probes
         if kind == "G":
             return Cost(g_products=products, algebra=subspace)
@@ -209,7 +228,7 @@ def count(method: str, sizes: Sizes, settings: MeasureSettings) -> Counted:
         **dict.fromkeys(weightings(method, settings), parts),
         "picture": _picture(method, sizes, settings),
     }
-    return Counted(method, stages, _memory(method, whole, kept, sizes, settings))
+    return Counted(method, stages, _memory(method, whole, sizes, settings))
 
 
 def _dual_products(sizes: Sizes) -> float:
@@ -241,42 +260,57 @@ def _picture(method: str, sizes: Sizes, settings: MeasureSettings) -> Cost:
     return Cost(gradients=passes, algebra=algebra, seconds=placing)
 
 
-def _memory(
-    method: str,
-    whole: bool,
-    kept: Mapping[str, float],
-    sizes: Sizes,
-    settings: MeasureSettings,
-) -> int:
+def _memory(method: str, whole: bool, sizes: Sizes, settings: MeasureSettings) -> int:
+    """Bytes of the largest arrays that there are at once, and of the process itself.
+
+    Subspaces are counted by those who take their room; what is held from one stage to
+    the next is added to the largest stage.
+    """
     P, N, C = sizes.num_params, sizes.num_examples, sizes.num_classes
+    k = num_eigenvalues(sizes, settings)
     width = min(C, MAX_PAIRS // C or 1)
     points = max(2 * C * width, settings.num_drawn + C * width) + C
     matrices = 6.0 * points**2  # float64: distances, and UMAP's copies of them
-    # of length P, in the network's dtype: what was found, and a block's directions
-    vectors = float(num_eigenvalues(sizes, settings) + NUM_LOW)
-    vectors += 8.0 * min(_WIDEST, max(1, BLOCK_NUMBERS // P))
-    if method == DENSE:
-        matrices += 3.0 * P**2 + 4.0 * C**2 * P
-        vectors += 2.0 * C**2
-    elif method == DUAL:
-        # the Gram matrix, its root, G and the copy that the eigensolver works in
-        matrices += 4.1 * (N * (C - 1)) ** 2 + 4.0 * N * C**3
+    step = step_of(k, sizes.num_activations * N < SMALL)
+
+    def subspace(dim: int, num: int, low: int = 0, start: int = 0) -> float:
+        """Vectors of one, with those that a step works on; few are ever filled."""
+        block = max(step, start)
+        ends: dict[str, Any] = {"which": "BE", "k_low": low} if low else {}
+        most = subspace_vectors(dim, num, block_size=block, **ends)
+        filled = 2 * most_products(num) + num + low + (IN_WORK + 2) * block
+        return float(min(most, filled))
+
+    few = min(k, NUM_LOW) + SPARE
+    probes = settings.num_probes * settings.num_steps
+    together = max(settings.num_steps, BASIS_BYTES / (P * sizes.num_bytes))
+    density = k + NUM_LOW + min(probes, together) + 5 * settings.num_probes
+    hess = subspace(P, k + SPARE, NUM_LOW + SPARE)
+    ends = max(hess, subspace(P, few, NUM_LOW + SPARE), density)
+    parts = 3.0 * C**2 + 3 * C  # their factors in one convention
+    in_work = 8.0 * min(_WIDEST, max(1, BLOCK_NUMBERS // P))  # of a product
+    if method in (DENSE, DUAL):
+        n = P if method == DENSE else N * (C - 1)
+        # of order n, float64: all of one, the eigensolver's copy, what it came from
+        matrices += (3.0 if method == DENSE else 4.1) * n**2 + 4.0 * N * C**3
+        inside = 2.0 * C**2 + parts + subspace(n, k + SPARE, start=k)
+        matrices += inside * n
+        vectors = 0.0 if whole else ends
+        matrices += 3.0 * P**2 if whole else 0.0
+    elif method == KRYLOV:
+        g = subspace(P, k + SPARE, start=min(C, k))
+        start = RICHER * k if k * P > FREE else int(g) // 2
+        knocked = parts + subspace(P, k, start=start)
+        held = g - IN_WORK * max(step, min(C, k))
+        vectors = 2.0 * C**2 + max(g, held + max(ends, knocked, 2.0 * C**2))
     else:
-        probes = settings.num_probes * settings.num_steps
-        bases = min(
-            probes, max(settings.num_steps, BASIS_BYTES / (P * sizes.num_bytes))
-        )
-        vectors += 2 * max(kept["Hess"], kept["H"]) + bases
-        if method == KRYLOV:
-            vectors += 2 * kept["G"] + 4.0 * C**2
-        else:
-            vectors += min(2.0 * C, SLICE / P) + num_eigenvalues(sizes, settings)
-    if whole:
-        matrices += 3.0 * P**2
-    elif method in (DENSE, DUAL):
-        vectors += 2 * max(kept["Hess"], kept["H"])
+        g, some = subspace(P, k + SPARE), min(k, NUM_STREAMED)
+        knocked = some + NUM_SIGNS + subspace(P, some)
+        vectors = k + max(g, ends, knocked, min(2.0 * C, SLICE / P))
+    vectors += in_work
     passing = min(TILE, N * C * P) + 3.0 * _WIDEST * min(
-        2.0**24, sizes.num_activations * sizes.num_examples
+        2.0**24, sizes.num_activations * N
     )
     stored = 2.0 * sizes.num_weights + N * sizes.num_inputs
-    return int(8 * matrices + sizes.num_bytes * (vectors * P + passing + stored))
+    own = PROCESS + (UMAP_ITSELF if settings.embedding == "umap" else 0)
+    return int(own + 8 * matrices + sizes.num_bytes * (vectors * P + passing + stored))

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 
 from workbench.curvature.coordinates import Coordinates
 from workbench.curvature.hierarchy import (
@@ -22,11 +24,11 @@ from workbench.curvature.hierarchy import (
 from workbench.curvature.streamed import ClassesOut, StreamedMeans, estimate_trace
 from workbench.linalg.lanczos import EigenPairs
 from workbench.linalg.operator import LinearOperator, Remembered
-from workbench.measuring.probe import NUM_STREAMED, Probe
+from workbench.measuring.probe import NUM_SIGNS, NUM_STREAMED, Probe
 from workbench.measuring.stages import part_of
 from workbench.study import Levels
 
-NUM_SIGNS = 10  # random vectors that a trace is estimated by
+VANISHED = 1e-11  # of G's trace: class means of no more are zero but for rounding
 
 
 def split_levels(
@@ -53,14 +55,23 @@ def split_levels(
     trace = {part: float(values.sum()) for part, values in eigenvalues.items()}
     trace["G"] = place.trace
     trace[parts.within_part] = place.trace - trace[parts.means_part]
+    if trace[parts.class_part] <= VANISHED * place.trace:  # rounding has no directions
+        parts = replace(parts, classes=torch.zeros_like(parts.classes))
     g = Remembered(place.g, pairs.basis, pairs.images)
     scale = float(pairs.values[0])
+    few = replace(probe, spare=0)
+    residuals: dict[str, NDArray[np.float64]] = {}
 
-    def leading(operator: LinearOperator, step: int) -> EigenPairs:
+    def leading(name: str, operator: LinearOperator) -> NDArray[np.float64]:
+        step = len(residuals)
         told = part_of(report, step / 3, (step + 1) / 3)
-        return probe.pairs(operator, "LA", pairs.basis, told, scale)
+        start = few.start_in(operator, pairs)
+        found = few.pairs(operator, "LA", start, told, scale).alone()
+        residuals[name] = found.residuals.cpu().numpy()
+        return found.values.cpu().numpy()
 
-    eigenvalues[parts.within_part] = leading(within(g, parts), 0).values.cpu().numpy()
+    within_part = parts.within_part
+    eigenvalues[within_part] = leading(within_part, within(g, parts))
     everything = float(parts.everything.double().square().sum())
     return Levels(
         weighting=weighting,
@@ -69,8 +80,9 @@ def split_levels(
         kept=np.asarray(kept_shares(weighting, trace, everything)),
         overlap=span_overlap(parts, pairs.vectors).cpu().numpy(),
         class_overlap=class_overlap(parts, pairs.vectors).cpu().numpy(),
-        subtracted=leading(subtracted(g, parts), 1).values.cpu().numpy(),
-        projected=leading(projected(g, parts), 2).values.cpu().numpy(),
+        subtracted=leading("subtracted", subtracted(g, parts)),
+        projected=leading("projected", projected(g, parts)),
+        residuals=residuals,
     )
 
 
@@ -85,7 +97,7 @@ def split_streamed(
 
     What C vectors each make, G1 and G0 in ``icml``, and the overlaps are as exact as
     above. Of all else the leading 20 eigenvalues are found, and the trace of the means
-    is estimated, with its standard error.
+    is estimated, with half its 95 % interval.
 
     Args:
         place: G by its products.
@@ -97,27 +109,35 @@ def split_streamed(
     gram, g = means.gram, place.g
     weighting = gram.weighting
     class_part, cross_part, _, means_part, within_part = PART_NAMES[weighting]
-    few = replace(probe, num=min(probe.num, NUM_STREAMED))
+    few = replace(probe, num=min(probe.num, NUM_STREAMED), spare=0)
     scale = float(pairs.values[0])
+    residuals: dict[str, NDArray[np.float64]] = {}
 
-    def leading(operator: LinearOperator, step: int) -> EigenPairs:
+    def leading(name: str, operator: LinearOperator) -> EigenPairs:
+        step = len(residuals)
         told = part_of(report, step / 5, (step + 1) / 5)
-        return few.pairs(operator, "LA", None, told, scale).alone()
+        found = few.pairs(operator, "LA", None, told, scale).alone()
+        residuals[name] = found.residuals.cpu().numpy()
+        return found
 
     eigenvalues = {part: v.cpu().numpy() for part, v in gram.eigenvalues().items()}
     trace = {part: float(values.sum()) for part, values in eigenvalues.items()}
+    if trace[class_part] <= VANISHED * place.trace:  # rounding has no directions
+        gram = replace(gram, inner=torch.zeros_like(gram.inner))
+        means = replace(means, gram=gram)
     all_means = means.part(means_part)
-    whole = leading(all_means, 0)
+    whole = leading(means_part, all_means)
     own, spread = estimate_trace(
         all_means.quadratic, whole.vectors, NUM_SIGNS, probe.generator
     )
     trace[cross_part] = own - sum(trace.values())
     trace |= {means_part: own, within_part: place.trace - own, "G": place.trace}
     eigenvalues[means_part] = whole.values.cpu().numpy()
-    for step, (part, operator) in enumerate(
-        {cross_part: means.part(cross_part), within_part: g - all_means}.items(), 1
+    for part, operator in (
+        (cross_part, means.part(cross_part)),
+        (within_part, g - all_means),
     ):
-        eigenvalues[part] = leading(operator, step).values.cpu().numpy()
+        eigenvalues[part] = leading(part, operator).values.cpu().numpy()
     each, span = means.class_overlap(pairs.vectors)
     return Levels(
         weighting=weighting,
@@ -126,7 +146,10 @@ def split_streamed(
         kept=np.asarray(kept_shares(weighting, trace, gram.everything)),
         overlap=span.cpu().numpy(),
         class_overlap=each.cpu().numpy(),
-        subtracted=leading(g - means.part(class_part), 3).values.cpu().numpy(),
-        projected=leading(ClassesOut(means, g), 4).values.cpu().numpy(),
+        subtracted=leading("subtracted", g - means.part(class_part))
+        .values.cpu()
+        .numpy(),
+        projected=leading("projected", ClassesOut(means, g)).values.cpu().numpy(),
         trace_error=dict.fromkeys((cross_part, means_part, within_part), spread),
+        residuals=residuals,
     )

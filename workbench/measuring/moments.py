@@ -12,20 +12,12 @@ from workbench.control import Progress, ProgressCallback
 from workbench.measuring.config import MeasureSettings
 from workbench.spectrum import Spectrum
 from workbench.study import Study
-from workbench.training.checkpoint import Checkpoint
 
 COST = 0.5  # of one moment, about, where the whole measurement costs 1
 PER_DECADE = 25  # bins of a kept density: two or three a width of its smoothing
 PER_TOP = 200  # bins up to the largest size, likewise on the linear axis
 SMALLEST = 1e-12  # of the largest size; below it an eigenvalue counts as zero
 Record = TypeVar("Record")
-
-
-def earlier_epochs(checkpoint: Checkpoint) -> tuple[int, ...]:
-    """Epochs before the last whose weights the training kept."""
-    return tuple(
-        e for e in sorted(checkpoint.snapshots) if e < checkpoint.run["epochs"]
-    )
 
 
 def moment_settings(settings: MeasureSettings) -> MeasureSettings:
@@ -104,6 +96,7 @@ def _binned(spectrum: Spectrum, leading: int) -> Spectrum:
         nodes=np.append(nodes, 0.0)[None],
         weights=np.append(counts, zeros)[None] / spectrum.dim,
         complete=False,
+        num_low=len(below),
         method=f"{spectrum.method}, kept in {len(nodes)} bins",
     )
 

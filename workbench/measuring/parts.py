@@ -7,7 +7,6 @@ in its metadata. Opening one never runs code.
 from __future__ import annotations
 
 import json
-import os
 import zlib
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -17,25 +16,35 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialize
 from torch import Tensor
+from torch.utils._pytree import tree_leaves
 
 from workbench import __version__
+from workbench.container import (
+    Format,
+    is_full,
+    read_container,
+    remove_litter,
+    save_somewhere,
+    write_container,
+)
 from workbench.curvature.classgram import ClassGram
 from workbench.curvature.coordinates import Coordinates
 from workbench.curvature.deltas import CrossClassMeans
 from workbench.curvature.dual import Gram
+from workbench.curvature.risk import LabelledImages
 from workbench.distributed import World
+from workbench.errors import WorkbenchError
 from workbench.linalg.lanczos import EigenPairs
 from workbench.linalg.operator import Dense
 from workbench.measuring.config import MeasureSettings
 from workbench.measuring.counting import STAGES
+from workbench.measuring.subject import Subject
 from workbench.spectrum import Spectrum
-from workbench.study import Embedding, Levels
-from workbench.training.checkpoint import Checkpoint
+from workbench.study import Embedding, Levels, Study
 
-_HEADER, _CHECKSUM = "workbench.part", "workbench.crc32"
+_FORM = Format("part", 1, "measure", "workbench measure", "measuring that again")
 _RECORDS: Mapping[str, Any] = {
     kind.__name__: kind
     for kind in (
@@ -43,18 +52,21 @@ _RECORDS: Mapping[str, Any] = {
         Levels, Spectrum,
     )
 }  # fmt: skip
-# What reading a file that is not as it should be can raise.
-_BROKEN = (LookupError, TypeError, ValueError, AttributeError, RecursionError)
 
 
-def fingerprint(checkpoint: Checkpoint, settings: MeasureSettings, way: str) -> str:
-    """What a part must agree in to be of use: weights, data, settings and way."""
-    data = checkpoint.load_data()
+def fingerprint(subject: Subject, settings: MeasureSettings) -> str:
+    """What a part must agree in to be of use: weights, data and settings."""
+    data = subject.data
+    if isinstance(data, LabelledImages):
+        data = (data.images, data.labels)
     versions = {"workbench": __version__, "torch": torch.__version__}
-    plain = {**versions, **asdict(settings), "way": way}
+    plain = {**versions, **asdict(settings), **subject.options}
     crc = zlib.crc32(json.dumps(plain, default=str).encode())
-    for tensor in (*checkpoint.weights.values(), data.images, data.labels):
-        crc = zlib.crc32(tensor.contiguous().flatten().numpy().data, crc)
+    for piece in (subject.model.state_dict(), *data):  # a loader batch by batch
+        for tensor in tree_leaves(piece):
+            if isinstance(tensor, Tensor):
+                numbers = tensor.detach().cpu().contiguous().flatten()
+                crc = zlib.crc32(numbers.view(torch.uint8).numpy().data, crc)
     return f"{crc:08x}"
 
 
@@ -108,39 +120,34 @@ class Parts:
             return
         tensors: dict[str, Tensor] = {}
         packed = _pack(value, "", tensors, self._outside)
-        text = json.dumps({"key": self._key, "value": packed})
-        metadata = {_HEADER: text, _CHECKSUM: _checksum(text, tensors)}
-        target, fresh = self._folder / name, self._folder / f".{name}"
+        header = {"schema": _FORM.schema, "key": self._key, "value": packed}
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            fresh.write_bytes(serialize(tensors, metadata))
-            os.replace(fresh, target)
-        except OSError as error:
+            write_container(self._folder / name, _FORM.kind, header, tensors, serialize)
+        except (WorkbenchError, OSError) as error:
+            cause = error if isinstance(error, OSError) else error.__cause__
             self._say(
-                f"Nothing can be kept in {self._folder} ({error.strerror}); going on "
-                "without."
+                f"Nothing can be kept in {self._folder} "
+                f"({getattr(cause, 'strerror', None) or error}); going on without."
             )
 
     def _read(self, path: Path) -> tuple[Any] | None:
         if not path.is_file():
             return None
+
+        def build(header: dict[str, Any], tensors: dict[str, Any]) -> tuple[Any] | None:
+            if header["key"] == self._key:
+                return (_unpack(header["value"], tensors, self._outside),)
+            self._say(
+                f"{path.parent} holds parts of another network, other settings or "
+                "another version; measuring all again."
+            )
+            return None
+
         try:
-            with safe_open(path, framework="pt") as file:
-                metadata = file.metadata()
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            text = metadata[_HEADER]
-            if metadata[_CHECKSUM] != _checksum(text, tensors):
-                raise ValueError("its checksum is another")
-            header = json.loads(text)
-            if header["key"] != self._key:
-                self._say(
-                    f"{path.parent} holds parts of another network, other settings or "
-                    "another version; measuring all again."
-                )
-                return None
-            return (_unpack(header["value"], tensors, self._outside),)
-        except (*_BROKEN, SafetensorError, OSError) as error:
-            self._say(f"{path} is damaged ({error}); measuring that again.")
+            return read_container(path, _FORM, "pt", build)
+        except WorkbenchError as error:
+            self._say(f"{path} is damaged ({error.__cause__}); measuring that again.")
             return None
 
     def _say(self, sentence: str) -> None:
@@ -150,22 +157,40 @@ class Parts:
             self._note(sentence)
 
 
+def save_study(study: Study, path: Path, parts: Path) -> tuple[Path, str]:
+    """Write a study and take away its finished stages; these first, if need be.
+
+    Returns:
+        Where it is, and a sentence where that is elsewhere; see `save_somewhere`.
+
+    Raises:
+        WorkbenchError: If it cannot be written anywhere.
+    """
+
+    def save(place: Path) -> None:
+        try:
+            study.save(place)
+        except WorkbenchError as error:
+            if not is_full(error) or not parts.is_dir():
+                raise
+            remove_parts(parts)
+            study.save(place)
+
+    found = save_somewhere(save, path)
+    remove_parts(parts)
+    return found
+
+
 def remove_parts(folder: Path) -> None:
     """Take them away once the study is written; other files stay, with the folder."""
-    for name in ("plan", *STAGES):
+    for name in ("plan", "way", *STAGES):
         (folder / name).unlink(missing_ok=True)
         (folder / f".{name}").unlink(missing_ok=True)
+    remove_litter(folder, age=0.0)
     for moment in folder.glob("epoch-*"):
         remove_parts(moment)
     with suppress(OSError):
         folder.rmdir()
-
-
-def _checksum(text: str, tensors: Mapping[str, Tensor]) -> str:
-    crc = zlib.crc32(text.encode())
-    for name in sorted(tensors):
-        crc = zlib.crc32(tensors[name].flatten().numpy().data, crc)
-    return f"{crc:08x}"
 
 
 def _pack(

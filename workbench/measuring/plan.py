@@ -2,35 +2,28 @@
 
 from __future__ import annotations
 
-import copy
-import time
-from collections.abc import Callable
 from dataclasses import astuple, dataclass, replace
 from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.functional import cross_entropy
 
 from workbench.control import Control
-from workbench.curvature.batches import take
 from workbench.curvature.coordinates import STREAMED
-from workbench.curvature.layerwise import is_small
-from workbench.curvature.operators import Curvature
-from workbench.curvature.risk import EmpiricalRisk, empirical_risk, evaluating
+from workbench.curvature.risk import EmpiricalRisk, empirical_risk
 from workbench.curvature.subset import choose_classes
-from workbench.curvature.way import Kind
 from workbench.distributed import ALONE, World
 from workbench.errors import WorkbenchError
 from workbench.measuring.config import (
     MAX_PAIRS,
+    METHOD_NAMES,
+    WISH,
     MeasureSettings,
     check_settings,
     chosen_classes,
 )
 from workbench.measuring.counting import (
     METHODS,
-    Cost,
     Counted,
     Sizes,
     count,
@@ -38,7 +31,9 @@ from workbench.measuring.counting import (
     sizes_of,
     whole_hessian,
 )
-from workbench.measuring.moments import COST, earlier_epochs
+from workbench.measuring.moments import COST
+from workbench.measuring.speeds import Speeds, timed
+from workbench.measuring.subject import Subject, subject_of
 from workbench.memory import device_memory, say_bytes
 from workbench.timing import say_duration
 from workbench.training.checkpoint import Checkpoint
@@ -48,32 +43,6 @@ DOUBLE_LIMIT = 5_000  # parameters up to which everything is measured in float64
 ROOM = 0.8  # of the memory there is may be used
 FEW = 10  # classes that are measured of many, as in the papers
 LEAST = 20  # leading eigenvalues; fewer are not proposed
-_LEAST = 0.1  # of a product's time, is that of its examples, however noisy times are
-_TRIAL = 0.3  # seconds that a timed product may take, about
-_VECTORS, _TOGETHER = 2, 10  # of a timed block; of a small network's
-
-
-@dataclass(frozen=True, slots=True)
-class Speeds:
-    """What one timed batch says of this machine, in seconds."""
-
-    gradient: float  # an example
-    g_product: float  # an example and vector, in a block
-    hess_product: float  # likewise
-    vector: float  # of a block, however few the examples
-    algebra: float  # a multiply-add of two float64 matrices
-
-    def seconds(self, cost: Cost, num_examples: float) -> float:
-        """How long something counted takes."""
-        passes = (
-            cost.gradients * self.gradient
-            + cost.g_products * self.g_product
-            + cost.hess_products * self.hess_product
-        )
-        vectors = (cost.g_products + cost.hess_products) * self.vector
-        return (
-            passes * num_examples + vectors + cost.algebra * self.algebra + cost.seconds
-        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -99,6 +68,10 @@ class Plan:
         """Predicted seconds of all of it."""
         return sum(self.stages(method).values()) * (1 + COST * self.num_moments)
 
+    def by_name(self, name: str) -> Counted:
+        """The way that a study calls so."""
+        return next(method for method in self.methods if method.method == name)
+
     def fits(self, method: Counted) -> bool:
         """Whether the memory holds it, and the time if that was bounded."""
         limit = self.settings.max_minutes
@@ -121,7 +94,9 @@ class Plan:
     @property
     def refusal(self) -> str:
         """Why nothing fits, and the nearest settings that do."""
-        nearest = min(self.methods, key=lambda m: (m.memory, self.seconds(m)))
+        asked = METHOD_NAMES.get(self.settings.method or "")
+        methods = [m for m in self.methods if asked in (None, m.method)]
+        nearest = min(methods, key=lambda m: (m.memory, self.seconds(m)))
         limit = self.settings.max_minutes
         bound = "" if limit is None else f" and at most {limit:g} minutes are asked for"
         price = f"{say_duration(self.seconds(nearest))}, {say_bytes(nearest.memory)}"
@@ -140,6 +115,10 @@ class Plan:
     def _way_on(self) -> str:
         """What fits: fewer eigenvalues, ten of many classes, or fewer examples."""
         C = self.sizes.num_classes
+        free = replace(self, settings=replace(self.settings, method=None))
+        if self.settings.method and (others := _choice(free)):
+            nearest = min(others, key=lambda m: m.work(self.sizes))
+            return f"leave out the method, and it is {nearest.method}"
 
         def fitting(
             per_class: int, num_classes: int = C, num: int | None = None
@@ -148,7 +127,9 @@ class Plan:
             sizes = replace(self.sizes, num_examples=all_of, num_classes=num_classes)
             fewer = num or self.settings.num_eigenvalues
             settings = replace(self.settings, num_eigenvalues=fewer)
-            tried = [count(name, sizes, settings) for name in METHODS]
+            asked = METHOD_NAMES.get(settings.method or "")
+            names = [name for name in METHODS if asked in (None, name)]
+            tried = [count(name, sizes, settings) for name in names]
             return any(replace(self, sizes=sizes).fits(method) for method in tried)
 
         low, high = 1, max(2, self.sizes.num_examples // C)
@@ -175,15 +156,17 @@ def plan(
     settings: MeasureSettings | None = None,
     *,
     world: World = ALONE,
+    **given: Any,
 ) -> Plan:
     """Predict what each way to measure would take here, and choose; measure nothing.
 
     One batch is timed; the rest is counted. Where ``min(P, N (C - 1))`` is at most
     ``exact_limit`` every eigenvalue of G is asked for, and the exact way of fewest
-    operations is taken; beyond it, or where neither fits the memory or
-    ``max_minutes``, the way of fewest of all; with a limit of 0 the iterative one,
-    always. Operations decide, not seconds, so that a
-    measurement and its numbers are the same in every run.
+    operations is taken, if it fits the memory and takes no longer than ``max_minutes``,
+    or half an hour where that is None; beyond it the way of fewest operations of all;
+    with a limit of 0 the iterative one, always. Among these operations decide, not
+    seconds, so that a measurement and its numbers are the same in every run. With
+    ``method`` nothing is chosen.
 
     Args:
         subject: What `train` returned, or a network.
@@ -191,6 +174,7 @@ def plan(
             re-iterable of such pairs.
         settings: How it would be measured.
         world: Processes that would share the examples.
+        **given: What else `measure` would be given.
 
     Returns:
         The plan; its ``line`` says all in one sentence, also where nothing fits.
@@ -198,16 +182,18 @@ def plan(
     Raises:
         WorkbenchError: If a setting, the network or the data cannot be measured.
     """
+    if isinstance(data, MeasureSettings):
+        data, settings = None, data
     settings = settings or MeasureSettings()
     check_settings(settings)
-    risk = bind(subject, data, settings, world=world)
-    earlier = earlier_epochs(subject) if isinstance(subject, Checkpoint) else ()
-    moments = len(earlier) if settings.moments else 0
+    found = subject_of(subject, data, **given)
+    risk = bind(found, None, settings, world=world)
+    moments = len(found.earlier) if settings.moments else 0
     return make_plan(risk, settings, num_moments=moments)
 
 
 def bind(
-    subject: Checkpoint | nn.Module,
+    subject: Subject | Checkpoint | nn.Module,
     data: Any,
     settings: MeasureSettings,
     control: Control | None = None,
@@ -215,25 +201,43 @@ def bind(
 ) -> EmpiricalRisk:
     """The network on its data, as they are measured: small ones in float64.
 
-    Where classes are chosen, both are restricted to them, as by `choose_classes`.
+    Where classes are chosen, both are restricted to them, as by `choose_classes`. A
+    `Subject` has its data.
     """
-    if isinstance(subject, Checkpoint):
-        model, data = subject.load_model(), subject.load_data()
-    else:
-        model = subject
-    if sum(p.numel() for p in model.parameters() if p.requires_grad) <= DOUBLE_LIMIT:
-        model = copy.deepcopy(model).double()
+    if not isinstance(subject, Subject):
+        subject = subject_of(subject, data)
+    options = subject.options
+    model, data = subject.model, subject.data
     device = resolve_device(settings.device)
     if device.type == "mps":  # has no float64, which sums and softmax need
         device = torch.device("cpu")
-    if settings.classes is not None:
-        names = getattr(data, "class_names", None)
-        if names is None:
-            names = tuple(map(str, range(empirical_risk(model, data).num_classes)))
-        chosen = chosen_classes(settings, names)
-        assert chosen is not None
+    if (chosen := classes_of(subject, settings)) is not None:
         model, data = choose_classes(model, data, chosen)
-    return empirical_risk(model, data, device=device, control=control, world=world)
+
+    num_params = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    risk = empirical_risk(
+        model,
+        data,
+        dtype=torch.float64 if num_params <= DOUBLE_LIMIT else None,
+        device=device,
+        control=control,
+        world=world,
+        **options,
+    )
+    risk.classes("measure")
+    risk.same_order("measure")
+    return risk
+
+
+def classes_of(subject: Subject, settings: MeasureSettings) -> tuple[int, ...] | None:
+    """The numbers of the classes that are measured; None where all are."""
+    if settings.classes is None:
+        return None
+    names = subject.class_names
+    if names is None:
+        risk = empirical_risk(subject.model, subject.data, **subject.options)
+        names = tuple(map(str, range(risk.num_classes)))
+    return chosen_classes(settings, names)
 
 
 def make_plan(
@@ -259,16 +263,28 @@ def make_plan(
         num_processes=world.size,
         num_moments=num_moments,
     )
-    fitting = [method for method in methods if made.fits(method)]
+    chosen = min(_choice(made), key=lambda m: m.work(sizes), default=None)
+    return replace(made, method=chosen)
+
+
+def _choice(made: Plan) -> list[Counted]:
+    """The ways among which the one of fewest operations is taken."""
+    sizes, settings = made.sizes, made.settings
+    fitting = [method for method in made.methods if made.fits(method)]
+    if settings.method is not None:
+        return [m for m in fitting if m.method == METHOD_NAMES[settings.method]]
     smaller = min(sizes.num_params, sizes.num_examples * (sizes.num_classes - 1))
-    exact = [method for method in fitting if method.exact]
-    if smaller <= settings.exact_limit:
+    soon = 60 * (settings.max_minutes or WISH)
+    exact = [m for m in fitting if m.exact and made.seconds(m) <= soon]
+    if 0 < smaller <= settings.exact_limit:
         fitting = exact or fitting
     elif settings.exact_limit == 0:
         fitting = [method for method in fitting if not method.exact]
     if sizes.num_classes**2 <= MAX_PAIRS:  # the picture takes all means: have them
         fitting = [m for m in fitting if m.method != STREAMED] or fitting
-    return replace(made, method=min(fitting, key=lambda m: m.work(sizes), default=None))
+    fastest = min((made.seconds(m) for m in fitting), default=0.0)
+    # what counts fewer operations may take longer all the same
+    return [m for m in fitting if made.seconds(m) <= max(soon, 2 * fastest)]
 
 
 def checked(made: Plan) -> Counted:
@@ -280,56 +296,6 @@ def checked(made: Plan) -> Counted:
     if made.method is None:
         raise WorkbenchError(made.refusal)
     return made.method
-
-
-def timed(risk: EmpiricalRisk) -> Speeds:
-    """Time a gradient and blocks of products on part of a batch, each once warm."""
-    inputs, labels = next(risk.whole())
-
-    def gradient(num: int) -> Callable[[], object]:
-        def once() -> object:
-            with evaluating(risk.model), torch.enable_grad():
-                logits = risk.network(take(inputs, slice(0, num)))
-                loss = cross_entropy(logits, labels[:num])
-                return risk.gradient(loss, torch.ones_like(loss))
-
-        return once
-
-    num = min(len(labels), 32)
-    one = _seconds(gradient(num), risk) / num
-
-    def product(kind: Kind, size: int) -> float:
-        few = risk.on([(take(inputs, slice(0, size)), labels[:size])])
-        block = torch.ones(risk.dim, width, dtype=risk.dtype, device=risk.device)
-        operator = Curvature(few, kind)
-        operator.matmat(block[:, :1])
-        return _seconds(lambda: operator.matmat(block), risk) / width
-
-    width = _TOGETHER if is_small(risk) else _VECTORS
-    most = min(len(labels), max(2, int(_TRIAL / (2 * _VECTORS * one))))
-    alone = product("G", 1)
-    g, hess = product("G", most), product("Hess", most)
-    vector = max(most * alone - g, 0.0) / max(most - 1, 1)
-    vector = min(vector, g, hess)  # times are noisy
-    matrix = torch.ones(512, 512, dtype=torch.float64, device=risk.device)
-    return Speeds(
-        gradient=one,
-        g_product=max(g - vector, _LEAST * g) / most,
-        hess_product=max(hess - vector, _LEAST * hess) / most,
-        vector=vector,
-        algebra=_seconds(lambda: matrix @ matrix, risk) / 512**3,
-    )
-
-
-def _seconds(work: Callable[[], object], risk: EmpiricalRisk) -> float:
-    """How long something takes the second time."""
-    for _ in range(2):
-        risk.control.check()
-        began = time.perf_counter()
-        work()
-        if risk.device.type == "cuda":
-            torch.cuda.synchronize(risk.device)
-    return time.perf_counter() - began
 
 
 def _found(method: Counted, sizes: Sizes, settings: MeasureSettings) -> str:

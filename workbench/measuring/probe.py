@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from workbench.curvature.risk import EmpiricalRisk
+from workbench.linalg.columns import dots
 from workbench.linalg.density import spectral_density
-from workbench.linalg.lanczos import EigenPairs, Which, top_eigenpairs
+from workbench.linalg.lanczos import FREE, EigenPairs, Which, top_eigenpairs
 from workbench.linalg.operator import Dense, LinearOperator
 from workbench.measuring.config import MeasureSettings
 from workbench.memory import device_memory
@@ -20,10 +21,25 @@ from workbench.spectrum import Spectrum
 
 NUM_LOW = 5  # eigenvalues at the low end of Hess, and at either end of H
 NUM_STREAMED = 20  # leading eigenvalues of a part that is known by its products alone
+NUM_SIGNS = 10  # random vectors that the trace of such a part is estimated by
+SPARE = 2  # pairs more an end than are told: of 120 small networks without, two values
+# of H were further from those of their rank than their residuals
 A_STEP = 24  # pairs for each vector a step: fewer vectors need fewer products
+RICHER = 2  # times the wanted pairs: a start of so many needs as few products as all
+LEAST_STEP = 1  # vectors a step, at least
 TOGETHER = 10  # vectors a step where a product costs as much as a block of them
 COLUMNS = 64  # of a whole matrix at once
 SUBSPACE = 0.5  # of the memory that there is: what a subspace and its images may take
+
+
+def step_of(num: int, together: bool = False) -> int:
+    """Vectors a step, for so many wanted pairs."""
+    return TOGETHER if together else max(LEAST_STEP, num // A_STEP)
+
+
+def most_products(num: int) -> int:
+    """Products after which so many pairs are returned as they are."""
+    return 20 * num + 100
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,6 +50,7 @@ class Probe:
     num: int  # eigenvalues an end
     generator: torch.Generator
     together: bool = False  # whether a product costs as much as a block of them
+    spare: int = SPARE  # pairs more that are found
 
     def pairs(
         self,
@@ -48,31 +65,76 @@ class Probe:
         """Leading eigenpairs; the decades that the residual fell are the progress.
 
         ``low`` times the tolerance is what the low end is held to, of its own size.
-        Where the memory is full they are returned as they are, with their residuals.
+        Where the memory is short the subspace restarts from fewer vectors.
+        A few more than asked for are found and left out: a value is as good as its
+        residual says, but what the last of them is the next of is not certain.
         """
         tol = min(tol or self.settings.tol, 0.5)
+        step = step_of(self.num, self.together)
+        wanted = self.num + self.spare + (which == "BE") * (NUM_LOW + self.spare)
+        widest = max(step, 0 if start is None else start.shape[1])
         a_vector = 2 * operator.dim * operator.dtype.itemsize
         room = int(SUBSPACE * device_memory(operator.device)) // a_vector
+        room = max(room, wanted + 2 * widest)
 
         def falling(worst: float) -> None:
             if report:
                 decades = math.log10(max(worst, 1e-30)) / math.log10(tol)
                 report(decades)
 
-        return top_eigenpairs(
+        found = top_eigenpairs(
             operator,
-            self.num,
+            self.num + self.spare,
             tol=tol,
             scale=scale,
             start=start,
-            block_size=TOGETHER if self.together else max(1, self.num // A_STEP),
+            block_size=step,
             which=which,
-            k_low=NUM_LOW,
+            k_low=NUM_LOW + self.spare,
             tol_low=None if low is None else low * tol,
-            max_matvecs=max(1, min(20 * self.num + 100, room)),
+            max_matvecs=most_products(self.num),
+            max_vectors=room if room < 4 * wanted + 2 * widest else None,
             generator=self.generator,
             report=falling,
         )
+        return self._without_spare(found)
+
+    def _without_spare(self, found: EigenPairs) -> EigenPairs:
+        """The pairs that were asked for: the highest, and so many of the lowest."""
+        there, high = len(found.values), found.num_high
+        if there == len(found.vectors):  # all there are
+            return found
+        num_high, num_low = min(self.num, high), min(NUM_LOW, there - high)
+        kept = [*range(num_high), *range(there - num_low, there)]
+        return replace(
+            found,
+            values=found.values[kept],
+            vectors=found.vectors[:, kept],
+            residuals=found.residuals[kept],
+            errors=found.errors[kept],
+            num_high=num_high,
+        )
+
+    def start_in(
+        self,
+        operator: LinearOperator,
+        pairs: EigenPairs,
+    ) -> Tensor:
+        """The best start that the subspace of another operator's pairs holds.
+
+        The Ritz vectors of this operator there, twice as many as are wanted. Where it
+        remembers its products inside, they cost none, and a subspace that starts from
+        them holds fewer vectors than one that starts from all of the basis, as it does
+        where these are small.
+        """
+        basis = pairs.basis
+        if basis.numel() <= FREE:
+            return basis
+        pieces = basis.split(TOGETHER, dim=1)
+        inside = torch.cat([dots(basis, operator.matmat(p)) for p in pieces], dim=1)
+        turn = torch.linalg.eigh((inside + inside.T) / 2).eigenvectors
+        chosen = turn[:, -RICHER * self.num :]
+        return basis @ chosen.to(basis.dtype)
 
     def spectrum(
         self,
@@ -101,7 +163,7 @@ class Probe:
         weights = torch.full_like(sticks, density.stick_weight)
         return Spectrum(
             eigenvalues=pairs.values.cpu().numpy(),
-            residuals=pairs.residuals.cpu().numpy(),
+            residuals=pairs.errors.cpu().numpy(),
             nodes=torch.cat([density.nodes, sticks], dim=1).cpu().numpy(),
             weights=torch.cat([density.weights, weights], dim=1).cpu().numpy(),
             dim=operator.dim,
@@ -110,6 +172,9 @@ class Probe:
             complete=False,
             method=f"block Krylov ({pairs.status}), stochastic Lanczos quadrature",
             num_matvecs=pairs.num_matvecs + density.num_matvecs,
+            num_low=None
+            if len(pairs.values) == operator.dim
+            else len(pairs.values) - pairs.num_high,
         )
 
 

@@ -94,7 +94,7 @@ def bulk_ends(operator: LinearOperator, probe: Probe, report: Report) -> Spectru
     """Both ends of H, a bulk without outliers, and its density."""
     few = replace(probe, num=min(probe.num, NUM_LOW))
     told, tol = part_of(report, 0.0, 0.5), EDGE * probe.settings.tol
-    found = few.pairs(operator, "BE", None, told, tol=tol).alone()
+    found = few.pairs(operator, "BE", None, told, tol=tol, low=1.0).alone()
     return few.spectrum(operator, found, part_of(report, 0.5))
 
 

@@ -58,6 +58,10 @@ class Stages:
         self._before += share
         return found
 
+    def silent(self, part: float) -> None:
+        """A report of work that no stage has; cancellable."""
+        self._control.check()
+
 
 def part_of(report: Report, start: float, stop: float = 1.0) -> Report:
     """A stretch of a stage."""

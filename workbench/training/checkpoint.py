@@ -7,36 +7,26 @@ Opening one never runs code.
 from __future__ import annotations
 
 import copy
-import json
-import math
 import os
-import secrets
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialize
 from torch import Tensor, nn
 
+from workbench.container import BROKEN, Format, read_container, write_container
 from workbench.errors import WorkbenchError
+from workbench.imagefolder import class_label
+from workbench.schema import check_checkpoint
 from workbench.training.data import Dataset, load_data
 from workbench.training.models import MODELS
 
 SCHEMA = 1  # raised when a file of before can no longer be read as it stands
-STATUSES = ("finished", "cancelled")
-_HEADER, _CHECKSUM = "workbench.checkpoint", "workbench.crc32"
-# What reading a file that is not as it should be can raise.
-_BROKEN = (
-    LookupError,
-    TypeError,
-    ValueError,
-    AttributeError,
-    OverflowError,
-    RecursionError,
+_FORM = Format(
+    "checkpoint", SCHEMA, "load_checkpoint", "workbench train", "train again"
 )
 
 State = dict[str, Tensor]  # as nn.Module.state_dict() names them
@@ -80,8 +70,14 @@ class Checkpoint:
         if self.module is not None:
             model = copy.deepcopy(self.module)
         elif name in MODELS:
-            with torch.device("meta"):  # layers without memory: the weights are here
-                model = MODELS[name](*self.image_shape, len(self.class_names))
+            try:
+                with torch.device("meta"):  # without memory: the weights are here
+                    model = MODELS[name](*self.image_shape, len(self.class_names))
+            except BROKEN as error:
+                raise WorkbenchError(
+                    f"load_model: there is no network {name} for images of shape "
+                    f"{self.image_shape} ({error}); train again."
+                ) from error
         else:
             raise WorkbenchError(
                 f"load_model: the network {name} is your own and a checkpoint holds no "
@@ -152,33 +148,13 @@ class Checkpoint:
         Raises:
             WorkbenchError: If the folder does not exist or cannot be written.
         """
-        target = Path(path)
-        if not target.parent.is_dir():
-            raise WorkbenchError(
-                f"save: the folder {target.parent} does not exist; make it, "
-                "or choose another."
-            )
         tensors = {f"weights/{k}": v for k, v in self.weights.items()}
         tensors |= {f"momentum/{k}": v for k, v in self.momentum.items()}
         for epoch, state in self.snapshots.items():
             tensors |= {f"epoch/{epoch}/{k}": v for k, v in state.items()}
         tensors = {k: v.contiguous() for k, v in tensors.items()}
         header = {"schema": SCHEMA, **{name: getattr(self, name) for name in _PLAIN}}
-        text = json.dumps(header)
-        metadata = {_HEADER: text, _CHECKSUM: _checksum(text, tensors)}
-        part = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
-        try:
-            try:
-                # Not safetensors' save_file, which lets nobody else read its files.
-                part.write_bytes(serialize(tensors, metadata))
-                os.replace(part, target)
-            finally:
-                part.unlink(missing_ok=True)
-        except OSError as error:
-            raise WorkbenchError(
-                f"save: cannot write {target}: {error.strerror}."
-            ) from error
-        return target
+        return write_container(path, _FORM.kind, header, tensors, serialize)
 
 
 # Fields that are plain values, and go into the header.
@@ -212,58 +188,12 @@ def load_checkpoint(
         WorkbenchError: If the file is missing, damaged, no checkpoint, written by a
             later version, or not of this network or data.
     """
-    source = Path(path)
-    if not source.is_file():
-        raise WorkbenchError(
-            f"load_checkpoint: there is no file {source}; check the path."
-        )
-    try:
-        with safe_open(source, framework="pt") as file:
-            metadata = file.metadata() or {}
-            text = metadata.get(_HEADER)
-            if text is None:
-                raise WorkbenchError(
-                    f"load_checkpoint: {source} is a safetensors file but holds no "
-                    "checkpoint; a checkpoint is what `workbench train` writes."
-                )
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        header = json.loads(text)
-        schema = int(header["schema"])
-    except WorkbenchError:
-        raise
-    except (*_BROKEN, SafetensorError, OSError) as error:
-        raise _damaged(source, error) from error
-    if schema > SCHEMA:
-        raise WorkbenchError(
-            f"load_checkpoint: {source} has schema {schema} and this version reads up "
-            f"to {SCHEMA}; update hessian-workbench to open it."
-        )
-    try:
-        if metadata[_CHECKSUM] != _checksum(text, tensors):
-            raise ValueError("its checksum is another")
-        found = _unflatten(header, tensors)
-    except _BROKEN as error:
-        raise _damaged(source, error) from error
+    found = read_container(path, _FORM, "pt", _unflatten)
     if model is not None:
         _check_weights(model, found.weights, found.run["model"])
     if data is not None:
         check_data(found, data)
     return replace(found, module=copy.deepcopy(model), data=data)
-
-
-def _checksum(text: str, tensors: State) -> str:
-    """CRC-32 of the header and, in the order of their names, of all tensors."""
-    crc = zlib.crc32(text.encode())
-    for name in sorted(tensors):
-        crc = zlib.crc32(tensors[name].flatten().numpy().data, crc)
-    return f"{crc:08x}"
-
-
-def _damaged(source: Path, error: Exception) -> WorkbenchError:
-    return WorkbenchError(
-        f"load_checkpoint: {source} is damaged or no checkpoint "
-        f"({type(error).__name__}: {error}); train again, or copy the file again."
-    )
 
 
 def _unflatten(header: Mapping[str, Any], tensors: State) -> Checkpoint:
@@ -277,71 +207,36 @@ def _unflatten(header: Mapping[str, Any], tensors: State) -> Checkpoint:
             snapshots.setdefault(int(epoch), {})[key] = tensor
         else:
             states[kind][key] = tensor
-    plain: dict[str, Any] = {name: header[name] for name in _PLAIN}
-    run, history = dict(plain["run"]), dict(plain["history"])
-    for key, kind_of in _RUN.items():
-        if not isinstance(run[key], kind_of):
-            raise ValueError(f"{key} {run[key]!r}")
-    plain["class_names"] = tuple(map(str, plain["class_names"]))
-    plain["image_shape"] = tuple(map(int, plain["image_shape"]))
-    plain["snapshot_runs"] = {
-        int(k): dict(v) for k, v in plain["snapshot_runs"].items()
-    }
+    names = [class_label(str(name)) for name in header["class_names"]]
+    plain = {name: header[name] for name in _PLAIN} | {"class_names": names}
+    check_checkpoint({"schema": SCHEMA, **plain})
+    plain["class_names"] = tuple(names)
+    plain["image_shape"] = tuple(plain["image_shape"])
+    plain["snapshot_runs"] = {int(k): v for k, v in plain["snapshot_runs"].items()}
     found = Checkpoint(
         weights=states["weights"],
         momentum=states["momentum"],
         snapshots=snapshots,
         **plain,
     )
-    if found.status not in STATUSES:
-        raise ValueError(f"status {found.status!r}")
-    channels, height, width = found.image_shape
-    if min(found.image_shape) < 1 or channels * height * width > 2**30:
-        raise ValueError(f"image_shape {found.image_shape}")
-    if len(found.class_names) != run["num_classes"] or run["num_classes"] < 2:
-        raise ValueError(f"{len(found.class_names)} class names")
     if not found.weights or set(snapshots) != set(found.snapshot_runs):
         raise ValueError("weights are missing")
     for state in snapshots.values():
         if _shapes(state) != _shapes(found.weights):
             raise ValueError("weights of a snapshot")
-    for key, tensor in found.momentum.items():
-        if tensor.shape != found.weights[key].shape:
+    wanted = _shapes(found.weights)
+    for key, shape in _shapes(found.momentum).items():
+        if shape != wanted[key]:
             raise ValueError(f"momentum of {key}")
-    if found.batch and set(found.batch) != _BATCH:
-        raise ValueError(f"batch {sorted(found.batch)}")
-    lengths = {len(history[key]) for key in ("epoch", "loss", "accuracy")}
-    if lengths != {run["epochs"]}:
-        raise ValueError(f"history of {sorted(lengths)} epochs")
-    if not all(math.isfinite(v) for values in history.values() for v in values):
-        raise ValueError("history is not finite")
     return found
 
 
-_BATCH = {"num_batches", "num_examples", "loss", "correct"}
-_RUN: Mapping[str, Any] = {
-    "data": str,
-    "per_class": int | None,
-    "split": str,
-    "root": str | None,
-    "data_seed": int,
-    "reloadable": bool,
-    "model": str,
-    "num_params": int,
-    "num_classes": int,
-    "num_examples": int,
-    "epochs": int,
-    "epochs_planned": int,
-    "seed": int,
-    "device": str,
-    "train_loss": float,
-    "train_accuracy": float,
-    "num_evaluated": int,
-}
-
-
-def _shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
-    return {key: tuple(tensor.shape) for key, tensor in state.items()}
+def _shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int | str, ...]]:
+    """Shapes, and where the numbers are no real ones, of what type they are."""
+    return {
+        key: (*t.shape, *([] if t.is_floating_point() else [str(t.dtype)]))
+        for key, t in state.items()
+    }
 
 
 def _check_weights(model: nn.Module, weights: State, name: str) -> None:

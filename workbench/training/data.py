@@ -13,6 +13,7 @@ from torch import Tensor
 
 from workbench.control import Control, ProgressCallback
 from workbench.errors import WorkbenchError, readable
+from workbench.imagefolder import class_label
 from workbench.training.downloads import DOWNLOADS, open_download
 from workbench.training.folders import open_folder
 from workbench.training.source import Source
@@ -95,7 +96,9 @@ class Dataset:
         _check_tensors(images, found)
         found = found.long()
         num_classes = len(class_names) if class_names else int(found.max()) + 1
-        names = tuple(map(str, class_names or range(num_classes)))
+        names = tuple(
+            class_label(str(name)) for name in class_names or range(num_classes)
+        )
         counts = _count(found, names, "Dataset.from_tensors")
         order = found.argsort(stable=True)
         return Dataset(
@@ -124,10 +127,10 @@ def load_data(
     ``digits`` is bundled with scikit-learn. ``mnist``, ``fashion``, ``cifar10`` and
     ``cifar100`` are torchvision's, and lie below ``root``, else ``$WORKBENCH_DATA``,
     else the user's cache folder. ``folder:PATH`` is any folder that holds one folder of
-    images a class, or ``train`` and ``test`` folders of that kind; the images keep
-    their size where all chosen ones are alike, square and at most 64 wide, else their
-    shorter side is resized to 32 and the middle cut out. They are grey if all of them
-    are, else RGB.
+    images a class, or ``train`` and ``test`` folders of that kind, under any of their
+    usual names; the images keep their size where all chosen ones are alike, square and
+    at most 64 wide, else their shorter side is resized to 32 and the middle cut out.
+    They are grey if all of them are, else RGB; transparent ones are put on white.
 
     Each channel is normalised, ``(value - mean) / std``: with constants of the whole
     training set for the named sets, whatever was chosen; for a folder with those of the
@@ -197,7 +200,9 @@ def load_data(
         labels=labels[chosen],
         class_names=source.class_names,
         name=name,
-        source=source.words,
+        source=". ".join(
+            filter(None, (source.words, " ".join(filter(None, source.notes))))
+        ),
         split=split,
         per_class=per_class,
         seed=seed,

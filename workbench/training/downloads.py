@@ -6,6 +6,7 @@ itself is ours, because torchvision's can neither be watched nor stopped.
 
 from __future__ import annotations
 
+import errno
 import os
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
@@ -218,6 +219,8 @@ def _fetch_file(
             try:
                 done = _transfer(address, target, tell)
             except (OSError, HTTPException) as error:  # no answer, or cut short
+                if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+                    raise  # another address has no more room
                 failures.append(f"{address}: {getattr(error, 'reason', error)}")
                 continue
             if check_integrity(target, md5):

@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from workbench.control import Control, Progress, ProgressCallback
 from workbench.errors import WorkbenchError
-from workbench.imagefolder import SUFFIXES, class_names, list_images, split_folder
+from workbench.imagefolder import (
+    SUFFIXES,
+    class_label,
+    class_names,
+    find_classes,
+    list_images,
+    passed_over,
+)
 from workbench.training.source import Source
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 LARGEST_KEPT = 64  # pixels; larger images, and those of unequal size, are resized
 RESIZED = 32  # pixels, to that
-_GREY = {"1", "L", "LA"}  # Pillow's modes of eight bits or less without colour
+COPIES = 0.75  # share of images that are copies of others, from which on it is refused
+_GREY = {"1", "L", "LA", "I", "I;16", "I;16L", "I;16B", "I;16N"}  # Pillow's modes
+_DEEP = 65535.0  # white in 16 bits
 
 
 def open_folder(
@@ -28,8 +44,11 @@ def open_folder(
 ) -> Source:
     """List the images of a folder; only those chosen later are read.
 
+    Transparent ones are put on white, those of 16 bits scaled, and photographs turned
+    as their camera says.
+
     Args:
-        path: Holds one folder a class, or ``train`` and ``test`` with those.
+        path: Holds one folder a class, or splits with those: see `find_classes`.
         split: Which of the two. A folder without them is all ``train``.
         shape: Channels and size to give the images; by default what suits those chosen.
         progress: Told how far the reading is.
@@ -37,9 +56,10 @@ def open_folder(
 
     Raises:
         WorkbenchError: If there is no such folder, or no class in it. Reading raises
-            it if an image cannot be read.
+            it if an image cannot be read, or most of them are alike.
     """
-    folder = split_folder(path, split)
+    found = find_classes(path, split)
+    folder = found.folder
     names = class_names(folder)
     listed = [
         (file, c) for c, name in enumerate(names) for file in list_images(folder / name)
@@ -49,17 +69,57 @@ def open_folder(
             f"load_data: the {len(names)} folders of {folder} hold no image; "
             f"images end in {', '.join(SUFFIXES)}."
         )
-    files = [file for file, _ in listed]
+    files, labels = [file for file, _ in listed], [c for _, c in listed]
+    labelled = tuple(class_label(name) for name in names)
+    notes = [found.note, passed_over(folder, names)]
 
     def read(chosen: Tensor) -> Tensor:
-        return _read([files[i] for i in chosen.tolist()], shape, progress, control)
+        indices = chosen.tolist()
+        images = _read([files[i] for i in indices], shape, progress, control)
+        of = [labelled[labels[i]] for i in indices]
+        notes.append(_copies(images, [files[i] for i in indices], of, folder))
+        if progress and (note := " ".join(filter(None, notes))):
+            progress(Progress("Reading images", 1.0, note=note))
+        return images
 
     return Source(
-        labels=torch.tensor([c for _, c in listed]),
-        class_names=names,
+        labels=torch.tensor(labels),
+        class_names=labelled,
         read=read,
         words=f"images below {folder}",
+        notes=notes,
     )
+
+
+def _copies(
+    images: Tensor, files: Sequence[str], classes: Sequence[str], folder: Path
+) -> str:
+    """Say which images are the same, pixel by pixel as they are read.
+
+    Raises:
+        WorkbenchError: If most of them are: then something has gone wrong with them.
+    """
+    groups: dict[bytes, list[int]] = defaultdict(list)
+    for n, image in enumerate(images):
+        groups[hashlib.blake2b(image.numpy().tobytes()).digest()].append(n)
+    num, largest = len(files), max(groups.values(), key=len)
+    share = 1 - len(groups) / num
+    if num >= 4 and (2 * len(largest) > num or share > COPIES):
+        alike = " and ".join(Path(files[n]).name for n in largest[:2])
+        raise WorkbenchError(
+            f"load_data: of {num:,} images below {folder} only {len(groups):,} differ "
+            f"as they are read, {alike} for instance are the same; look whether they "
+            "are white, empty or copies."
+        )
+    across = [g for g in groups.values() if len({classes[n] for n in g}) > 1]
+    if across:
+        first = across[0][0]
+        other = next(n for n in across[0] if classes[n] != classes[first])
+        return (
+            f"The same image is in two classes {len(across):,} "
+            f"time{'s' if len(across) > 1 else ''}: {files[first]} and {files[other]}."
+        )
+    return f"{share:.0%} of the images are copies of others." if share > 0.1 else ""
 
 
 def _read(
@@ -85,19 +145,49 @@ def _read(
             detail = f"image {n:,} of {len(files):,}"
             progress(Progress("Reading images", n / len(files), detail))
         try:
-            with Image.open(file) as opened:
-                image = opened.convert("L" if channels == 1 else "RGB")
+            image = _decoded(file, "L" if channels == 1 else "RGB")
         except (
             OSError,
             SyntaxError,
             ValueError,
             Image.DecompressionBombError,
         ) as error:
+            if isinstance(error, WorkbenchError):
+                raise
             raise _unreadable(file, error) from error
         if image.size != (width, height):
             image = center_crop(resize(image, min(height, width)), [height, width])
-        images[n] = pil_to_tensor(image).float().div_(255)
+        images[n] = pil_to_tensor(image).float().div_(255)  # deep ones are grey
     return images
+
+
+def _decoded(file: str, mode: str) -> Image:
+    """Read one image, in this mode; with more than 8 bits in single precision, ``F``.
+
+    On white where it is transparent, and turned as its camera says.
+    """
+    from PIL import Image, ImageOps
+
+    with Image.open(file) as opened:
+        opened.load()
+        image: Image.Image = opened
+        try:
+            image = ImageOps.exif_transpose(opened)
+        except Exception:  # whatever a camera has noted, the pixels are there
+            image = opened.copy()
+    if image.mode[0] in "IF":
+        values = np.asarray(image).astype(np.float32)
+        if image.mode == "F" or not 0 <= values.min() <= values.max() <= _DEEP:
+            raise WorkbenchError(
+                f"load_data: {file} has more than 16 bits a pixel (mode {image.mode}); "
+                "save it with 8 or 16 bits."
+            )
+        return Image.fromarray(values * np.float32(255 / _DEEP))
+    if image.has_transparency_data:
+        white = Image.new("RGBA", image.size, "white")
+        white.alpha_composite(image.convert("RGBA"))
+        image = white
+    return image.convert(mode)
 
 
 def _common_shape(
@@ -121,11 +211,6 @@ def _common_shape(
             Image.DecompressionBombError,
         ) as error:
             raise _unreadable(file, error) from error
-        if image.mode[0] in "IF":
-            raise WorkbenchError(
-                f"load_data: {file} has more than 8 bits a pixel (mode {image.mode}); "
-                "save it with 8 bits."
-            )
     width, height = next(iter(sizes))
     keep = len(sizes) == 1 and width == height <= LARGEST_KEPT
     size = width if keep else RESIZED

@@ -109,7 +109,11 @@ def run_epochs(
             if keep and epoch < config.epochs and time.monotonic() > kept + KEEP_EVERY:
                 status = "cancelled"  # what it is, should this be the last of it
                 few = _evaluate(model, data, config, device, None, control)
-                keep(so_far(few))
+                try:
+                    keep(so_far(few))
+                    teller.warning = ""
+                except WorkbenchError as error:  # a full disk ends no training
+                    teller.warn(error)
                 status, kept = "finished", time.monotonic()
     except Cancelled:
         status = "cancelled"
@@ -163,6 +167,16 @@ class _Teller:
     done: int = 0
     last: float = -math.inf  # when the last event was sent
     values: Mapping[str, float] = field(default_factory=dict)
+    warning: str = ""  # while something is wrong: said with every event
+
+    def warn(self, error: WorkbenchError) -> None:
+        """Say, once in a whole sentence, that nothing could be kept on the way."""
+        reason = getattr(error.__cause__, "strerror", None) or "cannot be written"
+        if self.progress and not self.warning:
+            note = f"{error} The training goes on; nothing is kept until its end."
+            fraction = min(self.done / self.total, 1.0)
+            self.progress(Progress("Training", fraction, values=self.values, note=note))
+        self.warning = f", not kept on the way ({reason})"
 
     def tell(
         self,
@@ -178,6 +192,7 @@ class _Teller:
         if self.progress and (now or time.monotonic() > self.last + _EVERY):
             self.last = time.monotonic()
             fraction = min(self.done / self.total, 1.0)
+            detail += self.warning
             self.progress(Progress("Training", fraction, detail, self.values))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
@@ -18,3 +18,4 @@ class Source:
     words: str  # where the images are, for people
     mean: tuple[float, ...] = ()  # per channel of the whole training set; (): unknown
     std: tuple[float, ...] = ()
+    notes: list[str] = field(default_factory=list)  # sentences; reading may add some

@@ -23,6 +23,7 @@ from IPython.display import publish_display_data
 from ipywidgets import DOMWidget
 from jupyter_bokeh import BokehModel
 
+BESIDE = ("letgo.js", "copy.js", "upload.js")
 COMPONENTS = ("bokeh", "bokeh-widgets")
 
 
@@ -78,7 +79,8 @@ def load_bokehjs() -> None:
 def bokehjs() -> str:
     """Source of BokehJS, unless it is loaded already, and what every host needs beside.
 
-    That mends its memory, and makes the buttons of `share` copy.
+    That mends its memory, makes the buttons of `share` copy, and refuses files that the
+    server would not take.
     """
     folder = Path(settings.bokehjs_path()) / "js"
     parts = "\n".join(
@@ -86,9 +88,7 @@ def bokehjs() -> str:
     )
     version = bokeh.__version__
     here = Path(__file__).parent
-    beside = ";\n".join(
-        (here / name).read_text(encoding="utf-8") for name in ("letgo.js", "copy.js")
-    )
+    beside = ";\n".join((here / name).read_text(encoding="utf-8") for name in BESIDE)
     return (
         f'if (window.Bokeh?.version !== "{version}") {{\n'
         f"(function () {{\n{parts}\n}}).call(window)\n}}\n{beside}"

@@ -2,11 +2,17 @@
 (() => {
   if (window.workbenchCopies) return
   window.workbenchCopies = true
+  // The address of this page that others can open; the server says where that differs.
+  const complete = ({ value, dataset: { own, any, binder } }) => {
+    const rest = own && location.pathname.startsWith(own) ? location.pathname.slice(own.length) : null
+    if (rest !== null && binder) return `${binder}?urlpath=${encodeURIComponent(rest + value)}`
+    return location.origin + (rest !== null && any ? any + rest : location.pathname) + value
+  }
   const copy = async (button) => {
     const field = button.parentElement.querySelector("input")
     const source = field ?? button.parentElement.querySelector("pre")
     if (field && field.value.startsWith("?")) {
-      field.value = location.origin + location.pathname + field.value
+      field.value = complete(field)
     }
     const answer = button.nextElementSibling
     try {

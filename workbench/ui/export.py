@@ -17,6 +17,7 @@ from bokeh.resources import Resources
 from jinja2 import Template
 
 from workbench import __version__
+from workbench.container import write_whole
 from workbench.errors import WorkbenchError
 from workbench.study import Study, load_study
 from workbench.tables import TABLES, csv_tables
@@ -118,7 +119,7 @@ def export_html(
 def export_csv(
     study: Study, folder: str | os.PathLike[str], *, stem: str = "study"
 ) -> tuple[Path, ...]:
-    """Write ``STEM-eigenvalues.csv``, ``-embedding.csv`` and ``-overlaps.csv``.
+    """Write ``STEM-eigenvalues.csv``, ``-embedding.csv`` and the other tables.
 
     Raises:
         WorkbenchError: If they cannot be written.
@@ -189,11 +190,11 @@ def export_all(
 
 
 def _write(path: Path, text: str) -> Path:
+    """Write a text; what no coding can say, such as half a code point, is escaped."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise WorkbenchError(
             f"export: cannot write {path}: {error.strerror}; choose another place."
         ) from error
-    return path
+    return write_whole(path, text.encode("utf-8", "backslashreplace"), "export")

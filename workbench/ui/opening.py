@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Callable, Mapping
 from functools import partial
 from html import escape
@@ -10,13 +12,17 @@ from typing import Any
 
 import ipywidgets as w
 
-from workbench.errors import WorkbenchError, readable
-from workbench.files import UPLOAD
-from workbench.imagefolder import count_images
+from workbench.container import write_whole
+from workbench.errors import WorkbenchError
+from workbench.files import UPLOAD, kind_of
+from workbench.imagefolder import count_images, describe_choice
+from workbench.paths import expect_file_or_folder, typed_path
 from workbench.runs import Run, make_run
 from workbench.session import Session
 from workbench.ui.panels import button
 
+SAYS_UPLOAD, USUAL_UPLOAD = "WORKBENCH_UPLOAD", 9
+AT_ONCE, PATIENCE = 0.3, 10.0  # seconds that the page waits, and that it looks
 VERBS = {
     "running": ("Watch", "It is at work now"),
     "finished": ("Show", "Show what it found"),
@@ -25,6 +31,54 @@ VERBS = {
         "Its network is kept: measure it, or train on",
     ),
 }
+
+
+def most_upload() -> int:
+    """Return how many MB may come through the browser.
+
+    A server that was started by us, or with our configuration, says so in the
+    environment. Any other is taken to let through what tornado does by itself, 10 MB a
+    message, and drops the connection where there is more.
+    """
+    said = os.environ.get(SAYS_UPLOAD, "")
+    return min(int(said) if said.isdecimal() else USUAL_UPLOAD, UPLOAD >> 20)
+
+
+class _Looking:
+    """Looks at a path in a thread: what is slow, or never ends, holds up no page."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._images: tuple[int, int] | None = None
+        self.choice = ""  # which of several splits of a folder is taken, in words
+        self._error: Exception | None = None
+        self.thread = threading.Thread(target=self._look, daemon=True)
+        self.thread.start()
+
+    def _look(self) -> None:
+        try:
+            if expect_file_or_folder(self.path):
+                self._images = count_images(self.path)
+                self.choice = describe_choice(self.path)
+            else:
+                kind_of(self.path)
+        except Exception as error:
+            self._error = error
+
+    def images(self) -> tuple[int, int] | None:
+        """Return the numbers of classes and images of a folder; None for a file.
+
+        Raises:
+            WorkbenchError: If it is neither, or has not been looked through in time.
+        """
+        if self.thread.is_alive():
+            raise WorkbenchError(
+                f"Open: {self.path} could not be looked through within "
+                f"{PATIENCE:.0f} s; choose a smaller folder, or one on a nearer disk."
+            )
+        if self._error is not None:
+            raise self._error
+        return self._images
 
 
 class OpenPanel:
@@ -53,9 +107,11 @@ class OpenPanel:
         self.upload = w.FileUpload(
             description="Upload",
             accept=".study,.ckpt,.safetensors",
-            tooltip=f"A study or checkpoint of this machine, up to {UPLOAD >> 20} MB",
+            tooltip=f"A study or checkpoint of this machine, up to {most_upload()} MB",
         )
         self.upload.add_class("wb-upload")
+        self.upload.add_class(f"wb-most-{most_upload()}")  # for upload.js
+        said = w.HTML('<span role="status" class="wb-upload-said"></span>')
         self.upload.observe(self._uploaded, names=["value"])
         from_path = w.Box([self.path, self.open])
         from_path.add_class("wb-line")
@@ -66,6 +122,7 @@ class OpenPanel:
                 w.HTML("<h2>A study, a checkpoint or a folder of images</h2>"),
                 from_path,
                 self.upload,
+                said,
             ]
         )
         self.widget.add_class("wb-menu")
@@ -92,21 +149,32 @@ class OpenPanel:
         self._done()
 
     def _open_path(self) -> None:
-        text = self.path.value.strip()
-        if not text:
-            raise WorkbenchError("Open: no path is given; type one.")
-        with readable("Open", text):
-            path = Path(text).expanduser()
-            is_folder = path.is_dir()
-        if is_folder:
-            num_classes, num_images = count_images(path)
-            self._session.change(data="folder", folder=text)
-            self._session.notice = (
-                f"{num_classes} classes, {num_images:,} images: they are the dataset "
-                "now, press Train."
-            )
+        path = typed_path(self.path.value)
+        looking = _Looking(path)
+        looking.thread.join(AT_ONCE)
+        if not looking.thread.is_alive():
+            self._open_found(looking)
+            return
+        self.open.disabled, self.open.description = True, "Looking…"
+        threading.Thread(target=self._wait, args=(looking,), daemon=True).start()
+
+    def _wait(self, looking: _Looking) -> None:
+        """Take what a slow disk tells in the end, beside the page."""
+        looking.thread.join(PATIENCE)
+        with self._session.guarded():
+            self.open.disabled, self.open.description = False, "Show"
+            self._open_found(looking)
+
+    def _open_found(self, looking: _Looking) -> None:
+        images = looking.images()
+        if images is None:
+            self._session.open_file(looking.path)
         else:
-            self._session.open_file(text)
+            self._session.change(data="folder", folder=str(looking.path))
+            self._session.notice = (
+                f"{images[0]} classes, {images[1]:,} images: they are the dataset now, "
+                f"press Train. {looking.choice}".rstrip()
+            )
         self._done()
 
     def _uploaded(self, change: Mapping[str, Any]) -> None:
@@ -119,19 +187,19 @@ class OpenPanel:
             self._done()
 
     def _open_upload(self, name: str, content: memoryview) -> None:
-        if len(content) > UPLOAD:
+        if len(content) > most_upload() << 20:
             raise WorkbenchError(
                 f"Upload: {name} has {len(content) / 2**20:,.0f} MB and at most "
-                f"{UPLOAD >> 20} MB are taken; give the path of the file instead."
+                f"{most_upload()} MB are taken; give the path of the file instead."
             )
         folder = make_run(self._session.folder).path
         suffix = ".ckpt" if name.endswith((".ckpt", ".safetensors")) else ".study"
         path = folder / f"upload{suffix}"
-        path.write_bytes(content)
         try:
+            write_whole(path, bytes(content), "Upload")
             self._session.open_file(path, name=name)
         except WorkbenchError as error:
-            path.unlink()
+            path.unlink(missing_ok=True)
             folder.rmdir()
             said = str(error).replace(str(path), name).replace(path.name, name)
             raise WorkbenchError(said) from error

@@ -1,10 +1,12 @@
 """Starts the page on this machine: Voila or JupyterLab, and a browser when it answers.
 
-Both run in this process and listen on 127.0.0.1 only. Nothing here goes to the network.
+Both run in this process and listen on 127.0.0.1, unless another address is asked for.
+Nothing here goes to the network.
 """
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import re
@@ -15,11 +17,14 @@ import sys
 import threading
 import time
 import webbrowser
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from http.cookiejar import CookieJar
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 from urllib.error import HTTPError, URLError
+from urllib.parse import urlsplit
 from urllib.request import (
     HTTPCookieProcessor,
     OpenerDirector,
@@ -28,20 +33,40 @@ from urllib.request import (
     build_opener,
 )
 
+from filelock import FileLock, Timeout
+
 from workbench.errors import WorkbenchError
+from workbench.paths import STARTED_IN
+from workbench.scratch import private_folder
+from workbench.ui import surroundings
+from workbench.ui.guard import ALL, LOOPBACK, make_guard
 from workbench.worker import SERVER
 
 HOST = "127.0.0.1"
 PORT = 8866
+UPLOAD = "WORKBENCH_UPLOAD"  # MB that the pages say they take; see `opening`
 _HERE = Path(__file__).parent
-# As in binder/jupyter_server_config.json, where the server is Jupyter's.
-TORNADO = {
-    "compress_response": True,
-    "websocket_compression_options": {},  # the pictures go by websocket
-    "websocket_max_message_size": 80 * 2**20,
-}
 # voila.json, labconfig/, and below nbconvert/ the template of the page
 _JUPYTER = _HERE / "jupyter"
+_PATH = re.compile(r"(/[\w.~@%+-]+)*/")
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where the page is served, and for whom."""
+
+    port: int | None
+    host: str = HOST
+    allow: tuple[str, ...] = ()  # further names of it
+    base_url: str = "/"
+    token: str = ""
+
+    def url(self, port: int, page: str = "") -> str:
+        """Where a browser of this machine finds the page."""
+        host = HOST if self.host in ALL else self.host
+        name = f"[{host}]" if ":" in host else host
+        token = f"?token={self.token}" if self.token else ""
+        return f"http://{name}:{port}{self.base_url}{page}{token}"
 
 
 def find_notebook() -> Path:
@@ -56,90 +81,160 @@ def find_notebook() -> Path:
     )
 
 
-def choose_port(port: int | None) -> int:
-    """Return the port asked for, or 8866, or where that is taken another free one.
+def listen(port: int | None, host: str = HOST) -> socket.socket:
+    """Listen on the port asked for, or on 8866, or where that is taken on a free one.
 
     Raises:
-        WorkbenchError: If a port was asked for and something else listens on it.
+        WorkbenchError: If a port was asked for and something else listens on it, or
+            there is no such address on this machine.
     """
     if port is not None and not 1 <= port <= 65535:
         raise WorkbenchError(f"app: port {port}; choose one from 1 to 65535.")
-    for candidate in (port or PORT, 0):
-        with socket.socket() as trial:
-            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                trial.bind((HOST, candidate))
-            except OSError as error:
-                if port is not None:
-                    raise WorkbenchError(
-                        f"app: port {port} is not to be had ({error.strerror}); choose "
-                        "another, or leave --port out to take any free one."
-                    ) from error
-                continue
-            free: int = trial.getsockname()[1]
-            return free
-    raise WorkbenchError("app: no port is free on 127.0.0.1; close other programs.")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        made = socket.create_server((host, port or PORT), family=family)
+    except OSError as error:
+        if port is None and error.errno in (errno.EADDRINUSE, errno.EACCES):
+            made = socket.create_server((host, 0), family=family)
+        else:
+            raise WorkbenchError(
+                f"app: port {port or PORT} of {host} is not to be had "
+                f"({error.strerror}); choose another, or leave --port out to take any "
+                "free one."
+            ) from error
+    made.setblocking(False)
+    return made
 
 
-def serve(*, port: int | None = None, browser: bool = True, lab: bool = False) -> None:
+def choose_port(port: int | None, host: str = HOST) -> int:
+    """Return the port that `listen` would take, for a server that binds it itself.
+
+    It is kept from other starts of this user as long as this process lives.
+    """
+    with suppress(OSError, Timeout):
+        _held.append(FileLock(private_folder("ports") / f"{port or PORT}", timeout=0))
+        _held[-1].acquire()
+        return _tried(port, host)
+    return _tried(port if port is not None else 0, host)
+
+
+_held: list[FileLock] = []
+
+
+def _tried(port: int | None, host: str) -> int:
+    with socket.create_server((host, 0)) if port == 0 else listen(port, host) as bound:
+        number: int = bound.getsockname()[1]
+        return number
+
+
+def serve(
+    *,
+    port: int | None = None,
+    browser: bool = True,
+    lab: bool = False,
+    host: str = HOST,
+    allow: Sequence[str] = (),
+    base_url: str = "/",
+    token: str | None = None,
+) -> None:
     """Run the app until Ctrl-C.
 
     Args:
         port: Where to listen; by default 8866, or any free port if that is taken.
         browser: Whether to open a browser, on a machine that has one.
         lab: Open the notebook in JupyterLab instead of the page in Voila.
+        host: The address to listen on; "0.0.0.0" for all of this machine.
+        allow: Further names by which it may be reached, as of a proxy in front.
+        base_url: The path below which a proxy in front hands on requests.
+        token: What one must know to open the page; by default a new one is made, and
+            printed and opened with the address. Empty for none, where a proxy in
+            front lets in nobody else.
 
     Raises:
-        WorkbenchError: If the port is taken, or JupyterLab is wanted and not installed.
+        WorkbenchError: If the port is taken, JupyterLab is wanted and not installed, or
+            no kernel of this environment can draw the page.
     """
+    token = secrets.token_hex(16) if token is None else token
+    at = Address(port, host, tuple(allow), _path(base_url), token)
     notebook = find_notebook()
-    free = choose_port(port)
+    surroundings.expect_versions()
     os.environ["JUPYTER_PATH"] = _first(_JUPYTER, os.environ.get("JUPYTER_PATH"))
-    start = _start_lab if lab else _start_voila
-    start(notebook, free, browser)
+    os.environ[UPLOAD] = "64"
+    for sentence in surroundings.warnings():
+        print(f"Note: {sentence}", file=sys.stderr, flush=True)
+    if lab:
+        _start_lab(notebook, at, browser)
+    else:
+        _start_voila(notebook, at, browser)
+
+
+def _path(base_url: str) -> str:
+    """Put a prefix into its form: ``/proxy/8866/``."""
+    path = f"/{base_url.strip('/')}/" if base_url.strip("/") else "/"
+    if not _PATH.fullmatch(path):
+        raise WorkbenchError(
+            f"app: --base-url {base_url[:80]!r} is not a path; give one such as "
+            "/proxy/8866/."
+        )
+    return path
 
 
 def _first(folder: Path, others: str | None) -> str:
     return os.pathsep.join([str(folder), *([others] if others else [])])
 
 
-def _start_voila(notebook: Path, port: int, browser: bool) -> None:
-    from voila.app import Voila as Server
+def _start_voila(notebook: Path, at: Address, browser: bool) -> None:
+    listening = listen(at.port, at.host)
+    folder, lock = surroundings.make_folder()
+    noise = surroundings.HeldBack()
+    try:
+        os.environ.update(surroundings.kernel_environment(folder))
+        from workbench.ui.standalone import make_server
 
-    class Voila(Server):
-        """Voila that compresses what it sends, and takes files of some size."""
+        # The processes that do jobs outlive their kernels, but not this server.
+        os.environ[SERVER] = str(os.getpid())
+        url = at.url(listening.getsockname()[1])
+        os.environ["VOILA_APP_IP"] = urlsplit(url).netloc.rpartition(":")[0]
+        # Jupyter counts the pause between two pings in milliseconds; tornado takes them
+        # for seconds, and warns of it with every page.
+        for name in ("tornado.general", "tornado.access"):
+            logging.getLogger(name).setLevel(logging.ERROR)
+        print("Starting the workbench...", flush=True)
+        server = make_server(
+            notebook,
+            _JUPYTER,
+            listening,
+            make_guard(at.host, at.allow),
+            folder,
+            base_url=at.base_url,
+            token=at.token,
+        )
+        wrong: list[str] = []
 
-        def init_settings(self) -> dict[str, Any]:
-            return {**super().init_settings(), **TORNADO}
+        def announce() -> None:
+            if sentence := _announce(url, browser):
+                wrong.append(sentence)
+                server.ioloop.add_callback(server.ioloop.stop)
+            else:
+                noise.show()
 
-    # The processes that do jobs outlive their kernels, but not this server.
-    os.environ[SERVER] = str(os.getpid())
-    url = f"http://{HOST}:{port}/"
-    arguments = [
-        str(notebook),
-        f"--Voila.ip={HOST}",
-        f"--Voila.port={port}",
-        "--Voila.port_retries=0",
-        f"--Voila.config_file_paths={_JUPYTER}",
-        "--Voila.log_level=ERROR",
-        # The next page's kernel is started, and its page drawn, ahead of need. A page
-        # that wants its query string asks voila.utils.get_query_string(): it waits.
-        "--VoilaConfiguration.preheat_kernel=True",
-        "--no-browser",
-    ]
-    if os.name == "posix":
-        # No port on which another user of this machine could listen in.
-        arguments.append("--KernelManager.transport=ipc")
-    # Jupyter counts the pause between two pings in milliseconds; tornado takes them for
-    # seconds, and warns of it with every page.
-    logging.getLogger("tornado.general").setLevel(logging.ERROR)
-    print("Starting the workbench...", flush=True)
-    _in_background(_announce, url, browser)
-    Voila.launch_instance(arguments)
-    print("The workbench has ended.", flush=True)
+        _in_background(announce)
+        try:
+            server.start()
+        finally:
+            noise.hush()
+            server.stop()
+        if wrong:
+            wrong.insert(0, surroundings.why_no_kernel(folder))
+            raise WorkbenchError("app: " + next(filter(None, wrong)))
+        print("The workbench has ended.", flush=True)
+    finally:
+        noise.end()
+        lock.release()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
-def _start_lab(notebook: Path, port: int, browser: bool) -> None:
+def _start_lab(notebook: Path, at: Address, browser: bool) -> None:
     if find_spec("jupyterlab") is None:
         raise WorkbenchError(
             "app: JupyterLab is not installed here; "
@@ -147,6 +242,8 @@ def _start_lab(notebook: Path, port: int, browser: bool) -> None:
         )
     from jupyterlab.labapp import LabApp
 
+    free = choose_port(at.port, at.host)
+    os.environ[STARTED_IN] = os.getcwd()
     if notebook.parent.parent == _HERE.parent:  # inside the package: leave it as it is
         notebook = _copy_of(notebook)
     folder = notebook.parent.parent if notebook.parent.name == "notebooks" else Path()
@@ -154,28 +251,42 @@ def _start_lab(notebook: Path, port: int, browser: bool) -> None:
     os.environ["JUPYTER_CONFIG_PATH"] = _first(
         _JUPYTER, os.environ.get("JUPYTER_CONFIG_PATH")
     )
-    token = secrets.token_hex(16)
-    os.environ["JUPYTER_TOKEN"] = token
+    os.environ["JUPYTER_TOKEN"] = at.token
     path = notebook.resolve().relative_to(folder.resolve()).as_posix()
-    url = f"http://{HOST}:{port}/lab/tree/{path}?token={token}"
+    url = at.url(free, f"lab/tree/{path}")
     arguments = [
-        f"--ServerApp.ip={HOST}",
-        f"--ServerApp.port={port}",
+        f"--ServerApp.ip={at.host}",
+        f"--ServerApp.port={free}",
         "--ServerApp.port_retries=0",
+        f"--ServerApp.base_url={at.base_url}",
+        f"--IdentityProvider.token={at.token}",
         f"--ServerApp.root_dir={folder.resolve()}",
         "--ServerApp.open_browser=False",
         "--ServerApp.answer_yes=True",
         "--ServerApp.log_level=ERROR",
+        f"--ServerApp.tornado_settings={{'websocket_max_message_size': {80 * 2**20}}}",
+        "--ServerApp.kernel_spec_manager_class=workbench.ui.surroundings.OwnKernel",
         # JupyterLab would ask the package index for news of itself.
         "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
         "--LabApp.news_url=None",
         "--LabApp.extension_manager=readonly",
     ]
+    arguments += [f"--ServerApp.local_hostnames={n}" for n in ("localhost", *at.allow)]
+    if at.host not in LOOPBACK:
+        arguments.append("--ServerApp.allow_remote_access=True")
+    if at.allow:
+        names = "|".join(map(re.escape, at.allow))
+        arguments.append(f"--ServerApp.allow_origin_pat=https?://({names})(:[0-9]+)?")
     if hasattr(os, "geteuid") and os.geteuid() == 0:  # as in most containers
         arguments.append("--allow-root")
     print("Starting JupyterLab...", flush=True)
-    _in_background(_announce, url, browser)
+    _in_background(lambda: _say(_announce(url, browser)))
     LabApp.launch_instance(arguments)
+
+
+def _say(sentence: str) -> None:
+    if sentence:
+        print(f"Error: {sentence}", file=sys.stderr, flush=True)
 
 
 def _copy_of(notebook: Path) -> Path:
@@ -187,12 +298,19 @@ def _copy_of(notebook: Path) -> Path:
     return copy
 
 
-def _in_background(target: object, *arguments: object) -> None:
-    threading.Thread(target=target, args=arguments, daemon=True).start()  # type: ignore[arg-type]
+def _in_background(target: Callable[[], None]) -> None:
+    threading.Thread(target=target, daemon=True).start()
 
 
-def _announce(url: str, browser: bool) -> None:
-    """Say where the page is once it really answers, and open a browser there."""
+DRAWN = "application/vnd.jupyter.widget-view+json"  # in a page with its widgets
+
+
+def _announce(url: str, browser: bool) -> str:
+    """Say where the page is once it really answers, and open a browser there.
+
+    Returns:
+        What is wrong with it; empty where it answers.
+    """
     began = time.monotonic()
     # Without a proxy: this machine reaches itself.
     session = build_opener(HTTPCookieProcessor(jar := CookieJar()), ProxyHandler({}))
@@ -201,24 +319,26 @@ def _announce(url: str, browser: bool) -> None:
             with session.open(url, timeout=120) as answer:
                 page = answer.read().decode(errors="replace")
         except HTTPError as error:
-            print(f"The page answers with an error: {error}.", file=sys.stderr)
-            return
+            return f"the page answers with an error ({error}); its log says more."
         except (URLError, OSError):
             time.sleep(0.1)
             continue
         _end_kernel(session, jar, url, page)
+        if DRAWN not in page and "kernelId" in page:
+            return "the page is drawn with an error in it; its log says more."
         print(f"The workbench is at {url}", "(Ctrl-C ends it)", flush=True)
         if browser and has_screen():
             webbrowser.open(url)
-        return
-    print("The page did not answer within two minutes.", file=sys.stderr, flush=True)
+        return ""
+    return "the page did not answer within two minutes."
 
 
 def _end_kernel(session: OpenerDirector, jar: CookieJar, url: str, page: str) -> None:
     """End the kernel that rendering a page for nobody has started."""
     if found := re.search(r'"kernelId": ?"([\w-]+)"', page):
         token = next((c.value for c in jar if c.name == "_xsrf"), "")
-        request = Request(f"{url}api/kernels/{found[1]}", method="DELETE")
+        base = url.partition("?")[0]
+        request = Request(f"{base}api/kernels/{found[1]}", method="DELETE")
         request.add_header("X-XSRFToken", token or "")
         try:
             session.open(request, timeout=10).close()

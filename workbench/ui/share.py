@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from html import escape
 
 import ipywidgets as w
@@ -9,6 +10,27 @@ import ipywidgets as w
 from workbench.link import write_link
 from workbench.recipe import recipe
 from workbench.session import Session
+
+
+def shared_places() -> dict[str, str]:
+    """Return what `copy.js` needs to make a link that others can follow.
+
+    On a hub, a page has an address that nobody else may open: ``/user/NAME/...``
+    becomes ``/hub/user-redirect/...``, which leads everybody to their own.
+    On Binder there is nobody to be redirected to: the link builds and opens the same.
+    """
+    environ = os.environ
+    own = environ.get("JUPYTERHUB_SERVICE_PREFIX", "")
+    if not own.startswith("/"):
+        return {}
+    launch, request = (
+        environ.get(f"BINDER_{name}", "")
+        for name in ("LAUNCH_HOST", "PERSISTENT_REQUEST")
+    )
+    if launch.startswith("https://") and request:
+        return {"own": own, "binder": f"{launch.rstrip('/')}/{request.strip('/')}"}
+    hub = environ.get("JUPYTERHUB_BASE_URL", "/").rstrip("/")
+    return {"own": own, "any": f"{hub}/hub/user-redirect/"}
 
 
 class SharePanel:
@@ -28,7 +50,13 @@ class SharePanel:
         own = "" if session.preset or session.study is None else OWN
         if session.pinned is not None and not session.pinned_preset:
             own += OWN_PINNED
-        field = f'<input readonly aria-label="Link to this page" value="?{query}">'
+        places = "".join(
+            f' data-{name}="{escape(value, quote=True)}"'
+            for name, value in shared_places().items()
+        )
+        field = (
+            f'<input readonly aria-label="Link to this page" value="?{query}"{places}>'
+        )
         self.link.value = (
             "<h2>A link to this page, as it is now</h2>"
             f'<div class="wb-copied wb-line">{field}{_copy("link")}</div>'

@@ -25,7 +25,7 @@ def make_page(view: LinkedView, study: Study) -> tuple[str, str, bytes]:
         pinned=view.pinned,
         compare=view.state.compare,
     )
-    return "html", "text/html", page.encode()
+    return "html", "text/html", page.encode("utf-8", "backslashreplace")
 
 
 def make_tables(view: LinkedView, study: Study) -> tuple[str, str, bytes]:

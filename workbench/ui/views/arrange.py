@@ -208,7 +208,7 @@ def _level_legend(study: Study) -> str:
 
 def _spectrum_legend(study: Study) -> str:
     G = study.spectra["G"]
-    density = "density, exact" if G.complete else "density ± standard error"
+    density = "density, exact" if G.complete else "density, 95 % band"
     marks = [
         ("wb-curve", density),
         ("wb-stick", "outlier" if G.complete else "outlier ± residual"),

@@ -5,7 +5,9 @@ from __future__ import annotations
 from html import escape
 
 import numpy as np
+from numpy.typing import NDArray
 
+from workbench.outliers import NOT_COUNTED
 from workbench.study import CLASS_PART, WEIGHTINGS, Levels, Study
 from workbench.ui.views.words import count, number, percent, typeset
 
@@ -31,6 +33,8 @@ def explain(study: Study, weighting: str | None = None) -> str:
         _sizes(study, levels),
         _knockout(study, levels),
         _training(study),
+        _held_out(study),
+        _traces(study),
         _measured(study, levels),
         _classes(study),
     ]
@@ -48,6 +52,8 @@ def _outliers(study: Study) -> str:
     C, found = study.num_classes, study.num_outliers
     values = study.spectra["G"].eigenvalues
     rule = escape(typeset(study.outlier_rule))
+    if study.outlier_rule.startswith(NOT_COUNTED):
+        return f"<b>The outliers were {rule}</b>."
     if found == 0:
         return (
             "<b>No outliers were found</b>: no eigenvalue of G stands apart from the "
@@ -61,11 +67,11 @@ def _outliers(study: Study) -> str:
         beside = f"neither the {C} classes nor one fewer"
     text = f"G has <b>{count(found, 'outlier')}</b>, {beside} (rule: {rule})."
     if found < len(values) and values[found] > 0:
-        gap = values[found - 1] / values[found]
+        gap = float(f"{values[found - 1] / values[found]:.2g}")  # judged as it is told
         text += f" The last is {gap:.2g} times the next eigenvalue: " + (
             "a clear gap."
             if gap >= CLEAR_GAP
-            else "<b>no clear gap</b>, so that another rule may count differently."
+            else "<b>no clear gap</b>, so another rule might give a different count."
         )
     return text
 
@@ -134,28 +140,52 @@ def _knockout(study: Study, levels: Levels) -> str:
         return ""
     bulk = float(values[found])  # an outlier has gone once it is no larger than this
     threshold = float(np.sqrt(values[found - 1] * max(bulk, 0.0)))
-    left = [
-        int((knocked[:found] > threshold).sum())
-        for knocked in (levels.subtracted, levels.projected)
+    said = [
+        _stayed(getattr(levels, name), levels.residuals.get(name), found, threshold)
+        for name in ("subtracted", "projected")
     ]
-
-    def say(number_left: int) -> str:
-        if number_left not in (0, found):
-            return f"{found - number_left} of {found} outliers go"
-        verb = "stay" if number_left else "go"
-        if found == 1:
-            return f"<b>the outlier {verb}{'s' if number_left else 'es'}</b>"
-        return f"<b>all {found} outliers {verb}</b>"
-
     return (
         f"<b>Knock-out:</b> without the class part ({escape(levels.weighting)}) "
-        f"{say(left[0])}; with the directions of the class means removed, "
-        f"{say(left[1])} (gone: below {number(threshold)}, the middle of the gap)."
+        f"{said[0]}; with the directions of the class means removed, {said[1]} "
+        f"(counted as gone below {number(threshold)}, the middle of the gap)."
     )
+
+
+def _stayed(
+    knocked: NDArray[np.float64],
+    residuals: NDArray[np.float64] | None,
+    found: int,
+    threshold: float,
+) -> str:
+    """How many outliers stay, as far as the eigenvalues that were measured tell."""
+    knocked = knocked[:found]
+    errors = np.zeros(len(knocked)) if residuals is None else residuals[:found]
+    sure = int((knocked - errors > threshold).sum())
+    most = int((knocked + errors > threshold).sum())
+    if most == len(knocked) < found:  # those after the last may be above it as well
+        if sure < most:
+            return f"at least {sure} of {found} outliers stay"
+        return (
+            f"<b>at least {sure} of {found} outliers stay</b> "
+            f"({count(len(knocked), 'eigenvalue')} were measured)"
+        )
+    if sure < most:
+        return f"{sure} to {most} of {found} outliers stay, within the error"
+    if sure not in (0, found):
+        return f"{found - sure} of {found} outliers go"
+    verb = "stay" if sure else "go"
+    if found == 1:
+        return f"<b>the outlier {verb}{'s' if sure else 'es'}</b>"
+    return f"<b>all {found} outliers {verb}</b>"
 
 
 def _training(study: Study) -> str:
     """Warn where the network is not trained well enough for the theory."""
+    if study.run.get("held_out"):
+        return ""
+    own = "its loss on these data" if study.run.get("given") else "its training loss"
+    if study.run.get("trained"):
+        own = "its training loss on these classes"
     loss = study.run.get("train_loss")
     accuracy = study.run.get("train_accuracy")
     chance = float(np.log(max(study.num_classes, 2)))
@@ -165,14 +195,40 @@ def _training(study: Study) -> str:
         return ""
     said = []
     if loss is not None:
-        said.append(f"its training loss is {number(float(loss))}")
+        said.append(f"{own} is {number(float(loss))}")
     if accuracy is not None:
-        said.append(f"its training accuracy {percent(float(accuracy))}")
+        said.append(f"its accuracy {percent(float(accuracy))}")
     return (
         f"<b>Mind:</b> this network has not fitted its data: {' and '.join(said)} "
         f"(guessing gives a loss of {number(chance)}). The structure is described for "
         "trained networks and may be weak here."
     )
+
+
+def _held_out(study: Study) -> str:
+    """Say where the data are not those of the training."""
+    run = study.run
+    if not run.get("held_out"):
+        return ""
+    name = escape(str(run.get("data", "")))
+    loss, accuracy = run.get("loss"), run.get("accuracy")
+    fit = ""
+    if loss is not None and accuracy is not None:
+        fit = f" Loss {number(float(loss))}, accuracy {percent(float(accuracy))} there."
+    return (
+        f"<b>Held-out data:</b> all of this is measured on {name}, which the network "
+        f"was not trained on.{fit}"
+    )
+
+
+def _traces(study: Study) -> str:
+    """The trace of each operator, with its error."""
+    said = []
+    for name, spectrum in study.spectra.items():
+        error = spectrum.trace_error
+        bar = f" ± {number(error)}" if error > 0 else ", exactly"
+        said.append(f"{name} {number(spectrum.trace)}{bar}")
+    return f"<b>Traces:</b> {'; '.join(said)}."
 
 
 def _measured(study: Study, levels: Levels) -> str:
@@ -192,6 +248,12 @@ def _measured(study: Study, levels: Levels) -> str:
             if G.nodes.size
             else "the bulk was not measured, so that outliers cannot be held against it"
         )
+    if levels.residuals:
+        worst = max(float(r.max(initial=0.0)) for r in levels.residuals.values())
+        said.append(
+            "the spread within pairs and the knock-outs are found by iterating, each "
+            f"eigenvalue within {number(worst)} of a true one"
+        )
     missing = [name for name in ("Hess", "H") if name not in study.spectra]
     if missing:
         verb = "were" if len(missing) > 1 else "was"
@@ -204,7 +266,7 @@ def _measured(study: Study, levels: Levels) -> str:
         said.append(
             "the means of pairs are too many to be formed: of their parts the leading "
             "eigenvalues were found, and the traces are estimates, within "
-            f"{percent(error)} of G's (one standard error)"
+            f"{percent(error)} of G's (95 % interval)"
         )
     text = f"<b>Measured:</b> {'; '.join(said)}." if said else ""
     note = escape(study.embedding.note)

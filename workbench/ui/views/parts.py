@@ -80,6 +80,10 @@ def parts_of(study: Study, levels: Levels, theme: Theme) -> tuple[Part, ...]:
         measured = count(len(drawn), "eigenvalue")
         if role == "within" or name in levels.trace_error:
             measured = f"its {count(len(drawn), 'leading eigenvalue')}"
+            errors = levels.residuals.get(name)
+            if errors is not None and len(drawn):
+                worst = float(errors[: len(drawn)].max())
+                measured += f", each within {number(worst)}"
         elif len(drawn) < len(values):
             measured = f"the first {len(drawn)} of its {len(values):,} eigenvalues"
         found.append(

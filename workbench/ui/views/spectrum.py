@@ -199,8 +199,8 @@ def describe_spectrum(study: Study, name: str) -> str:
     elif spectrum.nodes.size:
         probes = count(len(spectrum.nodes), "probe")
         text = (
-            f"Density by stochastic Lanczos quadrature, {probes}, with a band of one "
-            f"standard error. Sticks: {spectrum.method}, with residual bars."
+            f"Density by stochastic Lanczos quadrature, {probes}, with a band that "
+            f"covers 95 %. Sticks: {spectrum.method}, with residual bars."
         )
     else:
         text = (
@@ -215,16 +215,18 @@ def leading(study: Study, levels: Levels, name: str) -> ColumnDataSource:
     spectrum = study.spectra[name]
     values = spectrum.eigenvalues
     many = study.num_leading
-    rows = np.arange(min(many, len(values)))
+    rows = top = np.arange(min(many, len(values)))
     if name != "G":
-        top, below = np.flatnonzero(values > 0), np.flatnonzero(values < 0)
-        rows = np.r_[top[:many], below[-many:]]
+        top, below = spectrum.ends
+        rows = np.r_[top[:many], below[:many][::-1]]
     data = {
         "value": values[rows],
         "residual": spectrum.residuals[rows],
         "name": [
             f"eigenvalue {row + 1} of {name}"
-            if spectrum.complete or values[row] > 0
+            if spectrum.complete or row in top
+            else f"eigenvalue of {name} at the low end"
+            if values[row] > 0
             else f"negative eigenvalue of {name}"
             for row in rows
         ],

@@ -84,7 +84,10 @@ def run_in_words(run: Mapping[str, object]) -> str:
     epochs = run.get("epochs")
     if isinstance(epochs, int):
         words.append(count(epochs, "epoch"))
-    accuracy = run.get("train_accuracy")
+    held_out = bool(run.get("held_out"))
+    accuracy = run.get("accuracy" if held_out else "train_accuracy")
     if isinstance(accuracy, float):
         words.append(f"accuracy {accuracy:.1%}")
+    if held_out:
+        words.append("held-out data")
     return " · ".join(word for word in words if word)

@@ -41,7 +41,7 @@ class Look {
     const {state, told} = this.pair
     const asked = (globalThis.workbenchAsked ??= new URLSearchParams(location.search).get("theme") ?? "")
     globalThis.workbenchAsked = "" // by the page's link, and once
-    if (asked in told.themes && state.theme === "auto") {
+    if (Object.hasOwn(told.themes, asked) && state.theme === "auto") {
       state.theme = asked
       return
     }
