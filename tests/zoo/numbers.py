@@ -137,9 +137,9 @@ def last_classes_first() -> Situation:
 
 
 @case(entries=("operators",))
-def a_thousand_logits_and_eight_images() -> Situation:
-    data = torch.randn(8, 1), torch.arange(8) * 100
-    return Situation(nn.Linear(1, 1000, bias=False), data)
+def two_hundred_logits_and_eight_images() -> Situation:
+    data = torch.randn(8, 1), torch.arange(8) * 20
+    return Situation(nn.Linear(1, 200, bias=False), data)
 
 
 @case(but=NO_CLASS)

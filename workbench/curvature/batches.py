@@ -297,8 +297,8 @@ def _cut(inputs: Inputs, targets: Tensor, batch_size: int | None) -> list[Batch]
         batch_size = max(1, min(1024, 2**20 // floats))
     if not isinstance(batch_size, int) or batch_size < 1:
         raise WorkbenchError(
-            f"empirical_risk: batch_size is {str(batch_size)[:60]}; expected at least 1, "
-            "a whole number."
+            f"empirical_risk: batch_size is {str(batch_size)[:60]}; expected at least "
+            "1, a whole number."
         )
     pieces = split(inputs, batch_size), targets.split(batch_size)
     return list(zip(*pieces, strict=True))

@@ -259,11 +259,9 @@ def _has_own_backward(few: EmpiricalRisk) -> bool:
     inputs, _ = next(few.whole())
     with evaluating(few.model), torch.enable_grad():
         found: list[Any] = list(nodes(few.network(inputs)))
-    return any(
-        isinstance(node, torch.autograd.function.BackwardCFunction)
-        and node.name() != "BackwardHookFunctionBackward"  # torch's own, of hooks
-        for node in found
-    )
+    own = [n for n in found if isinstance(n, torch.autograd.function.BackwardCFunction)]
+    hooks = "BackwardHookFunctionBackward"  # torch's own
+    return any(type(node).__name__ != hooks for node in own)
 
 
 def _is_honest(few: EmpiricalRisk, vectors: Tensor) -> bool:
