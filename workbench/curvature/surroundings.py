@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -41,7 +42,8 @@ def evaluating(model: nn.Module) -> Iterator[None]:
         stack.enter_context(same_attributes(modules))
         stack.enter_context(_parametrized_anew())
         restore_tensors = _tensors(modules)
-        stack.enter_context(torch.compiler.set_stance("force_eager"))
+        if "torch._dynamo" in sys.modules:  # else nothing is compiled, and it is large
+            stack.enter_context(torch.compiler.set_stance("force_eager"))
         stack.enter_context(sdpa_kernel(SDPBackend.MATH))
         modes = [module.training for module in modules]
         torch.backends.mha.set_fastpath_enabled(False)
