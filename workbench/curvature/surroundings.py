@@ -7,6 +7,7 @@ from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from operator import is_
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from workbench.linalg.precision import full_precision
 
-_CONTAINERS = (dict, OrderedDict, defaultdict, list, set, deque)
+_CONTAINERS = frozenset((dict, OrderedDict, defaultdict, list, set, deque))
 
 
 @contextmanager
@@ -134,18 +135,23 @@ def _attributes(module: nn.Module) -> Callable[[], None]:
         return lambda: None
     own = vars(module)
     before = dict(own)
-    inner = [(v, v.copy()) for v in own.values() if type(v) in _CONTAINERS]
-    sources = [v for v in own.values() if isinstance(v, torch.Generator)]
+    held = [v for v in own.values() if type(v) in _CONTAINERS]
+    inner = [(v, v.copy() if v else None) for v in held]  # most are empty
+    # isinstance asks a metaclass of torch's, for every attribute
+    sources = [v for v in own.values() if torch.Generator in type(v).__mro__]
     states = [source.get_state() for source in sources]
 
     def restore() -> None:
-        if own.keys() != before.keys() or any(own[k] is not before[k] for k in own):
+        if not _same_items(own, before):
             own.clear()
             own.update(before)
         for source, state in zip(sources, states, strict=True):
             source.set_state(state)
         for container, copy in inner:
-            if not _same_items(container, copy):
+            if copy is None:
+                if container:
+                    container.clear()
+            elif not _same_items(container, copy):
                 _refill(container, copy)
 
     return restore
@@ -155,12 +161,11 @@ def _same_items(one: Any, other: Any) -> bool:
     """Whether two containers of one type hold the same objects in the same order."""
     if len(one) != len(other):
         return False
-    if isinstance(one, dict):
-        pairs = zip(one.items(), other.items(), strict=True)
-        return all(a is b and x is y for (a, x), (b, y) in pairs)
     if isinstance(one, set):
         return bool(one == other)
-    return all(x is y for x, y in zip(one, other, strict=True))
+    if isinstance(one, dict) and not all(map(is_, one.values(), other.values())):
+        return False
+    return all(map(is_, one, other))
 
 
 def _refill(container: Any, copy: Any) -> None:
