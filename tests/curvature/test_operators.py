@@ -16,6 +16,7 @@ from tests.curvature.conftest import Solved
 from tests.oracles import apart
 from workbench.curvature.general import BLOCK
 from workbench.curvature.operators import operators
+from workbench.curvature.risk import EmpiricalRisk
 from workbench.curvature.softmax import probabilities
 from workbench.linalg.operator import LinearOperator
 
@@ -204,6 +205,24 @@ def test_a_layer_without_forward_mode_is_taken_in_steps_or_by_reverse_mode(
     right["H"] = right["Hess"] - right["G"]
     assert apart(operator.to_dense(), right[kind]) < 1e-7
     assert operator.how.startswith(f"{name} (")
+
+
+def test_ways_that_fail_leave_no_copy_of_the_weights_of_their_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    copies = []
+    snapshot = EmpiricalRisk.snapshot
+
+    def counted(risk: EmpiricalRisk) -> Any:
+        copies.append(risk)
+        return snapshot(risk)
+
+    monkeypatch.setattr(EmpiricalRisk, "snapshot", counted)
+    data = torch.randn(6, 4).double(), torch.arange(6) % 3
+    g = operators(UNSUPPORTED["custom"]().double(), data)["G"]
+    g.matvec(torch.ones(g.dim).double())
+    assert g.how.startswith("reverse mode (")  # three of forward mode were tried
+    assert len(copies) == 1
 
 
 @pytest.mark.peers

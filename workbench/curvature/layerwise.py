@@ -16,7 +16,7 @@ from workbench.curvature.program import Pair, Program
 from workbench.curvature.reader import read_program
 from workbench.curvature.risk import EmpiricalRisk, evaluating
 from workbench.curvature.surroundings import random_state
-from workbench.curvature.way import Cotangents, Kind, Way
+from workbench.curvature.way import Cotangents, Kind, Way, Weights
 from workbench.linalg.precision import full_precision
 
 BLOCK_NUMBERS = 5 * 10**7  # of vectors that go together: some ten times as many in use
@@ -223,7 +223,9 @@ def is_small(risk: EmpiricalRisk) -> bool:
     return risk.num_activations * risk.num_examples < SMALL
 
 
-def read_layers(risk: EmpiricalRisk) -> LayerWise | None:
+def read_layers(
+    risk: EmpiricalRisk, weights: Weights | None = None
+) -> LayerWise | None:
     """Read the network, and check on some examples that what was read is the network.
 
     None where it cannot be read, or does something else than was read; and where it is
@@ -237,7 +239,7 @@ def read_layers(risk: EmpiricalRisk) -> LayerWise | None:
         if program is None:
             return None
         expected = risk.network(inputs)
-    theta, fixed = risk.snapshot()
+    theta, fixed = weights or risk.snapshot()
     layers = LayerWise(risk, program, theta, fixed)
     with full_precision(), torch.no_grad():
         try:

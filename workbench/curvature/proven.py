@@ -17,11 +17,13 @@ from workbench.curvature.layerwise import read_layers
 from workbench.curvature.network import nodes
 from workbench.curvature.reverse import Reverse
 from workbench.curvature.risk import PIECE, EmpiricalRisk, evaluating
-from workbench.curvature.way import Cotangents, Kind, Way
+from workbench.curvature.way import Cotangents, Kind, Way, Weights
 from workbench.errors import WorkbenchError
 from workbench.linalg.columns import dots, lengths
 
-NUM = 3  # vectors that a way is tried on, alone and in a block
+NUM = 2  # vectors that a way is tried on, alone and in a block
+FEW = 4  # examples that a large network is tried on
+ACTIVATIONS = 2**22  # of those of a smaller one
 ROUNDING = {torch.float32: 1e-3, torch.float64: 1e-9}  # of a product's length
 ALIKE = {torch.float32: 2e-5, torch.float64: 1e-11}  # of two lengths: inner products
 
@@ -39,6 +41,7 @@ class Products:
 
     risk: EmpiricalRisk
     made: dict[int, Way | None] = field(default_factory=dict)  # ways, by their number
+    weights: list[Weights] = field(default_factory=list)  # one copy, for all ways
 
     def way(self, kind: Kind) -> Way:
         """How products of this kind are taken.
@@ -88,7 +91,8 @@ class Products:
             return known[key]
         try:
             if number not in self.made:
-                self.made[number] = make(self.risk)
+                self.weights[:] = self.weights or [self.risk.snapshot()]
+                self.made[number] = make(self.risk, self.weights[0])
             way = self.made[number]
             if way is None:
                 return ""
@@ -104,14 +108,14 @@ class Products:
         return None
 
 
-Maker = Callable[[EmpiricalRisk], Way | None]
+Maker = Callable[[EmpiricalRisk, Weights], Way | None]
 
 
 def _forward_mode(together: bool, written_out: bool = False) -> Maker:
-    def make(risk: EmpiricalRisk) -> Way | None:
+    def make(risk: EmpiricalRisk, weights: Weights) -> Way | None:
         if isinstance(risk.model, torch.jit.ScriptModule):
             return None
-        return General(risk, *risk.snapshot(), together, written_out)
+        return General(risk, *weights, together, written_out)
 
     return make
 
@@ -121,16 +125,18 @@ MAKERS: tuple[Maker, ...] = (  # the fastest first
     _forward_mode(together=True),
     _forward_mode(together=True, written_out=True),
     _forward_mode(together=False),
-    Reverse,
-    lambda risk: Reverse(risk, written_out=True),
-    lambda risk: Reverse(risk, rows=True),
-    differences,
+    lambda risk, _: Reverse(risk),
+    lambda risk, _: Reverse(risk, written_out=True),
+    lambda risk, _: Reverse(risk, rows=True),
+    lambda risk, _: differences(risk),
 )
 
 
 def _examples(risk: EmpiricalRisk) -> Iterator[Batch]:
-    """What a way is tried on: one piece, with ``check="full"`` some of each batch."""
-    yield risk.piece
+    """What a way is tried on: a piece, with ``check="full"`` some of each batch."""
+    inputs, targets = risk.piece
+    some = slice(0, max(FEW, ACTIVATIONS // risk.num_activations))
+    yield take(inputs, some), targets[some]
     if risk.check == "full":
         for inputs, targets in risk.whole():
             if len(targets) > 1:
@@ -149,7 +155,7 @@ def _prove(trial: Way, kind: Kind) -> None:
 
 
 def _noise(few: EmpiricalRisk, generator: torch.Generator) -> Tensor:
-    """Vectors, (P, 3), of the same length in every parameter."""
+    """Vectors, (P, 2), of the same length in every parameter."""
     found = []
     for size in few.sizes:
         noise = torch.randn(

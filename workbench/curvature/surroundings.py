@@ -8,6 +8,7 @@ from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from operator import is_
 from types import FunctionType, ModuleType
 from typing import Any
 
@@ -19,7 +20,7 @@ from torch.nn.utils import parametrize
 
 from workbench.linalg.precision import full_precision
 
-_CONTAINERS = (dict, OrderedDict, defaultdict, list, set, deque)
+_CONTAINERS = frozenset((dict, OrderedDict, defaultdict, list, set, deque))
 _LARGE = 2**24  # numbers of a tensor, no buffer, that is taken for data: none writes
 _DEPTH = 3  # of containers in containers that a network may keep something in
 
@@ -188,14 +189,18 @@ def _attributes(module: nn.Module, known: set[int]) -> Callable[[], None]:
         return lambda: None
     own = vars(module)
     before = dict(own)
-    inner = [(held, held.copy()) for held in _held(own, known)]
+    # most are empty
+    inner = [(held, held.copy() if held else None) for held in _held(own, known)]
 
     def restore() -> None:
-        if own.keys() != before.keys() or any(own[k] is not before[k] for k in own):
+        if not _same_items(own, before):
             own.clear()
             own.update(before)
         for container, copy in inner:
-            if not _same_items(container, copy):
+            if copy is None:
+                if container:
+                    container.clear()
+            elif not _same_items(container, copy):
                 _refill(container, copy)
 
     return restore
@@ -267,12 +272,11 @@ def _same_items(one: Any, other: Any) -> bool:
     """Whether two containers of one type hold the same objects in the same order."""
     if len(one) != len(other):
         return False
-    if isinstance(one, dict):
-        pairs = zip(one.items(), other.items(), strict=True)
-        return all(a is b and x is y for (a, x), (b, y) in pairs)
     if isinstance(one, set):
         return bool(one == other)
-    return all(x is y for x, y in zip(one, other, strict=True))
+    if isinstance(one, dict) and not all(map(is_, one.values(), other.values())):
+        return False
+    return all(map(is_, one, other))
 
 
 def _refill(container: Any, copy: Any) -> None:

@@ -12,6 +12,7 @@ from workbench.curvature.risk import EmpiricalRisk
 
 Kind = Literal["G", "Hess", "H"]
 Named = dict[str, Tensor]
+Weights = tuple[Named, Named]  # copies: parameters that are looked at, and all else
 # w, (B, O, num), of targets and predictions
 Cotangents = Callable[[Tensor, Tensor], Tensor]
 
