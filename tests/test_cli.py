@@ -419,7 +419,7 @@ def test_tables_hold_no_formulas_and_name_their_coding(hostile_file: Path) -> No
     named = make_study(3, 40, class_names=("sac", "été", "-1"))
     tables = csv_tables(named)
     assert tables["overlaps"].startswith("\ufeffweighting,")
-    assert tables["overlaps"].splitlines()[0].endswith("sac,été,-1")
+    assert tables["overlaps"].splitlines()[0].endswith("sac,été,-1,epoch")
     assert tables["eigenvalues"].startswith("of,")
 
 

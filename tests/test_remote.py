@@ -308,7 +308,7 @@ def test_a_stop_does_not_wait_until_a_cold_process_has_loaded_torch(
             "signal SIGSEGV: a fault",
         ),
         ("os.kill(os.getpid(), signal.SIGKILL)", "killed (signal SIGKILL)"),
-        ("sys.exit(3)", "ended by itself (exit status 3)"),
+        ("sys.exit(4)", "ended by itself (exit status 4)"),
     ],
 )
 def test_a_process_that_was_ended_is_told_by_what(
@@ -386,7 +386,7 @@ def test_a_record_comes_back_from_the_disk_as_it_was(tmp_path: Path) -> None:
     ("status", "said"),
     [
         (-9, MEMORY),
-        (None, MEMORY),  # found elsewhere: nobody knows
+        (None, "is gone without a record"),  # found elsewhere: nobody knows
         (worker.FULL, "cannot be written: free some space"),
         (1, "ended by itself (exit status 1)"),
     ],

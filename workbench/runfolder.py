@@ -131,14 +131,18 @@ class RunFolder:
     # How it ended
 
     def end(self, record: JobRecord) -> None:
-        """Write down how it ended; on a full disk in the room of the events."""
+        """Write down how it ended; on a full disk in the room of the events.
+
+        Raises:
+            OSError: If there is no room for that either.
+        """
         text = json.dumps(asdict(record))
         try:
             self._write("record.json", text)
         except OSError:
             with suppress(OSError):
                 (self.path / "events.jsonl").write_text("")
-                self._write("record.json", text)
+            self._write("record.json", text)
 
     def record(self) -> JobRecord | None:
         """Return how it ended; None where it has not."""

@@ -262,9 +262,7 @@ def _check(study: Study) -> None:
             raise ValueError(f"parts of {weighting}")
         if {*parts, "G"} - set(levels.trace):
             raise ValueError(f"traces of {weighting}")
-    if {len(column) for column in study.history.values()} - {
-        len(study.history["epoch"])
-    }:
+    if len({len(column) for column in study.history.values()}) > 1:
         raise ValueError("history")
     embedding = study.embedding
     classes = (embedding.true_class, embedding.potential_class)

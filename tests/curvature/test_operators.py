@@ -219,7 +219,7 @@ def test_ways_that_fail_leave_no_copy_of_the_weights_of_their_own(
 
     monkeypatch.setattr(EmpiricalRisk, "snapshot", counted)
     data = torch.randn(6, 4).double(), torch.arange(6) % 3
-    g = operators(UNSUPPORTED["custom"]().double(), data)["G"]
+    g = operators(UNSUPPORTED["reverse mode"]().double(), data)["G"]
     g.matvec(torch.ones(g.dim).double())
     assert g.how.startswith("reverse mode (")  # three of forward mode were tried
     assert len(copies) == 1

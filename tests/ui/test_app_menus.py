@@ -197,6 +197,7 @@ def test_a_path_that_takes_long_to_look_at_holds_up_no_page(
 ) -> None:
     slow, patience = threading.Event(), 0.4
     monkeypatch.setattr(opening, "count_images", lambda path: slow.wait(20) and (2, 9))
+    monkeypatch.setattr(opening, "describe_choice", lambda path: "")
     monkeypatch.setattr(opening, "AT_ONCE", 0.01)
     monkeypatch.setattr(opening, "PATIENCE", patience)
     panel = page.opening

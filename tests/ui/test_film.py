@@ -169,7 +169,8 @@ def test_the_density_of_a_moment_is_its_sticks_and_the_rest(scale, kept_in_bins)
         return
     # In a bin each eigenvalue is drawn a little off; how many there are is the same.
     many = [np.trapezoid(y, x) for y in (10**whole, 10.0 ** curve["y"][:-1])]
-    assert many[0] == pytest.approx(many[1], rel=0.01)  # one is two percent
+    # One is two percent, and a smoothing narrower than a bin leaves some of its shift.
+    assert many[0] == pytest.approx(many[1], rel=0.03)
     assert curve["rest"][:-1].min() >= 0
 
 

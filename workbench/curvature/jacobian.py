@@ -247,13 +247,13 @@ def _agreeing(
             outputs = risk.network(one)
             flat = risk.gradient(outputs, w[i, :, 0].view_as(outputs))
         true = {n: g.flatten() for n, g in risk.split(flat).items()}
-        floor = 1e3 * torch.finfo(risk.dtype).eps * float(flat.double().norm())
+        floor = 1e3 * torch.finfo(risk.digits).eps * float(flat.double().norm())
         for names, rows in found.items():
             parts = rows[i].split([sizes[name] for name in names])
             for name, part in zip(names, parts, strict=True):
                 apart = (part.double() - true[name].double()).norm()
                 size = float(true[name].double().norm())
-                if not float(apart) <= ROUNDING[risk.dtype] * size + floor:
+                if not float(apart) <= ROUNDING[risk.digits] * size + floor:
                     right -= set(names)
     return right
 

@@ -183,7 +183,7 @@ def _prove_g(
     pushed = torch.cat([p.double() for _, _, p in trial.push(vectors)])
     one, other = torch.einsum("bom,bon->mn", w, pushed), dots(right, vectors)
     scale = lengths(right)[:, None] * lengths(vectors)
-    if not ((one - other).abs() <= ALIKE[few.dtype] * scale).all():
+    if not ((one - other).abs() <= ALIKE[few.digits] * scale).all():
         raise WorkbenchError("forward and reverse mode differ")
     curved = [
         few.criterion.product(predictions, targets, column.view_as(predictions))
@@ -314,7 +314,7 @@ def _symmetric(
     """Whether ``u^T A v = v^T A u`` for all of the vectors."""
     inner = dots(vectors, found)
     scale = lengths(vectors)[:, None] * lengths(found)
-    least = 10 * ROUNDING[few.dtype] * scale.maximum(scale.T) + floor
+    least = 10 * ROUNDING[few.digits] * scale.maximum(scale.T) + floor
     return bool(((inner - inner.T).abs() <= least).all())
 
 
@@ -326,7 +326,7 @@ def _natural(few: EmpiricalRisk, vectors: Tensor) -> float:
         predictions = few.criterion.predict(outputs.detach())
         r = few.criterion.gradient(predictions, targets) / few.normaliser
         sizes = [few.gradient(outputs, w).norm() for w in (r, r.abs())]
-    eps = torch.finfo(few.dtype).eps
+    eps = torch.finfo(few.digits).eps
     return 1e4 * eps * float(sum(sizes) * lengths(vectors).max())
 
 
@@ -340,8 +340,8 @@ def _compare(
     truth: str = "plain autograd",
 ) -> None:
     """Raise unless the columns agree in every parameter."""
-    rough = rough or ROUNDING[few.dtype]
-    eps = torch.finfo(few.dtype).eps
+    rough = rough or ROUNDING[few.digits]
+    eps = torch.finfo(few.digits).eps
     least = 1e3 * eps * lengths(right) + floor
     start = 0
     for name, size in zip(few.parameters, few.sizes, strict=True):

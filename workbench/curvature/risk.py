@@ -66,6 +66,7 @@ class Proven:
     faults: dict[str, str | None] = field(default_factory=dict)
     readable: frozenset[str] | None = None  # parameters whose layers are read off
     together: bool | None = None  # whether vmap gives the gradients of single examples
+    digits: torch.dtype | None = None  # the fewest that a pass computes with
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -106,6 +107,11 @@ class EmpiricalRisk:
     def model(self) -> nn.Module:
         """The module, with its weights in the dtype and on the device."""
         return self.network.module
+
+    @property
+    def digits(self) -> torch.dtype:
+        """Its rounding is that of a gradient: a network may cast inside."""
+        return self.proven.digits or self.dtype
 
     @property
     def sizes(self) -> list[int]:
@@ -413,7 +419,9 @@ def check_gradients(risk: EmpiricalRisk) -> None:
                 "forward pass under no_grad or inference_mode, say), so all curvature "
                 "would be zero; leave that out of the forward pass."
             )
-        if half := _halves(outputs):
+        risk.proven.digits = _narrowest(outputs)
+        if risk.digits in HALVES:
+            half = str(risk.digits).removeprefix("torch.")
             raise WorkbenchError(
                 f"empirical_risk: the network computes in {half} inside (autocast in "
                 "its forward pass, say), so its derivatives hold two or three digits; "
@@ -446,7 +454,7 @@ def check_gradients(risk: EmpiricalRisk) -> None:
                 "empirical_risk: torch cannot take the gradient of this network "
                 f"({first_line(error)}); write the layer in operations that it can."
             ) from error
-    rough = 1e3 * torch.finfo(risk.dtype).eps
+    rough = 1e3 * torch.finfo(risk.digits).eps
     if not (size.isfinite() and most.isfinite()):
         raise WorkbenchError(
             "empirical_risk: the gradients of some examples are NaN or infinite where "
@@ -460,13 +468,13 @@ def check_gradients(risk: EmpiricalRisk) -> None:
         )
 
 
-def _halves(outputs: Tensor) -> str:
-    """The half precision that the graph of some outputs computes in, or ""."""
+def _narrowest(outputs: Tensor) -> torch.dtype:
+    """The floating-point numbers of fewest digits in the graph of some outputs."""
+    found = {outputs.dtype}
     for node in nodes(outputs):
-        for of in getattr(node, "_input_metadata", ()):
-            if of.dtype in HALVES:
-                return str(of.dtype).removeprefix("torch.")
-    return ""
+        found |= {of.dtype for of in getattr(node, "_input_metadata", ())}
+    real = [dtype for dtype in found if dtype.is_floating_point]
+    return max(real, key=lambda dtype: torch.finfo(dtype).eps)
 
 
 def _same_when_evaluated(network: Network, inputs: Inputs) -> None:
@@ -755,10 +763,12 @@ def _converted(
         better = network.in_dtype(device, dtype)
         with evaluating(better.module):
             run(better, move(few, device, dtype))
+            with torch.enable_grad():
+                narrowest = _narrowest(better(move(few, device, dtype)))
         _compare(network, better, few)
-    except WorkbenchError:
+    except (WorkbenchError, RuntimeError):
         return None
-    return better
+    return better if narrowest == dtype else None  # it casts inside
 
 
 def _compare(one: Network, copy: Network, inputs: Inputs) -> None:

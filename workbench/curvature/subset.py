@@ -9,7 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from workbench.curvature.batches import Batch, Inputs, as_batches, take
+from workbench.curvature.batches import (
+    Batch,
+    Inputs,
+    as_batches,
+    join,
+    shape_of,
+    take,
+)
 from workbench.curvature.network import Network, Outputs
 from workbench.errors import WorkbenchError
 
@@ -81,12 +88,16 @@ def choose_classes(
             f"classes: {list(chosen)} were chosen; give at least two different class "
             "numbers from 0."
         )
+    network = ChosenLogits(model, chosen, outputs)
     batches = as_batches(data, None)
     examples = ChosenExamples(batches, chosen)
-    restricted: Iterable[Batch] = examples
-    if isinstance(batches, list):
-        restricted = list(examples)
-    return ChosenLogits(model, chosen, outputs), restricted
+    if not isinstance(batches, list):
+        return network, examples
+    some = list(examples)
+    if len({shape_of(inputs) for inputs, _ in some}) != 1:
+        return network, some
+    inputs, labels = zip(*some, strict=True)
+    return network, (join(inputs), torch.cat(labels))
 
 
 def inside(parameters: str | Sequence[str] | None) -> list[str] | None:

@@ -117,7 +117,7 @@ class Subspace:
 
     def _in_unit(self, image: Tensor) -> Tensor:
         """New images in the unit, which is set by the first that are not all zero."""
-        peak = float(image.abs().max())
+        peak = float(image.abs().max()) if image.numel() else 0.0
         if peak == 0.0:
             return image
         smallest = torch.finfo(image.dtype).tiny

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from workbench.curvature.batches import Inputs, join, take
+from workbench.curvature.batches import Inputs, join, shape_of, take
 from workbench.curvature.classgram import ClassGram
 from workbench.curvature.coordinates import Coordinates
 from workbench.curvature.negligible import keep_largest
@@ -16,6 +16,7 @@ from workbench.curvature.risk import EmpiricalRisk
 from workbench.curvature.sketch import count_sketch
 from workbench.curvature.thinned import thinned_gradients, thinned_means
 from workbench.embedding import embed
+from workbench.errors import WorkbenchError
 from workbench.measuring.config import MAX_PAIRS, MeasureSettings
 from workbench.study import Embedding
 
@@ -140,6 +141,12 @@ def _sample(
 ) -> tuple[NDArray[np.int64], Inputs, NDArray[np.int64]]:
     """Examples whose gradients are drawn: as many of each class as fit, by the seed."""
     batches = list(risk.whole())
+    if len({shape_of(inputs) for inputs, _ in batches}) > 1:
+        raise WorkbenchError(
+            "measure: the examples have different shapes (lengths or image sizes), so "
+            "those of a picture cannot be drawn together; pad them, or take operators "
+            "and exact_spectrum, which need no picture."
+        )
     labels = torch.cat([y for _, y in batches]).cpu().numpy()
     per_class = max(1, settings.num_drawn // (risk.num_classes * per_example))
     random = np.random.default_rng(settings.seed)
