@@ -89,7 +89,7 @@ def operators(
     device: str | torch.device | None = "auto",
     control: Control | None = None,
     world: World = ALONE,
-) -> dict[str, LinearOperator]:
+) -> dict[str, Curvature]:
     r"""G, Hess and H of the loss of a network on data.
 
     ``Hess = G + H``, G the Gauss-Newton matrix (`Curvature` has the formulas), with
@@ -157,14 +157,13 @@ def operators(
     return curvatures(risk)
 
 
-def curvatures(risk: EmpiricalRisk) -> dict[str, LinearOperator]:
+def curvatures(risk: EmpiricalRisk) -> dict[str, Curvature]:
     """G, Hess and H of a risk; they share what is kept."""
     network = Products(risk)
     return {kind: Curvature(risk, kind, network) for kind in KINDS}
 
 
-def network_of(operator: LinearOperator) -> Products:
+def network_of(operator: Curvature) -> Products:
     """What takes the products of one of these."""
-    assert isinstance(operator, Curvature)
     assert operator.network is not None
     return operator.network

@@ -104,8 +104,9 @@ class Products:
         if key not in known:
             together = SECOND if kind in SECOND else (kind,)  # they share their truth
             kinds = [k for k in together if f"{number} {k}" not in known]
-            for k, fault in _faults(way, kinds, truths).items():
-                known[f"{number} {k}"] = fault
+            with self.risk.proven.timed():
+                faults = _faults(way, kinds, truths)
+            known |= {f"{number} {k}": fault for k, fault in faults.items()}
         return known[key]
 
     def _make(self, make: Maker) -> Way | None:
