@@ -31,7 +31,7 @@ from workbench.curvature.means.parts_of_g import (
     subtracted,
     within,
 )
-from workbench.curvature.problem.risk import empirical_risk
+from workbench.curvature.problem.binding import empirical_risk
 from workbench.curvature.products.operators import operators
 from workbench.errors import WorkbenchError
 from workbench.linalg.operator import Dense

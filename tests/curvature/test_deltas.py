@@ -13,7 +13,7 @@ from workbench.curvature.means.averages import (
     averages,
     cross_class_means,
 )
-from workbench.curvature.problem.risk import empirical_risk
+from workbench.curvature.problem.binding import empirical_risk
 
 
 def test_first_averages_are_the_means_over_examples(case: Solved) -> None:

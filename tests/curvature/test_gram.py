@@ -13,8 +13,8 @@ from workbench.curvature.gram import assembly as module
 from workbench.curvature.gram.assembly import gram, risk_gram
 from workbench.curvature.gram.gram import mean_coefficients
 from workbench.curvature.gram.layer_gradients import layer_gradients
+from workbench.curvature.problem.binding import empirical_risk
 from workbench.curvature.problem.cross_entropy import hessian_root, reflection
-from workbench.curvature.problem.risk import empirical_risk
 from workbench.errors import WorkbenchError
 from workbench.progress.control import Cancelled, Control, Progress
 

@@ -12,7 +12,7 @@ from tests.oracles import apart
 from workbench.curvature.gram import unions as products
 from workbench.curvature.gram.assembly import risk_gram
 from workbench.curvature.gram.unions import union_gram
-from workbench.curvature.problem.risk import empirical_risk
+from workbench.curvature.problem.binding import empirical_risk
 
 
 def explicit(case: Solved, chosen: Tensor, weighting: str) -> Tensor:

@@ -14,7 +14,8 @@ from torch.utils.data import DataLoader, TensorDataset
 from tests.cases import CASES
 from tests.oracles import apart
 from workbench.curvature.means.class_means import class_means
-from workbench.curvature.problem.risk import empirical_risk, evaluating
+from workbench.curvature.problem.binding import empirical_risk
+from workbench.curvature.problem.surroundings import evaluating
 from workbench.curvature.products.operators import operators
 from workbench.errors import WorkbenchError
 from workbench.progress.control import Cancelled, Control

@@ -19,7 +19,7 @@ from workbench.curvature.gram.coordinates import (
     trace_gauss_newton,
 )
 from workbench.curvature.means.averages import cross_class_means
-from workbench.curvature.problem.risk import empirical_risk
+from workbench.curvature.problem.binding import empirical_risk
 from workbench.curvature.products.operators import KINDS, Curvature
 from workbench.machine.distributed import ALONE, World
 

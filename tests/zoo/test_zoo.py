@@ -14,7 +14,7 @@ from tests.zoo.judge import ASK, check_sentence, close, find, judge, truth
 from tests.zoo.networks import FILES, SWEEP
 from tests.zoo.oracle import Oracle, by_formula
 from tests.zoo.photograph import changes, photograph
-from workbench.curvature.problem.risk import empirical_risk
+from workbench.curvature.problem.binding import empirical_risk
 from workbench.curvature.products.layerwise import read_layers
 from workbench.errors import WorkbenchError
 

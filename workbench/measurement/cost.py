@@ -15,7 +15,8 @@ from workbench.curvature.gram.coordinates import DENSE, DUAL, KRYLOV, STREAMED
 from workbench.curvature.gram.layer_gradients import layer_gradients
 from workbench.curvature.means.class_gram import SLICE
 from workbench.curvature.problem.batches import numbers_of, take
-from workbench.curvature.problem.risk import EmpiricalRisk, evaluating
+from workbench.curvature.problem.risk import EmpiricalRisk
+from workbench.curvature.problem.surroundings import evaluating
 from workbench.curvature.products.layerwise import BLOCK_NUMBERS, SMALL
 from workbench.linalg.density import BASIS_BYTES
 from workbench.linalg.lanczos import FREE, IN_WORK, LOOK, subspace_vectors

@@ -10,8 +10,9 @@ import torch
 from torch import nn
 
 from workbench.curvature.gram.coordinates import STREAMED
+from workbench.curvature.problem.binding import empirical_risk
 from workbench.curvature.problem.class_subset import choose_classes
-from workbench.curvature.problem.risk import EmpiricalRisk, empirical_risk
+from workbench.curvature.problem.risk import EmpiricalRisk
 from workbench.curvature.products.operators import KINDS, curvatures, network_of
 from workbench.curvature.products.way import Kind
 from workbench.errors import WorkbenchError

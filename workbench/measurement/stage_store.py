@@ -25,7 +25,7 @@ from workbench.curvature.gram.coordinates import Coordinates
 from workbench.curvature.gram.gram import Gram
 from workbench.curvature.means.averages import CrossClassMeans
 from workbench.curvature.means.class_gram import ClassGram
-from workbench.curvature.problem.risk import LabelledImages
+from workbench.curvature.problem.batches import LabelledImages
 from workbench.errors import WorkbenchError
 from workbench.files.container import (
     Format,

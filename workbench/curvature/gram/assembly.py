@@ -10,14 +10,15 @@ from torch import Tensor, nn
 
 from workbench.curvature.gram.gram import Gram
 from workbench.curvature.gram.layer_gradients import (
-    LayerGradients,
     layer_gradients,
     layer_groups,
 )
+from workbench.curvature.gram.rows import LayerGradients
 from workbench.curvature.problem.batches import Inputs, split, take
+from workbench.curvature.problem.binding import empirical_risk
 from workbench.curvature.problem.class_subset import choose_classes, inside
 from workbench.curvature.problem.network import Outputs
-from workbench.curvature.problem.risk import EmpiricalRisk, empirical_risk
+from workbench.curvature.problem.risk import EmpiricalRisk
 from workbench.errors import WorkbenchError
 from workbench.linalg.precision import full_precision
 from workbench.machine.memory import device_memory

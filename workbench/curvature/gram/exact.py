@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from workbench.curvature.gram.assembly import risk_gram
 from workbench.curvature.gram.coordinates import dense_gauss_newton
 from workbench.curvature.gram.gram import eigenvalues_of
+from workbench.curvature.problem.binding import empirical_risk
 from workbench.curvature.problem.network import Outputs
-from workbench.curvature.problem.risk import empirical_risk
 from workbench.errors import WorkbenchError
 from workbench.linalg.precision import full_precision
 from workbench.machine.memory import device_memory

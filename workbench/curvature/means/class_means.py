@@ -18,10 +18,11 @@ from workbench.curvature.means.parts_of_g import (
     hierarchy,
 )
 from workbench.curvature.means.pullback import class_pullbacks
+from workbench.curvature.problem.binding import empirical_risk
 from workbench.curvature.problem.class_subset import choose_classes, inside
 from workbench.curvature.problem.cross_entropy import combined_cotangents
 from workbench.curvature.problem.network import Outputs
-from workbench.curvature.problem.risk import EmpiricalRisk, empirical_risk
+from workbench.curvature.problem.risk import EmpiricalRisk
 from workbench.errors import WorkbenchError
 from workbench.linalg.precision import full_precision
 from workbench.machine.memory import device_memory

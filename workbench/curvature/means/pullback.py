@@ -15,7 +15,8 @@ from workbench.curvature.problem.batches import (
     shape_of,
     take,
 )
-from workbench.curvature.problem.risk import EmpiricalRisk, evaluating
+from workbench.curvature.problem.risk import EmpiricalRisk
+from workbench.curvature.problem.surroundings import evaluating
 
 BUFFER = 2**24  # numbers of a loader's inputs that are sorted by class together
 ACTIVATIONS = 2**24  # numbers that the layers of one piece put out; fewer are slower

@@ -13,7 +13,8 @@ from workbench.curvature.means.count_sketch import CountSketch
 from workbench.curvature.means.pullback import class_pullbacks
 from workbench.curvature.problem.batches import Inputs, take
 from workbench.curvature.problem.cross_entropy import combined_cotangents
-from workbench.curvature.problem.risk import EmpiricalRisk, evaluating
+from workbench.curvature.problem.risk import EmpiricalRisk
+from workbench.curvature.problem.surroundings import evaluating
 
 
 def thinned_means(

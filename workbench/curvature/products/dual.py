@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
+from workbench.curvature.problem.binding import empirical_risk
 from workbench.curvature.problem.network import Outputs
-from workbench.curvature.problem.risk import EmpiricalRisk, empirical_risk
+from workbench.curvature.problem.risk import EmpiricalRisk
 from workbench.curvature.problem.surroundings import random_state
 from workbench.curvature.products.proof import Products
 from workbench.errors import WorkbenchError

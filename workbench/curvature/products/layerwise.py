@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from workbench.curvature.problem.risk import EmpiricalRisk, evaluating
-from workbench.curvature.problem.surroundings import random_state
+from workbench.curvature.problem.risk import EmpiricalRisk
+from workbench.curvature.problem.surroundings import evaluating, random_state
 from workbench.curvature.products.linearisation import (
     Passed,
     Sums,
