@@ -35,6 +35,7 @@ from workbench.curvature.problem.risk import empirical_risk
 from workbench.curvature.products.operators import operators
 from workbench.errors import WorkbenchError
 from workbench.linalg.operator import Dense
+from workbench.study.convention import CONVENTIONS
 
 
 def dual(case: Solved) -> Coordinates:
@@ -58,7 +59,7 @@ def test_eigenvalues_in_the_dual_are_those_of_g(case: Solved) -> None:
 def test_inner_products_of_the_means_are_kept_in_the_dual(
     case: Solved, weighting: str
 ) -> None:
-    found = averages(dual(case).means, weighting)
+    found = averages(dual(case).means, CONVENTIONS[weighting])
     expected = case.parts(weighting)
     ours = torch.cat([found.cross.flatten(0, 1), found.classes, found.everything[None]])
     theirs = torch.cat(
@@ -72,8 +73,8 @@ def test_overlaps_of_leading_eigenvectors_are_kept_in_the_dual(
 ) -> None:
     """Of eigenvectors whose eigenvalues stand apart: others are not determined."""
     there, here = dual(case), Dense(case.g)
-    found = hierarchy(averages(there.means, weighting))
-    expected = hierarchy(averages(case.means, weighting))
+    found = hierarchy(averages(there.means, CONVENTIONS[weighting]))
+    expected = hierarchy(averages(case.means, CONVENTIONS[weighting]))
     values, vectors = torch.linalg.eigh(matrix(there))
     plain_values, plain_vectors = torch.linalg.eigh(here.matrix)
     num = 6
@@ -93,8 +94,8 @@ def test_parts_and_knock_outs_have_the_same_eigenvalues_in_the_dual(
     case: Solved, weighting: str
 ) -> None:
     place = dual(case)
-    found = hierarchy(averages(place.means, weighting))
-    expected = hierarchy(averages(case.means, weighting))
+    found = hierarchy(averages(place.means, CONVENTIONS[weighting]))
+    expected = hierarchy(averages(case.means, CONVENTIONS[weighting]))
     top = float(eigenvalues(case.g)[0])
     for change in (within, subtracted, projected):
         ours = eigenvalues(change(place.g, found).to_dense())

@@ -29,8 +29,9 @@ from workbench.measurement.solver import (
     most_products,
     step_of,
 )
+from workbench.study.convention import CONVENTIONS, Convention
 from workbench.study.outliers import num_seen
-from workbench.study.records import MAX_LEADING, WEIGHTINGS
+from workbench.study.records import MAX_LEADING
 
 METHODS = (DENSE, DUAL, KRYLOV, STREAMED)
 # Stages in their order, by the names of their parts, with the words that people read.
@@ -39,7 +40,7 @@ STAGES: Mapping[str, str] = {
     "G": "Eigenvalues of G",
     "Hess": "Eigenvalues of Hess",
     "H": "Eigenvalues of H",
-    **dict.fromkeys(WEIGHTINGS, "Splitting G into its parts"),
+    **dict.fromkeys(CONVENTIONS, "Splitting G into its parts"),
     "picture": "Placing the gradients in the plane",
 }
 # Matvecs a wanted eigenpair until the residuals are at 1e-3: seen on three networks.
@@ -154,9 +155,11 @@ def num_eigenvalues(sizes: Sizes, settings: MeasureSettings) -> int:
     return max(asked, num_seen(C)) if C <= MAX_LEADING else asked
 
 
-def weightings(method: str, settings: MeasureSettings) -> tuple[str, ...]:
+def conventions(method: str, settings: MeasureSettings) -> tuple[Convention, ...]:
     """Those that G is split in: where it takes passes over the data, one."""
-    return (settings.weighting,) if method == STREAMED else WEIGHTINGS
+    if method == STREAMED:
+        return (settings.convention,)
+    return tuple(CONVENTIONS.values())
 
 
 def whole_hessian(sizes: Sizes, settings: MeasureSettings) -> bool:
@@ -225,7 +228,7 @@ def count(method: str, sizes: Sizes, settings: MeasureSettings) -> Counted:
         "G": solved(order) if exact else iterated("G"),
         "Hess": hess,
         "H": h,
-        **dict.fromkeys(weightings(method, settings), parts),
+        **{each.name: parts for each in conventions(method, settings)},
         "picture": _picture(method, sizes, settings),
     }
     return Counted(method, stages, _memory(method, whole, sizes, settings))

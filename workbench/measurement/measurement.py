@@ -26,8 +26,8 @@ from workbench.machine.distributed import ALONE, World
 from workbench.measurement.checks import TIGHTER, established
 from workbench.measurement.cost import (
     STAGES,
+    conventions,
     num_eigenvalues,
-    weightings,
     whole_hessian,
 )
 from workbench.measurement.picture import draw
@@ -271,8 +271,8 @@ def _measure_one(
             return both_ends(risk, ops["Hess"], place, pairs, how, report)
         return bulk_ends(ops["H"], how, report)
 
-    weighting, way = settings.weighting, method.method
-    find = partial(coordinates, risk, ops["G"], way, weighting=weighting)
+    convention, way = settings.convention, method.method
+    find = partial(coordinates, risk, ops["G"], way, convention=convention)
     place = stages.do("means", find)
     pairs, g = stages.do("G", partial(of_g, risk, place, probe("G")))
     spectra = {"G": g}
@@ -287,14 +287,14 @@ def _measure_one(
         spectra["H"] = stages.do("H", partial(bulk_ends, ops["H"], probe("H")))
     if isinstance(place.means, ClassGram):
         means = StreamedMeans(risk, network_of(ops["G"]), place.means)
-        split = partial(split_streamed, place, means, pairs, probe(weighting))
-        levels = {weighting: stages.do(weighting, split)}
+        split = partial(split_streamed, place, means, pairs, probe(convention.name))
+        levels = {convention.name: stages.do(convention.name, split)}
     else:
         levels = {
-            name: stages.do(
-                name, partial(split_levels, place, name, pairs, probe(name))
+            each.name: stages.do(
+                each.name, partial(split_levels, place, each, pairs, probe(each.name))
             )
-            for name in weightings(way, settings)
+            for each in conventions(way, settings)
         }
     spectra = established(spectra, levels, measured_again)
     picture = stages.do("picture", lambda report: draw(risk, place, settings, near))

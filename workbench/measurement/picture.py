@@ -105,14 +105,14 @@ def _all(
 ) -> Tensor:
     """Inner products of the gradients of some examples and of all means."""
     if place.gram is None:
-        three = place.averages(settings.weighting)
+        three = place.averages(settings.convention)
         vectors = torch.cat(
             [three.cross.flatten(0, 1), three.classes, three.everything[None]]
         )
         products = union_gram(risk, inputs, vectors.to(risk.dtype))
     else:
         products = place.gram.products(torch.from_numpy(chosen), settings.weighting)
-    if settings.weighting == "jmlr":  # g = delta / sqrt(p)
+    if settings.convention.weighted:  # g = delta / sqrt(p)
         scale = risk.probabilities(inputs).clamp(min=1e-300).rsqrt().flatten()
         scale = torch.cat([scale, scale.new_ones(len(products) - len(scale))])
         products = scale[:, None] * products * scale
@@ -129,10 +129,10 @@ def _thinned(
     """The same for some potential classes a class, from sketches."""
     generator = torch.Generator().manual_seed(settings.seed)
     sketch = count_sketch(risk.dim, SKETCH, generator=generator, device=risk.device)
-    mask, weighting = torch.from_numpy(pairs).to(risk.device), settings.weighting
+    mask, convention = torch.from_numpy(pairs).to(risk.device), settings.convention
     own = torch.from_numpy(labels)
-    single = thinned_gradients(risk, inputs, own, mask, weighting, sketch)
-    rows = torch.cat([single, thinned_means(risk, mask, weighting, sketch)])
+    single = thinned_gradients(risk, inputs, own, mask, convention, sketch)
+    rows = torch.cat([single, thinned_means(risk, mask, convention, sketch)])
     return rows @ rows.T
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from workbench.curvature.gram.coordinates import DENSE, DUAL, KRYLOV, STREAMED
 from workbench.errors import WorkbenchError
 from workbench.measurement.embedding import check_names
-from workbench.study.records import WEIGHTINGS
+from workbench.study.convention import CONVENTIONS, Convention, convention_of
 
 METHOD_NAMES: Mapping[str, str] = {  # as settings name them -> as a study does
     "dense": DENSE,
@@ -46,14 +46,15 @@ class MeasureSettings:
     seed: int = 0  # of probes, start vectors, embedding, drawn sample and classes
     device: str = "auto"  # auto, cpu or cuda; mps has no float64 and becomes cpu
 
+    @property
+    def convention(self) -> Convention:
+        """That of the averages."""
+        return CONVENTIONS[self.weighting]
+
 
 def check_settings(settings: MeasureSettings) -> None:
     """Raise a `WorkbenchError` where a value is of no use."""
-    if settings.weighting not in WEIGHTINGS:
-        raise WorkbenchError(
-            f"measure: there is no weighting {settings.weighting!r}; choose one of "
-            f"{', '.join(WEIGHTINGS)}."
-        )
+    convention_of(settings.weighting, "measure")
     check_names(settings.embedding, settings.metric)
     if settings.method is not None and str(settings.method) not in METHOD_NAMES:
         raise WorkbenchError(

@@ -33,7 +33,7 @@ def of_g(
         pairs = probe.pairs(place.g, "LA", None, part_of(report, 0.0, 0.5)).alone()
         g = probe.spectrum(place.g, pairs, part_of(report, 0.5))
         return pairs, replace(g, trace=place.trace, trace_error=0.0)
-    start = leading_means(place.averages(probe.settings.weighting).classes, probe.num)
+    start = leading_means(place.averages(probe.settings.convention).classes, probe.num)
     if isinstance(place.g, Dense):
         # products with a matrix are cheap: vectors then as good as its eigenvalues
         pairs = probe.pairs(place.g, "LA", start, part_of(report, 0.0, 0.5), tol=1e-9)

@@ -1,4 +1,4 @@
-"""What the three averages carry of G, in one weighting."""
+"""What the three averages carry of G, in one convention."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from workbench.curvature.gram.coordinates import Coordinates
 from workbench.curvature.means.parts_of_g import (
-    PART_NAMES,
     class_overlap,
     factor_eigenvalues,
     hierarchy,
@@ -26,6 +25,7 @@ from workbench.linalg.lanczos import EigenPairs
 from workbench.linalg.operator import LinearOperator, Remembered
 from workbench.measurement.solver import NUM_SIGNS, NUM_STREAMED, Probe
 from workbench.measurement.stages import part_of
+from workbench.study.convention import Convention
 from workbench.study.records import Levels
 
 VANISHED = 1e-11  # of G's trace: class means of no more are zero but for rounding
@@ -33,7 +33,7 @@ VANISHED = 1e-11  # of G's trace: class means of no more are zero but for roundi
 
 def split_levels(
     place: Coordinates,
-    weighting: str,
+    convention: Convention,
     pairs: EigenPairs,
     probe: Probe,
     report: Callable[[float], None],
@@ -42,20 +42,22 @@ def split_levels(
 
     Args:
         place: G and the means in some coordinates.
-        weighting: Of the means.
+        convention: Of the means.
         pairs: Leading eigenpairs of G.
         probe: How to iterate.
         report: Told the share done.
     """
-    parts = hierarchy(place.averages(weighting))
+    parts = hierarchy(place.averages(convention))
     eigenvalues = {
         part: factor_eigenvalues(factor).cpu().numpy()
         for part, factor in parts.factors.items()
     }
     trace = {part: float(values.sum()) for part, values in eigenvalues.items()}
     trace["G"] = place.trace
-    trace[parts.within_part] = place.trace - trace[parts.means_part]
-    if trace[parts.class_part] <= VANISHED * place.trace:  # rounding has no directions
+    trace[convention.within_part] = place.trace - trace[convention.means_part]
+    if (
+        trace[convention.class_part] <= VANISHED * place.trace
+    ):  # rounding has no directions
         parts = replace(parts, classes=torch.zeros_like(parts.classes))
     g = Remembered(place.g, pairs.basis, pairs.images)
     scale = float(pairs.values[0])
@@ -70,14 +72,14 @@ def split_levels(
         residuals[name] = found.residuals.cpu().numpy()
         return found.values.cpu().numpy()
 
-    within_part = parts.within_part
+    within_part = convention.within_part
     eigenvalues[within_part] = leading(within_part, within(g, parts))
     everything = float(parts.everything.double().square().sum())
     return Levels(
-        weighting=weighting,
+        weighting=convention.name,
         parts=eigenvalues,
         trace=trace,
-        kept=np.asarray(kept_shares(weighting, trace, everything)),
+        kept=np.asarray(kept_shares(convention, trace, everything)),
         overlap=span_overlap(parts, pairs.vectors).cpu().numpy(),
         class_overlap=class_overlap(parts, pairs.vectors).cpu().numpy(),
         subtracted=leading("subtracted", subtracted(g, parts)),
@@ -101,14 +103,15 @@ def split_streamed(
 
     Args:
         place: G by its products.
-        means: Likewise, in one weighting.
+        means: Likewise, in one convention.
         pairs: Leading eigenpairs of G.
         probe: How to iterate.
         report: Told the share done.
     """
     gram, g = means.gram, place.g
-    weighting = gram.weighting
-    class_part, cross_part, _, means_part, within_part = PART_NAMES[weighting]
+    convention = gram.convention
+    class_part, cross_part = convention.class_part, convention.cross_part
+    means_part, within_part = convention.means_part, convention.within_part
     few = replace(probe, num=min(probe.num, NUM_STREAMED), spare=0)
     scale = float(pairs.values[0])
     residuals: dict[str, NDArray[np.float64]] = {}
@@ -140,10 +143,10 @@ def split_streamed(
         eigenvalues[part] = leading(part, operator).values.cpu().numpy()
     each, span = means.class_overlap(pairs.vectors)
     return Levels(
-        weighting=weighting,
+        weighting=convention.name,
         parts=eigenvalues,
         trace=trace,
-        kept=np.asarray(kept_shares(weighting, trace, gram.everything)),
+        kept=np.asarray(kept_shares(convention, trace, gram.everything)),
         overlap=span.cpu().numpy(),
         class_overlap=each.cpu().numpy(),
         subtracted=leading("subtracted", g - means.part(class_part))

@@ -41,6 +41,7 @@ from workbench.machine.distributed import World
 from workbench.measurement.cost import STAGES
 from workbench.measurement.settings import MeasureSettings
 from workbench.measurement.subject import Subject
+from workbench.study.convention import Convention
 from workbench.study.records import Embedding, Levels, Study
 from workbench.study.spectrum import Spectrum
 
@@ -48,8 +49,8 @@ _FORM = Format("part", 1, "measure", "workbench measure", "measuring that again"
 _RECORDS: Mapping[str, Any] = {
     kind.__name__: kind
     for kind in (
-        ClassGram, Coordinates, CrossClassMeans, Dense, EigenPairs, Embedding, Gram,
-        Levels, Spectrum,
+        ClassGram, Convention, Coordinates, CrossClassMeans, Dense, EigenPairs,
+        Embedding, Gram, Levels, Spectrum,
     )
 }  # fmt: skip
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from workbench.errors import printable
-from workbench.study.records import PARTS, Study
+from workbench.study.records import Study
 
 Row = tuple[Any, ...]
 FORMULA = ("=", "+", "-", "@")
@@ -118,8 +118,8 @@ def _traces(study: Study) -> Iterator[Row]:
         yield name, "", spectrum.trace, spectrum.trace_error
     for weighting, levels in study.levels.items():
         own = [
-            *PARTS[weighting],
-            *(p for p in levels.trace if p not in PARTS[weighting]),
+            *levels.convention.parts,
+            *(p for p in levels.trace if p not in levels.convention.parts),
         ]
         for name in own:
             yield name, weighting, levels.trace[name], levels.trace_error.get(name, 0.0)

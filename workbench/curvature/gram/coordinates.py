@@ -25,6 +25,7 @@ from workbench.curvature.problem.cross_entropy import hessian_root
 from workbench.curvature.problem.risk import EmpiricalRisk
 from workbench.errors import WorkbenchError
 from workbench.linalg.operator import Dense, LinearOperator
+from workbench.study.convention import ICML, Convention
 
 # Ways to have G, as a study names them.
 DENSE, DUAL, KRYLOV = "dense, exact", "dual, exact", "block Krylov"
@@ -36,16 +37,16 @@ class Coordinates:
     """G and the first averages in some R^d with the inner products of R^P."""
 
     g: LinearOperator  # of order d; a `Dense` one where G is exact
-    means: CrossClassMeans | ClassGram  # the latter: of one weighting
+    means: CrossClassMeans | ClassGram  # the latter: of one convention
     trace: float  # of G, exact
     gram: Gram | None  # where d is the number of gradients
     root: Tensor | None  # likewise: L with L L^T the Gram matrix
     method: str  # in words
 
-    def averages(self, weighting: str) -> Averages:
+    def averages(self, convention: Convention) -> Averages:
         """The three averages."""
         assert isinstance(self.means, CrossClassMeans)
-        return averages(self.means, weighting)
+        return averages(self.means, convention)
 
 
 def coordinates(
@@ -54,7 +55,7 @@ def coordinates(
     method: str,
     report: Callable[[float], None],
     *,
-    weighting: str = "icml",
+    convention: Convention = ICML,
 ) -> Coordinates:
     """G as a matrix in R^P or in the span of all gradients, or by its products.
 
@@ -64,7 +65,7 @@ def coordinates(
         method: `DENSE`, the matrix; `DUAL`, as `dual_coordinates`; `KRYLOV`, ``g``;
             `STREAMED`, likewise with the inner products of the class means alone.
         report: Called with the share done.
-        weighting: Of these.
+        convention: Of these.
     """
     if method == DUAL:
         return dual_coordinates(risk_gram(risk, report))
@@ -77,7 +78,7 @@ def coordinates(
         trace = _check_trace(float(dense.matrix.trace()))
         return Coordinates(dense, means, trace, None, None, DENSE)
     if method == STREAMED:
-        means = class_gram(risk, weighting, lambda share: report(0.6 * share))
+        means = class_gram(risk, convention, lambda share: report(0.6 * share))
     else:
         means = cross_class_means(risk, lambda share: report(0.6 * share))
     trace = trace_gauss_newton(risk, lambda share: report(0.6 + 0.4 * share))

@@ -9,19 +9,19 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from workbench.curvature.means.averages import Averages, average_further
-from workbench.curvature.means.parts_of_g import (
-    PART_NAMES,
-    Hierarchy,
-    definite,
-    hierarchy,
+from workbench.curvature.means.averages import (
+    Averages,
+    average_further,
+    pair_weights,
 )
+from workbench.curvature.means.parts_of_g import Hierarchy, definite, hierarchy
 from workbench.curvature.problem.cross_entropy import reflection
 from workbench.errors import WorkbenchError
 from workbench.linalg.lanczos import top_eigenpairs
 from workbench.linalg.operator import Dense
 from workbench.progress.control import Progress, ProgressCallback
 from workbench.progress.timing import say_duration
+from workbench.study.convention import convention_of
 
 TINY = 1e-300  # no division by a probability that underflowed
 TRIAL = 512  # order of the matrix that a large one's time is told from
@@ -79,13 +79,14 @@ class Gram:
         """Eigenvalues of a part of G, descending: G0, G1, G2, G3, G12 in ``icml``.
 
         Raises:
-            WorkbenchError: If this weighting has no part of that name.
+            WorkbenchError: If this convention has no part of that name.
         """
         parts = self._parts(weighting)
-        if name == parts.within_part:
-            return self._lowered(parts.factors[parts.means_part])
+        convention = parts.convention
+        if name == convention.within_part:
+            return self._lowered(parts.factors[convention.means_part])
         if name not in parts.factors:
-            known = ", ".join([*parts.factors, parts.within_part])
+            known = ", ".join([*parts.factors, convention.within_part])
             raise WorkbenchError(
                 f"part: {weighting} has no part {name!r}; choose one of {known}."
             )
@@ -107,7 +108,7 @@ class Gram:
         _check("how", how, ("subtract", "project"))
         parts = self._parts(weighting)
         if how == "subtract":
-            return self._lowered(parts.factors[parts.class_part])
+            return self._lowered(parts.factors[parts.convention.class_part])
         products = self.matrix @ parts.classes
         size, turn = definite(parts.classes.T @ products)
         gone = products @ (turn / size.sqrt())
@@ -189,17 +190,14 @@ class Gram:
 
     def _averages(self, weighting: str) -> Averages:
         """The three averages as combinations of the rows, in R^n."""
-        _check("weighting", weighting, tuple(PART_NAMES))
+        convention = convention_of(weighting, "Gram")
         probs, labels = self.classes
         plain, weighted, mass = mean_coefficients(probs, labels)
-        num_classes = len(mass)
-        weight = mass
-        if weighting != "jmlr":
-            counts = labels.bincount(minlength=num_classes).double()
-            weight = (counts / counts.sum())[:, None].expand_as(mass)
-        chosen = weighted if weighting == "jmlr" else plain
-        cross = self.combine(chosen.flatten(2)).T.unflatten(0, (num_classes, -1))
-        return average_further(weighting, cross, weight)
+        counts = labels.bincount(minlength=len(mass)).double()
+        weight = pair_weights(convention, mass, counts / counts.sum())
+        chosen = weighted if convention.weighted else plain
+        cross = self.combine(chosen.flatten(2)).T.unflatten(0, (len(mass), -1))
+        return average_further(convention, cross, weight)
 
     def _parts(self, weighting: str) -> Hierarchy:
         return hierarchy(self._averages(weighting))

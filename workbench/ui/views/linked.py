@@ -26,7 +26,7 @@ from bokeh.models import (
 )
 
 from workbench.errors import WorkbenchError
-from workbench.study.records import CLASS_PART, Levels, Study
+from workbench.study.records import Levels, Study
 from workbench.ui.theme import (
     AUTO,
     MARKERS,
@@ -339,7 +339,7 @@ def _told(
         "notes": {name: describe_spectrum(study, name) for name in study.spectra},
         "automatic": study.num_outliers,
         "rule": describe_rule(study),
-        "partName": symbol(CLASS_PART[levels.weighting]),
+        "partName": symbol(levels.convention.class_part),
         "parts": [part.role for part in parts_of(study, levels, theme)],
         "partTops": HEIGHTS,
         "tour": [list(stop) for stop in STOPS],

@@ -130,8 +130,8 @@ def _left(kept: tuple[float, ...]) -> str:
 
 def _doing(levels: Levels) -> tuple[str, ...]:
     """What is being averaged on the way to each level, in one sentence."""
-    others = "" if levels.weighting == "slide" else ", all but c itself"
-    weighted = " weighted by p" if levels.weighting == "jmlr" else ""
+    others = "" if levels.convention.includes_true else ", all but c itself"
+    weighted = " weighted by p" if levels.convention.weighted else ""
     return (
         "",
         f"Averaging over the examples <b>i</b>{weighted}: each gradient travels to the "
@@ -145,9 +145,9 @@ def _doing(levels: Levels) -> tuple[str, ...]:
 
 def _stations(study: Study, levels: Levels) -> tuple[str, ...]:
     """What is averaged, its formula, how many there are, and what is left of G."""
-    ave = "Ave" if levels.weighting != "jmlr" else "wAve"
-    one = "δ" if levels.weighting != "jmlr" else "g"
-    others = "" if levels.weighting == "slide" else " ≠ c"
+    ave = "wAve" if levels.convention.weighted else "Ave"
+    one = "g" if levels.convention.weighted else "δ"
+    others = "" if levels.convention.includes_true else " ≠ c"
     C = study.num_classes
     drawn = int((study.embedding.level == 0).sum())
     of_all = f"every gradient ({drawn:,} drawn)" if drawn else "every gradient"
@@ -190,11 +190,11 @@ def describe_levels(study: Study, levels: Levels) -> tuple[str, ...]:
     """One sentence a level, with the numbers of this study."""
     C, total, kept = study.num_classes, study.embedding.num_total, levels.kept
     left_out = ""
-    if levels.weighting != "slide":
+    if not levels.convention.includes_true:
         left_out = f" (the {C} with c′ = c are left out)"
     one, root, weight = DELTA_ICK, "√p<sub>c′</sub> ", ""
     by_p = by_w = ""
-    if levels.weighting == "jmlr":
+    if levels.convention.weighted:
         one, root, weight = G_ICK, "", "p<sub>c′</sub> "
         by_p = " Averages are weighted (wAve) by the predicted probability p."
         by_w = (
