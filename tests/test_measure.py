@@ -16,10 +16,10 @@ from torch.nn.functional import dropout
 
 from tests import oracles
 from tests.cases import Problem
-from workbench.curvature.gram.coordinates import coordinates
 from workbench.curvature.products.operators import curvatures
 from workbench.errors import WorkbenchError
 from workbench.measurement import MeasureSettings, measure, picture, plan
+from workbench.measurement.ways import Bound
 from workbench.progress.control import Cancelled, Control, Progress
 from workbench.study.convention import CONVENTIONS
 from workbench.study.records import Embedding, Study, load_study
@@ -80,10 +80,9 @@ def quick() -> Checkpoint:
 def drawn(checkpoint: Checkpoint, chosen: MeasureSettings) -> Embedding:
     """The picture alone, by the way that `measure` takes to it."""
     risk = plan.bind(checkpoint, None, chosen)
-    way = plan.checked(plan.make_plan(risk, chosen)).method
-    g = curvatures(risk)["G"]
-    place = coordinates(risk, g, way, lambda _: None, convention=chosen.convention)
-    return picture.draw(risk, place, chosen)
+    way = plan.checked(plan.make_plan(risk, chosen)).way
+    bound = Bound(risk, curvatures(risk)["G"], chosen)
+    return picture.draw(risk, way.prepare(bound, lambda _: None).products, chosen)
 
 
 def untrained(model: nn.Module) -> Checkpoint:

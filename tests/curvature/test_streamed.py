@@ -8,14 +8,8 @@ import torch
 
 from tests.curvature.conftest import Solved, solve
 from tests.oracles import apart
-from workbench.curvature.gram.coordinates import (
-    KRYLOV,
-    STREAMED,
-    Coordinates,
-    coordinates,
-)
 from workbench.curvature.means import class_gram as module
-from workbench.curvature.means.class_gram import ClassGram, class_gram
+from workbench.curvature.means.class_gram import class_gram
 from workbench.curvature.means.class_means import class_means
 from workbench.curvature.means.count_sketch import count_sketch
 from workbench.curvature.means.sketched import thinned_gradients, thinned_means
@@ -23,12 +17,17 @@ from workbench.curvature.means.streamed import ClassesOut, StreamedMeans, estima
 from workbench.curvature.products import layerwise
 from workbench.curvature.products.forward_mode import General
 from workbench.curvature.products.layerwise import LayerWise
+from workbench.curvature.products.operators import curvatures
 from workbench.linalg.lanczos import top_eigenpairs
 from workbench.linalg.operator import Dense
 from workbench.measurement.settings import MeasureSettings
 from workbench.measurement.solver import Probe
-from workbench.measurement.split import split_levels, split_streamed
+from workbench.measurement.ways import Bound, Way
+from workbench.measurement.ways.krylov import KrylovWay
+from workbench.measurement.ways.streamed import StreamedWay
+from workbench.progress.control import Report
 from workbench.study.convention import CONVENTIONS
+from workbench.study.records import Levels
 
 
 def networks(case: Solved) -> list[General | LayerWise]:
@@ -99,21 +98,18 @@ def test_the_class_means_are_multiplied_some_parameters_at_a_time(
 
 def test_the_parts_are_those_of_the_means(weighting: str) -> None:
     case, convention = solve("unequal"), CONVENTIONS[weighting]
-    risk, g = case.risk, Dense(case.g)
-    pairs = top_eigenpairs(g, 6, tol=1e-9)
+    risk, settings = case.risk, MeasureSettings(tol=1e-8, weighting=weighting)
+    pairs = top_eigenpairs(Dense(case.g), 6, tol=1e-9)
+    bound = Bound(risk, curvatures(risk)["G"], settings)
 
-    def placed(method: str) -> tuple[Coordinates, Probe]:
-        place = coordinates(risk, g, method, lambda share: None, convention=convention)
-        settings = MeasureSettings(tol=1e-8)
-        return place, Probe(settings, 6, torch.Generator().manual_seed(0))
+    def split(way: type[Way], report: Report) -> Levels:
+        solver = Probe(settings, 6, torch.Generator().manual_seed(0))
+        prepared = way.prepare(bound, lambda share: None)
+        return prepared.split(convention, pairs, solver, report)
 
-    place, probe = placed(KRYLOV)
-    exact = split_levels(place, convention, pairs, probe, lambda _: None)
-    place, probe = placed(STREAMED)
-    assert isinstance(place.means, ClassGram)
-    means = StreamedMeans(risk, General(risk, *risk.snapshot()), place.means)
+    exact = split(KrylovWay, lambda share: None)
     told: list[float] = []
-    found = split_streamed(place, means, pairs, probe, told.append)
+    found = split(StreamedWay, told.append)
     assert max(told) > 0.8
     assert not exact.trace_error
     for part, values in found.parts.items():

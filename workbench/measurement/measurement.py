@@ -17,16 +17,12 @@ import torch
 from torch import nn
 
 from workbench import __version__
-from workbench.curvature.gram.coordinates import coordinates
-from workbench.curvature.means.class_gram import ClassGram
-from workbench.curvature.means.streamed import StreamedMeans
 from workbench.curvature.products.layerwise import is_small
-from workbench.curvature.products.operators import curvatures, network_of
+from workbench.curvature.products.operators import curvatures
 from workbench.machine.distributed import ALONE, World
 from workbench.measurement.checks import TIGHTER, established
 from workbench.measurement.cost import (
     STAGES,
-    conventions,
     num_eigenvalues,
     whole_hessian,
 )
@@ -38,18 +34,15 @@ from workbench.measurement.snapshots import (
     COST,
     as_moment,
     moment_settings,
-    share_of,
     thinned_out,
 )
 from workbench.measurement.solver import Probe, dense_matrix
 from workbench.measurement.spectra import (
     both_ends,
     bulk_ends,
-    of_g,
     rest_of_hess,
     whole_hess,
 )
-from workbench.measurement.split import split_levels, split_streamed
 from workbench.measurement.stage_store import Parts, fingerprint
 from workbench.measurement.stages import Stages
 from workbench.measurement.subject import (
@@ -59,7 +52,13 @@ from workbench.measurement.subject import (
     plain,
     subject_of,
 )
-from workbench.progress.control import Control, Progress, ProgressCallback
+from workbench.measurement.ways import Bound
+from workbench.progress.control import (
+    Control,
+    Progress,
+    ProgressCallback,
+    progress_span,
+)
 from workbench.study.outliers import count_in_window
 from workbench.study.records import Embedding, Study
 from workbench.study.spectrum import Spectrum
@@ -145,11 +144,11 @@ def measure(
     )
     num = len(found.earlier) if settings.moments else 0
     share = 1 / (1 + COST * num)
-    own = share_of(progress, 0.0, share)
+    own = progress_span(progress, 0.0, share)
     study = _measure_one(found, settings, own, control, parts, world, num_moments=num)
     if not num:
         return study
-    rest = share_of(progress, share, 1.0)
+    rest = progress_span(progress, share, 1.0)
     return _with_moments(study, found, settings, math.inf, rest, control, parts, world)
 
 
@@ -213,7 +212,7 @@ def _with_moments(
     while left:
         epoch = left.pop()
         done, detail = len(found) / total, f"epoch {epoch}"
-        own = share_of(progress, done, (len(found) + 1) / total, detail)
+        own = progress_span(progress, done, (len(found) + 1) / total, detail)
         kept = parts / f"epoch-{epoch}" if parts else None
         at_epoch = subject.earlier[epoch]()
         moment = _measure_one(at_epoch, cheap, own, control, kept, world, near)
@@ -246,12 +245,14 @@ def _measure_one(
 
     ops = curvatures(risk)
     key = fingerprint(subject, settings) if parts else ""
-    store = Parts(parts, key, world, {"operator": ops["G"]}, note)
-    method = plan.by_name(store.keep("way", lambda: checked(plan).method))
+    bound = Bound(risk, ops["G"], settings)
+    outside = {"bound": bound, "operator": ops["G"]}
+    store = Parts(parts, key, world, outside, note)
+    counted = plan.by_name(store.keep("way", lambda: checked(plan).method))
     line = store.keep("plan", lambda: plan.line)
     if near is None:
         note(line)
-    stages = Stages(progress, control, plan.stages(method), store)
+    stages = Stages(progress, control, plan.stages(counted), store)
     num = num_eigenvalues(plan.sizes, settings)
 
     def probe(name: str, again: bool = False) -> Probe:
@@ -266,38 +267,37 @@ def _measure_one(
         """One of the spectra from other random numbers, and more exactly."""
         how, report = probe(name, again=True), stages.silent
         if name == "G":
-            return of_g(risk, place, how, report)[1]
+            return way.spectrum(how, report)[1]
         if name == "Hess":
-            return both_ends(risk, ops["Hess"], place, pairs, how, report)
+            return both_ends(risk, ops["Hess"], way.in_parameters, pairs, how, report)
         return bulk_ends(ops["H"], how, report)
 
-    convention, way = settings.convention, method.method
-    find = partial(coordinates, risk, ops["G"], way, convention=convention)
-    place = stages.do("means", find)
-    pairs, g = stages.do("G", partial(of_g, risk, place, probe("G")))
+    way = stages.do("means", partial(counted.way.prepare, bound))
+    pairs, g = stages.do("G", partial(way.spectrum, probe("G")))
     spectra = {"G": g}
-    if method.exact and whole_hessian(plan.sizes, settings):
+    if way.exact and whole_hessian(plan.sizes, settings):
         hess, spectra["Hess"] = stages.do(
             "Hess", lambda report: whole_hess(risk, dense_matrix(ops["Hess"], report))
         )
-        spectra["H"] = stages.do("H", partial(rest_of_hess, risk, place, hess))
+        spectra["H"] = stages.do(
+            "H", lambda report: rest_of_hess(risk, hess, way.dense_g(report))
+        )
     else:
-        ends = partial(both_ends, risk, ops["Hess"], place, pairs, probe("Hess"))
+        ends = partial(
+            both_ends, risk, ops["Hess"], way.in_parameters, pairs, probe("Hess")
+        )
         spectra["Hess"] = stages.do("Hess", ends)
         spectra["H"] = stages.do("H", partial(bulk_ends, ops["H"], probe("H")))
-    if isinstance(place.means, ClassGram):
-        means = StreamedMeans(risk, network_of(ops["G"]), place.means)
-        split = partial(split_streamed, place, means, pairs, probe(convention.name))
-        levels = {convention.name: stages.do(convention.name, split)}
-    else:
-        levels = {
-            each.name: stages.do(
-                each.name, partial(split_levels, place, each, pairs, probe(each.name))
-            )
-            for each in conventions(way, settings)
-        }
+    levels = {
+        each.name: stages.do(
+            each.name, partial(way.split, each, pairs, probe(each.name))
+        )
+        for each in way.conventions(settings)
+    }
     spectra = established(spectra, levels, measured_again)
-    picture = stages.do("picture", lambda report: draw(risk, place, settings, near))
+    picture = stages.do(
+        "picture", lambda report: draw(risk, way.products, settings, near)
+    )
     classes = classes_of(subject, settings)
     if classes is not None:
         picture = _numbered(picture, subject, classes)

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from workbench.curvature.gram.coordinates import DENSE, DUAL, KRYLOV, STREAMED
 from workbench.errors import WorkbenchError
 from workbench.measurement.embedding import check_names
 from workbench.study.convention import CONVENTIONS, Convention, convention_of
 
-METHOD_NAMES: Mapping[str, str] = {  # as settings name them -> as a study does
-    "dense": DENSE,
-    "dual": DUAL,
-    "krylov": KRYLOV,
-    "streamed": STREAMED,
-}
+METHODS = ("dense", "dual", "krylov", "streamed")  # each a class in `ways`
 WISH = 30.0  # minutes up to which all of G is had exactly, where nothing is asked for
 MAX_PAIRS = 1500  # means of pairs in a picture; of more the largest of each class
 
@@ -56,10 +50,10 @@ def check_settings(settings: MeasureSettings) -> None:
     """Raise a `WorkbenchError` where a value is of no use."""
     convention_of(settings.weighting, "measure")
     check_names(settings.embedding, settings.metric)
-    if settings.method is not None and str(settings.method) not in METHOD_NAMES:
+    if settings.method is not None and str(settings.method) not in METHODS:
         raise WorkbenchError(
             f"measure: there is no method {settings.method!r}; choose one of "
-            f"{', '.join(METHOD_NAMES)}, or None for the one that is planned."
+            f"{', '.join(METHODS)}, or None for the one that is planned."
         )
     asked = settings.classes
     words = asked if isinstance(asked, (list, tuple)) else ()

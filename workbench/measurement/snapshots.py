@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workbench.measurement.settings import MeasureSettings
-from workbench.progress.control import Progress, ProgressCallback
 from workbench.study.records import Study
 from workbench.study.spectrum import Spectrum
 
@@ -58,20 +57,6 @@ def as_moment(study: Study) -> Study:
         created="",
         moments=(),
     )
-
-
-def share_of(
-    progress: ProgressCallback | None, start: float, stop: float, detail: str = ""
-) -> ProgressCallback | None:
-    """Progress of one piece of the work as progress of the whole."""
-    if progress is None:
-        return None
-
-    def told(event: Progress) -> None:
-        fraction = start + (stop - start) * event.fraction
-        progress(replace(event, fraction=fraction, detail=event.detail or detail))
-
-    return told
 
 
 def _binned(spectrum: Spectrum, leading: int) -> Spectrum:

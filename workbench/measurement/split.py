@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from workbench.curvature.gram.coordinates import Coordinates
 from workbench.curvature.means.parts_of_g import (
@@ -20,57 +20,82 @@ from workbench.curvature.means.parts_of_g import (
     subtracted,
     within,
 )
-from workbench.curvature.means.streamed import ClassesOut, StreamedMeans, estimate_trace
 from workbench.linalg.lanczos import EigenPairs
 from workbench.linalg.operator import LinearOperator, Remembered
-from workbench.measurement.solver import NUM_SIGNS, NUM_STREAMED, Probe
-from workbench.measurement.stages import part_of
+from workbench.measurement.solver import Probe
+from workbench.progress.control import Report, span
 from workbench.study.convention import Convention
 from workbench.study.records import Levels
 
 VANISHED = 1e-11  # of G's trace: class means of no more are zero but for rounding
 
 
+class Search:
+    """Leading eigenvalues of some operators, one after the other.
+
+    Args:
+        solver: How to iterate.
+        scale: What residuals are held against.
+        report: Told the share done of all of them.
+        num: How many operators.
+    """
+
+    def __init__(self, solver: Probe, scale: float, report: Report, num: int) -> None:
+        self._solver, self._scale = solver, scale
+        self._report, self._num = report, num
+        self.residuals: dict[str, NDArray[np.float64]] = {}
+
+    def pairs(
+        self, name: str, operator: LinearOperator, start: Tensor | None = None
+    ) -> EigenPairs:
+        """Of the next one; its residuals are kept under its name."""
+        step = len(self.residuals)
+        share = span(self._report, step / self._num, (step + 1) / self._num)
+        found = self._solver.pairs(operator, "LA", start, share, self._scale).alone()
+        self.residuals[name] = found.residuals.cpu().numpy()
+        return found
+
+    def values(
+        self, name: str, operator: LinearOperator, start: Tensor | None = None
+    ) -> NDArray[np.float64]:
+        """The same without vectors."""
+        return self.pairs(name, operator, start).values.cpu().numpy()
+
+
 def split_levels(
-    place: Coordinates,
+    coordinates: Coordinates,
     convention: Convention,
     pairs: EigenPairs,
-    probe: Probe,
-    report: Callable[[float], None],
+    solver: Probe,
+    report: Report,
 ) -> Levels:
     """Split G into its parts, in the subspace that its eigenvectors were found in.
 
     Args:
-        place: G and the means in some coordinates.
+        coordinates: G and the means in them.
         convention: Of the means.
         pairs: Leading eigenpairs of G.
-        probe: How to iterate.
+        solver: How to iterate.
         report: Told the share done.
     """
-    parts = hierarchy(place.averages(convention))
+    parts = hierarchy(coordinates.averages(convention))
     eigenvalues = {
         part: factor_eigenvalues(factor).cpu().numpy()
         for part, factor in parts.factors.items()
     }
     trace = {part: float(values.sum()) for part, values in eigenvalues.items()}
-    trace["G"] = place.trace
-    trace[convention.within_part] = place.trace - trace[convention.means_part]
+    trace["G"] = coordinates.trace
+    trace[convention.within_part] = coordinates.trace - trace[convention.means_part]
     if (
-        trace[convention.class_part] <= VANISHED * place.trace
+        trace[convention.class_part] <= VANISHED * coordinates.trace
     ):  # rounding has no directions
         parts = replace(parts, classes=torch.zeros_like(parts.classes))
-    g = Remembered(place.g, pairs.basis, pairs.images)
-    scale = float(pairs.values[0])
-    few = replace(probe, spare=0)
-    residuals: dict[str, NDArray[np.float64]] = {}
+    g = Remembered(coordinates.g, pairs.basis, pairs.images)
+    few = replace(solver, spare=0)
+    search = Search(few, float(pairs.values[0]), report, 3)
 
     def leading(name: str, operator: LinearOperator) -> NDArray[np.float64]:
-        step = len(residuals)
-        told = part_of(report, step / 3, (step + 1) / 3)
-        start = few.start_in(operator, pairs)
-        found = few.pairs(operator, "LA", start, told, scale).alone()
-        residuals[name] = found.residuals.cpu().numpy()
-        return found.values.cpu().numpy()
+        return search.values(name, operator, few.start_in(operator, pairs))
 
     within_part = convention.within_part
     eigenvalues[within_part] = leading(within_part, within(g, parts))
@@ -84,75 +109,5 @@ def split_levels(
         class_overlap=class_overlap(parts, pairs.vectors).cpu().numpy(),
         subtracted=leading("subtracted", subtracted(g, parts)),
         projected=leading("projected", projected(g, parts)),
-        residuals=residuals,
-    )
-
-
-def split_streamed(
-    place: Coordinates,
-    means: StreamedMeans,
-    pairs: EigenPairs,
-    probe: Probe,
-    report: Callable[[float], None],
-) -> Levels:
-    """The same from products alone, for more means than can be held.
-
-    What C vectors each make, G1 and G0 in ``icml``, and the overlaps are as exact as
-    above. Of all else the leading 20 eigenvalues are found, and the trace of the means
-    is estimated, with half its 95 % interval.
-
-    Args:
-        place: G by its products.
-        means: Likewise, in one convention.
-        pairs: Leading eigenpairs of G.
-        probe: How to iterate.
-        report: Told the share done.
-    """
-    gram, g = means.gram, place.g
-    convention = gram.convention
-    class_part, cross_part = convention.class_part, convention.cross_part
-    means_part, within_part = convention.means_part, convention.within_part
-    few = replace(probe, num=min(probe.num, NUM_STREAMED), spare=0)
-    scale = float(pairs.values[0])
-    residuals: dict[str, NDArray[np.float64]] = {}
-
-    def leading(name: str, operator: LinearOperator) -> EigenPairs:
-        step = len(residuals)
-        told = part_of(report, step / 5, (step + 1) / 5)
-        found = few.pairs(operator, "LA", None, told, scale).alone()
-        residuals[name] = found.residuals.cpu().numpy()
-        return found
-
-    eigenvalues = {part: v.cpu().numpy() for part, v in gram.eigenvalues().items()}
-    trace = {part: float(values.sum()) for part, values in eigenvalues.items()}
-    if trace[class_part] <= VANISHED * place.trace:  # rounding has no directions
-        gram = replace(gram, inner=torch.zeros_like(gram.inner))
-        means = replace(means, gram=gram)
-    all_means = means.part(means_part)
-    whole = leading(means_part, all_means)
-    own, spread = estimate_trace(
-        all_means.quadratic, whole.vectors, NUM_SIGNS, probe.generator
-    )
-    trace[cross_part] = own - sum(trace.values())
-    trace |= {means_part: own, within_part: place.trace - own, "G": place.trace}
-    eigenvalues[means_part] = whole.values.cpu().numpy()
-    for part, operator in (
-        (cross_part, means.part(cross_part)),
-        (within_part, g - all_means),
-    ):
-        eigenvalues[part] = leading(part, operator).values.cpu().numpy()
-    each, span = means.class_overlap(pairs.vectors)
-    return Levels(
-        weighting=convention.name,
-        parts=eigenvalues,
-        trace=trace,
-        kept=np.asarray(kept_shares(convention, trace, gram.everything)),
-        overlap=span.cpu().numpy(),
-        class_overlap=each.cpu().numpy(),
-        subtracted=leading("subtracted", g - means.part(class_part))
-        .values.cpu()
-        .numpy(),
-        projected=leading("projected", ClassesOut(means, g)).values.cpu().numpy(),
-        trace_error=dict.fromkeys((cross_part, means_part, within_part), spread),
-        residuals=residuals,
+        residuals=search.residuals,
     )

@@ -41,6 +41,7 @@ from workbench.machine.distributed import World
 from workbench.measurement.cost import STAGES
 from workbench.measurement.settings import MeasureSettings
 from workbench.measurement.subject import Subject
+from workbench.measurement.ways import WAYS
 from workbench.study.convention import Convention
 from workbench.study.records import Embedding, Levels, Study
 from workbench.study.spectrum import Spectrum
@@ -50,7 +51,7 @@ _RECORDS: Mapping[str, Any] = {
     kind.__name__: kind
     for kind in (
         ClassGram, Convention, Coordinates, CrossClassMeans, Dense, EigenPairs,
-        Embedding, Gram, Levels, Spectrum,
+        Embedding, Gram, Levels, Spectrum, *WAYS,
     )
 }  # fmt: skip
 

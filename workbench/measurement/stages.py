@@ -8,9 +8,8 @@ from typing import TypeVar
 from workbench.machine.malloc import give_back_memory
 from workbench.measurement.cost import STAGES
 from workbench.measurement.stage_store import Parts
-from workbench.progress.control import Control, Progress, ProgressCallback
+from workbench.progress.control import Control, Progress, ProgressCallback, Report
 
-Report = Callable[[float], None]
 Found = TypeVar("Found")
 
 
@@ -61,8 +60,3 @@ class Stages:
     def silent(self, part: float) -> None:
         """A report of work that no stage has; cancellable."""
         self._control.check()
-
-
-def part_of(report: Report, start: float, stop: float = 1.0) -> Report:
-    """A stretch of a stage."""
-    return lambda share: report(start + (stop - start) * share)

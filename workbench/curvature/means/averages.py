@@ -30,6 +30,11 @@ class CrossClassMeans:
     mass: Tensor  # (C, C) sum_{i in c} p_{ik} / N; sums to 1
     share: Tensor  # (C,) n_c / N
 
+    def double(self) -> CrossClassMeans:
+        """The same in float64."""
+        plain, weighted = self.plain.double(), self.weighted.double()
+        return CrossClassMeans(plain, weighted, self.mass, self.share)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Averages:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +12,7 @@ from workbench.curvature.means.class_means import mean_sums, means_shape
 from workbench.curvature.means.pullback import Slice
 from workbench.curvature.problem.risk import EmpiricalRisk
 from workbench.linalg.columns import inner_products
+from workbench.progress.control import Report, span
 from workbench.study.convention import Convention
 
 SLICE = 2**28  # numbers of class means that are held where only their products are
@@ -70,7 +70,7 @@ def _weighted(inner: Tensor, weight: Tensor) -> Tensor:
 def class_gram(
     risk: EmpiricalRisk,
     convention: Convention,
-    report: Callable[[float], None] | None = None,
+    report: Report = lambda share: None,
 ) -> ClassGram:
     """Inner products of the class means in bounded memory, exactly.
 
@@ -92,11 +92,7 @@ def class_gram(
     )
     mass = raw.new_zeros(C, C)
     for done, start in enumerate(starts):
-
-        def told(share: float, done: int = done) -> None:
-            if report:
-                report((done + share) / len(starts))
-
+        told = span(report, done / len(starts), (done + 1) / len(starts))
         some = Slice(start, min(start + width, risk.dim))
         sums, mass = mean_sums(risk, convention, "c", some, None, told)
         raw += inner_products(sums.transpose(0, 1).flatten(0, 1).T)

@@ -2,7 +2,7 @@ r"""The class means of the gradients of a network, as a function of its own."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -27,7 +27,7 @@ from workbench.curvature.problem.risk import EmpiricalRisk, empirical_risk
 from workbench.errors import WorkbenchError
 from workbench.linalg.precision import full_precision
 from workbench.machine.memory import device_memory
-from workbench.progress.control import Control, Progress, ProgressCallback
+from workbench.progress.control import Control, ProgressCallback, Report, as_report
 from workbench.study.convention import CONVENTIONS, Convention, convention_of
 
 Level = Literal["c", "ck", "G"]
@@ -170,10 +170,6 @@ def class_means(
         control=control,
     )
 
-    def report(share: float) -> None:
-        if progress is not None:
-            progress(Progress("Averaging the gradients", share))
-
     return risk_means(
         risk,
         weighting=weighting,
@@ -181,7 +177,7 @@ def class_means(
         sketch=sketch,
         skip=skip,
         seed=seed,
-        report=report,
+        report=as_report(progress, "Averaging the gradients"),
     )
 
 
@@ -193,7 +189,7 @@ def risk_means(
     sketch: int | None = None,
     skip: float | None = None,
     seed: int = 0,
-    report: Callable[[float], None] | None = None,
+    report: Report | None = None,
 ) -> ClassMeans:
     """`class_means` of a network and data that are bound already."""
     convention = convention_of(weighting, "class_means")
@@ -258,7 +254,7 @@ def mean_sums(
     level: Level,
     image: CountSketch | Slice | None,
     kept: Kept | None,
-    report: Callable[[float], None] | None,
+    report: Report | None,
 ) -> tuple[Tensor, Tensor]:
     """Sums over the examples, over N: (1, 1, d), (C, 1 or 2, d) or (C, C, d); mass."""
     C, N = risk.num_classes, risk.num_examples
