@@ -4,8 +4,8 @@
     python -m tests.same_numbers compare small BEFORE.npz
 
 Small networks measured by each way in each convention, and the parts, knock-outs,
-overlaps, distances and means that are had without a measurement. In sections (small, many,
-mlp, cnn) of a minute or so; with OMP_NUM_THREADS=1 they are the same in every run.
+overlaps, distances and means that need no measurement. In sections (small, many, mlp,
+cnn) of a minute or so; with OMP_NUM_THREADS=1 they are the same in every run.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ value is off by twice as much as the length of its vector.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -51,6 +52,23 @@ def lengths(columns: Tensor) -> Tensor:
     for piece in pieces(len(columns)):
         squares += columns[piece].double().square().sum(0)
     return squares.sqrt()
+
+
+def distances(inner: Any, metric: str) -> Any:
+    """Plain (not squared) distances of vectors from their inner products, (n, n).
+
+    Args:
+        inner: Of NumPy or torch; of vectors of length one where the metric is cosine.
+        metric: ``"cosine"``, ``1 - cos``, or ``"euclidean"``.
+    """
+    apart: Any = 1.0 - inner
+    if metric == "euclidean":
+        square = inner.diagonal()
+        apart = (square[:, None] + square - 2 * inner).clip(min=0.0) ** 0.5
+    apart = ((apart + apart.T) / 2).clip(min=0.0)
+    same = range(len(inner))
+    apart[same, same] = 0.0
+    return apart
 
 
 def sharpened(columns: Tensor) -> Tensor:

@@ -7,8 +7,12 @@ import torch
 from workbench.errors import WorkbenchError
 
 
-def resolve_device(name: str = "auto") -> torch.device:
+def resolve_device(name: str = "auto", *, double: bool = False) -> torch.device:
     """Return the device of this name; ``auto`` is cuda, else mps, else cpu.
+
+    Args:
+        name: One of them.
+        double: Whether float64 is needed, which mps has not: cpu in its place.
 
     Raises:
         WorkbenchError: If there is no such device on this machine.
@@ -22,10 +26,9 @@ def resolve_device(name: str = "auto") -> torch.device:
         there.insert(0, "mps")
     if torch.cuda.is_available():
         there[:0] = ["cuda", *(f"cuda:{n}" for n in range(torch.cuda.device_count()))]
-    if name == "auto":
-        return torch.device(there[0])
+    name = there[0] if name == "auto" else name
     if name not in there:
         raise WorkbenchError(
             f"device {name!r} is not on this machine; use auto, {', '.join(there)}."
         )
-    return torch.device(name)
+    return torch.device("cpu" if double and name == "mps" else name)

@@ -203,9 +203,7 @@ def bind(
         subject = subject_of(subject, data)
     options = subject.options
     model, data = subject.model, subject.data
-    device = resolve_device(settings.device)
-    if device.type == "mps":  # has no float64, which sums and softmax need
-        device = torch.device("cpu")
+    device = resolve_device(settings.device, double=True)  # for sums and softmax
     if (chosen := classes_of(subject, settings)) is not None:
         model, data = choose_classes(model, data, chosen)
 

@@ -14,9 +14,15 @@ from workbench.curvature.means.averages import (
     average_further,
     pair_weights,
 )
-from workbench.curvature.means.parts_of_g import Hierarchy, definite, hierarchy
+from workbench.curvature.means.parts_of_g import (
+    Hierarchy,
+    definite,
+    hierarchy,
+    overlaps,
+)
 from workbench.curvature.problem.cross_entropy import reflection
 from workbench.errors import WorkbenchError
+from workbench.linalg.columns import distances
 from workbench.linalg.lanczos import top_eigenpairs
 from workbench.linalg.operator import Dense
 from workbench.progress.control import Progress, ProgressCallback
@@ -123,13 +129,9 @@ class Gram:
         """
         classes = self._parts(weighting).classes
         pairs = top_eigenpairs(Dense(self.matrix), num, tol=1e-10, start=classes)
-        along = pairs.values.clamp(min=0).sqrt()[:, None] * (pairs.vectors.T @ classes)
-        inner = classes.T @ self.matrix @ classes
-        size, turn = definite(inner)
-        cosines = along.square() / inner.diagonal().clamp(min=TINY)
-        span = (along @ (turn / size.sqrt())).square().sum(1)
-        values = pairs.values / self.normaliser
-        return Overlaps(values, cosines.clamp(max=1.0), span.clamp(max=1.0))
+        along = pairs.values.clamp(min=0).sqrt() * (classes.T @ pairs.vectors)
+        found = overlaps(along, classes.T @ self.matrix @ classes)
+        return Overlaps(pairs.values / self.normaliser, *found)
 
     def products(self, chosen: Tensor, weighting: str = "icml") -> Tensor:
         """Inner products of the delta of some examples and of all means.
@@ -176,12 +178,10 @@ class Gram:
         """Distances of what `products` holds: ``1 - cos``, or plain Euclidean ones."""
         _check("metric", metric, ("cosine", "euclidean"))
         inner = self.products(chosen, weighting)
-        squares = inner.diagonal().clamp(min=0.0)
-        if metric == "euclidean":
-            apart = squares[:, None] + squares - 2 * inner
-            return apart.clamp(min=0.0).sqrt().fill_diagonal_(0.0)
-        root = squares.sqrt().clamp(min=TINY)
-        return (1 - inner / root[:, None] / root).clamp(min=0.0).fill_diagonal_(0.0)
+        if metric == "cosine":
+            root = inner.diagonal().clamp(min=0.0).sqrt().clamp(min=TINY)
+            inner = inner / root[:, None] / root
+        return distances(inner, metric)
 
     def combine(self, factors: Tensor) -> Tensor:
         """Combinations of the delta, (N, C, m), as such of the rows, (n, m)."""

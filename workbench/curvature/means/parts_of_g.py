@@ -83,6 +83,20 @@ def span_overlap(parts: Hierarchy, vectors: Tensor) -> Tensor:
     return shares.clamp(max=1.0)  # above by rounding
 
 
+def overlaps(along: Tensor, inner: Tensor) -> tuple[Tensor, Tensor]:
+    """`class_overlap` and `span_overlap` of vectors that are not there.
+
+    Args:
+        along: ``delta_c^T u`` of unit vectors u, (C, m).
+        inner: Inner products of the delta_c, (C, C).
+    """
+    tiny = torch.finfo(inner.dtype).tiny
+    each = along.square() / inner.diagonal().clamp(min=tiny)[:, None]
+    size, turn = definite(inner)
+    span = ((turn.T @ along).square() / size[:, None]).sum(0)
+    return each.T.clamp(max=1.0), span.clamp(max=1.0)
+
+
 def class_overlap(parts: Hierarchy, vectors: Tensor) -> Tensor:
     r"""Squared cosine of each unit vector with each delta_c, (m, C)."""
     norms = lengths(parts.classes).clamp(min=torch.finfo(vectors.dtype).tiny)

@@ -44,6 +44,13 @@ class Slice:
         return vector[self.start : self.stop]
 
 
+def forward(risk: EmpiricalRisk, inputs: Inputs) -> tuple[Tensor, Tensor]:
+    """Logits with the graph that gradients go back through, and probabilities."""
+    with torch.enable_grad():
+        logits = risk.network(inputs)
+    return logits, risk.criterion.predict(logits.detach())
+
+
 def class_sums(
     risk: EmpiricalRisk,
     num: int,
@@ -78,9 +85,7 @@ def class_sums(
     done = 0
     with evaluating(risk.model):
         for c, inputs in _class_pieces(risk):
-            with torch.enable_grad():
-                logits = risk.network(inputs)
-            probs = risk.criterion.predict(logits.detach())
+            logits, probs = forward(risk, inputs)
             mass[c] += probs.sum(0) / risk.num_examples
             for j, column in cotangents(c, probs):
                 risk.control.check()
@@ -107,8 +112,7 @@ def pull_back(risk: EmpiricalRisk, cotangents: Tensor) -> Tensor:
             seen += len(targets)
             if not len(weight):
                 continue
-            with torch.enable_grad():
-                logits = risk.network(take(inputs, own))
+            logits, _ = forward(risk, take(inputs, own))
             for column in range(num):
                 w = weight[:, :, column].reshape(logits.shape)
                 total[:, column] += risk.gradient(logits, w)

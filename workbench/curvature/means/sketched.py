@@ -15,7 +15,7 @@ from workbench.curvature.means.averages import (
     pair_weights,
 )
 from workbench.curvature.means.count_sketch import CountSketch
-from workbench.curvature.means.pullback import class_sums
+from workbench.curvature.means.pullback import class_sums, forward
 from workbench.curvature.problem.batches import Inputs, take
 from workbench.curvature.problem.risk import EmpiricalRisk, evaluating
 from workbench.study.convention import Convention
@@ -77,9 +77,7 @@ def thinned_gradients(
     with evaluating(risk.model):
         for i, c in enumerate(labels.tolist()):
             risk.control.check()
-            with torch.enable_grad():
-                logits = risk.network(take(inputs, slice(i, i + 1)))
-            probs = risk.criterion.predict(logits.detach())
+            logits, probs = forward(risk, take(inputs, slice(i, i + 1)))
             sizes = convention.single(probs)
             for k in pairs[c].nonzero().flatten().tolist():
                 pulled = risk.gradient(logits, pair_cotangents(sizes, probs, k))

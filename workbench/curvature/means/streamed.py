@@ -11,7 +11,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from workbench.curvature.means.class_gram import ClassGram
-from workbench.curvature.means.parts_of_g import definite
+from workbench.curvature.means.parts_of_g import definite, overlaps
 from workbench.curvature.problem.risk import EmpiricalRisk
 from workbench.curvature.products.proof import Products
 from workbench.linalg.columns import dots
@@ -70,13 +70,7 @@ class StreamedMeans:
 
         (P, m) to (m, C) and (m,); `class_overlap` and `span_overlap` of `Hierarchy`.
         """
-        along = self.classes(self.inner(vectors))
-        inner = self.gram.classes
-        tiny = torch.finfo(self.risk.dtype).tiny
-        each = along.square() / inner.diagonal().clamp(min=tiny)[:, None]
-        size, turn = definite(inner)
-        span = ((turn.T @ along).square() / size[:, None]).sum(0)
-        return each.T.clamp(max=1.0), span.clamp(max=1.0)
+        return overlaps(self.classes(self.inner(vectors)), self.gram.classes)
 
     def _inner(self, vectors: Tensor) -> Tensor:
         """The sums over this process's examples."""
