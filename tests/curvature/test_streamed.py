@@ -21,7 +21,7 @@ from workbench.curvature.products.operators import curvatures
 from workbench.linalg.lanczos import top_eigenpairs
 from workbench.linalg.operator import Dense
 from workbench.measurement.settings import MeasureSettings
-from workbench.measurement.solver import Probe
+from workbench.measurement.solver import IterativeSolver
 from workbench.measurement.ways import Bound, Way
 from workbench.measurement.ways.krylov import KrylovWay
 from workbench.measurement.ways.streamed import StreamedWay
@@ -103,7 +103,7 @@ def test_the_parts_are_those_of_the_means(weighting: str) -> None:
     bound = Bound(risk, curvatures(risk)["G"], settings)
 
     def split(way: type[Way], report: Report) -> Levels:
-        solver = Probe(settings, 6, torch.Generator().manual_seed(0))
+        solver = IterativeSolver(settings, 6, torch.Generator().manual_seed(0))
         prepared = way.prepare(bound, lambda share: None)
         return prepared.split(convention, pairs, solver, report)
 

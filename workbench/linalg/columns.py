@@ -71,7 +71,7 @@ def distances(inner: Any, metric: str) -> Any:
     return apart
 
 
-def sharpened(columns: Tensor) -> Tensor:
+def reorthonormalised(columns: Tensor) -> Tensor:
     """Columns that are orthonormal nearly, (dim, k), made so up to single roundings."""
     gram = inner_products(columns)
     upper = torch.linalg.cholesky(gram, upper=True)

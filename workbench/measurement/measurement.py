@@ -32,18 +32,18 @@ from workbench.measurement.record import record
 from workbench.measurement.settings import MeasureSettings, check_settings
 from workbench.measurement.snapshots import (
     COST,
-    as_moment,
-    moment_settings,
+    as_snapshot,
+    snapshot_settings,
     thinned_out,
 )
-from workbench.measurement.solver import Probe, dense_matrix
+from workbench.measurement.solver import IterativeSolver, dense_matrix
 from workbench.measurement.spectra import (
     both_ends,
     bulk_ends,
     rest_of_hess,
     whole_hess,
 )
-from workbench.measurement.stage_store import Parts, fingerprint
+from workbench.measurement.stage_store import StageStore, fingerprint
 from workbench.measurement.stages import Stages
 from workbench.measurement.subject import (
     Snapshot,
@@ -167,7 +167,7 @@ def measure_moments(
 
     From the last to the first, and the gradients drawn are the same, each placed from
     where it lies one moment later: so points move and do not jump, and the study's own
-    picture stays as it is. Hess and H by their leading ends (`moment_settings`).
+    picture stays as it is. Hess and H by their leading ends (`snapshot_settings`).
 
     Args:
         study: What `measure` found of the same checkpoint with the same settings.
@@ -206,7 +206,7 @@ def _with_moments(
 ) -> Study:
     """Measure the earlier epochs, from the last to the first."""
     left = sorted(subject.earlier)
-    cheap = moment_settings(settings)
+    cheap = snapshot_settings(settings)
     found: list[Study] = []
     total, near, began = len(left), study.embedding, time.monotonic()
     while left:
@@ -216,7 +216,7 @@ def _with_moments(
         kept = parts / f"epoch-{epoch}" if parts else None
         at_epoch = subject.earlier[epoch]()
         moment = _measure_one(at_epoch, cheap, own, control, kept, world, near)
-        found.append(as_moment(moment))
+        found.append(as_snapshot(moment))
         near = moment.embedding
         if len(found) == 1 and left:
             num = min(seconds / (time.monotonic() - began), total)
@@ -247,7 +247,7 @@ def _measure_one(
     key = fingerprint(subject, settings) if parts else ""
     bound = Bound(risk, ops["G"], settings)
     outside = {"bound": bound, "operator": ops["G"]}
-    store = Parts(parts, key, world, outside, note)
+    store = StageStore(parts, key, world, outside, note)
     counted = plan.by_name(store.keep("way", lambda: checked(plan).method))
     line = store.keep("plan", lambda: plan.line)
     if near is None:
@@ -255,17 +255,19 @@ def _measure_one(
     stages = Stages(progress, control, plan.stages(counted), store)
     num = num_eigenvalues(plan.sizes, settings)
 
-    def probe(name: str, again: bool = False) -> Probe:
+    def solver(name: str, again: bool = False) -> IterativeSolver:
         """A stage's own random numbers, whatever was done before it."""
         seed = settings.seed * len(STAGES) + list(STAGES).index(name)
         asked = settings
         if again:
             seed, asked = -1 - seed, replace(settings, tol=settings.tol / TIGHTER)
-        return Probe(asked, num, torch.Generator().manual_seed(seed), is_small(risk))
+        return IterativeSolver(
+            asked, num, torch.Generator().manual_seed(seed), is_small(risk)
+        )
 
     def measured_again(name: str) -> Spectrum:
         """One of the spectra from other random numbers, and more exactly."""
-        how, report = probe(name, again=True), stages.silent
+        how, report = solver(name, again=True), stages.silent
         if name == "G":
             return way.spectrum(how, report)[1]
         if name == "Hess":
@@ -273,7 +275,7 @@ def _measure_one(
         return bulk_ends(ops["H"], how, report)
 
     way = stages.do("means", partial(counted.way.prepare, bound))
-    pairs, g = stages.do("G", partial(way.spectrum, probe("G")))
+    pairs, g = stages.do("G", partial(way.spectrum, solver("G")))
     spectra = {"G": g}
     if way.exact and whole_hessian(plan.sizes, settings):
         hess, spectra["Hess"] = stages.do(
@@ -284,13 +286,13 @@ def _measure_one(
         )
     else:
         ends = partial(
-            both_ends, risk, ops["Hess"], way.in_parameters, pairs, probe("Hess")
+            both_ends, risk, ops["Hess"], way.in_parameters, pairs, solver("Hess")
         )
         spectra["Hess"] = stages.do("Hess", ends)
-        spectra["H"] = stages.do("H", partial(bulk_ends, ops["H"], probe("H")))
+        spectra["H"] = stages.do("H", partial(bulk_ends, ops["H"], solver("H")))
     levels = {
         each.name: stages.do(
-            each.name, partial(way.split, each, pairs, probe(each.name))
+            each.name, partial(way.split, each, pairs, solver(each.name))
         )
         for each in way.conventions(settings)
     }

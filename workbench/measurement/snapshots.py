@@ -19,7 +19,7 @@ SMALLEST = 1e-12  # of the largest size; below it an eigenvalue counts as zero
 Record = TypeVar("Record")
 
 
-def moment_settings(settings: MeasureSettings) -> MeasureSettings:
+def snapshot_settings(settings: MeasureSettings) -> MeasureSettings:
     """How a moment is measured: as the study, but Hess and H by their leading ends.
 
     All their eigenvalues would take more than half of the time of a small network, and
@@ -36,7 +36,7 @@ def thinned_out(epochs: tuple[int, ...], num: int) -> tuple[int, ...]:
     return tuple(epochs[n] for n in places)
 
 
-def as_moment(study: Study) -> Study:
+def as_snapshot(study: Study) -> Study:
     """What a film shows of a study, in single precision.
 
     A complete spectrum of thousands keeps its leading eigenvalues, and all of them as

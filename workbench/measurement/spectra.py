@@ -13,7 +13,7 @@ from workbench.curvature.problem.risk import EmpiricalRisk
 from workbench.linalg.columns import dots, inner_products, lengths
 from workbench.linalg.lanczos import EigenPairs
 from workbench.linalg.operator import Dense, LinearOperator
-from workbench.measurement.solver import NUM_LOW, Probe, whole_spectrum
+from workbench.measurement.solver import NUM_LOW, IterativeSolver, whole_spectrum
 from workbench.progress.control import Report, span
 from workbench.study.spectrum import Spectrum
 
@@ -22,7 +22,7 @@ HELD = 0.6  # of a vector's square, in the span of eigenvectors; half: one of tw
 Lift = Callable[[Tensor], Tensor]  # eigenvectors of G in its coordinates, to R^P
 
 
-def leading_means(coordinates: Coordinates, solver: Probe) -> Tensor:
+def leading_means(coordinates: Coordinates, solver: IterativeSolver) -> Tensor:
     """The class means, (P, C); of more than are solved for the main directions."""
     classes = coordinates.averages(solver.settings.convention).classes
     if len(classes) <= solver.num:
@@ -48,7 +48,7 @@ def both_ends(
     operator: LinearOperator,
     lift: Lift,
     pairs: EigenPairs,
-    probe: Probe,
+    solver: IterativeSolver,
     report: Report,
 ) -> Spectrum:
     """Both ends of Hess and its density, from a random vector.
@@ -58,17 +58,19 @@ def both_ends(
     whether one of several equal eigenvalues was missed, and are started from then.
     """
     told = span(report, 0.0, 0.5)
-    found = probe.pairs(operator, "BE", None, told, low=EDGE).alone()
+    found = solver.pairs(operator, "BE", None, told, low=EDGE).alone()
     if (missed := _missed(risk, lift, pairs, found)) is not None:
         start = torch.cat([found.vectors, missed], dim=1)
-        found = probe.pairs(operator, "BE", start, told, low=EDGE).alone()
-    return probe.spectrum(operator, found, span(report, 0.5))
+        found = solver.pairs(operator, "BE", start, told, low=EDGE).alone()
+    return solver.spectrum(operator, found, span(report, 0.5))
 
 
-def bulk_ends(operator: LinearOperator, probe: Probe, report: Report) -> Spectrum:
+def bulk_ends(
+    operator: LinearOperator, solver: IterativeSolver, report: Report
+) -> Spectrum:
     """Both ends of H, a bulk without outliers, and its density."""
-    few = replace(probe, num=min(probe.num, NUM_LOW))
-    told, tol = span(report, 0.0, 0.5), EDGE * probe.settings.tol
+    few = replace(solver, num=min(solver.num, NUM_LOW))
+    told, tol = span(report, 0.0, 0.5), EDGE * solver.settings.tol
     found = few.pairs(operator, "BE", None, told, tol=tol, low=1.0).alone()
     return few.spectrum(operator, found, span(report, 0.5))
 

@@ -72,7 +72,7 @@ def fingerprint(subject: Subject, settings: MeasureSettings) -> str:
     return f"{crc:08x}"
 
 
-class Parts:
+class StageStore:
     """The finished stages of one measurement, in a folder, or nowhere.
 
     Args:

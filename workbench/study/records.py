@@ -104,7 +104,7 @@ class Study:
     plan: str = ""  # how it was measured, and what else would have cost
     versions: dict[str, str] = field(default_factory=dict)
     created: str = ""  # ISO 8601, UTC
-    moments: tuple[Study, ...] = ()  # earlier epochs, by epoch; see `as_moment`
+    moments: tuple[Study, ...] = ()  # earlier epochs, by epoch; see `as_snapshot`
 
     @property
     def film(self) -> tuple[Study, ...]:

@@ -16,7 +16,7 @@ from workbench.curvature.means.averages import (
 )
 from workbench.curvature.means.parts_of_g import (
     Hierarchy,
-    definite,
+    eigh_psd,
     hierarchy,
     overlaps,
 )
@@ -116,7 +116,7 @@ class Gram:
         if how == "subtract":
             return self._lowered(parts.factors[parts.convention.class_part])
         products = self.matrix @ parts.classes
-        size, turn = definite(parts.classes.T @ products)
+        size, turn = eigh_psd(parts.classes.T @ products)
         gone = products @ (turn / size.sqrt())
         left = torch.addmm(self.matrix, gone, gone.T, alpha=-1.0)
         return eigenvalues_of(left) / self.normaliser

@@ -98,7 +98,7 @@ def included(convention: Convention, weight: Tensor) -> Tensor:
     return weight.clone().fill_diagonal_(0.0)
 
 
-def only(values: Tensor, k: int) -> Tensor:
+def keep_column(values: Tensor, k: int) -> Tensor:
     """The values with all but column k zero, (N, C)."""
     alone = torch.zeros_like(values)
     alone[:, k] = values[:, k]
@@ -107,7 +107,7 @@ def only(values: Tensor, k: int) -> Tensor:
 
 def pair_cotangents(sizes: Tensor, probs: Tensor, k: int) -> Tensor:
     """Cotangents of ``s_k g_k`` for each example, (N, C)."""
-    return combined_cotangents(probs, only(sizes, k))
+    return combined_cotangents(probs, keep_column(sizes, k))
 
 
 def class_cotangents(convention: Convention, probs: Tensor, c: int) -> Tensor:

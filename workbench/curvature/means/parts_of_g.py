@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from workbench.curvature.means.averages import Averages
-from workbench.linalg.columns import dots, inner_products, lengths, sharpened
+from workbench.linalg.columns import dots, inner_products, lengths, reorthonormalised
 from workbench.linalg.operator import LinearOperator, LowRank, Projected
 from workbench.study.convention import Convention
 
@@ -92,7 +92,7 @@ def overlaps(along: Tensor, inner: Tensor) -> tuple[Tensor, Tensor]:
     """
     tiny = torch.finfo(inner.dtype).tiny
     each = along.square() / inner.diagonal().clamp(min=tiny)[:, None]
-    size, turn = definite(inner)
+    size, turn = eigh_psd(inner)
     span = ((turn.T @ along).square() / size[:, None]).sum(0)
     return each.T.clamp(max=1.0), span.clamp(max=1.0)
 
@@ -118,7 +118,7 @@ def projected(g: LinearOperator, parts: Hierarchy) -> LinearOperator:
     return Projected(g, _basis(parts.classes))
 
 
-def definite(matrix: Tensor) -> tuple[Tensor, Tensor]:
+def eigh_psd(matrix: Tensor) -> tuple[Tensor, Tensor]:
     """Eigenpairs of a positive semidefinite matrix, without those at rounding."""
     values, vectors = torch.linalg.eigh(matrix)
     keep = values > len(values) * 1e-15 * values[-1]
@@ -129,4 +129,4 @@ def _basis(vectors: Tensor) -> Tensor:
     """Orthonormal basis of the columns' span, up to rounding."""
     left, size, _ = torch.linalg.svd(vectors, full_matrices=False)
     floor = size.max() * 1e3 * torch.finfo(vectors.dtype).eps
-    return sharpened(left[:, size > floor])
+    return reorthonormalised(left[:, size > floor])

@@ -162,4 +162,4 @@ def _sorted(
                     take(same[b][0], where)
                     for b, where in zip(numbers.tolist(), rows, strict=True)
                 ]
-                yield c, risk.there(join(parts))
+                yield c, risk.to_device(join(parts))

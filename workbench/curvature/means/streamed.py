@@ -11,7 +11,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from workbench.curvature.means.class_gram import ClassGram
-from workbench.curvature.means.parts_of_g import definite, overlaps
+from workbench.curvature.means.parts_of_g import eigh_psd, overlaps
 from workbench.curvature.problem.risk import EmpiricalRisk
 from workbench.curvature.products.proof import Products
 from workbench.linalg.columns import dots
@@ -145,7 +145,7 @@ class ClassesOut(LinearOperator):
 
     def _out(self, vectors: Tensor) -> Tensor:
         gram = self.means.gram
-        size, turn = definite(gram.classes)
+        size, turn = eigh_psd(gram.classes)
         along = self.means.classes(self.means.inner(vectors))
         factors = turn @ ((turn.T @ along) / size[:, None])
         spread = gram.averaged[..., None] * factors[:, None]

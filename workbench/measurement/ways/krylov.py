@@ -19,7 +19,7 @@ from workbench.linalg.lanczos import FREE, IN_WORK, EigenPairs
 from workbench.linalg.operator import Dense
 from workbench.measurement.cost import KNOCK_OUT, Cost, Tally
 from workbench.measurement.picture import Sample, products_of_means
-from workbench.measurement.solver import RICHER, SPARE, Probe
+from workbench.measurement.solver import RICHER, SPARE, IterativeSolver
 from workbench.measurement.spectra import leading_means
 from workbench.measurement.ways.way import Bound, Costs, PairWay
 from workbench.progress.control import Report, span
@@ -71,7 +71,9 @@ class KrylovWay(PairWay):
         return cls(bound, Coordinates(bound.g, means, trace))
 
     @override
-    def spectrum(self, solver: Probe, report: Report) -> tuple[EigenPairs, Spectrum]:
+    def spectrum(
+        self, solver: IterativeSolver, report: Report
+    ) -> tuple[EigenPairs, Spectrum]:
         g, start = self.bound.g, leading_means(self.coordinates, solver)
         pairs = solver.pairs(g, "LA", start, span(report, 0.0, 0.5))
         found = solver.spectrum(g, pairs, span(report, 0.5))

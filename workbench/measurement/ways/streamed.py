@@ -24,9 +24,8 @@ from workbench.linalg.lanczos import EigenPairs
 from workbench.linalg.operator import Dense
 from workbench.measurement.cost import PER_PAIR, Cost, Tally
 from workbench.measurement.picture import SKETCHED, Sample, sketched_products
-from workbench.measurement.solver import NUM_SIGNS, NUM_STREAMED, SPARE, Probe
-from workbench.measurement.split import VANISHED, Search
-from workbench.measurement.ways.way import Bound, Costs, Way
+from workbench.measurement.solver import NUM_SIGNS, NUM_STREAMED, SPARE, IterativeSolver
+from workbench.measurement.ways.way import VANISHED, Bound, Costs, Search, Way
 from workbench.progress.control import Report, span
 from workbench.study.convention import Convention
 from workbench.study.records import Levels
@@ -81,7 +80,9 @@ class StreamedWay(Way):
         return cls(bound, gram, trace)
 
     @override
-    def spectrum(self, solver: Probe, report: Report) -> tuple[EigenPairs, Spectrum]:
+    def spectrum(
+        self, solver: IterativeSolver, report: Report
+    ) -> tuple[EigenPairs, Spectrum]:
         g, half = self.bound.g, span(report, 0.0, 0.5)
         pairs = solver.pairs(g, "LA", None, half).alone()  # no room for the subspace
         found = solver.spectrum(g, pairs, span(report, 0.5))
@@ -97,7 +98,11 @@ class StreamedWay(Way):
 
     @override
     def split(
-        self, convention: Convention, pairs: EigenPairs, solver: Probe, report: Report
+        self,
+        convention: Convention,
+        pairs: EigenPairs,
+        solver: IterativeSolver,
+        report: Report,
     ) -> Levels:
         """From products alone.
 

@@ -3,26 +3,40 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, NamedTuple, Self
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from typing_extensions import override
 
 from workbench.curvature.gram.coordinates import Coordinates
+from workbench.curvature.means.parts_of_g import (
+    class_overlap,
+    factor_eigenvalues,
+    hierarchy,
+    kept_shares,
+    projected,
+    span_overlap,
+    subtracted,
+    within,
+)
 from workbench.curvature.problem.risk import EmpiricalRisk
 from workbench.linalg.lanczos import EigenPairs
-from workbench.linalg.operator import Dense, LinearOperator
+from workbench.linalg.operator import Dense, LinearOperator, Remembered
 from workbench.measurement.cost import Cost, Sizes, Tally, whole_hessian
 from workbench.measurement.picture import Sample
 from workbench.measurement.settings import MeasureSettings
-from workbench.measurement.solver import Probe, whole_spectrum
+from workbench.measurement.solver import IterativeSolver, whole_spectrum
 from workbench.measurement.spectra import leading_means
-from workbench.measurement.split import split_levels
 from workbench.progress.control import Report, span
 from workbench.study.convention import CONVENTIONS, Convention
 from workbench.study.records import Levels
 from workbench.study.spectrum import Spectrum
+
+VANISHED = 1e-11  # of G's trace: class means of no more are zero but for rounding
 
 
 class Costs(NamedTuple):
@@ -116,12 +130,7 @@ class Way(ABC):
     @classmethod
     @abstractmethod
     def numbers_held(cls, tally: Tally, whole: bool) -> tuple[float, float]:
-        """Float64 numbers, and vectors of length P, at its peak.
-
-        Args:
-            tally: Counts.
-            whole: Whether Hess is had as a matrix.
-        """
+        """Float64 numbers and vectors of length P at its peak; Hess may be whole."""
 
     @classmethod
     @abstractmethod
@@ -133,7 +142,9 @@ class Way(ABC):
         """
 
     @abstractmethod
-    def spectrum(self, solver: Probe, report: Report) -> tuple[EigenPairs, Spectrum]:
+    def spectrum(
+        self, solver: IterativeSolver, report: Report
+    ) -> tuple[EigenPairs, Spectrum]:
         """G's leading eigenpairs, and all its eigenvalues or their density."""
 
     @abstractmethod
@@ -149,20 +160,54 @@ class Way(ABC):
 
     @abstractmethod
     def split(
-        self, convention: Convention, pairs: EigenPairs, solver: Probe, report: Report
+        self,
+        convention: Convention,
+        pairs: EigenPairs,
+        solver: IterativeSolver,
+        report: Report,
     ) -> Levels:
         """Split G into its parts, with its overlaps and knock-outs.
 
-        Args:
-            convention: One of `conventions`.
-            pairs: Leading eigenpairs of G.
-            solver: How to iterate.
-            report: Called with the share done.
+        In one of `conventions`, from the leading eigenpairs of G.
         """
 
     @abstractmethod
     def products(self, sample: Sample) -> tuple[Tensor, str]:
         """Inner products of a sample's gradients and all means; how exact, if not."""
+
+
+class Search:
+    """Leading eigenvalues of some operators, one after the other.
+
+    Args:
+        solver: How to iterate.
+        scale: What residuals are held against.
+        report: Told the share done of all of them.
+        num: How many operators.
+    """
+
+    def __init__(
+        self, solver: IterativeSolver, scale: float, report: Report, num: int
+    ) -> None:
+        self._solver, self._scale = solver, scale
+        self._report, self._num = report, num
+        self.residuals: dict[str, NDArray[np.float64]] = {}
+
+    def pairs(
+        self, name: str, operator: LinearOperator, start: Tensor | None = None
+    ) -> EigenPairs:
+        """Of the next one; its residuals are kept under its name."""
+        step = len(self.residuals)
+        share = span(self._report, step / self._num, (step + 1) / self._num)
+        found = self._solver.pairs(operator, "LA", start, share, self._scale).alone()
+        self.residuals[name] = found.residuals.cpu().numpy()
+        return found
+
+    def values(
+        self, name: str, operator: LinearOperator, start: Tensor | None = None
+    ) -> NDArray[np.float64]:
+        """The same without vectors."""
+        return self.pairs(name, operator, start).values.cpu().numpy()
 
 
 class PairWay(Way):
@@ -173,9 +218,47 @@ class PairWay(Way):
 
     @override
     def split(
-        self, convention: Convention, pairs: EigenPairs, solver: Probe, report: Report
+        self,
+        convention: Convention,
+        pairs: EigenPairs,
+        solver: IterativeSolver,
+        report: Report,
     ) -> Levels:
-        return split_levels(self.coordinates, convention, pairs, solver, report)
+        """In the subspace that G's eigenvectors were found in."""
+        coordinates = self.coordinates
+        parts = hierarchy(coordinates.averages(convention))
+        eigenvalues = {
+            part: factor_eigenvalues(factor).cpu().numpy()
+            for part, factor in parts.factors.items()
+        }
+        trace = {part: float(values.sum()) for part, values in eigenvalues.items()}
+        trace["G"] = coordinates.trace
+        trace[convention.within_part] = coordinates.trace - trace[convention.means_part]
+        if (
+            trace[convention.class_part] <= VANISHED * coordinates.trace
+        ):  # rounding has no directions
+            parts = replace(parts, classes=torch.zeros_like(parts.classes))
+        g = Remembered(coordinates.g, pairs.basis, pairs.images)
+        few = replace(solver, spare=0)
+        search = Search(few, float(pairs.values[0]), report, 3)
+
+        def leading(name: str, operator: LinearOperator) -> NDArray[np.float64]:
+            return search.values(name, operator, few.start_in(operator, pairs))
+
+        within_part = convention.within_part
+        eigenvalues[within_part] = leading(within_part, within(g, parts))
+        everything = float(parts.everything.double().square().sum())
+        return Levels(
+            weighting=convention.name,
+            parts=eigenvalues,
+            trace=trace,
+            kept=np.asarray(kept_shares(convention, trace, everything)),
+            overlap=span_overlap(parts, pairs.vectors).cpu().numpy(),
+            class_overlap=class_overlap(parts, pairs.vectors).cpu().numpy(),
+            subtracted=leading("subtracted", subtracted(g, parts)),
+            projected=leading("projected", projected(g, parts)),
+            residuals=search.residuals,
+        )
 
 
 class MatrixWay(PairWay):
@@ -184,7 +267,9 @@ class MatrixWay(PairWay):
     exact: ClassVar = True
 
     @override
-    def spectrum(self, solver: Probe, report: Report) -> tuple[EigenPairs, Spectrum]:
+    def spectrum(
+        self, solver: IterativeSolver, report: Report
+    ) -> tuple[EigenPairs, Spectrum]:
         risk, g = self.bound.risk, self.coordinates.matrix
         start = leading_means(self.coordinates, solver)
         # products with a matrix are cheap: vectors then as good as its eigenvalues
