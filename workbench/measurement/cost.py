@@ -145,7 +145,7 @@ class Tally:
 
     @property
     def num_gradients(self) -> int:
-        """N = N (C - 1): the order of the Gram matrix."""
+        """The order of the Gram matrix, N (C - 1)."""
         return self.sizes.num_examples * (self.sizes.num_classes - 1)
 
     @property

@@ -133,7 +133,7 @@ def measure(
     settings = settings or MeasureSettings()
     check_settings(settings)
     control = control or Control()
-    found = subject_of(
+    case = subject_of(
         subject,
         data,
         data_name=data_name,
@@ -142,14 +142,14 @@ def measure(
         epoch=epoch,
         **options,
     )
-    num = len(found.earlier) if settings.moments else 0
+    num = len(case.earlier) if settings.moments else 0
     share = 1 / (1 + COST * num)
-    own = progress_span(progress, 0.0, share)
-    study = _measure_one(found, settings, own, control, parts, world, num_moments=num)
+    first = progress_span(progress, 0.0, share)
+    study = _measure_one(case, settings, first, control, parts, world, num_moments=num)
     if not num:
         return study
     rest = progress_span(progress, share, 1.0)
-    return _with_moments(study, found, settings, math.inf, rest, control, parts, world)
+    return _with_snapshots(study, case, settings, math.inf, rest, control, parts, world)
 
 
 def measure_moments(
@@ -187,14 +187,14 @@ def measure_moments(
         WorkbenchError: If the weights of an epoch cannot be measured.
         Cancelled: If ``control.cancel`` was called; nothing is kept.
     """
-    found = subject_of(checkpoint)
+    case = subject_of(checkpoint)
     control = control or Control()
-    return _with_moments(
-        study, found, settings, seconds, progress, control, parts, world
+    return _with_snapshots(
+        study, case, settings, seconds, progress, control, parts, world
     )
 
 
-def _with_moments(
+def _with_snapshots(
     study: Study,
     subject: Subject,
     settings: MeasureSettings,
@@ -205,24 +205,25 @@ def _with_moments(
     world: World,
 ) -> Study:
     """Measure the earlier epochs, from the last to the first."""
-    left = sorted(subject.earlier)
+    epochs = sorted(subject.earlier)
     cheap = snapshot_settings(settings)
-    found: list[Study] = []
-    total, near, began = len(left), study.embedding, time.monotonic()
-    while left:
-        epoch = left.pop()
-        done, detail = len(found) / total, f"epoch {epoch}"
-        own = progress_span(progress, done, (len(found) + 1) / total, detail)
-        kept = parts / f"epoch-{epoch}" if parts else None
+    snapshots: list[Study] = []
+    total, near, began = len(epochs), study.embedding, time.monotonic()
+    while epochs:
+        epoch, done = epochs.pop(), len(snapshots)
+        piece = progress_span(
+            progress, done / total, (done + 1) / total, f"epoch {epoch}"
+        )
+        folder = parts / f"epoch-{epoch}" if parts else None
         at_epoch = subject.earlier[epoch]()
-        moment = _measure_one(at_epoch, cheap, own, control, kept, world, near)
-        found.append(as_snapshot(moment))
-        near = moment.embedding
-        if len(found) == 1 and left:
+        snapshot = _measure_one(at_epoch, cheap, piece, control, folder, world, near)
+        snapshots.append(as_snapshot(snapshot))
+        near = snapshot.embedding
+        if not done and epochs:
             num = min(seconds / (time.monotonic() - began), total)
-            left = list(thinned_out(tuple(left), max(int(num) - 1, 0)))
-            total = 1 + len(left)
-    return replace(study, moments=tuple(reversed(found)))
+            epochs = list(thinned_out(tuple(epochs), max(int(num) - 1, 0)))
+            total = 1 + len(epochs)
+    return replace(study, moments=tuple(reversed(snapshots)))
 
 
 def _measure_one(
@@ -305,8 +306,8 @@ def _measure_one(
         picture = _numbered(picture, subject, classes)
     head = record(subject, risk, classes)
     control.check()
-    there = min(risk.dim, risk.num_examples * (risk.num_classes - 1))
-    num_outliers, rule = count_in_window(g.eigenvalues, risk.num_classes, there)
+    rank = min(risk.dim, risk.num_examples * (risk.num_classes - 1))
+    num_outliers, rule = count_in_window(g.eigenvalues, risk.num_classes, rank)
     if progress is not None:
         progress(Progress("Measured", 1.0))
     return Study(

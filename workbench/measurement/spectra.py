@@ -57,11 +57,11 @@ def both_ends(
     subspaces of one vector the polynomials have the highest degree. But G's tell
     whether one of several equal eigenvalues was missed, and are started from then.
     """
-    told = span(report, 0.0, 0.5)
-    found = solver.pairs(operator, "BE", None, told, low=EDGE).alone()
+    half = span(report, 0.0, 0.5)
+    found = solver.pairs(operator, "BE", None, half, low=EDGE).alone()
     if (missed := _missed(risk, lift, pairs, found)) is not None:
         start = torch.cat([found.vectors, missed], dim=1)
-        found = solver.pairs(operator, "BE", start, told, low=EDGE).alone()
+        found = solver.pairs(operator, "BE", start, half, low=EDGE).alone()
     return solver.spectrum(operator, found, span(report, 0.5))
 
 
@@ -70,8 +70,8 @@ def bulk_ends(
 ) -> Spectrum:
     """Both ends of H, a bulk without outliers, and its density."""
     few = replace(solver, num=min(solver.num, NUM_LOW))
-    told, tol = span(report, 0.0, 0.5), EDGE * solver.settings.tol
-    found = few.pairs(operator, "BE", None, told, tol=tol, low=1.0).alone()
+    half, tol = span(report, 0.0, 0.5), EDGE * solver.settings.tol
+    found = few.pairs(operator, "BE", None, half, tol=tol, low=1.0).alone()
     return few.spectrum(operator, found, span(report, 0.5))
 
 

@@ -101,20 +101,19 @@ class StageStore:
 
     def keep(self, name: str, make: Callable[[], str]) -> str:
         """A text of before, else a fresh one, kept."""
-        found = self.load(name)
-        if not isinstance(found, str):
-            found = make()
-            self.save(name, found)
-        return found
+        text = self.load(name)
+        if not isinstance(text, str):
+            text = make()
+            self.save(name, text)
+        return text
 
     def load(self, name: str) -> Any:
         """The value of a finished stage; None where there is none of use."""
         if self._folder is None:
             return None
-        found = self._read(self._folder / name)
-        there = torch.tensor(float(found is not None))
-        everywhere = float(self._world.sum(there)) == self._world.size
-        return found[0] if found and everywhere else None
+        value = self._read(self._folder / name)
+        num_readers = float(self._world.sum(torch.tensor(float(value is not None))))
+        return value[0] if value and num_readers == self._world.size else None
 
     def save(self, name: str, value: Any) -> None:
         """Keep the value of a stage; where the disk is full it is not kept."""
