@@ -41,8 +41,9 @@ def numbers(which: str) -> Iterator[tuple[str, Any]]:
             yield f"mlp/{method}", measured(done, None, **asked)
     elif which == "cnn":
         done = train("cnn", wb.load_data("digits", per_class=2), epochs=2)
+        asked = {"classes": 3, "num_steps": 4, "num_probes": 2, "num_drawn": 20}
         for method in METHODS[1:]:
-            yield f"cnn/{method}", measured(done, None, method=method, num_probes=2)
+            yield f"cnn/{method}", measured(done, None, method=method, **asked)
     elif which == "small":
         yield from small()
     elif which == "many":
@@ -51,11 +52,11 @@ def numbers(which: str) -> Iterator[tuple[str, Any]]:
             torch.manual_seed(1)
             for layer in (model[0], model[2]):
                 layer.reset_parameters()
-        for method in METHODS[1:]:
-            for name in CONVENTIONS:
-                asked = {"method": method, "weighting": name, "num_drawn": 50}
-                asked |= {"exact_hessian": False, "num_eigenvalues": 8}
-                yield f"many/{method}/{name}", measured(model, crowd(40), **asked)
+        asked = {"num_drawn": 50, "exact_hessian": False, "num_eigenvalues": 6}
+        for name in CONVENTIONS:
+            for method in ("dense", "streamed"):
+                chosen = {"method": method, "weighting": name, **asked}
+                yield f"many/{method}/{name}", measured(model, crowd(40), **chosen)
 
 
 def small() -> Iterator[tuple[str, Any]]:
