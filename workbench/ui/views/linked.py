@@ -12,7 +12,7 @@ from dataclasses import fields
 from types import EllipsisType, MappingProxyType
 from typing import Any
 
-from bokeh.events import ButtonClick, Tap
+from bokeh.events import ButtonClick, Event, Tap
 from bokeh.models import (
     Button,
     Column,
@@ -37,7 +37,7 @@ from workbench.ui.theme import (
     roles,
     variables,
 )
-from workbench.ui.views.arrange import arrange, asset
+from workbench.ui.views.arrange import arrange
 from workbench.ui.views.axis import SCALES
 from workbench.ui.views.bar import PICTURES, THEME_NAMES, TYPES, build_bar
 from workbench.ui.views.compare import GHOST_TOP, MODES, build_compare
@@ -52,6 +52,7 @@ from workbench.ui.views.film import build_film
 from workbench.ui.views.frame import tip_style
 from workbench.ui.views.overlap import build_overlap, overlaps
 from workbench.ui.views.parts import HEIGHTS, parts_of
+from workbench.ui.views.script import script
 from workbench.ui.views.spectrum import (
     ALL,
     STICK_TOP,
@@ -64,24 +65,12 @@ from workbench.ui.views.titles import LABELS, build_titles
 from workbench.ui.views.tour import STOPS
 from workbench.ui.views.words import stem, symbol
 
-# Joined in this order; a new part's file stands before pair.js, which lists the parts.
-SCRIPTS = (
-    "base",
-    "stepper",
-    "still",
-    "sheet",
-    "brush",
-    "marks",
-    "film",
-    "spectrum",
-    "compare",
-    "table",
-    "controls",
-    "look",
-    "bar",
-    "tour",
-    "pair",
-)
+# What Bokeh runs for each event. (`main.begin` makes the pair, at the first of them.)
+ACT = """
+const pair = globalThis.workbenchPairs?.get(state)
+if (pair) return pair.handle(cb_obj)
+{main}.begin(cb_obj, {{state, models, told}})
+"""
 STATE = tuple(sorted(LinkState.properties() - Model.properties()))
 LASTING = ("operator", "scale", "parts", "speed", "theme", "compare")  # of any study
 KEPT = (  # of the same one, drawn anew
@@ -274,21 +263,30 @@ def build_pair(
         **({} if compare is None else {"compare": compare}),
         "bar": bar,
     }
+    wired = _asking(layout)
     act = CustomJS(
         name="act",
-        code="\n".join(asset(f"browser/{name}.js") for name in SCRIPTS),
+        code=ACT.format(main=script("main.js")),
         args={
             "state": state,
             "models": {
                 **{name: _fields(view) for name, view in views.items()},
                 "look": {"layout": layout},
             },
-            "told": {**_told(study, levels, theme, files), "before": dict(before)},
+            "told": {
+                **_told(study, levels, theme, files),
+                "before": dict(before),
+                "wired": sorted({str(model.name).split()[0] for model, _ in wired}),
+            },
         },
     )
     for name in STATE:
         state.js_on_change(name, act)
-    _wire(layout, act)
+    for model, what in wired:
+        if isinstance(what, str):
+            model.js_on_change(what, act)
+        else:
+            model.js_on_event(what, act)
     embedding.figure.js_on_change("inner_width", act)  # it is on the page now
     # jupyter_bokeh sends every change of a property to the kernel, each frame of an
     # animation included. Only the state is worth it.
@@ -297,21 +295,23 @@ def build_pair(
     return layout
 
 
-def _wire(layout: LayoutDOM, act: CustomJS) -> None:
-    """Let each control that has a name ask the browser's half, by that name."""
-    for model in layout.references():
-        if model.name is None:
-            continue
-        if isinstance(model, Button):
-            model.js_on_event(ButtonClick, act)
-        elif isinstance(model, Plot):
-            model.js_on_event(Tap, act)
-        elif isinstance(model, ToggleButtonGroup):
-            model.js_on_change("active", act)
-        elif isinstance(model, Slider):
-            model.js_on_change("value", act)
-        elif isinstance(model, Span):
-            model.js_on_change("location", act)
+_ASKS: Mapping[type[Model], str | type[Event]] = {
+    Button: ButtonClick,
+    Plot: Tap,
+    ToggleButtonGroup: "active",
+    Slider: "value",
+    Span: "location",
+}
+
+
+def _asking(layout: LayoutDOM) -> list[tuple[Model, str | type[Event]]]:
+    """The controls that ask the browser's half, by their names, and upon what."""
+    return [
+        (model, what)
+        for model in layout.references()
+        for kind, what in _ASKS.items()
+        if model.name is not None and isinstance(model, kind)
+    ]
 
 
 def _fields(view: Any) -> dict[str, Any]:
