@@ -15,7 +15,9 @@ from importlib.resources.abc import Traversable
 
 BROWSER = files("workbench.ui.views") / "browser"
 
-_IMPORT = re.compile(r'^import \{([^}]*)\} from "\./([\w-]+\.js)"$', re.MULTILINE)
+_IMPORT = re.compile(
+    r'^import \{(\s*\w+(?:,\s*\w+)*,?\s*)\} from "\./([\w-]+\.js)"$', re.MULTILINE
+)
 _EXPORT = re.compile(r"^export (const|function|class) (\w+)", re.MULTILINE)
 _COMMENT = re.compile(r"^[ \t]*(?://[^\n]*|/\*\*(?:(?!\*/)[\s\S])*\*/)\n", re.MULTILINE)
 _LEFT = re.compile(r"^(?:import|export)\b.*", re.MULTILINE)

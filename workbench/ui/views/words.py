@@ -1,7 +1,7 @@
 """Symbols, numbers and sentences that several views share.
 
-What changes in the browser is written there, by ``browser/formats.js``, in the same way:
-``tests/formats.json`` holds both to that.
+What changes in the browser is written there, by ``browser/formats.js``, in the same
+way: ``tests/formats.json`` holds both to that.
 """
 
 from __future__ import annotations
