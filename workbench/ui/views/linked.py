@@ -68,8 +68,8 @@ from workbench.ui.views.words import stem, symbol
 # What Bokeh runs for each event. (`main.begin` makes the pair, at the first of them.)
 ACT = """
 const pair = globalThis.workbenchPairs?.get(state)
-if (pair) return pair.handle(cb_obj)
-{main}.begin(cb_obj, {{state, models, told}})
+if (pair) pair.handle(cb_obj)
+else {main}.begin(cb_obj, {{state, models, told}})
 """
 STATE = tuple(sorted(LinkState.properties() - Model.properties()))
 LASTING = ("operator", "scale", "parts", "speed", "theme", "compare")  # of any study
