@@ -1,5 +1,6 @@
 import assert from "node:assert/strict"
 import test from "node:test"
+import { ease } from "../../workbench/ui/views/browser/numbers.js"
 import { advance, nextLevel, shareAt } from "../../workbench/ui/views/browser/stepping.js"
 
 test("a step leads to the level beside, and not off the ends", () => {
@@ -26,11 +27,23 @@ test("a stride ends at its target, from either side", () => {
   assert.equal(advance(1.1, 1, 0.25), 1)
 })
 
-test("of what an average loses, (1 - w)² is left on the way", () => {
-  const kept = [1, 0.6, 0.5, 0]
+test("what is left on the way is what moved gradients carry", () => {
+  const groups = [
+    [3, -1, 4],
+    [1, -5, 9],
+    [2, 6, -5],
+  ]
+  const means = groups.map((group) => group.reduce((a, b) => a + b) / group.length)
+  const square = (values) => values.reduce((sum, value) => sum + value * value, 0) / values.length
+  const total = square(groups.flat())
+  const kept = [1, square(means) / total, 0.1, 0]
+  for (const position of [0, 0.3, 0.5, 1]) {
+    const way = ease(position)
+    const moved = groups.flatMap((group, n) => group.map((one) => (1 - way) * one + way * means[n]))
+    assert.ok(Math.abs(shareAt(kept, position) - square(moved) / total) < 1e-12)
+  }
   assert.deepEqual(
     [0, 1, 2, 3].map((level) => shareAt(kept, level)),
     kept,
   )
-  assert.ok(Math.abs(shareAt(kept, 0.5) - (0.6 + 0.25 * 0.4)) < 1e-12)
 })

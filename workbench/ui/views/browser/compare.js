@@ -30,10 +30,7 @@ export class Compare {
   // The axes hold both studies, which Python drew one by one.
   appear() {
     if (this.models === undefined) return
-    const { spectrum } = this.pair.parts
-    spectrum.drawFrame()
-    spectrum.drawSticks()
-    spectrum.drawParts()
+    this.pair.parts.spectrum.drawFrame()
     this.drawSpectrum()
   }
 

@@ -117,7 +117,7 @@ export class LinkedPair {
     if (missing.length > 0) throw new Error(inOneSentence(missing))
     for (const figure of this.figures) holdStill(figure)
     this.parts.look.apply()
-    this.parts.compare.appear()
+    for (const part of this.allParts) part.appear?.()
     this.render() // what the state was before there was anything to draw
     this.dress()
   }

@@ -22,7 +22,7 @@ export const placeOn = (value, scale, floor) => {
 }
 
 /**
- * Between the last outlier and the next eigenvalue; `_cut` in spectrum.py is the same.
+ * Between the last outlier and the next eigenvalue.
  * @param {Numbers} value Eigenvalues, falling.
  * @param {number} count
  */
@@ -72,6 +72,12 @@ export class Spectrum {
   get frame() {
     const { operator, scale } = this.pair.state
     return this.models.frames[`${operator}/${scale}`]
+  }
+
+  appear() {
+    this.drawSticks()
+    this.drawParts()
+    this.drawCut(true)
   }
 
   repaint() {

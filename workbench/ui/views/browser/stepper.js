@@ -126,6 +126,10 @@ export class Stepper {
     this.frame = requestAnimationFrame(tick)
   }
 
+  appear() {
+    this.drawCurve()
+  }
+
   // ---- what it shows ---------------------------------------------------------------
 
   /**

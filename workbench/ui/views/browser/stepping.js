@@ -26,8 +26,9 @@ export const advance = (position, target, stride) => {
 }
 
 /**
- * The share of G's trace that is left between two levels; `share_on_the_way` in stepper.py
- * is the same.
+ * The share of G's trace that is left between two levels. A gradient that has gone the share w of
+ * the way to its mean m is `(1 - w) delta + w m`, so that of what the average loses
+ * `(1 - w)²` is left.
  * @param {number[]} kept What each level keeps.
  * @param {number} position
  */

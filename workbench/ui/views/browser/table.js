@@ -6,6 +6,15 @@ import { cellAt } from "./picking.js"
 /** @import {LinkedPair} from "./pair.js" */
 /** @import {Part} from "./types.js" */
 
+/**
+ * Where no cell says its number, small shares are told apart too.
+ * @param {number} value
+ * @param {number} most Share of the darkest cell; 1 where each says its number.
+ * @param {boolean} total Whether it is the share of all class means together.
+ */
+export const shade = (value, most, total) =>
+  most === 1 ? value : Math.sqrt(clamp(value / (total ? 1 : most)))
+
 /** @implements {Part} */
 export class Table {
   /** @param {LinkedPair} pair */
@@ -20,6 +29,10 @@ export class Table {
   render(changed) {
     if (changed.has("selected_class") || changed.has("selected_outlier")) this.draw()
     if (changed.has("num_outliers")) this.drawEdge()
+  }
+
+  appear() {
+    this.draw()
   }
 
   repaint() {
@@ -41,21 +54,11 @@ export class Table {
     edge.visible = numOutliers > 0 && numOutliers < told.overlap.length
   }
 
-  /**
-   * Where no cell says its number, small shares are told apart too; `shade` in overlap.py.
-   * @param {number} value
-   * @param {boolean} total
-   */
-  shade(value, total) {
-    const { most } = this.models
-    return most === 1 ? value : Math.sqrt(clamp(value / (total ? 1 : most)))
-  }
-
   draw() {
     const { selected } = this.pair
     const { selected_class: c, selected_outlier: j } = this.pair.state
     const { ink, line, background, "on-accent": onAccent } = this.pair.colors
-    const { cells } = this.models
+    const { cells, most } = this.models
     const { data } = cells
     const plain = data.text[0] === "" ? background : line // as Python drew it
     for (let cell = 0; cell < data.value.length; cell++) {
@@ -63,7 +66,7 @@ export class Table {
       const inside = selected && (c >= 0 ? data.c[cell] === c : data.j[cell] === j)
       const shown = !selected || inside ? 1 : 0.3
       data.line_color[cell] = inside ? ink : plain
-      data.alpha[cell] = (total ? 0.55 : 0.9) * this.shade(data.value[cell], total) * shown
+      data.alpha[cell] = (total ? 0.55 : 0.9) * shade(data.value[cell], most, total) * shown
       data.text_color[cell] = data.alpha[cell] > 0.5 && !total ? onAccent : ink
     }
     cells.change.emit()

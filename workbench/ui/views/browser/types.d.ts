@@ -365,6 +365,7 @@ export type Action = (point: { x: number; y: number } | null, index: number) => 
 
 export interface Part {
   actions: Record<string, Action>
+  appear?(): void // on the page for the first time, or in another width
   render?(changed: Set<StateName>): void // what hangs on these properties of the state
   repaint?(): void // in another theme
   dress?(): void // say what Bokeh's widgets leave unsaid
