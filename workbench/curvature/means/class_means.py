@@ -28,7 +28,12 @@ from workbench.errors import WorkbenchError
 from workbench.linalg.precision import full_precision
 from workbench.machine.memory import device_memory
 from workbench.progress.control import Control, ProgressCallback, Report, as_report
-from workbench.study.convention import CONVENTIONS, Convention, convention_of
+from workbench.study.convention import (
+    CONVENTIONS,
+    ICML,
+    Convention,
+    convention_of,
+)
 
 Level = Literal["c", "ck", "G"]
 LEVELS = ("c", "ck", "G")
@@ -169,10 +174,9 @@ def class_means(
         device=device,
         control=control,
     )
-
     return risk_means(
         risk,
-        weighting=weighting,
+        convention_of(weighting, "class_means"),
         level=level,
         sketch=sketch,
         skip=skip,
@@ -183,8 +187,8 @@ def class_means(
 
 def risk_means(
     risk: EmpiricalRisk,
+    convention: Convention = ICML,
     *,
-    weighting: str = "icml",
     level: Level = "c",
     sketch: int | None = None,
     skip: float | None = None,
@@ -192,7 +196,6 @@ def risk_means(
     report: Report | None = None,
 ) -> ClassMeans:
     """`class_means` of a network and data that are bound already."""
-    convention = convention_of(weighting, "class_means")
     _check(risk, convention, level, sketch, skip)
     counts = risk.classes("class_means").to(risk.device, torch.float64)
     projection = None
@@ -233,7 +236,7 @@ def risk_means(
         if not convention.includes_true:
             diagonal = cross.diagonal().T
     return ClassMeans(
-        weighting=weighting,
+        weighting=convention.name,
         level=level,
         everything=everything,
         everything_weight=total,
@@ -263,14 +266,16 @@ def mean_sums(
 
     def cotangents(c: int, probs: Tensor) -> Iterator[tuple[int, Tensor]]:
         first = columns * c if rows > 1 else 0
-        if level != "ck":
-            over = convention.num_averaged(C) * N
-            yield first, class_cotangents(convention, probs, c) / over
-        wanted = range(C) if level == "ck" else [c] * (columns - 1)
         sizes = convention.sizes(probs)
-        for j, k in enumerate(wanted, start=int(level != "ck")):
-            if pairs[c][k]:
-                yield first + j, pair_cotangents(sizes, probs, k) / N
+        if level == "ck":
+            for k in range(C):
+                if pairs[c][k]:
+                    yield first + k, pair_cotangents(sizes, probs, k) / N
+            return
+        over = convention.num_averaged(C) * N
+        yield first, class_cotangents(convention, probs, c) / over
+        if columns == 2:
+            yield first + 1, pair_cotangents(sizes, probs, c) / N
 
     num = rows * columns
     sums, mass = class_sums(risk, num, cotangents, image=image, report=report)
