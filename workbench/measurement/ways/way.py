@@ -234,9 +234,8 @@ class PairWay(Way):
         trace = {part: float(values.sum()) for part, values in eigenvalues.items()}
         trace["G"] = coordinates.trace
         trace[convention.within_part] = coordinates.trace - trace[convention.means_part]
-        if (
-            trace[convention.class_part] <= VANISHED * coordinates.trace
-        ):  # rounding has no directions
+        if trace[convention.class_part] <= VANISHED * coordinates.trace:
+            # rounding has no directions
             parts = replace(parts, classes=torch.zeros_like(parts.classes))
         g = Remembered(coordinates.g, pairs.basis, pairs.images)
         few = replace(solver, spare=0)
