@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -24,6 +24,11 @@ IN_WORK = 8  # blocks of vectors that a step holds beside the subspace: measured
 FREE = 2**24  # numbers of a basis that are no burden: room for more vectors
 Which = Literal["LA", "SA", "BE"]
 Status = Literal["converged", "max_steps", "breakdown"]
+ENDED: Mapping[Status, str] = {  # in words
+    "converged": "converged",
+    "max_steps": "not converged",
+    "breakdown": "exact",
+}
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -50,7 +55,7 @@ class EigenPairs(Described):
             {
                 "values": numbers(self.values.tolist()),
                 "residuals": f"at most {worst:.2g}",
-                "status": f"{self.status}, after {self.num_matvecs:,} products",
+                "status": f"{ENDED[self.status]}, after {self.num_matvecs:,} products",
             },
         )
 

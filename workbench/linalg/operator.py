@@ -388,7 +388,8 @@ def as_operator(matrix: AnyOperator, who: str = "as_operator") -> LinearOperator
         single = matrix.dtype in (torch.float32, torch.float16, torch.bfloat16)
         made = Dense(matrix.detach().to(torch.float32 if single else torch.float64))
     else:
-        kind = np.dtype(matrix.dtype)
+        declared: Any = matrix.dtype  # SciPy takes whatever NumPy does
+        kind = np.dtype(declared)
         _check_real(kind.kind not in "fiub", kind, who)
         single = kind.kind == "f" and kind.itemsize <= 4
         dtype = torch.float32 if single else torch.float64

@@ -29,11 +29,12 @@ def resolve_device(
         there.insert(0, "mps")
     if torch.cuda.is_available():
         there.insert(0, "cuda")
-    chosen = asked
-    if asked is None or (asked == "auto" and there[0] != "cuda"):
+    if asked == "auto" and there[0] == "cuda":
+        chosen: str | torch.device = "cuda"
+    elif asked is None or asked == "auto":
         chosen = near if near is not None else there[0]
-    elif asked == "auto":
-        chosen = "cuda"
+    else:
+        chosen = asked
     try:
         found = torch.device(chosen)
         torch.empty(0, device=found)

@@ -90,7 +90,9 @@ def give_or_take(value: float, error: float) -> str:
         >>> give_or_take(2.0, 0.125), give_or_take(2.0, 0.0)
         ('2 ± 0.125', '2')
     """
-    return f"{value:.4g} ± {error:.2g}" if error else f"{value:.4g}"
+    if not error:
+        return f"{value:.4g}"
+    return f"{value:.4g} ± {error:{'.2g' if error < 10 else '.0f'}}"
 
 
 def fit_in_words(run: Mapping[str, Any]) -> str:

@@ -174,7 +174,8 @@ class Study(Described):
         }
         epochs = run.get("epochs")
         after = "" if epochs is None else f", epoch {epochs}"
-        return Card(f"Study of {run.get('model')} on {run.get('data')}{after}", lines)
+        model, data = run.get("model", "a network"), run.get("data", "data")
+        return Card(f"Study of {model} on {data}{after}", lines)
 
     def to_frame(self, table: str = "eigenvalues") -> pandas.DataFrame:
         """One of its tables as a pandas ``DataFrame``; pandas has to be installed.

@@ -57,13 +57,11 @@ class Gram(Described):
     def card(self) -> Card:
         """What it is, in a few lines."""
         n = len(self.matrix)
-        shape = None if self.probs is None else self.probs.shape
-        of = (
-            "" if shape is None else f" of {shape[0]:,} examples and {shape[1]} classes"
-        )
+        N, C = (0, 0) if self.probs is None else self.probs.shape
         return Card(
-            f"Inner products of {n:,} gradients{of}",
+            f"Inner products of {n:,} gradients",
             {
+                "data": f"{N:,} examples of {C:,} classes" if N else "",
                 "matrix": f"{n:,} x {n:,}, {8 * n**2 / 2**20:,.1f} MB on "
                 f"{self.matrix.device}",
                 "trace of G": f"{float(self.matrix.trace()) / self.normaliser:.4g}",
