@@ -87,8 +87,8 @@ def give_or_take(value: float, error: float) -> str:
     """A number with half its interval; of an exact one the number alone.
 
     Example:
-        >>> give_or_take(2.0, 0.125), give_or_take(2.0, 0.0)
-        ('2 ± 0.125', '2')
+        >>> give_or_take(2.0, 0.25), give_or_take(2.0, 0.0)
+        ('2 ± 0.25', '2')
     """
     if not error:
         return f"{value:.4g}"
