@@ -51,7 +51,7 @@ _EIGEN = 1.7  # all eigenvalues of a matrix of order n, in n^3 multiply-adds
 PROCESS = 800_000_000  # bytes that Python and torch take before anything is measured
 UMAP_ITSELF = 300_000_000  # that UMAP takes with its compiler
 _SPLIT = 0.2  # seconds that splitting takes in all its small steps
-_UMAP, _IMPORT = 1e-3, 1.5  # seconds a point, and once a process
+_UMAP, _IMPORT = 1e-3, 3.0  # seconds a point, and once a process
 _CALIBRATION = 0.5  # a pass over data costs twice what its operations say
 
 
