@@ -30,7 +30,7 @@ class Twice(LinearOperator):
 
     dim, dtype, device = LONG, torch.float32, torch.device("cpu")
 
-    def matmat(self, vectors: Tensor) -> Tensor:
+    def _matmat(self, vectors: Tensor) -> Tensor:
         return 2 * vectors
 
 

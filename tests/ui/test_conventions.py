@@ -69,7 +69,7 @@ def test_the_list_of_conventions_draws_the_example_by_the_one_that_is_chosen(
     for name in ("slide", "jmlr"):
         page.measuring.weighting.value = name
         assert page.session.problem is None
-        view, wanted = page.study._view, shown(study, name)
+        view, wanted = page.study.view, shown(study, name)
         assert view is not None
         assert f"the median over these, <i>{name}</i>" in page.study.words.value
         stations = [find(view, f"station {n}").label.html for n in range(4)]

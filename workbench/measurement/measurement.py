@@ -29,7 +29,7 @@ from workbench.measurement.cost import (
 from workbench.measurement.picture import draw
 from workbench.measurement.plan import bind, checked, classes_of, make_plan
 from workbench.measurement.record import record
-from workbench.measurement.settings import MeasureSettings, check_settings
+from workbench.measurement.settings import MeasureSettings, settled
 from workbench.measurement.snapshots import (
     COST,
     as_snapshot,
@@ -114,8 +114,9 @@ def measure(
             checkpoint; they become the study's moments, in place of a checkpoint's own.
         epoch: Of the network itself, where it has earlier ones; by default that of the
             last snapshot if its weights are the same, else one more.
-        **options: What `empirical_risk` takes beside these, for inputs and outputs of
-            other forms.
+        **options: Single settings by name, such as ``embedding="pca"``; and what
+            `operators` takes beside these: ``outputs``, ``parameters``, ``batch_size``,
+            ``check``.
 
     Returns:
         The study: spectra, parts, overlaps, knock-outs and picture, of plain numbers.
@@ -130,8 +131,7 @@ def measure(
     """
     if isinstance(data, MeasureSettings):
         data, settings = None, data
-    settings = settings or MeasureSettings()
-    check_settings(settings)
+    settings, options = settled(settings, options)
     control = control or Control()
     case = subject_of(
         subject,

@@ -8,10 +8,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from workbench.curvature.problem.class_subset import choose_classes
-from workbench.curvature.problem.risk import EmpiricalRisk, empirical_risk
+from workbench.curvature.problem.adapter import as_problem
+from workbench.curvature.problem.risk import EmpiricalRisk
 from workbench.errors import WorkbenchError
-from workbench.machine.device import resolve_device
 from workbench.machine.distributed import ALONE, World
 from workbench.machine.memory import device_memory, say_bytes
 from workbench.measurement.cost import (
@@ -24,8 +23,8 @@ from workbench.measurement.settings import (
     MAX_PAIRS,
     WISH,
     MeasureSettings,
-    check_settings,
     chosen_classes,
+    settled,
 )
 from workbench.measurement.snapshots import COST
 from workbench.measurement.speeds import Speeds, timed
@@ -150,6 +149,7 @@ def plan(
     data: Any = None,
     settings: MeasureSettings | None = None,
     *,
+    control: Control | None = None,
     world: World = ALONE,
     **given: Any,
 ) -> Plan:
@@ -168,6 +168,7 @@ def plan(
         data: For a network: a `Dataset`, a pair of tensors ``(inputs, labels)``, or a
             re-iterable of such pairs.
         settings: How it would be measured.
+        control: Cancels between batches.
         world: Processes that would share the examples.
         **given: What else `measure` would be given.
 
@@ -179,10 +180,9 @@ def plan(
     """
     if isinstance(data, MeasureSettings):
         data, settings = None, data
-    settings = settings or MeasureSettings()
-    check_settings(settings)
+    settings, given = settled(settings, given)
     found = subject_of(subject, data, **given)
-    risk = bind(found, None, settings, world=world)
+    risk = bind(found, None, settings, control, world)
     moments = len(found.earlier) if settings.moments else 0
     return make_plan(risk, settings, num_moments=moments)
 
@@ -201,21 +201,16 @@ def bind(
     """
     if not isinstance(subject, Subject):
         subject = subject_of(subject, data)
-    options = subject.options
-    model, data = subject.model, subject.data
-    device = resolve_device(settings.device, double=True)  # for sums and softmax
-    if (chosen := classes_of(subject, settings)) is not None:
-        model, data = choose_classes(model, data, chosen)
-
-    num_params = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    risk = empirical_risk(
-        model,
-        data,
+    num_params = sum(p.numel() for p in subject.model.parameters() if p.requires_grad)
+    risk = as_problem(
+        subject.model,
+        subject.data,
+        classes=classes_of(subject, settings),
         dtype=torch.float64 if num_params <= DOUBLE_LIMIT else None,
-        device=device,
+        device=settings.device,
         control=control,
         world=world,
-        **options,
+        **subject.options,
     )
     risk.classes("measure")
     risk.same_order("measure")
@@ -228,7 +223,7 @@ def classes_of(subject: Subject, settings: MeasureSettings) -> tuple[int, ...] |
         return None
     names = subject.class_names
     if names is None:
-        risk = empirical_risk(subject.model, subject.data, **subject.options)
+        risk = as_problem(subject.model, subject.data, **subject.options)
         names = tuple(map(str, range(risk.num_classes)))
     return chosen_classes(settings, names)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
+import torch
 
 from workbench.errors import WorkbenchError
 from workbench.measurement.embedding import check_names
@@ -38,12 +40,30 @@ class MeasureSettings:
     max_minutes: float | None = None  # refuse what would take longer; None: nothing is
     # refused, and exact ways are taken up to half an hour
     seed: int = 0  # of probes, start vectors, embedding, drawn sample and classes
-    device: str = "auto"  # auto, cpu or cuda; mps has no float64 and becomes cpu
+    device: str | None = "auto"  # auto, cpu or cuda; mps has no float64 and becomes
+    # cpu; None: where the network is
 
     @property
     def convention(self) -> Convention:
         """That of the averages."""
         return CONVENTIONS[self.weighting]
+
+
+def settled(
+    settings: MeasureSettings | None, options: Mapping[str, Any]
+) -> tuple[MeasureSettings, dict[str, Any]]:
+    """The settings, with those given by name, and the options that are none of them.
+
+    Raises:
+        WorkbenchError: If a value is of no use.
+    """
+    names = {one.name for one in fields(MeasureSettings)}
+    named = {name: value for name, value in options.items() if name in names}
+    if isinstance(named.get("device"), torch.device):
+        named["device"] = str(named["device"])  # as a study can say it
+    settings = replace(settings or MeasureSettings(), **named)
+    check_settings(settings)
+    return settings, {k: v for k, v in options.items() if k not in names}
 
 
 def check_settings(settings: MeasureSettings) -> None:

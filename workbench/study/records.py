@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +18,14 @@ from safetensors.numpy import save as serialize
 
 from workbench.errors import printable
 from workbench.files.container import Format, read_container, write_container
+from workbench.study.card import Card, Described, fit_in_words, give_or_take, listed
 from workbench.study.convention import CONVENTIONS, Convention
 from workbench.study.schema import StudyFile, read_study
 from workbench.study.spectrum import Spectrum
+
+if TYPE_CHECKING:
+    import pandas
+    import xarray
 
 SCHEMA = 4  # 2: moments, which a reader of before would not show; 3: stated errors;
 # 4: residuals of parts and knock-outs, and which eigenvalues are of the low end
@@ -86,8 +91,8 @@ class Embedding:
     note: str = ""  # what was left out, and how exact the rest is; nothing: all, exact
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Study:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Study(Described):
     """One measurement of one checkpoint."""
 
     run: dict[
@@ -131,6 +136,75 @@ class Study:
         """
         wanted = max(self.num_outliers, min(self.num_classes, MAX_LEADING)) + SPARE
         return min(wanted, len(self.spectra["G"].eigenvalues))
+
+    def card(self) -> Card:
+        """What it is, in a few lines."""
+        run, picture = self.run, self.embedding
+        names = ", ".join(self.levels)
+        lines = {
+            "network": f"{run.get('num_params', 0):,} parameters",
+            "data": f"{run.get('num_examples', 0):,} examples",
+            "classes": f"{self.num_classes:,}: {listed(self.class_names)}",
+            "fit": fit_in_words(run),
+        }
+        for name, found in self.spectra.items():
+            values = found.eigenvalues
+            how = "all" if found.complete else "leading"
+            top = f"largest {values[0]:.4g}, " if len(values) else ""
+            trace = give_or_take(found.trace, found.trace_error)
+            lines[name] = (
+                f"{len(values):,} eigenvalues, {how} ({found.method}), {top}"
+                f"trace {trace}"
+            )
+        lines |= {
+            "outliers": f"{self.num_outliers}, {self.outlier_rule}",
+            "averages": f"{names} (picture: {self.weighting})",
+            "picture": f"{len(picture.points):,} points, {picture.method}, "
+            f"{picture.metric}",
+            "epochs": listed(one.run.get("epochs") for one in self.film)
+            if self.moments
+            else "",
+            "made": self.created,
+        }
+        epochs = run.get("epochs")
+        after = "" if epochs is None else f", epoch {epochs}"
+        model, data = run.get("model", "a network"), run.get("data", "data")
+        return Card(f"Study of {model} on {data}{after}", lines)
+
+    def to_frame(self, table: str = "eigenvalues") -> pandas.DataFrame:
+        """One of its tables as a pandas ``DataFrame``; pandas has to be installed.
+
+        The same rows as in the CSV tables that `workbench export` writes; what a row
+        does not have is missing (``NaN``, ``None`` or ``<NA>``).
+
+        Args:
+            table: ``"eigenvalues"``, ``"embedding"``, ``"overlaps"``, ``"traces"``,
+                ``"density"``, ``"history"`` or ``"about"``; `csv_tables` says what is
+                in each.
+
+        Raises:
+            WorkbenchError: If there is no such table, or no pandas.
+        """
+        from workbench.study.frames import to_frame
+
+        return to_frame(self, table)
+
+    def to_xarray(self) -> xarray.Dataset:
+        """All of its numbers as an xarray ``Dataset``; xarray has to be installed.
+
+        The epochs that were measured lie along ``epoch``. Besides it, eigenvalues are
+        ``[operator, rank]``, those of the parts of G ``[weighting, part, part_rank]``,
+        overlaps ``[weighting, eigenvector, class]``, points ``[mark]`` and the density
+        ``[operator, probe, number]``; losses are ``[trained]``. What is not there is
+        NaN; the mark of an average has example -1 and class ``""``. Words are in
+        ``attrs``.
+
+        Raises:
+            WorkbenchError: If there is no xarray.
+        """
+        from workbench.study.frames import to_xarray
+
+        return to_xarray(self)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the study to one file; an old file stays until the new one is whole.

@@ -14,10 +14,10 @@ from workbench.curvature.gram.layer_gradients import (
     layer_gradients,
     layer_groups,
 )
+from workbench.curvature.problem.adapter import as_problem
 from workbench.curvature.problem.batches import Inputs, split, take
-from workbench.curvature.problem.class_subset import choose_classes, inside
-from workbench.curvature.problem.network import Outputs
-from workbench.curvature.problem.risk import EmpiricalRisk, empirical_risk
+from workbench.curvature.problem.network import Outputs, Trained
+from workbench.curvature.problem.risk import EmpiricalRisk
 from workbench.errors import WorkbenchError
 from workbench.linalg.precision import full_precision
 from workbench.machine.memory import device_memory
@@ -38,8 +38,8 @@ READING = 0.2  # of the progress that is reported: the passes through the networ
 
 @full_precision()
 def gram(
-    model: nn.Module,
-    data: Any,
+    model: nn.Module | Trained,
+    data: Any = None,
     *,
     classes: Sequence[int] | None = None,
     loss: Any = "cross_entropy",
@@ -63,9 +63,9 @@ def gram(
     products of its inputs and of its output gradients.
 
     Args:
-        model: The network. Used in eval mode and left as it was; where it is not on the
-            device, a copy.
-        data: As `operators` takes them.
+        model: The network, or a `Checkpoint`. Used in eval mode and left as it was;
+            where it is not on the device, a copy.
+        data: As `operators` takes them; those of a checkpoint need not be given.
         classes: Look only at these classes and their logits, as `choose_classes`.
         loss: As in `operators`; of other losses than the plain cross-entropy there is
             the spectrum, and no class.
@@ -83,12 +83,10 @@ def gram(
     Raises:
         WorkbenchError: If the matrix does not fit the memory, or as `empirical_risk`.
     """
-    if classes is not None:
-        model, data = choose_classes(model, data, classes, outputs=outputs)
-        outputs, parameters = None, inside(parameters)
-    risk = empirical_risk(
+    risk = as_problem(
         model,
         data,
+        classes=classes,
         loss=loss,
         outputs=outputs,
         parameters=parameters,

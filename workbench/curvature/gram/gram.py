@@ -27,6 +27,7 @@ from workbench.linalg.lanczos import top_eigenpairs
 from workbench.linalg.operator import Dense
 from workbench.progress.control import Progress, ProgressCallback
 from workbench.progress.timing import say_duration
+from workbench.study.card import Card, Described
 from workbench.study.convention import convention_of
 
 TINY = 1e-300  # no division by a probability that underflowed
@@ -42,8 +43,8 @@ class Overlaps:
     span: Tensor  # (m,) share of u in span{delta_c}
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Gram:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Gram(Described):
     r"""Inner products of the gradients of all examples: the dual of G.
 
     The C gradients of an example are dependent, ``sum_k sqrt(p_k) delta_{i,k} = 0``, so
@@ -58,6 +59,20 @@ class Gram:
     probs: Tensor | None  # (N, C) float64; None: the loss has no class to an example
     labels: Tensor | None  # (N,)
     normaliser: float  # Z, for the mean cross-entropy N: G = R^T R / Z
+
+    def card(self) -> Card:
+        """What it is, in a few lines."""
+        n = len(self.matrix)
+        N, C = (0, 0) if self.probs is None else self.probs.shape
+        return Card(
+            f"Inner products of {n:,} gradients",
+            {
+                "data": f"{N:,} examples of {C:,} classes" if N else "",
+                "matrix": f"{n:,} x {n:,}, {8 * n**2 / 2**20:,.1f} MB on "
+                f"{self.matrix.device}",
+                "trace of G": f"{float(self.matrix.trace()) / self.normaliser:.4g}",
+            },
+        )
 
     @property
     def classes(self) -> tuple[Tensor, Tensor]:

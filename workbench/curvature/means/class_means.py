@@ -21,13 +21,14 @@ from workbench.curvature.means.count_sketch import CountSketch, count_sketch
 from workbench.curvature.means.pair_selection import Kept, all_pairs, keep_pairs
 from workbench.curvature.means.parts_of_g import factor_eigenvalues, hierarchy
 from workbench.curvature.means.pullback import Slice, class_sums
-from workbench.curvature.problem.class_subset import choose_classes, inside
-from workbench.curvature.problem.network import Outputs
-from workbench.curvature.problem.risk import EmpiricalRisk, empirical_risk
+from workbench.curvature.problem.adapter import as_problem
+from workbench.curvature.problem.network import Outputs, Trained
+from workbench.curvature.problem.risk import EmpiricalRisk
 from workbench.errors import WorkbenchError
 from workbench.linalg.precision import full_precision
 from workbench.machine.memory import device_memory
 from workbench.progress.control import Control, ProgressCallback, Report, as_report
+from workbench.study.card import Card, Described
 from workbench.study.convention import (
     CONVENTIONS,
     ICML,
@@ -39,8 +40,8 @@ Level = Literal["c", "ck", "G"]
 LEVELS = ("c", "ck", "G")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class ClassMeans:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class ClassMeans(Described):
     r"""Averages of the gradients delta_{i,c,k} in one convention.
 
     In R^d with d = P, or in the d bins of a sketch, which keeps inner products up to
@@ -60,6 +61,25 @@ class ClassMeans:
     cross_weight: Tensor | None  # (C, C)
     sketch: CountSketch | None  # what made the coordinates; None: they are R^P
     kept: Kept | None  # what was left out; None: nothing
+
+    def card(self) -> Card:
+        """What it is, in a few lines."""
+        held = {
+            "delta_{c,c'}": self.cross,
+            "delta_{c,c}": self.diagonal,
+            "delta_c": self.classes,
+            "delta_G": self.everything,
+        }
+        shapes = {
+            name: " x ".join(f"{size:,}" for size in means.shape)
+            for name, means in held.items()
+            if means is not None
+        }
+        error = f"sketched, inner products off by {self.sketch_error:.1%}"
+        return Card(
+            f"Means of the gradients by {self.weighting}, level {self.level!r}",
+            {**shapes, "in": error if self.sketch else "the parameters"},
+        )
 
     @property
     def convention(self) -> Convention:
@@ -98,8 +118,8 @@ class ClassMeans:
 
 @full_precision()
 def class_means(
-    model: nn.Module,
-    data: Any,
+    model: nn.Module | Trained,
+    data: Any = None,
     *,
     weighting: str = "icml",
     level: Level = "c",
@@ -129,8 +149,8 @@ def class_means(
     all C^2 means: one forward and C backward passes, C^2 P numbers.
 
     Args:
-        model: The network, to logits (B, C). Used in eval mode and left as it was;
-            where it is not on the device, a copy.
+        model: The network, to logits (B, C), or a `Checkpoint`. Used in eval mode and
+            left as it was; where it is not on the device, a copy.
         data: As `operators` takes them, with a label to each example.
         weighting: The convention: ``"icml"``, ``"slide"`` or ``"jmlr"``.
         level: ``"c"``, ``"ck"`` or ``"G"``.
@@ -160,12 +180,10 @@ def class_means(
     Reference:
         Papyan (2019), arXiv:1901.08244; Papyan (2020), arXiv:2008.11865.
     """
-    if classes is not None:
-        model, data = choose_classes(model, data, classes, outputs=outputs)
-        outputs, parameters = None, inside(parameters)
-    risk = empirical_risk(
+    risk = as_problem(
         model,
         data,
+        classes=classes,
         loss=loss,
         outputs=outputs,
         parameters=parameters,

@@ -93,7 +93,7 @@ class StreamedMeans:
         return 1 / (self.risk.num_examples * self.weight.clamp(min=tiny))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class StreamedPart(LinearOperator):
     """A part of G by its products: two passes over the data, as for G itself."""
 
@@ -105,7 +105,7 @@ class StreamedPart(LinearOperator):
             object.__setattr__(self, name, getattr(self.means.risk, name))
 
     @override
-    def matmat(self, vectors: Tensor) -> Tensor:
+    def _matmat(self, vectors: Tensor) -> Tensor:
         return self.means.combine(self._mix(self.means.inner(vectors)))
 
     def quadratic(self, vectors: Tensor) -> Tensor:
@@ -128,7 +128,7 @@ class StreamedPart(LinearOperator):
         return everything - outside - classes
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class ClassesOut(LinearOperator):
     """``(I - Q Q^T) A (I - Q Q^T)``, Q = span{delta_c}: three times the price of A."""
 
@@ -140,7 +140,7 @@ class ClassesOut(LinearOperator):
             object.__setattr__(self, name, getattr(self.operator, name))
 
     @override
-    def matmat(self, vectors: Tensor) -> Tensor:
+    def _matmat(self, vectors: Tensor) -> Tensor:
         return self._out(self.operator.matmat(self._out(vectors)))
 
     def _out(self, vectors: Tensor) -> Tensor:
