@@ -33,7 +33,7 @@ def test_a_taken_port_is_avoided_unless_it_was_asked_for(
         free = choose(None)
         assert free not in (0, taken)
         assert choose(free) == free
-        with pytest.raises(WorkbenchError, match=rf"port {taken} .* is not to be had"):
+        with pytest.raises(WorkbenchError, match=rf"port {taken} .* is not available"):
             choose(taken)
 
 
@@ -72,7 +72,7 @@ def test_a_port_that_does_not_exist_is_refused(port: int) -> None:
 
 
 def test_an_address_that_this_machine_has_not_is_one_sentence() -> None:
-    with pytest.raises(WorkbenchError, match=r"192\.0\.2\.1 is not to be had"):
+    with pytest.raises(WorkbenchError, match=r"192\.0\.2\.1 is not available"):
         serve.listen(None, "192.0.2.1")
 
 

@@ -60,7 +60,7 @@ def find_classes(path: Path, split: str = "train") -> Classes:
             what = "is a file" if path.exists() else "does not exist"
             raise WorkbenchError(
                 f"load_data: {path} {what}; "
-                "give the path of a folder that holds one folder of images a class."
+                "give the path of a folder that holds one folder of images per class."
             )
         top = _unwrapped(path, splits=True)
         names = _class_folders(top)

@@ -171,7 +171,7 @@ _CHOICES: Mapping[str, tuple[str, Mapping[str, str]]] = {
 }
 _NUMBERS: Mapping[str, tuple[str, type]] = {
     "epochs": ("Epochs", int),
-    "per_class": ("Examples a class", int),
+    "per_class": ("Examples per class", int),
     "lr": ("Learning rate", float),
     "seed": ("Seed", int),
 }

@@ -98,7 +98,7 @@ def listen(port: int | None, host: str = HOST) -> socket.socket:
             made = socket.create_server((host, 0), family=family)
         else:
             raise WorkbenchError(
-                f"app: port {port or PORT} of {host} is not to be had "
+                f"app: port {port or PORT} of {host} is not available "
                 f"({error.strerror}); choose another, or leave --port out to take any "
                 "free one."
             ) from error

@@ -665,7 +665,7 @@ def _look(batches: Iterable[Batch], criterion: Criterion) -> _Seen:
             same.append((take(inputs, chosen), targets[chosen]))
     if seen is None:
         raise WorkbenchError(
-            "empirical_risk: the data hold no example; pass at least one a class."
+            "empirical_risk: the data hold no example; pass at least one per class."
         )
     most = max(alike.values(), key=lambda parts: sum(len(t) for _, t in parts))
     parts, labels = zip(*most, strict=True)
