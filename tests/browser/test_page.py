@@ -14,7 +14,7 @@ from tests.browser.drive import MODEL, Workbench
 from tests.browser.figures import measure_opening
 from tests.studies import make_study
 from workbench.page.presets import PRESETS, load_example
-from workbench.study.records import CLASS_PART
+from workbench.study.convention import CONVENTIONS
 from workbench.ui.theme import LIGHT
 from workbench.ui.views.scene import make_scene
 
@@ -100,7 +100,7 @@ def test_the_convention_changes_the_levels_at_once(workbench: Workbench) -> None
     workbench.field("Averages").select_option(label="jmlr (weighted)")
     workbench.until(lambda: workbench.read("class part", "data.x") != part)
     found = workbench.read("class part", "data.x")
-    wanted = EXAMPLE.levels["jmlr"].parts[CLASS_PART["jmlr"]][: len(found)]
+    wanted = EXAMPLE.levels["jmlr"].parts[CONVENTIONS["jmlr"].class_part][: len(found)]
     np.testing.assert_allclose(sorted(found), sorted(wanted), rtol=1e-6)
     workbench.expect_ready()
 

@@ -14,7 +14,8 @@ from tests.fake_work import FakeWork
 from tests.views import data, find
 from workbench.page.presets import PRESETS, load_example
 from workbench.page.session import Session
-from workbench.study.records import CLASS_PART, Study
+from workbench.study.convention import CONVENTIONS
+from workbench.study.records import Study
 from workbench.ui.app import Workbench
 from workbench.ui.theme import LIGHT
 from workbench.ui.views.explain import explain
@@ -74,7 +75,7 @@ def test_the_list_of_conventions_draws_the_example_by_the_one_that_is_chosen(
         stations = [find(view, f"station {n}").label.html for n in range(4)]
         assert read(stations, "formula") == wanted["formulas"]
         assert read(stations, "kept") == wanted["shares"]
-        part = study.levels[name].parts[CLASS_PART[name]]
+        part = study.levels[name].parts[CONVENTIONS[name].class_part]
         drawn = data(view, "class part")["value"]
         np.testing.assert_array_equal(drawn, part[: len(drawn)])
         left = data(view, "eigenvalues G")["subtracted"]

@@ -12,7 +12,7 @@ from bokeh.resources import Resources
 from playwright.sync_api import Browser, Page
 
 from tests.studies import make_study
-from workbench.study.records import CLASS_PART
+from workbench.study.convention import CONVENTIONS
 from workbench.ui.views.linked import LinkedView
 from workbench.ui.views.words import number
 
@@ -134,7 +134,10 @@ def test_a_class_and_an_outlier_are_picked_on_the_canvas_and_escape_clears(pair)
 
 
 def test_the_sticks_at_first_are_what_was_measured_and_are_told_alike_ever_after(pair):
-    G, part = STUDY.spectra["G"], STUDY.levels["icml"].parts[CLASS_PART["icml"]]
+    G, part = (
+        STUDY.spectra["G"],
+        STUDY.levels["icml"].parts[CONVENTIONS["icml"].class_part],
+    )
     x, low, high = (pair.read("sticks", f"data.{end}") for end in ("x", "low", "high"))
     assert x == G.eigenvalues[:12].tolist()
     np.testing.assert_allclose(np.subtract(high, low), 2 * G.residuals[:12], atol=1e-15)

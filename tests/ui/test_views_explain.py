@@ -10,7 +10,7 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.studies import make_study
-from workbench.study.records import CLASS_PART
+from workbench.study.convention import CONVENTIONS
 from workbench.ui.views.explain import explain
 from workbench.ui.views.words import count, number, percent
 
@@ -81,7 +81,9 @@ def test_the_words_are_about_the_convention_that_is_shown():
     levels = {}
     for name, share in {"slide": 0.1, "icml": 0.5, "jmlr": 0.9}.items():
         level = study.levels[name]
-        parts = level.parts | {CLASS_PART[name]: share * own[: study.num_classes]}
+        parts = level.parts | {
+            CONVENTIONS[name].class_part: share * own[: study.num_classes]
+        }
         levels[name] = replace(level, parts=parts)
     study = replace(study, levels=levels)
     for name, verdict in {

@@ -9,7 +9,7 @@ import pytest
 
 from tests.studies import make_study
 from tests.views import data, find, told
-from workbench.study.records import CLASS_PART, MEANS_PART, PARTS, WEIGHTINGS
+from workbench.study.convention import CONVENTIONS
 from workbench.ui.theme import LIGHT
 from workbench.ui.views.axis import position
 from workbench.ui.views.controls import build_controls
@@ -31,10 +31,10 @@ def test_the_sticks_are_the_leading_eigenvalues_with_their_residuals(exact):
     assert list(sticks["name"][[0, 9]]) == ["eigenvalue 1 of G", "eigenvalue 10 of G"]
 
 
-@pytest.mark.parametrize("weighting", WEIGHTINGS)
+@pytest.mark.parametrize("weighting", CONVENTIONS)
 def test_the_orange_sticks_are_the_class_parts_eigenvalues(weighting):
     study = make_study(4, weighting=weighting)
-    part = study.levels[weighting].parts[CLASS_PART[weighting]]
+    part = study.levels[weighting].parts[CONVENTIONS[weighting].class_part]
     drawn = data(LinkedView(study), "class part")["value"]
     np.testing.assert_array_equal(drawn, part[: len(drawn)])
     assert 3 <= len(drawn) <= 4
@@ -119,14 +119,14 @@ def test_as_many_outliers_may_be_counted_as_there_are_sticks_to_tell_them_from()
         assert slider.end == study.num_leading - 1 > found
 
 
-@pytest.mark.parametrize("weighting", WEIGHTINGS)
+@pytest.mark.parametrize("weighting", CONVENTIONS)
 def test_each_part_of_g_has_a_switch_its_eigenvalues_and_a_sentence(weighting):
     study = make_study(4, weighting=weighting)
     view = LinkedView(study, weighting=weighting)
     levels = study.levels[weighting]
     roles, about = told(view)["parts"], told(view)["titles"]["parts"]
     assert len(find(view, "parts").labels) == len(roles) == len(levels.parts)
-    names = (*PARTS[weighting], MEANS_PART[weighting])
+    names = (*CONVENTIONS[weighting].parts, CONVENTIONS[weighting].means_part)
     for name, role, sentence in zip(names, roles, about, strict=True):
         drawn = data(view, f"{role} part")
         np.testing.assert_array_equal(

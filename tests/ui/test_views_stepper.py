@@ -10,14 +10,14 @@ from bokeh.models import Div
 
 from tests.studies import make_study
 from tests.views import data, find
-from workbench.study.records import WEIGHTINGS
+from workbench.study.convention import CONVENTIONS
 from workbench.ui.theme import LIGHT, class_style
 from workbench.ui.views.linked import LinkedView
 from workbench.ui.views.scene import make_scene
 from workbench.ui.views.stepper import build_stepper
 
 
-@pytest.mark.parametrize("weighting", WEIGHTINGS)
+@pytest.mark.parametrize("weighting", CONVENTIONS)
 def test_each_mark_travels_to_the_average_that_it_is_part_of(weighting):
     study = make_study(4, 200, weighting)
     view = LinkedView(study)
@@ -37,7 +37,7 @@ def test_each_mark_travels_to_the_average_that_it_is_part_of(weighting):
     assert {*zip(last["target_x"], last["target_y"], strict=True)} == {home[3, -1, -1]}
 
 
-@pytest.mark.parametrize("weighting", WEIGHTINGS)
+@pytest.mark.parametrize("weighting", CONVENTIONS)
 def test_the_mean_of_the_true_class_is_left_out_except_on_the_slides(weighting):
     marks = data(LinkedView(make_study(4, 200, weighting)), "marks 1")
     own = marks["c"] == marks["k"]
@@ -71,7 +71,7 @@ def test_the_embedding_has_no_axes_and_tells_what_it_left_out():
     assert "1,500 of 2,400 gradients drawn" in caption
 
 
-@pytest.mark.parametrize("weighting", WEIGHTINGS)
+@pytest.mark.parametrize("weighting", CONVENTIONS)
 def test_points_laid_out_for_another_convention_are_said_to_be(weighting):
     view = LinkedView(make_study(weighting="icml"), weighting=weighting)
     texts = [m.text for m in view.layout.references() if isinstance(m, Div)]
@@ -79,7 +79,7 @@ def test_points_laid_out_for_another_convention_are_said_to_be(weighting):
     assert any(said in text for text in texts) == (weighting != "icml")
 
 
-@pytest.mark.parametrize("weighting", WEIGHTINGS)
+@pytest.mark.parametrize("weighting", CONVENTIONS)
 def test_the_stations_tell_counts_and_the_share_that_is_kept(weighting):
     study = make_study(weighting=weighting)
     view = LinkedView(study)
@@ -113,7 +113,7 @@ def test_the_root_of_p_is_in_the_gradient_or_p_is_in_the_sum(
 
 
 def test_each_level_says_what_is_averaged_on_the_way_to_it():
-    for weighting in WEIGHTINGS:
+    for weighting in CONVENTIONS:
         study = make_study(4, 200, weighting)
         said = build_stepper(make_scene(study, LIGHT, weighting)).doing
         assert len(said) == 4

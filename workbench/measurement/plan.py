@@ -8,24 +8,19 @@ from typing import Any
 import torch
 from torch import nn
 
-from workbench.curvature.gram.coordinates import STREAMED
 from workbench.curvature.problem.adapter import as_problem
 from workbench.curvature.problem.risk import EmpiricalRisk
 from workbench.errors import WorkbenchError
 from workbench.machine.distributed import ALONE, World
 from workbench.machine.memory import device_memory, say_bytes
 from workbench.measurement.cost import (
-    METHODS,
-    Counted,
     Sizes,
-    count,
     num_eigenvalues,
     sizes_of,
     whole_hessian,
 )
 from workbench.measurement.settings import (
     MAX_PAIRS,
-    METHOD_NAMES,
     WISH,
     MeasureSettings,
     chosen_classes,
@@ -34,6 +29,7 @@ from workbench.measurement.settings import (
 from workbench.measurement.snapshots import COST
 from workbench.measurement.speeds import Speeds, timed
 from workbench.measurement.subject import Subject, subject_of
+from workbench.measurement.ways import WAYS, Counted
 from workbench.progress.control import Control
 from workbench.progress.timing import say_duration
 from workbench.training.checkpoint import Checkpoint
@@ -93,8 +89,8 @@ class Plan:
     @property
     def refusal(self) -> str:
         """Why nothing fits, and the nearest settings that do."""
-        asked = METHOD_NAMES.get(self.settings.method or "")
-        methods = [m for m in self.methods if asked in (None, m.method)]
+        asked = self.settings.method
+        methods = [m for m in self.methods if asked in (None, m.way.name)]
         nearest = min(methods, key=lambda m: (m.memory, self.seconds(m)))
         limit = self.settings.max_minutes
         bound = "" if limit is None else f" and at most {limit:g} minutes are asked for"
@@ -126,9 +122,8 @@ class Plan:
             sizes = replace(self.sizes, num_examples=all_of, num_classes=num_classes)
             fewer = num or self.settings.num_eigenvalues
             settings = replace(self.settings, num_eigenvalues=fewer)
-            asked = METHOD_NAMES.get(settings.method or "")
-            names = [name for name in METHODS if asked in (None, name)]
-            tried = [count(name, sizes, settings) for name in names]
+            ways = [way for way in WAYS if settings.method in (None, way.name)]
+            tried = [way.count(sizes, settings) for way in ways]
             return any(replace(self, sizes=sizes).fits(method) for method in tried)
 
         low, high = 1, max(2, self.sizes.num_examples // C)
@@ -245,7 +240,7 @@ def make_plan(
     told[world.rank] = torch.tensor((*astuple(timed(risk)), device_memory(risk.device)))
     *speeds, _ = world.sum(told).mean(0).tolist()
     there = int(told[:, -1].min())
-    methods = tuple(count(name, sizes, settings) for name in METHODS)
+    methods = tuple(way.count(sizes, settings) for way in WAYS)
     made = Plan(
         sizes=sizes,
         settings=settings,
@@ -265,7 +260,7 @@ def _choice(made: Plan) -> list[Counted]:
     sizes, settings = made.sizes, made.settings
     fitting = [method for method in made.methods if made.fits(method)]
     if settings.method is not None:
-        return [m for m in fitting if m.method == METHOD_NAMES[settings.method]]
+        return [m for m in fitting if m.way.name == settings.method]
     smaller = min(sizes.num_params, sizes.num_examples * (sizes.num_classes - 1))
     soon = 60 * (settings.max_minutes or WISH)
     exact = [m for m in fitting if m.exact and made.seconds(m) <= soon]
@@ -274,7 +269,7 @@ def _choice(made: Plan) -> list[Counted]:
     elif settings.exact_limit == 0:
         fitting = [method for method in fitting if not method.exact]
     if sizes.num_classes**2 <= MAX_PAIRS:  # the picture takes all means: have them
-        fitting = [m for m in fitting if m.method != STREAMED] or fitting
+        fitting = [m for m in fitting if m.way.forms_pairs] or fitting
     fastest = min((made.seconds(m) for m in fitting), default=0.0)
     # what counts fewer operations may take longer all the same
     return [m for m in fitting if made.seconds(m) <= max(soon, 2 * fastest)]
@@ -295,7 +290,7 @@ def _found(method: Counted, sizes: Sizes, settings: MeasureSettings) -> str:
     k = num_eigenvalues(sizes, settings)
     if not method.exact:
         found = f"the leading {k} eigenvalues of G and Hess, the ends of H, densities"
-        if method.method == STREAMED:
+        if not method.way.forms_pairs:
             found += f", the means of pairs by their products, in {settings.weighting}"
         return found
     rest = f"the leading {k} of Hess, the ends of H"

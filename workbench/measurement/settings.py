@@ -9,17 +9,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from workbench.curvature.gram.coordinates import DENSE, DUAL, KRYLOV, STREAMED
 from workbench.errors import WorkbenchError
 from workbench.measurement.embedding import check_names
-from workbench.study.records import WEIGHTINGS
+from workbench.study.convention import CONVENTIONS, Convention, convention_of
 
-METHOD_NAMES: Mapping[str, str] = {  # as settings name them -> as a study does
-    "dense": DENSE,
-    "dual": DUAL,
-    "krylov": KRYLOV,
-    "streamed": STREAMED,
-}
+METHODS = ("dense", "dual", "krylov", "streamed")  # each a class in `ways`
 WISH = 30.0  # minutes up to which all of G is had exactly, where nothing is asked for
 MAX_PAIRS = 1500  # means of pairs in a picture; of more the largest of each class
 
@@ -49,6 +43,11 @@ class MeasureSettings:
     device: str | None = "auto"  # auto, cpu or cuda; mps has no float64 and becomes
     # cpu; None: where the network is
 
+    @property
+    def convention(self) -> Convention:
+        """That of the averages."""
+        return CONVENTIONS[self.weighting]
+
 
 def settled(
     settings: MeasureSettings | None, options: Mapping[str, Any]
@@ -69,16 +68,12 @@ def settled(
 
 def check_settings(settings: MeasureSettings) -> None:
     """Raise a `WorkbenchError` where a value is of no use."""
-    if settings.weighting not in WEIGHTINGS:
-        raise WorkbenchError(
-            f"measure: there is no weighting {settings.weighting!r}; choose one of "
-            f"{', '.join(WEIGHTINGS)}."
-        )
+    convention_of(settings.weighting, "measure")
     check_names(settings.embedding, settings.metric)
-    if settings.method is not None and str(settings.method) not in METHOD_NAMES:
+    if settings.method is not None and str(settings.method) not in METHODS:
         raise WorkbenchError(
             f"measure: there is no method {settings.method!r}; choose one of "
-            f"{', '.join(METHOD_NAMES)}, or None for the one that is planned."
+            f"{', '.join(METHODS)}, or None for the one that is planned."
         )
     asked = settings.classes
     words = asked if isinstance(asked, (list, tuple)) else ()

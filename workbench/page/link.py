@@ -14,8 +14,9 @@ from urllib.parse import parse_qsl, urlencode
 from workbench.errors import WorkbenchError
 from workbench.page.presets import find_preset
 from workbench.page.session import Session
-from workbench.page.settings import CONTROLS, CONVENTIONS, Limits, RunSettings
+from workbench.page.settings import CONTROLS, Limits, RunSettings
 from workbench.page.view_state import BY_LINK, DEFAULTS, Property
+from workbench.study.convention import CONVENTIONS
 
 VERSION = 1
 LONGEST = 4096  # characters

@@ -39,9 +39,10 @@ from workbench.page.report import (
     extended,
     trained_at,
 )
-from workbench.page.settings import CONVENTIONS, Limits, RunSettings, held
+from workbench.page.settings import Limits, RunSettings, held
 from workbench.page.view_state import DEFAULTS
 from workbench.progress.control import Control
+from workbench.study.convention import CONVENTIONS
 from workbench.study.records import Study, load_study
 
 _log = logging.getLogger(__name__)

@@ -19,6 +19,7 @@ from safetensors.numpy import save as serialize
 from workbench.errors import printable
 from workbench.files.container import Format, read_container, write_container
 from workbench.study.card import Card, Described, fit_in_words, give_or_take, listed
+from workbench.study.convention import CONVENTIONS, Convention
 from workbench.study.schema import StudyFile, read_study
 from workbench.study.spectrum import Spectrum
 
@@ -31,18 +32,6 @@ SCHEMA = 4  # 2: moments, which a reader of before would not show; 3: stated err
 _FORM = Format("study", SCHEMA, "load_study", "workbench measure", "measure again")
 Record = TypeVar("Record")
 
-WEIGHTINGS = ("slide", "icml", "jmlr")
-
-# Parts of G by weighting, in the order of the hierarchy; they sum to G exactly.
-PARTS: Mapping[str, tuple[str, ...]] = {
-    "slide": ("G_class", "G_cross", "G_within"),
-    "icml": ("G0", "G1", "G2", "G3"),
-    "jmlr": ("G_class", "G_cross", "G_within", "G_diag"),
-}
-CLASS_PART: Mapping[str, str] = {"slide": "G_class", "icml": "G1", "jmlr": "G_class"}
-# Sum of all the parts that the means delta_{c,c'} carry: what the first average keeps.
-MEANS_PART: Mapping[str, str] = {"slide": "G_means", "icml": "G12", "jmlr": "G_means"}
-
 # Leading eigenvalues of G that are looked at one by one: not more than so many classes,
 MAX_LEADING = 20
 SPARE = 2  # and these beyond, so that one may count further
@@ -53,9 +42,9 @@ ROWS = ("level", "example", "true_class", "potential_class")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Levels:
-    """The three averages in one weighting: what each carries of G."""
+    """The three averages in one convention: what each carries of G."""
 
-    weighting: str
+    weighting: str  # the convention's name
     parts: dict[
         str, NDArray[np.float64]
     ]  # part, and the means' sum -> eigenvalues, descending
@@ -78,6 +67,11 @@ class Levels:
     )  # error bars of eigenvalues that were found by iterating: of a part by its name,
     # and of "subtracted" and "projected"; a file of before has none
 
+    @property
+    def convention(self) -> Convention:
+        """Of the averages."""
+        return CONVENTIONS[self.weighting]
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Embedding:
@@ -92,7 +86,7 @@ class Embedding:
     potential_class: NDArray[np.int64]  # (n,) c'; -1 where averaged
     method: str  # umap, tsne, pca
     metric: str  # cosine, euclidean
-    weighting: str
+    weighting: str  # the convention's name
     num_total: int  # delta_{i,c,c'} that there are; those drawn are the rows of level 0
     note: str = ""  # what was left out, and how exact the rest is; nothing: all, exact
 
@@ -108,14 +102,14 @@ class Study(Described):
     class_names: tuple[str, ...]
     history: dict[str, NDArray[np.float64]]  # epoch, loss, accuracy; (num_epochs,) each
     spectra: dict[str, Spectrum]  # "G", "Hess", "H"
-    levels: dict[str, Levels]  # by weighting; settings["weighting"] is always there
+    levels: dict[str, Levels]  # by convention; settings["weighting"] is always there
     num_outliers: int
     outlier_rule: str  # in words, with its number
     embedding: Embedding
     plan: str = ""  # how it was measured, and what else would have cost
     versions: dict[str, str] = field(default_factory=dict)
     created: str = ""  # ISO 8601, UTC
-    moments: tuple[Study, ...] = ()  # earlier epochs, by epoch; see `as_moment`
+    moments: tuple[Study, ...] = ()  # earlier epochs, by epoch; see `as_snapshot`
 
     @property
     def film(self) -> tuple[Study, ...]:
@@ -124,7 +118,7 @@ class Study(Described):
 
     @property
     def weighting(self) -> str:
-        """The weighting that was asked for: the embedding's."""
+        """The convention that was asked for, by its name: the embedding's."""
         return str(self.settings["weighting"])
 
     @property
@@ -330,12 +324,12 @@ def _check(study: Study) -> None:
             raise ValueError(f"density of {name}")
     if study.num_outliers > len(study.spectra["G"].eigenvalues):
         raise ValueError(f"num_outliers {study.num_outliers}")
-    for weighting, levels in study.levels.items():
-        parts = {*PARTS[weighting], MEANS_PART[weighting]}
-        if levels.weighting != weighting or parts - set(levels.parts):
-            raise ValueError(f"parts of {weighting}")
+    for name, levels in study.levels.items():
+        parts = {*levels.convention.parts, levels.convention.means_part}
+        if levels.weighting != name or parts - set(levels.parts):
+            raise ValueError(f"parts of {name}")
         if {*parts, "G"} - set(levels.trace):
-            raise ValueError(f"traces of {weighting}")
+            raise ValueError(f"traces of {name}")
     if len({len(column) for column in study.history.values()}) > 1:
         raise ValueError("history")
     embedding = study.embedding
@@ -349,7 +343,7 @@ def _check(study: Study) -> None:
         if set(moment.spectra) - set(study.spectra):
             raise ValueError("spectra of a moment")
         if set(moment.levels) != set(study.levels):
-            raise ValueError("weightings of a moment")
+            raise ValueError("conventions of a moment")
         for column in ROWS:
             mine, its = getattr(embedding, column), getattr(moment.embedding, column)
             if not np.array_equal(mine, its):

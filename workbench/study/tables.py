@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from workbench.errors import WorkbenchError, printable
-from workbench.study.records import PARTS, Study
+from workbench.study.records import Study
 
 Row = tuple[Any, ...]
 FORMULA = ("=", "+", "-", "@")
@@ -92,13 +92,13 @@ def _eigenvalues(study: Study) -> Iterator[Row]:
         pairs = zip(spectrum.eigenvalues, spectrum.residuals, strict=True)
         for j, (value, residual) in enumerate(pairs):
             yield name, None, j + 1, float(value), float(residual)
-    for weighting, levels in study.levels.items():
+    for convention, levels in study.levels.items():
         left = {"G subtracted": levels.subtracted, "G projected": levels.projected}
         for name, values in (levels.parts | left).items():
             residuals = levels.residuals.get(name.removeprefix("G "), ())
             for j, value in enumerate(values):
                 error = float(residuals[j]) if j < len(residuals) else None
-                yield name, weighting, j + 1, float(value), error
+                yield name, convention, j + 1, float(value), error
 
 
 def _embedding(study: Study) -> Iterator[Row]:
@@ -117,23 +117,21 @@ def _embedding(study: Study) -> Iterator[Row]:
 
 
 def _overlaps(study: Study) -> Iterator[Row]:
-    for weighting, levels in study.levels.items():
+    for convention, levels in study.levels.items():
         pairs = zip(levels.overlap, levels.class_overlap, strict=True)
         for j, (span, shares) in enumerate(pairs):
-            yield weighting, j + 1, float(span), *map(float, shares)
+            yield convention, j + 1, float(span), *map(float, shares)
 
 
 def _traces(study: Study) -> Iterator[Row]:
     for name, spectrum in study.spectra.items():
         yield name, None, spectrum.trace, spectrum.trace_error
-    for weighting, levels in study.levels.items():
-        own = [
-            *PARTS[weighting],
-            *(p for p in levels.trace if p not in PARTS[weighting]),
-        ]
-        for name in own:
-            yield name, weighting, levels.trace[name], levels.trace_error.get(name, 0.0)
-        yield "delta_G", weighting, float(levels.kept[3]) * levels.trace["G"], 0.0
+    for convention, levels in study.levels.items():
+        parts = levels.convention.parts
+        for name in (*parts, *(p for p in levels.trace if p not in parts)):
+            error = levels.trace_error.get(name, 0.0)
+            yield name, convention, levels.trace[name], error
+        yield "delta_G", convention, float(levels.kept[3]) * levels.trace["G"], 0.0
 
 
 def _density(study: Study) -> Iterator[Row]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -21,15 +21,19 @@ from workbench.curvature.problem.risk import EmpiricalRisk
 from workbench.errors import WorkbenchError
 from workbench.linalg.precision import full_precision
 from workbench.machine.memory import device_memory
-from workbench.progress.control import Control, Progress, ProgressCallback
+from workbench.progress.control import (
+    Control,
+    ProgressCallback,
+    Report,
+    as_report,
+    span,
+)
 
 CACHE_BYTES = 2**31  # what the factors of one group of layers may take
 ACTIVATIONS = 2**25  # numbers that the layers of one piece put out
 TILE = 2**25  # entries of a temporary
 BLOCK = 512  # rows of a tile of the matrix: of the lower ones none is computed
 READING = 0.2  # of the progress that is reported: the passes through the network
-
-Step = Callable[[float], None]
 
 
 @full_precision()
@@ -101,16 +105,10 @@ def gram(
             "examples, or fewer classes."
         )
 
-    def report(share: float) -> None:
-        if progress is not None:
-            progress(Progress("Multiplying the gradients", share))
-
-    return risk_gram(risk, report)
+    return risk_gram(risk, as_report(progress, "Multiplying the gradients"))
 
 
-def risk_gram(
-    risk: EmpiricalRisk, report: Callable[[float], None] | None = None
-) -> Gram:
+def risk_gram(risk: EmpiricalRisk, report: Report | None = None) -> Gram:
     r"""`gram` of a network and data that are bound already, layer by layer.
 
     A layer's share is had from explicit rows, ``n^2 p`` products for its p parameters,
@@ -151,7 +149,7 @@ def risk_gram(
         for layer_names in list(pieces):
             layer = _join(pieces.pop(layer_names))
             share = (1 - READING) * layer.num_parameters / risk.dim
-            _add_layer(matrix, layer, risk, _within(step, done, share))
+            _add_layer(matrix, layer, risk, span(step, done, done + share))
             done += share
     mirror(risk.world.sum(matrix))
     probs = labels = None
@@ -159,11 +157,6 @@ def risk_gram(
         probs = torch.cat([risk.probabilities(inputs) for inputs, _ in batches])
         labels = torch.cat([y for _, y in batches])
     return Gram(matrix, probs, labels, risk.normaliser)
-
-
-def _within(step: Step, start: float, share: float) -> Step:
-    """A part's own progress, from 0 to 1, as that of the whole."""
-    return lambda part: step(start + share * part)
 
 
 def layer_sets(risk: EmpiricalRisk, num_examples: int) -> list[set[str]]:
@@ -204,7 +197,7 @@ def _join(pieces: list[LayerGradients]) -> LayerGradients:
 
 
 def _add_layer(
-    matrix: Tensor, layer: LayerGradients, risk: EmpiricalRisk, step: Step
+    matrix: Tensor, layer: LayerGradients, risk: EmpiricalRisk, step: Report
 ) -> None:
     """Add one layer's share to the upper half by the cheaper of two ways."""
     num_examples, m, positions, r = layer.outputs.shape
@@ -221,7 +214,7 @@ def _add_layer(
 
 
 def _add_by_rows(
-    matrix: Tensor, layer: LayerGradients, risk: EmpiricalRisk, step: Step
+    matrix: Tensor, layer: LayerGradients, risk: EmpiricalRisk, step: Report
 ) -> None:
     """Explicit rows, a few output channels at a time, pairs of blocks of examples."""
     blocks = tiles(len(matrix))
@@ -238,7 +231,7 @@ def _add_by_rows(
 
 
 def _add_by_factors(
-    matrix: Tensor, layer: LayerGradients, risk: EmpiricalRisk, step: Step
+    matrix: Tensor, layer: LayerGradients, risk: EmpiricalRisk, step: Report
 ) -> None:
     """Products of inner products of the factors, a few examples with all after them."""
     assert layer.inputs is not None

@@ -17,7 +17,7 @@ from workbench.curvature.problem.network import Outputs, Trained
 from workbench.errors import WorkbenchError
 from workbench.linalg.precision import full_precision
 from workbench.machine.memory import device_memory
-from workbench.progress.control import Control, Progress, ProgressCallback
+from workbench.progress.control import Control, ProgressCallback, as_report
 from workbench.study.card import Card, Described, numbers
 
 
@@ -107,10 +107,7 @@ def exact_spectrum(
             f"{there / 2**30:.0f}; take fewer examples, or spectral_density."
         )
 
-    def report(share: float) -> None:
-        if progress is not None:
-            progress(Progress("Multiplying the gradients", 0.5 * share))
-
+    report = as_report(progress, "Multiplying the gradients", 0.5)
     if n < risk.dim:
         matrix = risk_gram(risk, report).matrix.div_(risk.normaliser)
         method = f"dual of order {len(matrix):,}, exact"

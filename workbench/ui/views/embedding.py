@@ -16,6 +16,7 @@ from bokeh.models import (
 from bokeh.plotting import figure
 from numpy.typing import NDArray
 
+from workbench.study.convention import CONVENTIONS
 from workbench.study.records import Embedding, Study
 from workbench.ui.theme import FONT, Theme, class_style, plain
 from workbench.ui.views.frame import add_label, style_figure, tooltip
@@ -179,7 +180,8 @@ def _source(
     potential = embedding.potential_class[rows]
     styles = [class_style(c, theme) for c in range(study.num_classes)]
     styles.append((theme.ink, "x"))  # delta_G, whose class is -1
-    left_out = (classes == potential) & (embedding.weighting != "slide") & (level == 1)
+    every = CONVENTIONS[embedding.weighting].includes_true
+    left_out = (classes == potential) & (level == 1) & (not every)
     solid = {0: 0.8, 1: 0.1, 2: 0.1, 3: 1.0}[level]
     data = {
         "x": points[:, 0].copy(),

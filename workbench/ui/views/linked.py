@@ -27,7 +27,7 @@ from bokeh.models import (
 
 from workbench.errors import WorkbenchError
 from workbench.page.view_state import BY_NAME, OF_ANY_STUDY, OF_THE_SAME_STUDY
-from workbench.study.records import CLASS_PART, Study
+from workbench.study.records import Study
 from workbench.ui.theme import (
     AUTO,
     MARKERS,
@@ -319,7 +319,7 @@ def _told(scene: Scene, files: Mapping[str, str]) -> dict[str, Any]:
         "notes": {name: describe_spectrum(study, name) for name in study.spectra},
         "automatic": study.num_outliers,
         "rule": describe_rule(study),
-        "partName": symbol(CLASS_PART[scene.weighting]),
+        "partName": symbol(scene.levels.convention.class_part),
         "parts": [part.role for part in scene.parts],
         "partTops": HEIGHTS,
         "tour": [list(stop) for stop in STOPS],

@@ -10,7 +10,8 @@ from bokeh.plotting import figure
 from numpy.typing import NDArray
 
 from workbench.page.view_state import BY_NAME
-from workbench.study.records import CLASS_PART, MEANS_PART, PARTS, Levels, Study
+from workbench.study.convention import Convention
+from workbench.study.records import Levels, Study
 from workbench.ui.theme import Theme
 from workbench.ui.views.frame import tooltip
 from workbench.ui.views.words import count, number, percent
@@ -65,11 +66,12 @@ class Part:
 
 def parts_of(study: Study, levels: Levels, theme: Theme) -> tuple[Part, ...]:
     """The parts in this convention, in the order of the hierarchy, then their sum."""
-    means = MEANS_PART[levels.weighting]
-    names = [*PARTS[levels.weighting], *([means] if means in levels.parts else [])]
+    convention = levels.convention
+    means = convention.means_part
+    names = [*convention.parts, *([means] if means in levels.parts else [])]
     found = []
     for name in names:
-        role = _role(name, levels.weighting)
+        role = _role(name, convention)
         values = levels.parts[name]
         values = values[values > 1e-9 * values.max(initial=0.0)]
         if role == "class":
@@ -142,10 +144,10 @@ def draw_part(plot: figure, part: Part, source: ColumnDataSource, theme: Theme) 
     tooltip(plot, heads, theme, f"eigenvalue @nth of {_plain(part.name)}: @told")
 
 
-def _role(name: str, weighting: str) -> str:
-    if name == CLASS_PART[weighting]:
+def _role(name: str, convention: Convention) -> str:
+    if name == convention.class_part:
         return "class"
-    if name == MEANS_PART[weighting]:
+    if name == convention.means_part:
         return "means"
     roles = {"G0": "diag", "G2": "cross", "G3": "within"}
     return roles.get(name) or name.removeprefix("G_")

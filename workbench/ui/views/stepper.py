@@ -8,6 +8,7 @@ from bokeh.models import Button, Div, RadioButtonGroup, Slider
 from bokeh.models.dom import HTML
 
 from workbench.page.view_state import BY_NAME
+from workbench.study.convention import Convention
 from workbench.ui.views.scene import Scene
 from workbench.ui.views.words import (
     DELTA_C,
@@ -90,7 +91,7 @@ def build_stepper(scene: Scene) -> StepperView:
             html_attributes={"aria-live": "polite"},
         ),
         sentences=sentences,
-        doing=_doing(scene.weighting),
+        doing=_doing(scene.levels.convention),
         counts=(study.embedding.num_total, C * C, C, 1),
         kept=kept,
     )
@@ -109,10 +110,10 @@ def _left() -> str:
     )
 
 
-def _doing(weighting: str) -> tuple[str, ...]:
+def _doing(convention: Convention) -> tuple[str, ...]:
     """What is being averaged on the way to each level, in one sentence."""
-    others = "" if weighting == "slide" else ", all but c itself"
-    weighted = " weighted by p" if weighting == "jmlr" else ""
+    others = "" if convention.includes_true else ", all but c itself"
+    weighted = " weighted by p" if convention.weighted else ""
     return (
         "",
         f"Averaging over the examples <b>i</b>{weighted}: each gradient travels to the "
@@ -126,10 +127,10 @@ def _doing(weighting: str) -> tuple[str, ...]:
 
 def _stations(scene: Scene) -> tuple[str, ...]:
     """What is averaged, its formula, how many there are, and what is left of G."""
-    study, weighting = scene.study, scene.weighting
-    ave = "Ave" if weighting != "jmlr" else "wAve"
-    one = "δ" if weighting != "jmlr" else "g"
-    others = "" if weighting == "slide" else " ≠ c"
+    study, convention = scene.study, scene.levels.convention
+    ave = "wAve" if convention.weighted else "Ave"
+    one = "g" if convention.weighted else "δ"
+    others = "" if convention.includes_true else " ≠ c"
     C = study.num_classes
     drawn = int((study.embedding.level == 0).sum())
     of_all = f"every gradient ({drawn:,} drawn)" if drawn else "every gradient"
@@ -169,14 +170,14 @@ def _op(name: str, below: str) -> str:
 
 def describe_levels(scene: Scene) -> tuple[str, ...]:
     """One sentence a level, with the numbers of this study."""
-    study, weighting = scene.study, scene.weighting
+    study, convention = scene.study, scene.levels.convention
     C, total, kept = study.num_classes, study.embedding.num_total, scene.levels.kept
     left_out = ""
-    if weighting != "slide":
+    if not convention.includes_true:
         left_out = f" (the {C} with c′ = c are left out)"
     one, root, weight = DELTA_ICK, "√p<sub>c′</sub> ", ""
     by_p = by_w = ""
-    if weighting == "jmlr":
+    if convention.weighted:
         one, root, weight = G_ICK, "", "p<sub>c′</sub> "
         by_p = " Averages are weighted (wAve) by the predicted probability p."
         by_w = (
