@@ -302,14 +302,13 @@ const gridded = ({spans, ...columns}) => {
   const each = spans.length > 0 ? y.length / spans.length - 1 : 0
   const x = spans.flatMap(([left, right]) =>
     [...Array.from({length: each}, (_, n) => mix(left, right, n / (each - 1))), NaN])
-  return {x: Float64Array.from(x), ...columns, spans}
+  return {x: Float64Array.from(x), ...columns}
 }
 
 // Between two densities; where one has a side that the other lacks, the nearer of them.
 const blended = (from, to, t) => {
   if (from.y.length !== to.y.length) return t < 0.5 ? from : to
-  const ends = (curve) => curve.spans ?? spansOf(curve.x)
-  const [a, b] = [ends(from), ends(to)]
+  const [a, b] = [spansOf(from.x), spansOf(to.x)]
   const spans = a.map(([left, right], n) => [between(left, b[n][0], t), between(right, b[n][1], t)])
   const mixed = (column) => Float32Array.from(from[column], (value, n) => mix(value, to[column][n], t))
   const columns = ["y", "low", "high", "rest"].filter((column) => from[column] && to[column])
