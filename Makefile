@@ -87,7 +87,7 @@ $(BIN)/python -m pip install $$torch -e '.$(1)' || { \
   $(BIN)/python -m pip install torch torchvision -e '.$(1)'; \
 }
 @echo "Compiling UMAP for this machine"
-@$(BIN)/python -c 'from workbench.work import warm_up; warm_up().join()'
+@$(BIN)/python -c 'from workbench.jobs.work import warm_up; warm_up().join()'
 @touch $@
 endef
 

@@ -14,8 +14,15 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from workbench.spectrum import Spectrum
-from workbench.study import CLASS_PART, MEANS_PART, WEIGHTINGS, Embedding, Levels, Study
+from workbench.study.records import (
+    CLASS_PART,
+    MEANS_PART,
+    WEIGHTINGS,
+    Embedding,
+    Levels,
+    Study,
+)
+from workbench.study.spectrum import Spectrum
 
 Array = NDArray[np.float64]
 

@@ -10,8 +10,8 @@ import pytest
 from tests.fake_work import FakeWork
 from tests.studies import make_study
 from workbench.errors import WorkbenchError
-from workbench.link import LONGEST, USUAL, VIEW, read_link, write_link
-from workbench.session import Session
+from workbench.page.link import LONGEST, USUAL, VIEW, read_link, write_link
+from workbench.page.session import Session
 from workbench.ui.views.parts import ROLES
 from workbench.ui.views.state import LinkState
 from workbench.ui.views.stepper import SPEEDS

@@ -27,7 +27,7 @@ from workbench.ui import serve
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 PAGE = "workbench/ui/jupyter/nbconvert/templates/workbench"
 
-COMPILE = "-c from workbench.work import warm_up; warm_up().join()"
+COMPILE = "-c from workbench.jobs.work import warm_up; warm_up().join()"
 
 # A python that is asked for its version, makes a .venv of fakes, and pip that logs.
 FAKE_PYTHON = """#!/bin/sh

@@ -13,8 +13,8 @@ from playwright.sync_api import Page, expect
 from tests.browser.drive import MODEL, Workbench
 from tests.browser.figures import measure_opening
 from tests.studies import make_study
-from workbench.presets import PRESETS, load_example
-from workbench.study import CLASS_PART
+from workbench.page.presets import PRESETS, load_example
+from workbench.study.records import CLASS_PART
 from workbench.ui.views.overlap import overlaps
 
 EXAMPLE = load_example(PRESETS[0].name)  # the one that opens

@@ -12,9 +12,9 @@ import pytest
 
 from tests.fake_work import FakeWork
 from tests.views import data, find
-from workbench.presets import PRESETS, load_example
-from workbench.session import Session
-from workbench.study import CLASS_PART, Study
+from workbench.page.presets import PRESETS, load_example
+from workbench.page.session import Session
+from workbench.study.records import CLASS_PART, Study
 from workbench.ui.app import Workbench
 from workbench.ui.theme import LIGHT
 from workbench.ui.views.explain import explain

@@ -11,7 +11,7 @@ from bokeh.document import Document
 from bokeh.models import Row
 
 from tests.studies import make_study
-from workbench.study import Study
+from workbench.study.records import Study
 from workbench.ui.theme import LIGHT
 from workbench.ui.views.embedding import parents_of
 from workbench.ui.views.film import FilmView, build_film

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.studies import make_study
-from workbench.study import CLASS_PART
+from workbench.study.records import CLASS_PART
 from workbench.ui.views.explain import explain
 from workbench.ui.views.words import count, number, percent
 

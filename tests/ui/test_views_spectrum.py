@@ -9,7 +9,7 @@ import pytest
 
 from tests.studies import make_study
 from tests.views import data, find, told
-from workbench.study import CLASS_PART, MEANS_PART, PARTS, WEIGHTINGS
+from workbench.study.records import CLASS_PART, MEANS_PART, PARTS, WEIGHTINGS
 from workbench.ui.theme import LIGHT
 from workbench.ui.views.axis import position
 from workbench.ui.views.controls import build_controls

@@ -10,7 +10,7 @@ from bokeh.models import Div
 
 from tests.studies import make_study
 from tests.views import data, find
-from workbench.study import WEIGHTINGS
+from workbench.study.records import WEIGHTINGS
 from workbench.ui.theme import LIGHT, class_style
 from workbench.ui.views.linked import LinkedView
 from workbench.ui.views.stepper import build_stepper, share_on_the_way

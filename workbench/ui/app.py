@@ -8,9 +8,9 @@ import ipywidgets as w
 from IPython.display import display
 
 from workbench.errors import WorkbenchError
-from workbench.link import read_link
-from workbench.remote import WorkerProcess
-from workbench.session import Session
+from workbench.jobs.remote import WorkerProcess
+from workbench.page.link import read_link
+from workbench.page.session import Session
 from workbench.ui.bridge import refresh, widget
 from workbench.ui.drawer import Drawer, Menu
 from workbench.ui.head import HeadPanel

@@ -9,7 +9,7 @@ from typing import Any
 
 from bokeh.models import Column, Div, InlineStyleSheet, LayoutDOM, Row, UIElement
 
-from workbench.study import Levels, Study
+from workbench.study.records import Levels, Study
 from workbench.ui.theme import FONT, MARKERS, Theme, class_style, variables
 from workbench.ui.views.bar import BarView
 from workbench.ui.views.compare import CompareView

@@ -10,7 +10,7 @@ import numpy as np
 from bokeh.models import ColumnDataSource
 from numpy.typing import NDArray
 
-from workbench.spectrum import DensityCurve, Spectrum, density_curve
+from workbench.study.spectrum import DensityCurve, Spectrum, density_curve
 
 SCALES = ("linear", "log")
 

@@ -22,8 +22,8 @@ from bokeh.models import (
 from bokeh.plotting import figure
 from numpy.typing import NDArray
 
-from workbench.plane import align
-from workbench.study import Study
+from workbench.study.procrustes import align
+from workbench.study.records import Study
 from workbench.ui.theme import Theme, class_style, plain
 from workbench.ui.views.axis import joined
 from workbench.ui.views.embedding import TOOLTIPS, EmbeddingView, mark_sizes

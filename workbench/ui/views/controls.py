@@ -7,7 +7,7 @@ from html import escape
 
 from bokeh.models import Button, CheckboxButtonGroup, Div, RadioButtonGroup, Slider
 
-from workbench.study import Study
+from workbench.study.records import Study
 from workbench.ui.theme import plain
 from workbench.ui.views.axis import SCALES
 from workbench.ui.views.parts import Part

@@ -16,7 +16,7 @@ from bokeh.models import (
 from bokeh.plotting import figure
 from numpy.typing import NDArray
 
-from workbench.study import Embedding, Study
+from workbench.study.records import Embedding, Study
 from workbench.ui.theme import FONT, Theme, class_style, plain
 from workbench.ui.views.frame import add_label, style_figure, tooltip
 from workbench.ui.views.words import METHOD_WORDS, count

@@ -14,7 +14,7 @@ import numpy as np
 from bokeh.models import Button, Div, RadioButtonGroup, Slider
 from numpy.typing import NDArray
 
-from workbench.study import Levels, Study
+from workbench.study.records import Levels, Study
 from workbench.ui.theme import Theme
 from workbench.ui.views.axis import (
     SCALES,

@@ -26,7 +26,7 @@ from bokeh.models import (
 )
 
 from workbench.errors import WorkbenchError
-from workbench.study import CLASS_PART, Levels, Study
+from workbench.study.records import CLASS_PART, Levels, Study
 from workbench.ui.theme import (
     AUTO,
     MARKERS,

@@ -18,7 +18,7 @@ from bokeh.models import (
 from bokeh.plotting import figure
 from numpy.typing import NDArray
 
-from workbench.study import Levels, Study
+from workbench.study.records import Levels, Study
 from workbench.ui.theme import Theme, plain
 from workbench.ui.views.frame import TYPE, style_figure, tooltip
 from workbench.ui.views.words import number, percent, rank

@@ -9,7 +9,7 @@ from bokeh.models import ColumnDataSource, Scatter, Segment
 from bokeh.plotting import figure
 from numpy.typing import NDArray
 
-from workbench.study import CLASS_PART, MEANS_PART, PARTS, Levels, Study
+from workbench.study.records import CLASS_PART, MEANS_PART, PARTS, Levels, Study
 from workbench.ui.theme import Theme
 from workbench.ui.views.frame import tooltip
 from workbench.ui.views.words import count, number, percent

@@ -23,8 +23,8 @@ from bokeh.models import (
 )
 from bokeh.plotting import figure
 
-from workbench.spectrum import Spectrum
-from workbench.study import Levels, Study
+from workbench.study.records import Levels, Study
+from workbench.study.spectrum import Spectrum
 from workbench.ui.theme import Theme
 from workbench.ui.views.axis import (
     SCALES,

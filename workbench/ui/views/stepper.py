@@ -8,7 +8,7 @@ import numpy as np
 from bokeh.models import Button, Div, RadioButtonGroup, Slider
 from bokeh.models.dom import HTML
 
-from workbench.study import Levels, Study
+from workbench.study.records import Levels, Study
 from workbench.ui.views.words import (
     DELTA_C,
     DELTA_CK,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from workbench.study import Study
+from workbench.study.records import Study
 from workbench.ui.views.parts import Part
 from workbench.ui.views.spectrum import ALL
 from workbench.ui.views.stepper import SPEEDS

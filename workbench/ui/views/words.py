@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Mapping
 
-from workbench.study import Study
+from workbench.study.records import Study
 
 DELTA_ICK = "δ<sub>i,c,c′</sub>"
 G_ICK = "g<sub>i,c,c′</sub>"  # without the root of p: the JMLR paper's gradients
