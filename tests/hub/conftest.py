@@ -24,6 +24,7 @@ from tests.hub.tools import proxy_command, what_is_missing
 
 PAGE = "voila/render/notebooks/workbench.ipynb"
 SECRET = "let-me-in"
+SOON = 10_000  # milliseconds in which a trouble is to be said
 
 CONFIG = """
 c = get_config()
@@ -69,7 +70,7 @@ class Hub:
     contexts: list[BrowserContext] = field(default_factory=list)
 
     def log_in(self, user: str) -> BrowserContext:
-        """Return a browser of this user, whose server runs."""
+        """Return a browser of this user."""
         context = self.browser.new_context()
         self.contexts.append(context)
         page = context.new_page()
@@ -78,9 +79,6 @@ class Hub:
         page.get_by_label("Password").fill(SECRET)
         page.get_by_role("button", name="Sign in").click()
         page.wait_for_url("**/hub/home")
-        light = f"%2Fjh%2Fuser%2F{user}%2Fapi%2Fstatus"  # and no kernel with it
-        page.goto(f"{self.url}hub/spawn/{user}?next={light}")
-        page.wait_for_url("**/api/status", timeout=60_000)
         page.close()
         return context
 
@@ -156,4 +154,11 @@ def hub(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 @pytest.fixture(scope="session")
 def ann(hub: Hub) -> BrowserContext:
-    return hub.log_in("ann")
+    """A browser of ann, whose server runs."""
+    context = hub.log_in("ann")
+    page = context.new_page()
+    me = "%2Fjh%2Fuser%2Fann%2Fapi%2Fme"
+    page.goto(f"{hub.url}hub/spawn/ann?next={me}")
+    page.wait_for_url("**/user/ann/**", timeout=60_000)
+    page.close()
+    return context

@@ -37,9 +37,9 @@ class PageHandler(TornadoVoilaHandler):
 
     async def prepare(self) -> None:
         """Look who asks, and give the page the cookie that it shows with requests."""
-        if self.path_args and self.path_args[0]:
-            raise HTTPError(404)
         await super().prepare(_redirect_to_login=False)
+        if any(self.path_args):
+            raise HTTPError(404)
         _ = self.xsrf_token  # reading it sets the cookie
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
