@@ -86,6 +86,30 @@ def test_a_prefix_begins_and_ends_with_a_slash(given: str, path: str) -> None:
         serve._path(f"{given}?x=<b>")
 
 
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ("hub.example", "hub.example"),
+        (" https://hub.example:8000/hub/ ", "hub.example:8000"),
+        ("[2001:db8::7]:80", "[2001:db8::7]:80"),
+        ("2001:db8::7", "2001:db8::7"),
+        ("münchen.example", "xn--mnchen-3ya.example"),
+        ("*", None),
+        ("", None),
+        ("a b", None),
+        ("a@b", None),
+    ],
+)
+def test_names_of_hosts_are_taken_as_they_are_pasted(
+    given: str, name: str | None
+) -> None:
+    if name is not None:
+        assert serve._name(given) == name
+        return
+    with pytest.raises(WorkbenchError, match="is not the name of a host"):
+        serve._name(given)
+
+
 @pytest.mark.skipif(os.name != "posix", reason="there is no root")
 @pytest.mark.parametrize("user", [0, 1000])
 def test_jupyterlab_starts_in_containers_and_asks_for_no_news(
