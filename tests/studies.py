@@ -14,14 +14,8 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from workbench.study.records import (
-    CLASS_PART,
-    MEANS_PART,
-    WEIGHTINGS,
-    Embedding,
-    Levels,
-    Study,
-)
+from workbench.study.convention import CONVENTIONS
+from workbench.study.records import Embedding, Levels, Study
 from workbench.study.spectrum import Spectrum
 
 Array = NDArray[np.float64]
@@ -52,7 +46,7 @@ def make_study(
     exact: bool = True,
     with_hess: bool = True,
     with_dots: bool = True,
-    weightings: tuple[str, ...] = WEIGHTINGS,
+    weightings: tuple[str, ...] = tuple(CONVENTIONS),
     num_outliers: int | None = None,
     class_names: tuple[str, ...] | None = None,
     signal: float = 3.0,
@@ -218,7 +212,7 @@ def _levels(weighting: str, G: Array, grads: _Gradients, num_leading: int) -> Le
         )
     )
     matrices.pop("", None)
-    matrices[MEANS_PART[weighting]] = means
+    matrices[CONVENTIONS[weighting].means_part] = means
     basis, _ = np.linalg.qr(class_mean.T)
     vectors = np.linalg.eigh(G)[1][:, ::-1][:, :num_leading]
     rest = np.eye(dim) - basis @ basis.T
@@ -226,7 +220,8 @@ def _levels(weighting: str, G: Array, grads: _Gradients, num_leading: int) -> Le
     trace = {name: float(np.trace(m)) for name, m in matrices.items()}
     trace["G"] = float(np.trace(G))
     last = float(share.sum() * G_mean @ G_mean)
-    carried = (trace["G"], trace[MEANS_PART[weighting]], trace[CLASS_PART[weighting]])
+    named = CONVENTIONS[weighting]
+    carried = trace["G"], trace[named.means_part], trace[named.class_part]
     return Levels(
         weighting=weighting,
         parts={name: _descending(m)[:num_leading] for name, m in matrices.items()},

@@ -34,7 +34,7 @@ from workbench.study.schema import (
 )
 from workbench.study.spectrum import Spectrum
 from workbench.training.checkpoint import _PLAIN, load_checkpoint
-from workbench.training.config import TrainConfig
+from workbench.training.settings import TrainConfig
 
 
 @pytest.mark.parametrize(

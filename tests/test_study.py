@@ -125,7 +125,7 @@ MISFITS: dict[str, Callable[[Study], Study]] = {
     "a moment of another study": lambda moment: replace(
         moment, class_names=("a", "b", "c")
     ),
-    "weightings of a moment": lambda moment: replace(
+    "conventions of a moment": lambda moment: replace(
         moment, levels={"icml": moment.levels["icml"]}
     ),
 }

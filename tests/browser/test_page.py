@@ -14,8 +14,9 @@ from tests.browser.drive import MODEL, Workbench
 from tests.browser.figures import measure_opening
 from tests.studies import make_study
 from workbench.page.presets import PRESETS, load_example
-from workbench.study.records import CLASS_PART
-from workbench.ui.views.overlap import overlaps
+from workbench.study.convention import CONVENTIONS
+from workbench.ui.theme import LIGHT
+from workbench.ui.views.scene import make_scene
 
 EXAMPLE = load_example(PRESETS[0].name)  # the one that opens
 pytestmark = pytest.mark.browser
@@ -50,7 +51,7 @@ def test_a_class_picked_on_the_canvas_highlights_its_outliers(
     workbench.click_at("embedding", x[3], y[3])
     workbench.until(lambda: workbench.state("selected_class") == c[3])
     workbench.until(lambda: workbench.read("sticks", "data") != before)
-    share = overlaps(EXAMPLE, EXAMPLE.levels["icml"])[:, c[3]]
+    share = make_scene(EXAMPLE, LIGHT).overlap[:, c[3]]
     alpha = workbench.read("sticks", "data.alpha")
     assert np.argmax(alpha) == np.argmax(share)  # in proportion, as it leans on them
     np.testing.assert_allclose(
@@ -99,7 +100,7 @@ def test_the_convention_changes_the_levels_at_once(workbench: Workbench) -> None
     workbench.field("Averages").select_option(label="jmlr (weighted)")
     workbench.until(lambda: workbench.read("class part", "data.x") != part)
     found = workbench.read("class part", "data.x")
-    wanted = EXAMPLE.levels["jmlr"].parts[CLASS_PART["jmlr"]][: len(found)]
+    wanted = EXAMPLE.levels["jmlr"].parts[CONVENTIONS["jmlr"].class_part][: len(found)]
     np.testing.assert_allclose(sorted(found), sorted(wanted), rtol=1e-6)
     workbench.expect_ready()
 

@@ -71,11 +71,11 @@ def test_the_code_is_that_of_the_study_that_is_shown(page: Workbench) -> None:
 
 
 def test_the_link_follows_what_is_selected_in_the_pictures(page: Workbench) -> None:
-    assert page.study._view is not None
-    page.study._view.state.selected_class = 4
+    assert page.study.view is not None
+    page.study.view.state.selected_class = 4
     assert "class=4" in page.share.link.value
     page.session.view = {**page.session.view, "selected_class": 2}
-    assert page.study._view.state.selected_class == 2
+    assert page.study.view.state.selected_class == 2
 
 
 def test_the_share_panel_says_what_is_not_in_the_link(page: Workbench) -> None:
@@ -96,7 +96,7 @@ def test_a_link_opens_the_pictures_at_its_epoch_beside_what_is_pinned(
 ) -> None:
     query = "preset=training&moment=2&parts=class,means&count=3&pin=few&compare=beside"
     read_link(query).open(page.session)
-    view = page.study._view
+    view = page.study.view
     assert view is not None
     assert view.pinned is page.session.pinned is not None
     state = view.state

@@ -15,7 +15,7 @@ from workbench.errors import WorkbenchError, printable
 from workbench.files.container import remove_litter, save_somewhere
 from workbench.machine.malloc import keep_freed_memory
 from workbench.progress.control import Cancelled
-from workbench.study.records import WEIGHTINGS
+from workbench.study.convention import CONVENTIONS
 
 if TYPE_CHECKING:
     from workbench.machine.distributed import World
@@ -233,8 +233,8 @@ def measure(
     weighting: Annotated[
         str,
         typer.Option(
-            help=f"Convention of the averages: {', '.join(WEIGHTINGS)}.",
-            callback=one_of(*WEIGHTINGS),
+            help=f"Convention of the averages: {', '.join(CONVENTIONS)}.",
+            callback=one_of(*CONVENTIONS),
         ),
     ] = "icml",
     embedding: Annotated[

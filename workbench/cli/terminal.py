@@ -210,7 +210,7 @@ def _pair(pairs: list[dict[str, Any]], n: int) -> str:
 
 def _parts(levels: Mapping[str, Any]) -> Table:
     """What each part of G weighs, and its leading eigenvalues."""
-    title = f"Parts of G, weighting {levels['weighting']}"
+    title = f"Parts of G, convention {levels['weighting']}"
     table = Table(title=title, title_justify="left")
     for name in ("part", "trace", "share of G", "leading eigenvalues"):
         table.add_column(name, justify="left" if name[0] in "pl" else "right")

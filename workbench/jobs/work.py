@@ -23,9 +23,9 @@ from workbench.measurement.stage_store import save_study
 from workbench.progress.control import Control, ProgressCallback
 from workbench.study.records import Study, load_study
 from workbench.training.checkpoint import Checkpoint, load_checkpoint
-from workbench.training.config import film_epochs
 from workbench.training.data import load_data
 from workbench.training.models import build_model
+from workbench.training.settings import film_epochs
 from workbench.training.train import TrainConfig
 from workbench.training.train import train as train_network
 

@@ -40,6 +40,8 @@ from workbench.machine.distributed import World
 from workbench.measurement.cost import STAGES
 from workbench.measurement.settings import MeasureSettings
 from workbench.measurement.subject import Subject
+from workbench.measurement.ways import WAYS
+from workbench.study.convention import Convention
 from workbench.study.records import Embedding, Levels, Study
 from workbench.study.spectrum import Spectrum
 
@@ -47,8 +49,8 @@ _FORM = Format("part", 1, "measure", "workbench measure", "measuring that again"
 _RECORDS: Mapping[str, Any] = {
     kind.__name__: kind
     for kind in (
-        ClassGram, Coordinates, CrossClassMeans, Dense, EigenPairs, Embedding, Gram,
-        Levels, Spectrum,
+        ClassGram, Convention, Coordinates, CrossClassMeans, Dense, EigenPairs,
+        Embedding, Gram, Levels, Spectrum, *WAYS,
     )
 }  # fmt: skip
 
@@ -69,7 +71,7 @@ def fingerprint(subject: Subject, settings: MeasureSettings) -> str:
     return f"{crc:08x}"
 
 
-class Parts:
+class StageStore:
     """The finished stages of one measurement, in a folder, or nowhere.
 
     Args:
@@ -98,20 +100,19 @@ class Parts:
 
     def keep(self, name: str, make: Callable[[], str]) -> str:
         """A text of before, else a fresh one, kept."""
-        found = self.load(name)
-        if not isinstance(found, str):
-            found = make()
-            self.save(name, found)
-        return found
+        text = self.load(name)
+        if not isinstance(text, str):
+            text = make()
+            self.save(name, text)
+        return text
 
     def load(self, name: str) -> Any:
         """The value of a finished stage; None where there is none of use."""
         if self._folder is None:
             return None
-        found = self._read(self._folder / name)
-        there = torch.tensor(float(found is not None))
-        everywhere = float(self._world.sum(there)) == self._world.size
-        return found[0] if found and everywhere else None
+        value = self._read(self._folder / name)
+        num_readers = float(self._world.sum(torch.tensor(float(value is not None))))
+        return value[0] if value and num_readers == self._world.size else None
 
     def save(self, name: str, value: Any) -> None:
         """Keep the value of a stage; where the disk is full it is not kept."""

@@ -12,6 +12,7 @@ from typing import Any
 
 from workbench.errors import WorkbenchError
 from workbench.machine.paths import typed_path
+from workbench.study.convention import ICML, JMLR, SLIDE
 
 # Names as in workbench.training, which this file must not import; a test compares.
 DATA: Mapping[str, str] = {
@@ -33,11 +34,7 @@ MODELS: Mapping[str, str] = {
     "resnet50": "ResNet-50",
     "densenet40": "DenseNet-40",
 }
-CONVENTIONS: Mapping[str, str] = {
-    "icml": "icml (c′ ≠ c)",
-    "slide": "slide (all c′)",
-    "jmlr": "jmlr (weighted)",
-}
+CONVENTION_LABELS: Mapping[str, str] = {c.name: c.label for c in (ICML, SLIDE, JMLR)}
 EMBEDDINGS: Mapping[str, str] = {"umap": "UMAP", "tsne": "t-SNE", "pca": "PCA"}
 METRICS: Mapping[str, str] = {"cosine": "Cosine", "euclidean": "Euclidean"}
 

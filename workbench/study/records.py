@@ -10,32 +10,26 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from workbench.errors import printable
 from workbench.files.container import Format, read_container, write_container
+from workbench.study.card import Card, Described, fit_in_words, give_or_take, listed
+from workbench.study.convention import CONVENTIONS, Convention
 from workbench.study.schema import StudyFile, read_study
 from workbench.study.spectrum import Spectrum
+
+if TYPE_CHECKING:
+    import pandas
+    import xarray
 
 SCHEMA = 4  # 2: moments, which a reader of before would not show; 3: stated errors;
 # 4: residuals of parts and knock-outs, and which eigenvalues are of the low end
 _FORM = Format("study", SCHEMA, "load_study", "workbench measure", "measure again")
 Record = TypeVar("Record")
-
-WEIGHTINGS = ("slide", "icml", "jmlr")
-
-# Parts of G by weighting, in the order of the hierarchy; they sum to G exactly.
-PARTS: Mapping[str, tuple[str, ...]] = {
-    "slide": ("G_class", "G_cross", "G_within"),
-    "icml": ("G0", "G1", "G2", "G3"),
-    "jmlr": ("G_class", "G_cross", "G_within", "G_diag"),
-}
-CLASS_PART: Mapping[str, str] = {"slide": "G_class", "icml": "G1", "jmlr": "G_class"}
-# Sum of all the parts that the means delta_{c,c'} carry: what the first average keeps.
-MEANS_PART: Mapping[str, str] = {"slide": "G_means", "icml": "G12", "jmlr": "G_means"}
 
 # Leading eigenvalues of G that are looked at one by one: not more than so many classes,
 MAX_LEADING = 20
@@ -47,9 +41,9 @@ ROWS = ("level", "example", "true_class", "potential_class")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Levels:
-    """The three averages in one weighting: what each carries of G."""
+    """The three averages in one convention: what each carries of G."""
 
-    weighting: str
+    weighting: str  # the convention's name
     parts: dict[
         str, NDArray[np.float64]
     ]  # part, and the means' sum -> eigenvalues, descending
@@ -72,6 +66,11 @@ class Levels:
     )  # error bars of eigenvalues that were found by iterating: of a part by its name,
     # and of "subtracted" and "projected"; a file of before has none
 
+    @property
+    def convention(self) -> Convention:
+        """Of the averages."""
+        return CONVENTIONS[self.weighting]
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Embedding:
@@ -86,13 +85,13 @@ class Embedding:
     potential_class: NDArray[np.int64]  # (n,) c'; -1 where averaged
     method: str  # umap, tsne, pca
     metric: str  # cosine, euclidean
-    weighting: str
+    weighting: str  # the convention's name
     num_total: int  # delta_{i,c,c'} that there are; those drawn are the rows of level 0
     note: str = ""  # what was left out, and how exact the rest is; nothing: all, exact
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Study:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Study(Described):
     """One measurement of one checkpoint."""
 
     run: dict[
@@ -102,14 +101,14 @@ class Study:
     class_names: tuple[str, ...]
     history: dict[str, NDArray[np.float64]]  # epoch, loss, accuracy; (num_epochs,) each
     spectra: dict[str, Spectrum]  # "G", "Hess", "H"
-    levels: dict[str, Levels]  # by weighting; settings["weighting"] is always there
+    levels: dict[str, Levels]  # by convention; settings["weighting"] is always there
     num_outliers: int
     outlier_rule: str  # in words, with its number
     embedding: Embedding
     plan: str = ""  # how it was measured, and what else would have cost
     versions: dict[str, str] = field(default_factory=dict)
     created: str = ""  # ISO 8601, UTC
-    moments: tuple[Study, ...] = ()  # earlier epochs, by epoch; see `as_moment`
+    moments: tuple[Study, ...] = ()  # earlier epochs, by epoch; see `as_snapshot`
 
     @property
     def film(self) -> tuple[Study, ...]:
@@ -118,7 +117,7 @@ class Study:
 
     @property
     def weighting(self) -> str:
-        """The weighting that was asked for: the embedding's."""
+        """The convention that was asked for, by its name: the embedding's."""
         return str(self.settings["weighting"])
 
     @property
@@ -136,6 +135,75 @@ class Study:
         """
         wanted = max(self.num_outliers, min(self.num_classes, MAX_LEADING)) + SPARE
         return min(wanted, len(self.spectra["G"].eigenvalues))
+
+    def card(self) -> Card:
+        """What it is, in a few lines."""
+        run, picture = self.run, self.embedding
+        names = ", ".join(self.levels)
+        lines = {
+            "network": f"{run.get('num_params', 0):,} parameters",
+            "data": f"{run.get('num_examples', 0):,} examples",
+            "classes": f"{self.num_classes:,}: {listed(self.class_names)}",
+            "fit": fit_in_words(run),
+        }
+        for name, found in self.spectra.items():
+            values = found.eigenvalues
+            how = "all" if found.complete else "leading"
+            top = f"largest {values[0]:.4g}, " if len(values) else ""
+            trace = give_or_take(found.trace, found.trace_error)
+            lines[name] = (
+                f"{len(values):,} eigenvalues, {how} ({found.method}), {top}"
+                f"trace {trace}"
+            )
+        lines |= {
+            "outliers": f"{self.num_outliers}, {self.outlier_rule}",
+            "averages": f"{names} (picture: {self.weighting})",
+            "picture": f"{len(picture.points):,} points, {picture.method}, "
+            f"{picture.metric}",
+            "epochs": listed(one.run.get("epochs") for one in self.film)
+            if self.moments
+            else "",
+            "made": self.created,
+        }
+        epochs = run.get("epochs")
+        after = "" if epochs is None else f", epoch {epochs}"
+        model, data = run.get("model", "a network"), run.get("data", "data")
+        return Card(f"Study of {model} on {data}{after}", lines)
+
+    def to_frame(self, table: str = "eigenvalues") -> pandas.DataFrame:
+        """One of its tables as a pandas ``DataFrame``; pandas has to be installed.
+
+        The same rows as in the CSV tables that `workbench export` writes; what a row
+        does not have is missing (``NaN``, ``None`` or ``<NA>``).
+
+        Args:
+            table: ``"eigenvalues"``, ``"embedding"``, ``"overlaps"``, ``"traces"``,
+                ``"density"``, ``"history"`` or ``"about"``; `csv_tables` says what is
+                in each.
+
+        Raises:
+            WorkbenchError: If there is no such table, or no pandas.
+        """
+        from workbench.study.frames import to_frame
+
+        return to_frame(self, table)
+
+    def to_xarray(self) -> xarray.Dataset:
+        """All of its numbers as an xarray ``Dataset``; xarray has to be installed.
+
+        The epochs that were measured lie along ``epoch``. Besides it, eigenvalues are
+        ``[operator, rank]``, those of the parts of G ``[weighting, part, part_rank]``,
+        overlaps ``[weighting, eigenvector, class]``, points ``[mark]`` and the density
+        ``[operator, probe, number]``; losses are ``[trained]``. What is not there is
+        NaN; the mark of an average has example -1 and class ``""``. Words are in
+        ``attrs``.
+
+        Raises:
+            WorkbenchError: If there is no xarray.
+        """
+        from workbench.study.frames import to_xarray
+
+        return to_xarray(self)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the study to one file; an old file stays until the new one is whole.
@@ -255,12 +323,12 @@ def _check(study: Study) -> None:
             raise ValueError(f"density of {name}")
     if study.num_outliers > len(study.spectra["G"].eigenvalues):
         raise ValueError(f"num_outliers {study.num_outliers}")
-    for weighting, levels in study.levels.items():
-        parts = {*PARTS[weighting], MEANS_PART[weighting]}
-        if levels.weighting != weighting or parts - set(levels.parts):
-            raise ValueError(f"parts of {weighting}")
+    for name, levels in study.levels.items():
+        parts = {*levels.convention.parts, levels.convention.means_part}
+        if levels.weighting != name or parts - set(levels.parts):
+            raise ValueError(f"parts of {name}")
         if {*parts, "G"} - set(levels.trace):
-            raise ValueError(f"traces of {weighting}")
+            raise ValueError(f"traces of {name}")
     if len({len(column) for column in study.history.values()}) > 1:
         raise ValueError("history")
     embedding = study.embedding
@@ -274,7 +342,7 @@ def _check(study: Study) -> None:
         if set(moment.spectra) - set(study.spectra):
             raise ValueError("spectra of a moment")
         if set(moment.levels) != set(study.levels):
-            raise ValueError("weightings of a moment")
+            raise ValueError("conventions of a moment")
         for column in ROWS:
             mine, its = getattr(embedding, column), getattr(moment.embedding, column)
             if not np.array_equal(mine, its):

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from workbench.study.records import MEANS_PART, PARTS, Levels, Study
+from workbench.study.records import Levels, Study
 from workbench.study.spectrum import Spectrum
 
 SCHEMA = 1  # of the object below; raised when a reader of before would stumble
@@ -113,9 +113,9 @@ def _run(study: Study) -> dict[str, Any]:
 
 def _levels(levels: Levels) -> dict[str, Any]:
     """One convention: parts, traces and knock-outs, each with its error."""
-    parts = [*PARTS[levels.weighting]]
-    if MEANS_PART[levels.weighting] in levels.parts:
-        parts.append(MEANS_PART[levels.weighting])
+    parts = [*levels.convention.parts]
+    if levels.convention.means_part in levels.parts:
+        parts.append(levels.convention.means_part)
     return {
         "weighting": levels.weighting,
         "parts": {name: _numbers(levels.parts[name][:NUM_LEADING]) for name in parts},

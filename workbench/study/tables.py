@@ -1,4 +1,4 @@
-"""A study as CSV: all that it holds, at full precision.
+"""A study as tables: all that it holds, at full precision; and those as CSV.
 
 Spreadsheets take a cell that begins with ``=``, ``+``, ``-`` or ``@`` for a formula:
 texts that do, and are no numbers, get an apostrophe before them. A table with letters
@@ -14,8 +14,8 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from workbench.errors import printable
-from workbench.study.records import PARTS, Study
+from workbench.errors import WorkbenchError, printable
+from workbench.study.records import Study
 
 Row = tuple[Any, ...]
 FORMULA = ("=", "+", "-", "@")
@@ -36,26 +36,37 @@ def csv_tables(study: Study) -> dict[str, str]:
         and a value a row. The last column of the first five is the epoch: a study with
         earlier ones has its rows for each.
     """
-    return {
-        name: _table(head(study), rows(study)) for name, (head, rows) in _TABLES.items()
-    }
+    return {name: _text(*table(study, name)) for name in TABLES}
 
 
-def _table(head: Row, rows: Iterable[Row]) -> str:
+def table(study: Study, name: str) -> tuple[Row, list[Row]]:
+    """The names of one table's columns, and its rows; None stands where nothing does.
+
+    Raises:
+        WorkbenchError: If there is no such table.
+    """
+    if name not in _TABLES:
+        raise WorkbenchError(
+            f"study: there is no table {name!r}; choose one of {', '.join(_TABLES)}."
+        )
+    head, rows = _TABLES[name]
+    return head(study), list(rows(study))
+
+
+def _text(head: Row, rows: Iterable[Row]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(head)
-    writer.writerows(rows)
+    writer.writerow(map(_cell, head))
+    writer.writerows(map(_cell, row) for row in rows)
     written = text.getvalue()
     return written if written.isascii() else f"\ufeff{written}"
 
 
-def _names(study: Study) -> tuple[str, ...]:
-    """Names of the classes as cells that are texts in every program."""
-    return tuple(_cell(printable(name)) for name in study.class_names)
-
-
-def _cell(text: str) -> str:
+def _cell(value: Any) -> Any:
+    """What is a text in every program, where it is one."""
+    if not isinstance(value, str):
+        return value
+    text = printable(value)
     if not text.lstrip().startswith(FORMULA):
         return text
     try:
@@ -70,9 +81,8 @@ def _each(rows: Callable[[Study], Iterator[Row]]) -> Callable[[Study], Iterator[
 
     def all_of(study: Study) -> Iterator[Row]:
         for moment in study.film:
-            epoch = moment.run.get("epochs", "")
             for row in rows(moment):
-                yield *row, "" if epoch is None else epoch
+                yield *row, moment.run.get("epochs")
 
     return all_of
 
@@ -81,19 +91,19 @@ def _eigenvalues(study: Study) -> Iterator[Row]:
     for name, spectrum in study.spectra.items():
         pairs = zip(spectrum.eigenvalues, spectrum.residuals, strict=True)
         for j, (value, residual) in enumerate(pairs):
-            yield name, "", j + 1, float(value), float(residual)
-    for weighting, levels in study.levels.items():
+            yield name, None, j + 1, float(value), float(residual)
+    for convention, levels in study.levels.items():
         left = {"G subtracted": levels.subtracted, "G projected": levels.projected}
         for name, values in (levels.parts | left).items():
             residuals = levels.residuals.get(name.removeprefix("G "), ())
             for j, value in enumerate(values):
-                error = float(residuals[j]) if j < len(residuals) else ""
-                yield name, weighting, j + 1, float(value), error
+                error = float(residuals[j]) if j < len(residuals) else None
+                yield name, convention, j + 1, float(value), error
 
 
 def _embedding(study: Study) -> Iterator[Row]:
     embedding = study.embedding
-    names = (*_names(study), "")  # -1: averaged over
+    names = (*study.class_names, None)  # -1: averaged over
     columns = (
         embedding.level,
         embedding.example,
@@ -102,28 +112,26 @@ def _embedding(study: Study) -> Iterator[Row]:
         embedding.points,
     )
     for level, example, c, k, (x, y) in zip(*columns, strict=True):
-        who = int(example) if example >= 0 else ""
+        who = int(example) if example >= 0 else None
         yield int(level), who, names[c], names[k], float(x), float(y)
 
 
 def _overlaps(study: Study) -> Iterator[Row]:
-    for weighting, levels in study.levels.items():
+    for convention, levels in study.levels.items():
         pairs = zip(levels.overlap, levels.class_overlap, strict=True)
         for j, (span, shares) in enumerate(pairs):
-            yield weighting, j + 1, float(span), *map(float, shares)
+            yield convention, j + 1, float(span), *map(float, shares)
 
 
 def _traces(study: Study) -> Iterator[Row]:
     for name, spectrum in study.spectra.items():
-        yield name, "", spectrum.trace, spectrum.trace_error
-    for weighting, levels in study.levels.items():
-        own = [
-            *PARTS[weighting],
-            *(p for p in levels.trace if p not in PARTS[weighting]),
-        ]
-        for name in own:
-            yield name, weighting, levels.trace[name], levels.trace_error.get(name, 0.0)
-        yield "delta_G", weighting, float(levels.kept[3]) * levels.trace["G"], 0.0
+        yield name, None, spectrum.trace, spectrum.trace_error
+    for convention, levels in study.levels.items():
+        parts = levels.convention.parts
+        for name in (*parts, *(p for p in levels.trace if p not in parts)):
+            error = levels.trace_error.get(name, 0.0)
+            yield name, convention, levels.trace[name], error
+        yield "delta_G", convention, float(levels.kept[3]) * levels.trace["G"], 0.0
 
 
 def _density(study: Study) -> Iterator[Row]:
@@ -171,7 +179,7 @@ _TABLES: dict[str, tuple[Callable[[Study], Row], Callable[[Study], Iterator[Row]
     ),
     "overlaps": (
         lambda study: (
-            "weighting", "eigenvector", "in_span", *_names(study), "epoch"
+            "weighting", "eigenvector", "in_span", *study.class_names, "epoch"
         ),
         _each(_overlaps),
     ),

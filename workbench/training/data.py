@@ -14,6 +14,7 @@ from torch import Tensor
 from workbench.errors import WorkbenchError, readable
 from workbench.files.image_folder import class_label
 from workbench.progress.control import Control, ProgressCallback
+from workbench.study.card import Card, Described, listed
 from workbench.training.downloads import DOWNLOADS, open_download
 from workbench.training.folders import open_folder
 from workbench.training.source import Source
@@ -22,8 +23,8 @@ DATA = ("digits", *DOWNLOADS, "folder:PATH")  # names that load_data takes
 SPLITS = ("train", "test")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Dataset:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Dataset(Described):
     """Normalised images sorted by class, and where they came from."""
 
     images: Tensor  # (N, channels, H, W) float32, normalised
@@ -59,6 +60,21 @@ class Dataset:
         """Channels, height, width."""
         channels, height, width = self.images.shape[1:]
         return channels, height, width
+
+    def card(self) -> Card:
+        """What it is, in a few lines."""
+        kind = str(self.images.dtype).removeprefix("torch.")
+        chosen = "" if self.num_available is None else f" of {self.num_available:,}"
+        return Card(
+            f"Dataset {self.name}, {self.split}",
+            {
+                "images": f"{self.num_examples:,}{chosen}, each "
+                f"{' x '.join(map(str, self.image_shape))}, {kind}",
+                "classes": f"{self.num_classes:,}: {listed(self.class_names)}",
+                "per class": f"{self.per_class:,}" if self.per_class else "",
+                "source": self.source,
+            },
+        )
 
     @staticmethod
     def from_tensors(

@@ -22,9 +22,9 @@ from workbench.errors import WorkbenchError
 from workbench.machine.distributed import ALONE, World
 from workbench.progress.control import Cancelled, Control, Progress, ProgressCallback
 from workbench.training.checkpoint import Checkpoint, State
-from workbench.training.config import TrainConfig
 from workbench.training.data import Dataset
 from workbench.training.joint import in_step
+from workbench.training.settings import TrainConfig
 
 DIVERGED = 100.0  # times the loss at the start, or that of guessing if that is more
 _EVERY = 0.5  # seconds between two events within an epoch

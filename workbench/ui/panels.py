@@ -11,7 +11,7 @@ import ipywidgets as w
 from workbench.jobs.job import JobEvent
 from workbench.page.session import Session
 from workbench.page.settings import (
-    CONVENTIONS,
+    CONVENTION_LABELS,
     DATA,
     DOWNLOADABLE,
     EMBEDDINGS,
@@ -143,7 +143,7 @@ class MeasuringPanel:
     def __init__(self, session: Session) -> None:
         self._session = session
         self.weighting = _choice(
-            CONVENTIONS,
+            CONVENTION_LABELS,
             "Averages",
             "How the means are taken: changes the formulas, shares and spectrum at "
             "once; the points when they are measured again",

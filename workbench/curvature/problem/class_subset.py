@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -17,7 +18,12 @@ from workbench.curvature.problem.batches import (
     shape_of,
     take,
 )
-from workbench.curvature.problem.network import Network, Outputs
+from workbench.curvature.problem.network import (
+    Network,
+    Outputs,
+    Trained,
+    network_and_data,
+)
 from workbench.errors import WorkbenchError
 
 
@@ -58,7 +64,7 @@ class ChosenExamples:
 
 
 def choose_classes(
-    model: nn.Module,
+    model: nn.Module | Trained,
     data: Any,
     classes: Sequence[int],
     *,
@@ -71,8 +77,9 @@ def choose_classes(
 
     Args:
         model: The network; it is wrapped, and its parameters stay its own, under names
-            that begin with ``model.``.
-        data: As `operators` takes them, with a label to each example.
+            that begin with ``model.``. Or a `Checkpoint`.
+        data: As `operators` takes them, with a label to each example; None: those of
+            the checkpoint.
         classes: At least two different class numbers; they become 0, 1, ...
         outputs: Takes the logits from what the network returns, as in `operators`.
 
@@ -82,11 +89,13 @@ def choose_classes(
     Raises:
         WorkbenchError: If the choice is not of different classes that there are.
     """
-    chosen = tuple(classes)
-    if len(chosen) < 2 or len(set(chosen)) < len(chosen) or min(chosen) < 0:
+    model, data = network_and_data(model, data)
+    chosen = tuple(classes) if isinstance(classes, Iterable) else (classes,)
+    whole = all(isinstance(c, int | np.integer) and c >= 0 for c in chosen)
+    if len(chosen) < 2 or len(set(chosen)) < len(chosen) or not whole:
         raise WorkbenchError(
-            f"classes: {list(chosen)} were chosen; give at least two different class "
-            "numbers from 0."
+            f"classes: {str(list(chosen))[:60]} were chosen; give at least two "
+            "different class numbers from 0."
         )
     network = ChosenLogits(model, chosen, outputs)
     batches = as_batches(data, None)

@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -153,6 +153,38 @@ class Network:
             for hook in (own._backward_hooks or {}).values():
                 other.register_hook(hook)
         return replace(self, module=module)
+
+
+@runtime_checkable
+class Trained(Protocol):
+    """A `Checkpoint`, as far as the curvature needs one."""
+
+    def load_model(self) -> nn.Module:
+        """The network with its weights."""
+
+    def load_data(self) -> Any:
+        """What it was trained on."""
+
+
+def network_and_data(model: Any, data: Any) -> tuple[nn.Module, Any]:
+    """The network and its data, out of a checkpoint where one was given.
+
+    Raises:
+        WorkbenchError: If it is neither, or a network comes without data.
+    """
+    if not isinstance(model, nn.Module) and isinstance(model, Trained):
+        return model.load_model(), model.load_data() if data is None else data
+    if not isinstance(model, nn.Module):
+        raise WorkbenchError(
+            f"empirical_risk: the network is a {type(model).__name__}; expected a "
+            "torch.nn.Module with its data, or a Checkpoint."
+        )
+    if data is None:
+        raise WorkbenchError(
+            "empirical_risk: the network came without data; pass a Dataset, a pair of "
+            "tensors (inputs, labels), or a list or DataLoader of such pairs."
+        )
+    return model, data
 
 
 def unwrapped(model: Any) -> nn.Module:

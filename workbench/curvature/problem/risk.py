@@ -42,6 +42,7 @@ from workbench.curvature.problem.network import (
 from workbench.curvature.problem.surroundings import evaluating, random_state
 from workbench.errors import WorkbenchError
 from workbench.linalg.precision import full_precision
+from workbench.machine.device import resolve_device
 from workbench.machine.distributed import ALONE, World
 from workbench.machine.memory import device_memory
 from workbench.progress.control import Control
@@ -165,7 +166,7 @@ class EmpiricalRisk:
         Cancellable in between.
         """
         for inputs, targets in self.own(self.data):
-            yield self.there(inputs), self.targets(targets)
+            yield self.to_device(inputs), self.targets(targets)
 
     def own(self, batches: Iterable[Batch]) -> Iterator[Batch]:
         """This process's share of each batch, where it lies."""
@@ -178,9 +179,9 @@ class EmpiricalRisk:
     def whole(self) -> Iterator[Batch]:
         """All of the data, batch by batch, on the device, in every process."""
         for inputs, targets in self.data:
-            yield self.there(inputs), self.targets(targets)
+            yield self.to_device(inputs), self.targets(targets)
 
-    def there(self, inputs: Inputs) -> Inputs:
+    def to_device(self, inputs: Inputs) -> Inputs:
         """Inputs on the device; floating-point ones in the dtype. Cancellable here."""
         self.control.check()
         return move(inputs, self.device, self.dtype)
@@ -313,7 +314,7 @@ def empirical_risk(
         batch_size: Examples a batch, of data in memory; by default what keeps the
             inputs of a batch below 4 MB, at most 1,024.
         device: Where to compute; by default where the model is. ``"auto"``: a CUDA
-            device if there is one.
+            device if there is one. The CPU in place of mps, which has no float64.
         control: Cancels between batches.
         world: Processes that share the examples; each is given all the data.
 
@@ -330,7 +331,7 @@ def empirical_risk(
     chosen = _chosen(module, parameters)
     own, half = _dtype(module, chosen)
     here = next(iter(chosen.values()))
-    target = _device(device, here.device)
+    target = _with_double(resolve_device(device, near=here.device))
     with random_state(), full_precision(), same_weights(module):
         batches = as_batches(data, batch_size)
         seen = _look(batches, criterion)
@@ -588,18 +589,9 @@ def _dtype(
     return full.pop(), any(p.dtype in HALVES for p in module.parameters())
 
 
-def _device(asked: str | torch.device | None, here: torch.device) -> torch.device:
-    """Where to compute; a device of no number is the current one."""
-    if asked == "auto":
-        asked = "cuda" if torch.cuda.is_available() else None
-    try:
-        found = torch.device(asked or here)
-        return torch.empty(0, device=found).device
-    except (RuntimeError, AssertionError, TypeError) as error:
-        raise WorkbenchError(
-            f"empirical_risk: device {str(asked)!r} is not on this machine "
-            f"({str(error).splitlines()[0]}); use 'cpu', or 'auto'."
-        ) from error
+def _with_double(device: torch.device) -> torch.device:
+    """The device, with its number; the CPU for one that has no float64."""
+    return torch.empty(0, device="cpu" if device.type == "mps" else device).device
 
 
 @dataclass(slots=True, eq=False)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from workbench.curvature.products.layers import Layer, Link
+from workbench.curvature.products.layers import Activation, Layer
 
 Pair = tuple[Tensor, Tensor | None]  # weight and bias of a layer
 
@@ -56,7 +56,7 @@ class Weights:
 class Step:
     """One layer or link: the slots it reads, the slot of the same number it writes."""
 
-    rule: Layer | Link
+    rule: Layer | Activation
     reads: tuple[int, ...]
     live: tuple[bool, ...]  # which of them depend on a parameter
     weights: Weights | None = None  # of a layer

@@ -283,7 +283,7 @@ def _is_honest(few: EmpiricalRisk, vectors: Tensor) -> bool:
     theta, along = trial.theta, trial.risk.split(vectors[:, 0].to(trial.risk.dtype))
     moved = []
     with evaluating(trial.risk.model), torch.no_grad():
-        given = trial.risk.there(inputs)
+        given = trial.risk.to_device(inputs)
         for sign in (1.0, -1.0):
             weights = {n: p + sign * h * along[n] for n, p in theta.items()}
             moved.append(trial.risk.logits({**trial.fixed, **weights}, given).double())

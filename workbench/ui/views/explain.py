@@ -7,8 +7,9 @@ from html import escape
 import numpy as np
 from numpy.typing import NDArray
 
+from workbench.study.convention import CONVENTIONS
 from workbench.study.outliers import NOT_COUNTED
-from workbench.study.records import CLASS_PART, WEIGHTINGS, Levels, Study
+from workbench.study.records import Levels, Study
 from workbench.ui.views.words import count, number, percent, typeset
 
 CLEAR_GAP = 1.5  # lam_k / lam_{k+1} from which on the eye sees a gap
@@ -100,7 +101,7 @@ def _directions(study: Study, levels: Levels) -> str:
 def _sizes(study: Study, levels: Levels) -> str:
     """How large the class part's eigenvalues are beside G's; then by other averages."""
     found = {}
-    for name in WEIGHTINGS:
+    for name in CONVENTIONS:
         if name in study.levels and len(ratios := _ratios(study, study.levels[name])):
             found[name] = float(np.median(ratios))
     shown = found.pop(levels.weighting, None)
@@ -127,7 +128,7 @@ def _sizes(study: Study, levels: Levels) -> str:
 
 def _ratios(study: Study, levels: Levels) -> np.ndarray:
     many = _leading(study, levels)
-    part = levels.parts[CLASS_PART[levels.weighting]][:many]
+    part = levels.parts[levels.convention.class_part][:many]
     own = study.spectra["G"].eigenvalues[: len(part)]
     return part[own > 0] / own[own > 0]
 
