@@ -196,7 +196,7 @@ class OpenPanel:
         suffix = ".ckpt" if name.endswith((".ckpt", ".safetensors")) else ".study"
         path = folder / f"upload{suffix}"
         try:
-            write_whole(path, bytes(content), "Upload")
+            write_whole(path, [content], "Upload")
             self._session.open_file(path, name=name)
         except WorkbenchError as error:
             path.unlink(missing_ok=True)
