@@ -189,5 +189,6 @@ class General(Way):
             found: Named = pull_back(w.to(outputs.dtype))[0]
             return found, outputs, w
 
-        (pulled, _, w), (product, push, _) = jvp(gradient, (self.theta,), (tangent,))
+        both: Any = jvp(gradient, (self.theta,), (tangent,))
+        (pulled, _, w), (product, push, _) = both
         return product, pulled, push, w
