@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -293,6 +294,9 @@ def measure(
     plan: Annotated[
         bool, typer.Option("--plan", help="Print how it would go, and measure nothing.")
     ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="With --plan: print it as one JSON object.")
+    ] = False,
     out: Annotated[
         Path | None,
         typer.Option(help="Study to write.  [default: the checkpoint's name, .study]"),
@@ -305,6 +309,10 @@ def measure(
     command again goes on from there.
     """
     out = out or checkpoint.with_suffix(".study")
+    if as_json and not plan:
+        raise WorkbenchError(
+            "--json: it says how --plan prints; 'workbench show --json' prints a study."
+        )
     if not plan:
         check_out(out, force)
     from workbench.cli.terminal import watched
@@ -337,7 +345,7 @@ def measure(
         )
         subject = load_checkpoint(checkpoint)
         if plan:
-            _print_plan(subject, settings, world)
+            _print_plan(subject, settings, world, as_json)
             return
         study = measure_checkpoint(
             subject,
@@ -362,14 +370,15 @@ def _chosen(text: str) -> int | tuple[str, ...]:
 
 
 def _print_plan(
-    checkpoint: Checkpoint, settings: MeasureSettings, world: World
+    checkpoint: Checkpoint, settings: MeasureSettings, world: World, as_json: bool
 ) -> None:
     """Say what measuring would take, on stdout, once."""
     from workbench.measurement.plan import plan
 
     made = plan(checkpoint, settings=settings, world=world)
     if world.rank == 0:
-        print(made.line)
+        facts = json.dumps(made.facts, allow_nan=False)
+        print(facts if as_json else printable(made.line))
 
 
 def check_out(path: Path, force: bool) -> None:

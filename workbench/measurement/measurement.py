@@ -311,7 +311,7 @@ def _measure_one(
     if progress is not None:
         progress(Progress("Measured", 1.0))
     return Study(
-        run=head.run,
+        run={**head.run, "products": dict(plan.products)},
         settings=plain(asdict(settings)),
         class_names=head.class_names,
         history=head.history,

@@ -28,8 +28,9 @@ _RUN = (
     "train_loss",
     "train_accuracy",
 )
-# What is said of a run only where it holds: of whom loss and accuracy are.
-_KNOWN = ("held_out", "loss", "accuracy", "given", "trained")
+# What is said of a run only where it is known: of whom loss and accuracy are, and how
+# products with G, Hess and H were taken.
+_KNOWN = ("held_out", "loss", "accuracy", "given", "trained", "products")
 
 
 def summary(study: Study) -> dict[str, Any]:

@@ -157,7 +157,8 @@ def _taps(risk: EmpiricalRisk, wanted: set[str]) -> dict[nn.Module, Tap]:
         found = _readers(risk)
         every = {name for names, _ in found.values() for name in names}
         if risk.check != "off" and every:
-            every &= _prove(risk, found)
+            with risk.proven.timed():
+                every &= _prove(risk, found)
         risk.proven.readable = frozenset(every)
     readable = risk.proven.readable
     return {
@@ -390,7 +391,8 @@ def _general(
     """Any parameters of any network, by backward passes for each example."""
     wanted = [name for names in groups for name in names]
     if risk.proven.together is None:
-        risk.proven.together = _vmap_agrees(risk)
+        with risk.proven.timed():
+            risk.proven.together = _vmap_agrees(risk)
     if risk.proven.together:
         rows = _rows_together(risk, inputs, cotangents, wanted)
     else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any, Literal
@@ -68,6 +68,16 @@ class Proven:
     readable: frozenset[str] | None = None  # parameters whose layers are read off
     together: bool | None = None  # whether vmap gives the gradients of single examples
     digits: torch.dtype | None = None  # the fewest that a pass computes with
+    seconds: float = 0.0  # that all proofs took
+
+    @contextmanager
+    def timed(self) -> Iterator[None]:
+        """Inside, something is being proven."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds += time.perf_counter() - began
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -332,6 +342,7 @@ def empirical_risk(
     own, half = _dtype(module, chosen)
     here = next(iter(chosen.values()))
     target = _with_double(resolve_device(device, near=here.device))
+    proven = Proven()
     with random_state(), full_precision(), same_weights(module):
         batches = as_batches(data, batch_size)
         seen = _look(batches, criterion)
@@ -356,7 +367,8 @@ def empirical_risk(
             num_activations = _count_activations(network, few)
             size = max(PIECE, CHECKED_ACTIVATIONS // num_activations)
             first = move(take(seen.first, slice(0, size)), target, own)
-            logits = _logits(network, first, check)
+            with proven.timed():
+                logits = _logits(network, first, check)
     labels = as_targets(seen.targets[:size]).to(target)
     criterion.check(logits, labels)
     for inputs, targets in seen.others:
@@ -388,12 +400,14 @@ def empirical_risk(
         note=note,
         world=world,
         num_own=sum(s.stop - s.start for s in map(world.share, seen.sizes)),
+        proven=proven,
     )
-    if check != "off":
-        check_gradients(risk)
-    if check == "full":
-        for inputs, targets in risk.whole():
-            criterion.check(check_function(network, inputs), targets)
+    with proven.timed():
+        if check != "off":
+            check_gradients(risk)
+        if check == "full":
+            for inputs, targets in risk.whole():
+                criterion.check(check_function(network, inputs), targets)
     return risk
 
 

@@ -85,7 +85,7 @@ def operators(
     device: str | torch.device | None = "auto",
     control: Control | None = None,
     world: World = ALONE,
-) -> dict[str, LinearOperator]:
+) -> dict[str, Curvature]:
     r"""G, Hess and H of the loss of a network on data.
 
     ``Hess = G + H``, G the Gauss-Newton matrix (`Curvature` has the formulas), with
@@ -160,7 +160,7 @@ def operators(
     return curvatures(risk)
 
 
-def curvatures(risk: EmpiricalRisk) -> dict[str, LinearOperator]:
+def curvatures(risk: EmpiricalRisk) -> dict[str, Curvature]:
     """G, Hess and H of a risk; they share what is kept."""
     network = Products(risk)
     return {kind: Curvature(risk, kind, network) for kind in KINDS}
