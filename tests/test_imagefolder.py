@@ -250,6 +250,34 @@ def test_what_is_passed_over_is_counted_by_its_kind(tmp_path: Path) -> None:
     assert count_images(tmp_path) == (2, 2)
 
 
+def test_what_is_not_taken_is_said_by_the_page_and_by_the_command_line(
+    tmp_path: Path,
+) -> None:
+    frames = [Image.new("L", (8, 8), 50 * n) for n in range(4)]
+    for n, name in enumerate(("cat", "dog")):
+        (tmp_path / name).mkdir()
+        first, *rest = frames[n:] + frames[:n]
+        first.save(tmp_path / name / "1.gif", save_all=True, append_images=rest)
+        frames[2 + n].save(tmp_path / name / "2.png")
+        frames[n].save(tmp_path / f"{name}.png")
+    note = "2 images lie beside the class folders, unused."
+    assert describe_choice(tmp_path) == note
+    source = load_data(f"folder:{tmp_path}").source
+    assert source.endswith(
+        f"{note} 2 files hold several images, of which the first is taken."
+    )
+
+
+def test_a_folder_of_photographs_that_cannot_be_read_says_what_they_are(
+    tmp_path: Path,
+) -> None:
+    add(tmp_path, "cat/1.HEIC", "cat/2.heic", "dog/1.heic")
+    with pytest.raises(WorkbenchError, match=r"cat holds no .*, and there is 2 \.heic"):
+        count_images(tmp_path)
+    with pytest.raises(WorkbenchError, match=r"2 folders .*, and there is 3 \.heic"):
+        load_data(f"folder:{tmp_path}")
+
+
 @pytest.mark.skipif(os.name != "posix", reason="links and pipes of POSIX")
 def test_each_real_folder_is_walked_once_and_a_pipe_is_no_image(tmp_path: Path) -> None:
     add(tmp_path, "cat/1.png", "dog/1.png", "dog/deep/2.png")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -189,11 +189,24 @@ def _are(names: list[str]) -> str:
 
 
 def passed_over(folder: Path, names: Iterable[str]) -> str:
-    """Say how many files of which kind in the class folders are not read.
+    """Say how many files of which kind are not read, and how many images lie beside.
 
     Raises:
         WorkbenchError: If a folder cannot be read.
     """
+    found = _other_files(folder, names)
+    with readable("load_data", folder):
+        beside = sum(map(_is_image, os.listdir(folder)))
+    image = "image lies" if beside == 1 else "images lie"
+    said = (
+        f"Passed over, as they cannot be read: {found}." if found else "",
+        f"{beside:,} {image} beside the class folders, unused." if beside else "",
+    )
+    return " ".join(filter(None, said))
+
+
+def _other_files(folder: Path, names: Iterable[str]) -> str:
+    """Name the kinds of files in the class folders that are no images, with numbers."""
     kinds: Counter[str] = Counter()
     with readable("load_data", folder):
         for name in names:
@@ -207,7 +220,14 @@ def passed_over(folder: Path, names: Iterable[str]) -> str:
         for kind, n in sorted(kinds.items(), key=lambda pair: (-pair[1], pair[0]))
         if n
     ]
-    return f"Passed over, as they cannot be read: {_listed(found)}." if found else ""
+    return _listed(found) if found else ""
+
+
+def no_image(folder: Path, names: Sequence[str]) -> str:
+    """Say that there is no image in class folders: the end of a sentence."""
+    found = _other_files(folder, names)
+    instead = f", and there is {found}" if found else ""
+    return f"no image; images end in {', '.join(SUFFIXES)}{instead}."
 
 
 def class_label(name: str) -> str:
@@ -275,8 +295,7 @@ def count_images(path: Path) -> tuple[int, int]:
                     )
     if empty := [name for name, count in counts.items() if count == 0]:
         raise WorkbenchError(
-            f"Image folder: {folder / empty[0]} holds no image; images end in "
-            f"{', '.join(SUFFIXES)}."
+            f"Image folder: {folder / empty[0]} holds {no_image(folder, empty[:1])}"
         )
     return len(names), sum(counts.values())
 
