@@ -57,7 +57,8 @@ def study_file(tmp_path: Path) -> Path:
 
 def test_the_commands_have_every_flag(capsys: pytest.CaptureFixture[str]) -> None:
     wanted = {
-        "train": "data per-class model epochs lr seed snapshots device root resume out",
+        "train": "data per-class model epochs lr weight-decay seed snapshots device "
+        "root resume out",
         "measure": "weighting embedding metric eigenvalues steps device plan "
         "minutes out",
         "show": "json",

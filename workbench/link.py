@@ -48,7 +48,8 @@ USUAL: Mapping[str, Any] = {
 }
 OF_ANY = ("operator", "scale", "parts", "compare", "speed")  # of any study
 RUN = (
-    "data", "per_class", "model", "epochs", "lr", "seed", "embedding", "metric",
+    "data", "per_class", "model", "epochs", "lr", "weight_decay", "seed", "embedding",
+    "metric",
 )  # fmt: skip
 CAPS = {"max_epochs": "epochs", "max_per_class": "per_class"}
 FOREIGN = ("token", "theme")  # read by the server, and in the browser
