@@ -32,6 +32,7 @@ from workbench.measuring.counting import (
     weightings,
     whole_hessian,
 )
+from workbench.measuring.last_layer import record_last_layer
 from workbench.measuring.levels import split_levels, split_streamed
 from workbench.measuring.moments import (
     COST,
@@ -298,6 +299,10 @@ def _measure_one(
         }
     spectra = established(spectra, levels, measured_again)
     picture = stages.do("picture", lambda report: draw(risk, place, settings, near))
+    last_layer = None
+    if plan.sizes.num_features:
+        look = partial(record_last_layer, risk, probe("last_layer"))
+        last_layer = stages.do("last_layer", look)
     classes = classes_of(subject, settings)
     if classes is not None:
         picture = _numbered(picture, subject, classes)
@@ -325,6 +330,7 @@ def _measure_one(
             "python": platform.python_version(),
         },
         created=datetime.now(UTC).isoformat(timespec="seconds"),
+        last_layer=last_layer,
     )
 
 

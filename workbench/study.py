@@ -18,11 +18,12 @@ from safetensors.numpy import save as serialize
 
 from workbench.container import Format, read_container, write_container
 from workbench.errors import printable
-from workbench.schema import StudyFile, read_study
+from workbench.schema import LastLayerFile, StudyFile, read_study
 from workbench.spectrum import Spectrum
 
-SCHEMA = 4  # 2: moments, which a reader of before would not show; 3: stated errors;
-# 4: residuals of parts and knock-outs, and which eigenvalues are of the low end
+SCHEMA = 5  # 2: moments, which a reader of before would not show; 3: stated errors;
+# 4: residuals of parts and knock-outs, and which eigenvalues are of the low end;
+# 5: the last layer
 _FORM = Format("study", SCHEMA, "load_study", "workbench measure", "measure again")
 Record = TypeVar("Record")
 
@@ -41,6 +42,8 @@ MEANS_PART: Mapping[str, str] = {"slide": "G_means", "icml": "G12", "jmlr": "G_m
 # Leading eigenvalues of G that are looked at one by one: not more than so many classes,
 MAX_LEADING = 20
 SPARE = 2  # and these beyond, so that one may count further
+
+SUM_TO_1 = 1e-4  # how far from it probabilities of a last layer may sum, rounded
 
 # Columns of an embedding that say what a row is; the same in every moment of a study.
 ROWS = ("level", "example", "true_class", "potential_class")
@@ -92,6 +95,61 @@ class Embedding:
     note: str = ""  # what was left out, and how exact the rest is; nothing: all, exact
 
 
+# What is measured of neural collapse: each falls to 0 as a network collapses.
+NEURAL_COLLAPSE: Mapping[str, str] = {
+    "NC1": "within-class over between-class variation, tr(S_W pinv(S_B)) / C",
+    "NC2 equinorm, means": "spread of the lengths of the class means over their mean",
+    "NC2 equinorm, weights": "the same of the rows of the weight",
+    "NC2 equiangular, means": "spread of the cosines of the class means",
+    "NC2 equiangular, weights": "the same of the rows of the weight",
+    "NC2 maximal angle, means": "mean of |cosine + 1 / (C - 1)| of the class means",
+    "NC2 maximal angle, weights": "the same of the rows of the weight",
+    "NC3": "squared distance of the weight and the class means, both of length 1",
+    "NC4": "share of examples that the nearest class mean puts into another class",
+}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LastLayer:
+    r"""The linear layer that puts out the logits, and the features that it takes.
+
+    Features are its inputs h(x_i); ``S_W`` is their covariance within the classes,
+    ``S_B`` that of the class means, both weighted by the shares of the classes. The
+    class means of `NEURAL_COLLAPSE` are relative to the mean of all examples.
+    """
+
+    name: str  # of the module
+    bias: bool  # whether it has one, which acts as a feature that is 1 everywhere
+    class_means: NDArray[np.float64]  # (C, q) mean features of each class
+    probabilities: NDArray[np.float64]  # (C, C) mean probabilities of its examples
+    shares: NDArray[np.float64]  # (C,) n_c / N
+    within: float  # tr S_W
+    between: float  # tr S_B
+    neural_collapse: dict[str, float]  # by the names in NEURAL_COLLAPSE
+    spectrum: Spectrum  # of G of the weights of this layer alone
+
+    @property
+    def inputs(self) -> NDArray[np.float64]:
+        """The class means; for a bias with one more feature, (C, q) or (C, q + 1)."""
+        if not self.bias:
+            return self.class_means
+        return np.c_[self.class_means, np.ones(len(self.class_means))]
+
+    @property
+    def cosines(self) -> NDArray[np.float64]:
+        """Between the `inputs` of any two classes, (C, C)."""
+        length = np.linalg.norm(self.inputs, axis=1, keepdims=True)
+        tiny = np.finfo(np.float64).tiny
+        unit = self.inputs / np.maximum(length, tiny)
+        return unit @ unit.T
+
+    @property
+    def cosine(self) -> float:
+        """r, the mean of the cosines between different classes."""
+        apart = ~np.eye(len(self.shares), dtype=bool)
+        return float(self.cosines[apart].mean()) if apart.any() else float("nan")
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Study:
     """One measurement of one checkpoint."""
@@ -111,6 +169,8 @@ class Study:
     versions: dict[str, str] = field(default_factory=dict)
     created: str = ""  # ISO 8601, UTC
     moments: tuple[Study, ...] = ()  # earlier epochs, by epoch; see `as_moment`
+    last_layer: LastLayer | None = None  # None: no linear layer puts out the logits, or
+    # the file is older
 
     @property
     def film(self) -> tuple[Study, ...]:
@@ -234,7 +294,14 @@ def _study(found: StudyFile) -> Study:
         embedding=_made(Embedding, found.embedding),
         class_names=tuple(found.class_names),
         moments=tuple(map(_study, found.moments)),  # none in schema 1
+        last_layer=_last_layer(found.last_layer),
     )
+
+
+def _last_layer(found: LastLayerFile | None) -> LastLayer | None:
+    if found is None:
+        return None
+    return _made(LastLayer, found, spectrum=_made(Spectrum, found.spectrum))
 
 
 def _made(kind: type[Record], found: Any, **inner: Any) -> Record:
@@ -249,7 +316,18 @@ def _check(study: Study) -> None:
         raise ValueError(f"weighting {study.weighting!r}")
     if "G" not in study.spectra:
         raise ValueError(f"spectra {sorted(study.spectra)}")
-    for name, spectrum in study.spectra.items():
+    measured = dict(study.spectra)
+    if (layer := study.last_layer) is not None:
+        measured["the last layer"] = layer.spectrum
+        for name, rows in (
+            ("probabilities", layer.probabilities),
+            ("shares", layer.shares[None]),
+        ):
+            if not np.allclose(rows.sum(axis=1), 1.0, atol=SUM_TO_1):
+                raise ValueError(f"{name} of the last layer")
+        if not layer.class_means.size:
+            raise ValueError("no features of the last layer")
+    for name, spectrum in measured.items():
         if len(spectrum.eigenvalues) > spectrum.dim:
             raise ValueError(f"eigenvalues of {name}")
         if not np.allclose(spectrum.weights.sum(axis=1), 1.0, atol=1e-3):

@@ -15,6 +15,7 @@ from workbench.curvature.classgram import SLICE
 from workbench.curvature.coordinates import DENSE, DUAL, KRYLOV, STREAMED
 from workbench.curvature.gram import TILE
 from workbench.curvature.jacobian import layer_gradients
+from workbench.curvature.last_layer import find_last_layer, smaller_order
 from workbench.curvature.layerwise import BLOCK_NUMBERS, SMALL
 from workbench.curvature.risk import EmpiricalRisk, evaluating
 from workbench.linalg.density import BASIS_BYTES
@@ -41,6 +42,7 @@ STAGES: Mapping[str, str] = {
     "H": "Eigenvalues of H",
     **dict.fromkeys(WEIGHTINGS, "Splitting G into its parts"),
     "picture": "Placing the gradients in the plane",
+    "last_layer": "Looking at the last layer",
 }
 # Matvecs a wanted eigenpair until the residuals are at 1e-3: seen on three networks.
 _PER_PAIR = {"G": 4.0, "Hess": 7.0, "H": 8.0}
@@ -68,6 +70,7 @@ class Sizes:
     layers: tuple[tuple[int, int, int, int], ...]  # P, positions, inputs, outputs
     num_weights: int  # of all the network
     num_inputs: int  # numbers of one example
+    num_features: int  # that the last layer takes, with its bias; 0: there is none
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,6 +136,7 @@ def sizes_of(risk: EmpiricalRisk) -> Sizes:
         layers.append((layer.num_parameters, positions, q, r))
     weights = sum(p.numel() for p in risk.model.parameters())
     number = torch.finfo(risk.dtype).bits // 8
+    last = find_last_layer(risk)
     return Sizes(
         num_params=risk.dim,
         num_examples=risk.num_examples,
@@ -143,6 +147,7 @@ def sizes_of(risk: EmpiricalRisk) -> Sizes:
         layers=tuple(layers),
         num_weights=weights,
         num_inputs=numbers_of(example),
+        num_features=0 if last is None else last.num_features,
     )
 
 
@@ -227,6 +232,7 @@ def count(method: str, sizes: Sizes, settings: MeasureSettings) -> Counted:
         "H": h,
         **dict.fromkeys(weightings(method, settings), parts),
         "picture": _picture(method, sizes, settings),
+        "last_layer": _last_layer(sizes, settings),
     }
     return Counted(method, stages, _memory(method, whole, sizes, settings))
 
@@ -258,6 +264,24 @@ def _picture(method: str, sizes: Sizes, settings: MeasureSettings) -> Cost:
     if settings.embedding == "umap":
         placing += _IMPORT
     return Cost(gradients=passes, algebra=algebra, seconds=placing)
+
+
+def _last_layer(sizes: Sizes, settings: MeasureSettings) -> Cost:
+    """One forward pass, and G of one layer from what it puts out."""
+    N, C, q = sizes.num_examples, sizes.num_classes, sizes.num_features
+    if not q:
+        return Cost()
+    order = smaller_order(N, C, q)
+    if order > settings.exact_limit:
+        products = _PER_PAIR["G"] * num_eigenvalues(sizes, settings)
+        algebra = 2.0 * N * C * q * products
+    elif q > N:
+        algebra = float(order) ** 2 * C
+    else:
+        algebra = 0.5 * N * (C * q) ** 2
+    if order <= settings.exact_limit:
+        algebra += _EIGEN * float(order) ** 3 + 150.0 * order**2
+    return Cost(gradients=1 / 3, algebra=algebra)
 
 
 def _memory(method: str, whole: bool, sizes: Sizes, settings: MeasureSettings) -> int:
@@ -312,5 +336,9 @@ def _memory(method: str, whole: bool, sizes: Sizes, settings: MeasureSettings) -
         2.0**24, sizes.num_activations * N
     )
     stored = 2.0 * sizes.num_weights + N * sizes.num_inputs
+    if sizes.num_features:
+        stored += N * (sizes.num_features + 2 * C)
+        order = smaller_order(N, C, sizes.num_features)
+        matrices += 3.0 * order**2 if order <= settings.exact_limit else 0.0
     own = PROCESS + (UMAP_ITSELF if settings.embedding == "umap" else 0)
     return int(own + 8 * matrices + sizes.num_bytes * (vectors * P + passing + stored))

@@ -42,14 +42,14 @@ from workbench.measuring.config import MeasureSettings
 from workbench.measuring.counting import STAGES
 from workbench.measuring.subject import Subject
 from workbench.spectrum import Spectrum
-from workbench.study import Embedding, Levels, Study
+from workbench.study import Embedding, LastLayer, Levels, Study
 
 _FORM = Format("part", 1, "measure", "workbench measure", "measuring that again")
 _RECORDS: Mapping[str, Any] = {
     kind.__name__: kind
     for kind in (
         ClassGram, Coordinates, CrossClassMeans, Dense, EigenPairs, Embedding, Gram,
-        Levels, Spectrum,
+        LastLayer, Levels, Spectrum,
     )
 }  # fmt: skip
 
