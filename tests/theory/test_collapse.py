@@ -89,7 +89,7 @@ def test_the_outliers_are_c_at_first_and_one_fewer_at_last() -> None:
         return float(values[rank - 1] / values[rank])
 
     assert drop(0.0, 10) > 9 > 1.1 > drop(0.0, 9)
-    assert drop(0.95, 9) > 9 > 1.1 > drop(0.95, 10) - 0.1
+    assert drop(0.95, 9) > 20 > 3 > drop(0.95, 10)
 
 
 @pytest.mark.parametrize("cosine", [0.0, 0.4, 0.9])
@@ -206,7 +206,7 @@ UNFIT: dict[str, dict[str, Any]] = {
     "shares are negative or do not sum": {
         "features": H, "probabilities": P, "shares": [2, -1, 0]
     },
-    "NaN or infinity": {"features": H * np.inf, "probabilities": P},
+    "NaN or infinity": {"features": H + np.inf, "probabilities": P},
     "no arrays of numbers": {"features": "x", "probabilities": P},
     "no weighting 'nips'": {"features": H, "probabilities": P, "weighting": "nips"},
     "number of classes is 1": {"features": H[:1], "probabilities": [[1.0]]},
@@ -218,10 +218,7 @@ UNFIT: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("said", UNFIT)
 def test_what_does_not_fit_is_one_sentence(said: str) -> None:
-    with (
-        np.errstate(invalid="ignore"),
-        pytest.raises(WorkbenchError, match=said) as caught,
-    ):
+    with pytest.raises(WorkbenchError, match=said) as caught:
         collapse_of(**UNFIT[said])
     assert "\n" not in str(caught.value)
 

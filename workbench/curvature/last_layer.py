@@ -129,7 +129,9 @@ def last_features(risk: EmpiricalRisk, layer: LastLayer) -> Features | None:
     wrong = torch.zeros(1, dtype=torch.int64, device=device)
     taken: list[Tensor] = []
 
-    def remember(module: nn.Module, args: tuple[Tensor, ...], named: dict[str, Tensor]):
+    def remember(
+        module: nn.Module, args: tuple[Tensor, ...], named: dict[str, Tensor]
+    ) -> None:
         taken.append(args[0] if args else named["input"])
 
     handle = layer.module.register_forward_pre_hook(remember, with_kwargs=True)

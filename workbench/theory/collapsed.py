@@ -133,8 +133,8 @@ def collapse_of(
     Example:
         >>> even = np.full((3, 3), 0.01) + 0.97 * np.eye(3)
         >>> found = collapse_of(np.eye(3), even)  # orthogonal features: C outliers
-        >>> found.G.all.round(5)
-        array([0.0097, 0.0097, 0.0097, 0.0033, 0.0033, 0.0033])
+        >>> found.G.all.round(4)
+        array([0.0098, 0.0098, 0.0098, 0.0033, 0.0033, 0.0033])
     """
     h, p, w = _checked(features, probabilities, shares, weighting)
     C = len(p)
