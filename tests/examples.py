@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import workbench as wb
-from workbench.presets import PRESETS, Preset
+from workbench.page.presets import PRESETS, Preset
 
 FOLDER = Path(wb.__file__).parent / "examples"
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from tests.studies import make_study
-from workbench.control import Cancelled, Control, Progress, ProgressCallback
-from workbench.jobs import Job, JobEvent, JobRecord, Outcome, Step, perform
-from workbench.study import load_study
+from workbench.jobs.job import Job, JobEvent, JobRecord, Outcome, Step, perform
+from workbench.progress.control import Cancelled, Control, Progress, ProgressCallback
+from workbench.study.records import load_study
 
 
 class FakeWork:

@@ -15,8 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tests.neural_collapse import measures
-from workbench.spectrum import Spectrum
-from workbench.study import (
+from workbench.study.records import (
     CLASS_PART,
     MEANS_PART,
     WEIGHTINGS,
@@ -25,6 +24,7 @@ from workbench.study import (
     Levels,
     Study,
 )
+from workbench.study.spectrum import Spectrum
 
 Array = NDArray[np.float64]
 

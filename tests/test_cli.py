@@ -17,13 +17,14 @@ import torch
 from rich.console import Console
 
 from tests.studies import make_study
-from workbench import __version__, terminal
-from workbench.cli import main
-from workbench.control import Progress
-from workbench.study import load_study
-from workbench.summary import summary
-from workbench.tables import csv_tables
-from workbench.terminal import ProgressDisplay, print_summary
+from workbench import __version__
+from workbench.cli import terminal
+from workbench.cli.main import main
+from workbench.cli.terminal import ProgressDisplay, print_summary
+from workbench.progress.control import Progress
+from workbench.study.records import load_study
+from workbench.study.summary import summary
+from workbench.study.tables import csv_tables
 from workbench.training.checkpoint import load_checkpoint
 
 SMALL = ["train", "--per-class", "6", "--model", "linear", "--epochs", "3"]
@@ -320,7 +321,7 @@ def test_ctrl_c_reaches_the_real_program(tmp_path: Path) -> None:
 def test_showing_needs_no_torch(study_file: Path, code: str) -> None:
     arguments = code.format(study_file).split()
     program = (
-        "import sys; from workbench.cli import main; "
+        "import sys; from workbench.cli.main import main; "
         f"status = main({arguments!r}); "
         "heavy = {'torch', 'torchvision', 'umap', 'sklearn', 'bokeh', 'voila'}; "
         "print(status, sorted(heavy & set(sys.modules)), file=sys.stderr)"

@@ -20,11 +20,11 @@ import torch
 from safetensors.torch import save_file
 
 from tests.studies import make_study
-from workbench.cli import main
-from workbench.container import LITTER, remove_litter, write_whole
+from workbench.cli.main import main
 from workbench.errors import WorkbenchError, printable
-from workbench.files import kind_of
-from workbench.study import load_study
+from workbench.files.atomic import kind_of
+from workbench.files.container import LITTER, remove_litter, write_whole
+from workbench.study.records import load_study
 from workbench.training import loop
 from workbench.training.checkpoint import load_checkpoint
 from workbench.ui.export import export_csv, export_html
@@ -251,7 +251,7 @@ def test_an_error_repeats_no_text_that_is_not_printable() -> None:
 
 def test_files_of_other_tools_are_named_without_torch(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from workbench.foreign import "
+        "import sys; from pathlib import Path; from workbench.files.foreign import "
         "foreign_kind; foreign_kind(Path(sys.argv[1])); print('torch' in sys.modules)"
     )
     (tmp_path / "x.zip").write_bytes(_zipped("data.pkl"))

@@ -18,10 +18,10 @@ from torch import nn
 from torch.nn.functional import relu
 
 from tests.worlds import together
-from workbench.distributed import ALONE, World, joined
 from workbench.errors import WorkbenchError
-from workbench.measurement import MeasureSettings, measure
-from workbench.study import load_study
+from workbench.machine.distributed import ALONE, World, joined
+from workbench.measurement.measurement import MeasureSettings, measure
+from workbench.study.records import load_study
 from workbench.training.checkpoint import Checkpoint, load_checkpoint
 from workbench.training.data import load_data
 from workbench.training.joint import JointBatchNorm
@@ -31,7 +31,7 @@ from workbench.training.train import TrainConfig, train
 TRAIN = """
 import sys, torch
 from torch import nn
-from workbench.distributed import joined
+from workbench.machine.distributed import joined
 from workbench.training.data import load_data
 from workbench.training.train import TrainConfig, train
 
@@ -50,7 +50,7 @@ with joined("cpu") as world:
 MEASURE = """
 import os, signal, sys
 from workbench import measurement
-from workbench.cli import main
+from workbench.cli.main import main
 
 if os.environ["RANK"] == "1":
     measurement.of_g = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
@@ -147,7 +147,7 @@ def test_two_processes_measure_what_one_does_though_one_was_killed_on_the_way(
     assert killed.returncode != 0
     lines = [li for li in killed.stderr.splitlines() if li.startswith("Error: ")]
     assert "another process of this run has ended" in lines[0]
-    assert "workbench/cli.py" not in killed.stderr
+    assert "workbench/cli/main.py" not in killed.stderr
     parts = tmp_path / "run.study.parts"
     assert {"plan", "means"} <= {path.name for path in parts.iterdir()}
     assert not out.exists()
@@ -189,7 +189,7 @@ def test_a_process_that_dies_ends_the_run_with_a_sentence(tmp_path: Path) -> Non
     lines = [line for line in err.splitlines() if line.startswith("Error: ")]
     assert lines
     assert "another process of this run has ended" in lines[0]
-    assert "workbench/cli.py" not in err  # the one traceback is torchrun's own
+    assert "workbench/cli/main.py" not in err  # the one traceback is torchrun's own
     assert not out.exists()
     assert load_checkpoint(part).run["epochs"] > 0
 

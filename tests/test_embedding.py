@@ -11,9 +11,9 @@ import pytest
 from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
-from workbench.embedding import METHODS, METRICS, distances, embed
 from workbench.errors import WorkbenchError
-from workbench.plane import align
+from workbench.measurement.embedding import METHODS, METRICS, distances, embed
+from workbench.study.procrustes import align
 
 Array = NDArray[np.float64]
 
@@ -240,7 +240,7 @@ def test_what_numba_compiles_of_umap_stays_on_disk() -> None:
 def test_the_first_umap_of_a_process_leaves_torch_its_number_of_threads() -> None:
     code = (
         "import torch\n"
-        "import numpy as np\nfrom workbench.embedding import embed\n"
+        "import numpy as np\nfrom workbench.measurement.embedding import embed\n"
         "points = np.random.default_rng(0).normal(size=(40, 8))\n"
         "embed(points @ points.T, method='umap', metric='cosine')\n"
         "print(torch.get_num_threads())"

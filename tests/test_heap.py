@@ -34,7 +34,7 @@ def test_memory_that_was_freed_is_not_asked_of_the_system_again() -> None:
 
 
 GIVEN_BACK = """
-from workbench.heap import give_back_memory, keep_freed_memory
+from workbench.machine.malloc import give_back_memory, keep_freed_memory
 
 
 def resident():

@@ -13,9 +13,9 @@ from PIL import Image
 from torchvision.datasets.folder import IMG_EXTENSIONS, make_dataset
 
 from tests.studies import make_study
-from workbench import imagefolder
 from workbench.errors import WorkbenchError
-from workbench.imagefolder import (
+from workbench.files import image_folder as imagefolder
+from workbench.files.image_folder import (
     SUFFIXES,
     class_names,
     count_images,
@@ -23,8 +23,8 @@ from workbench.imagefolder import (
     find_classes,
     list_images,
 )
-from workbench.study import load_study
-from workbench.tables import csv_tables
+from workbench.study.records import load_study
+from workbench.study.tables import csv_tables
 from workbench.training.checkpoint import load_checkpoint
 from workbench.training.data import load_data
 from workbench.training.models import build_model

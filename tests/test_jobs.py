@@ -14,9 +14,8 @@ from typing import Any
 import pytest
 
 from tests.fake_work import FakeWork, wait_until
-from workbench.control import Control
 from workbench.errors import WorkbenchError
-from workbench.jobs import (
+from workbench.jobs.job import (
     Job,
     JobEvent,
     JobRecord,
@@ -25,8 +24,9 @@ from workbench.jobs import (
     explain_failure,
     perform,
 )
-from workbench.runner import JobRunner
-from workbench.timing import Stopwatch, TimeLeft, say_duration
+from workbench.jobs.runner import JobRunner
+from workbench.progress.control import Control
+from workbench.progress.timing import Stopwatch, TimeLeft, say_duration
 
 MEASURE = {"weighting": "icml"}
 
@@ -326,7 +326,7 @@ def test_a_duration_is_said_as_people_do(seconds: float, said: str) -> None:
 
 def test_jobs_and_session_import_neither_torch_nor_umap() -> None:
     code = (
-        "import sys, workbench.session\n"
+        "import sys, workbench.page.session\n"
         "heavy = {'torch', 'torchvision', 'umap', 'sklearn', 'bokeh', 'ipywidgets'}\n"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
     )

@@ -16,14 +16,12 @@ from torch.nn.functional import dropout
 
 from tests import oracles
 from tests.cases import Problem
-from workbench.control import Cancelled, Control, Progress
-from workbench.curvature.coordinates import coordinates
-from workbench.curvature.operators import curvatures
+from workbench.curvature.gram.coordinates import coordinates
+from workbench.curvature.products.operators import curvatures
 from workbench.errors import WorkbenchError
-from workbench.measurement import MeasureSettings, measure
-from workbench.measuring import picture, plan
-from workbench.spectrum import Spectrum
-from workbench.study import (
+from workbench.measurement import MeasureSettings, measure, picture, plan
+from workbench.progress.control import Cancelled, Control, Progress
+from workbench.study.records import (
     CLASS_PART,
     MEANS_PART,
     PARTS,
@@ -32,6 +30,7 @@ from workbench.study import (
     Study,
     load_study,
 )
+from workbench.study.spectrum import Spectrum
 from workbench.training.checkpoint import Checkpoint
 from workbench.training.data import Dataset, load_data
 from workbench.training.models import build_model

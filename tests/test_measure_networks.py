@@ -16,14 +16,14 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, TensorDataset
 
+from workbench.cli.terminal import print_summary
 from workbench.errors import WorkbenchError
-from workbench.measurement import MeasureSettings, measure
-from workbench.measuring.plan import bind, plan
-from workbench.recipe import recipe
-from workbench.study import Study, load_study
-from workbench.summary import everything, summary
-from workbench.tables import csv_tables
-from workbench.terminal import print_summary
+from workbench.measurement.measurement import MeasureSettings, measure
+from workbench.measurement.plan import bind, plan
+from workbench.page.recipe import recipe
+from workbench.study.records import Study, load_study
+from workbench.study.summary import everything, summary
+from workbench.study.tables import csv_tables
 from workbench.training.checkpoint import Checkpoint
 from workbench.training.data import Dataset, load_data
 from workbench.training.train import TrainConfig, train

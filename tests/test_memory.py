@@ -4,9 +4,9 @@ import psutil
 import pytest
 import torch
 
-from workbench import memory
-from workbench.memory import device_memory, total_memory
-from workbench.room import free_memory
+from workbench.machine import memory
+from workbench.machine.memory import device_memory, total_memory
+from workbench.machine.room import free_memory
 
 
 def test_a_container_s_limit_counts_where_it_is_less(tmp_path: Path) -> None:

@@ -12,11 +12,11 @@ import torch
 from torch import nn
 
 from tests.studies import make_study
-from workbench.control import Cancelled, Control, Progress
-from workbench.measurement import MeasureSettings, measure, measure_moments
-from workbench.measuring.moments import as_moment, thinned_out
-from workbench.spectrum import density_curve
-from workbench.study import ROWS, Study, load_study
+from workbench.measurement.measurement import MeasureSettings, measure, measure_moments
+from workbench.measurement.snapshots import as_moment, thinned_out
+from workbench.progress.control import Cancelled, Control, Progress
+from workbench.study.records import ROWS, Study, load_study
+from workbench.study.spectrum import density_curve
 from workbench.training.checkpoint import Checkpoint
 from workbench.training.data import load_data
 from workbench.training.train import TrainConfig, train

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from workbench.outliers import NOT_COUNTED, count_in_window, count_outliers
+from workbench.study.outliers import NOT_COUNTED, count_in_window, count_outliers
 
 
 @pytest.mark.parametrize("num", [1, 2, 3, 7, 9, 10, 12])

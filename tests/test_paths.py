@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from workbench.errors import WorkbenchError
-from workbench.paths import STARTED_IN, expect_file_or_folder, typed_path
-from workbench.settings import RunSettings
+from workbench.machine.paths import STARTED_IN, expect_file_or_folder, typed_path
+from workbench.page.settings import RunSettings
 
 
 @pytest.mark.parametrize(

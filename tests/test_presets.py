@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from workbench.errors import WorkbenchError
-from workbench.presets import PRESETS, Preset, find_preset
-from workbench.settings import Limits, RunSettings
-from workbench.study import CLASS_PART, Study, load_study
+from workbench.page.presets import PRESETS, Preset, find_preset
+from workbench.page.settings import Limits, RunSettings
+from workbench.study.records import CLASS_PART, Study, load_study
 
 FOLDER = Path(str(files("workbench") / "examples"))
 NAMES = [preset.name for preset in PRESETS]

@@ -13,7 +13,7 @@ GROUP = Path("/proc/self/autogroup")
 SCRIPT = f"""
 import os
 from pathlib import Path
-from workbench.priority import give_way
+from workbench.machine.nice import give_way
 give_way()
 group = Path({str(GROUP)!r})
 print(os.nice(0), group.read_text() if group.exists() else "")

@@ -16,10 +16,10 @@ import workbench as wb
 from tests.fuzz.damage import TEXTS, VALUES
 from tests.fuzz.use import check_code
 from tests.studies import make_study
-from workbench import recipe as recipes
-from workbench.presets import load_example
-from workbench.recipe import recipe
-from workbench.study import load_study
+from workbench.page import recipe as recipes
+from workbench.page.presets import load_example
+from workbench.page.recipe import recipe
+from workbench.study.records import load_study
 
 
 def test_the_code_that_makes_a_study_gives_the_same_numbers(

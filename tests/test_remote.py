@@ -15,15 +15,15 @@ from typing import Any
 import pytest
 
 from tests.fake_work import FakeWork, wait_until
-from workbench import remote, turns, worker
-from workbench.container import LITTER
-from workbench.control import Control, Progress
-from workbench.jobs import Job, JobEvent, JobRecord, explain_failure
-from workbench.remote import MEMORY, WorkerProcess, follow
-from workbench.report import end_in_words
-from workbench.runfolder import RunFolder
-from workbench.runner import Perform
-from workbench.worker import work_at
+from workbench.files.container import LITTER
+from workbench.jobs import remote, turns, worker
+from workbench.jobs.job import Job, JobEvent, JobRecord, explain_failure
+from workbench.jobs.remote import MEMORY, WorkerProcess, follow
+from workbench.jobs.run_folder import RunFolder
+from workbench.jobs.runner import Perform
+from workbench.jobs.worker import work_at
+from workbench.page.report import end_in_words
+from workbench.progress.control import Control, Progress
 
 SETTINGS = {"weighting": "icml"}
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from workbench.jobs import JobRecord
-from workbench.report import end_in_words
+from workbench.jobs.job import JobRecord
+from workbench.page.report import end_in_words
 
 
 def test_a_measurement_that_was_stopped_is_said_to_go_on_from_what_it_finished() -> (

@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 
 from tests.studies import make_study
-from workbench import files, runs
-from workbench.container import LITTER
 from workbench.errors import WorkbenchError
-from workbench.files import kind_of
-from workbench.jobs import Job, JobRecord
-from workbench.runfolder import RunFolder
-from workbench.runs import find_run, find_runs, make_run, network_of, runs_folder
+from workbench.files import atomic as files
+from workbench.files.atomic import kind_of
+from workbench.files.container import LITTER
+from workbench.jobs import runs
+from workbench.jobs.job import Job, JobRecord
+from workbench.jobs.run_folder import RunFolder
+from workbench.jobs.runs import find_run, find_runs, make_run, network_of, runs_folder
 
 ASKED = {"data": "digits", "model": "mlp", "per_class": 100, "epochs": 30}
 
@@ -123,7 +124,7 @@ def test_a_file_that_is_too_large_or_not_there_is_refused(
 
 
 def test_the_kinds_are_those_that_are_written() -> None:
-    from workbench import study
+    from workbench.study import records as study
     from workbench.training import checkpoint
 
     assert study._FORM.kind == files.STUDY

@@ -19,10 +19,11 @@ from tests.fuzz.damage import opened
 from tests.fuzz.run import fuzz
 from tests.fuzz.use import show, use_study
 from tests.studies import make_study
-from workbench.container import CHECKSUM, checksum
 from workbench.errors import WorkbenchError
-from workbench.measuring.config import MeasureSettings
-from workbench.schema import (
+from workbench.files.container import CHECKSUM, checksum
+from workbench.measurement.settings import MeasureSettings
+from workbench.study.records import Embedding, LastLayer, Levels, Study, load_study
+from workbench.study.schema import (
     CheckpointFile,
     EmbeddingFile,
     LastLayerFile,
@@ -32,8 +33,7 @@ from workbench.schema import (
     StudyFile,
     TrainingFile,
 )
-from workbench.spectrum import Spectrum
-from workbench.study import Embedding, LastLayer, Levels, Study, load_study
+from workbench.study.spectrum import Spectrum
 from workbench.training.checkpoint import _PLAIN, load_checkpoint
 from workbench.training.config import TrainConfig
 
@@ -182,7 +182,7 @@ HUGE = """
 import json, resource, sys
 from pathlib import Path
 from workbench.errors import WorkbenchError
-from workbench.study import load_study
+from workbench.study.records import load_study
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 for path in map(Path, sys.argv[1:]):
     try:

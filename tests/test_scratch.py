@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
-from workbench import scratch
+from workbench.machine import scratch
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="users and modes")
 
@@ -52,7 +52,7 @@ def double(x):
     return 2 * x
 """
 USE = """
-from workbench.scratch import let_numba_cache
+from workbench.machine.scratch import let_numba_cache
 let_numba_cache()
 from pynndescent import double
 print(double(21))

@@ -13,9 +13,9 @@ import traitlets
 from tests.fake_work import FakeWork, wait_until
 from tests.studies import make_study
 from workbench.errors import WorkbenchError
-from workbench.report import Trained, describe_device, extended
-from workbench.session import Problem, Session
-from workbench.settings import Limits
+from workbench.page.report import Trained, describe_device, extended
+from workbench.page.session import Problem, Session
+from workbench.page.settings import Limits
 
 
 class Bench:
@@ -216,7 +216,7 @@ def test_a_study_that_cannot_be_read_frees_the_controls(
     def broken(path: str) -> None:
         raise WorkbenchError(f"load_study: {path} is damaged.")
 
-    monkeypatch.setattr("workbench.session.load_study", broken)
+    monkeypatch.setattr("workbench.page.session.load_study", broken)
     bench.session.run()
     bench.until("idle")
     assert bench.session.problem is not None
@@ -394,7 +394,7 @@ def test_the_folder_for_files_is_made_when_the_first_job_needs_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "workbench.runs.platformdirs.user_data_path", lambda name: tmp_path / name
+        "workbench.jobs.runs.platformdirs.user_data_path", lambda name: tmp_path / name
     )
     session = Session(worker=FakeWork(), interval=0)
     assert not list(tmp_path.iterdir())

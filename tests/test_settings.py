@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from workbench.errors import WorkbenchError
-from workbench.settings import (
+from workbench.page.settings import (
     CONVENTIONS,
     DATA,
     DOWNLOADABLE,
@@ -16,7 +16,7 @@ from workbench.settings import (
     Limits,
     RunSettings,
 )
-from workbench.study import WEIGHTINGS
+from workbench.study.records import WEIGHTINGS
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ from workbench.ui import serve
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 PAGE = "workbench/ui/jupyter/nbconvert/templates/workbench"
 
-COMPILE = "-c from workbench.work import warm_up; warm_up().join()"
+COMPILE = "-c from workbench.jobs.work import warm_up; warm_up().join()"
 
 # A python that is asked for its version, makes a .venv of fakes, and pip that logs.
 FAKE_PYTHON = """#!/bin/sh
@@ -155,6 +155,31 @@ def test_a_failed_install_is_not_taken_for_done(tmp_path: Path) -> None:
     assert checkout.make("app").returncode != 0
     assert checkout.make("app").returncode != 0
     assert "ran app" not in checkout.log()
+
+
+@needs_make
+def test_without_npms_registry_the_check_says_what_is_missing(tmp_path: Path) -> None:
+    checkout = Checkout(tmp_path)
+    for name in ("package.json", "package-lock.json"):
+        shutil.copy(ROOT / name, tmp_path)
+    assert checkout.make(".venv/installed-dev").returncode == 0
+    npm = tmp_path / ".venv" / "bin" / "npm"
+    for answer, worked in (("exit 1", False), ("mkdir -p node_modules", True)):
+        npm.write_text(f"#!/bin/sh\n{answer}\n")
+        npm.chmod(0o755)
+        done = checkout.make("node_modules/installed")
+        assert (done.returncode == 0) == worked
+        assert ("TypeScript and Biome" in done.stderr) != worked
+        assert (tmp_path / "node_modules" / "installed").exists() == worked
+
+
+def test_the_lock_file_pins_what_checks_the_browser_part_and_names_no_host() -> None:
+    wanted = json.loads((ROOT / "package.json").read_text())["devDependencies"]
+    text = (ROOT / "package-lock.json").read_text()
+    locked = json.loads(text)["packages"]
+    for name, version in wanted.items():
+        assert locked[f"node_modules/{name}"]["version"] == version
+    assert all("resolved" not in package for package in locked.values())
 
 
 @needs_make

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from workbench.spectrum import (
+from workbench.study.spectrum import (
     DensityCurve,
     Spectrum,
     density_curve,

@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 
 from tests.studies import make_study
-from workbench.study import CLASS_PART, MEANS_PART, PARTS, WEIGHTINGS, load_study
+from workbench.study.records import (
+    CLASS_PART,
+    MEANS_PART,
+    PARTS,
+    WEIGHTINGS,
+    load_study,
+)
 
 
 @pytest.mark.parametrize("num_classes", [2, 10])

@@ -18,9 +18,9 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from tests.studies import make_study
-from workbench.container import checksum
 from workbench.errors import WorkbenchError
-from workbench.study import SCHEMA, Study, load_study
+from workbench.files.container import checksum
+from workbench.study.records import SCHEMA, Study, load_study
 
 
 @pytest.fixture(scope="module")
@@ -297,8 +297,8 @@ def test_a_study_can_be_read_by_whom_the_umask_lets(
 def test_a_study_is_read_without_torch(tmp_path: Path, study: Study) -> None:
     path = study.save(tmp_path / "run.study")
     code = (
-        "import sys; from workbench.study import load_study; "
-        "from workbench.spectrum import density_curve; "
+        "import sys; from workbench.study.records import load_study; "
+        "from workbench.study.spectrum import density_curve; "
         f"density_curve(load_study({str(path)!r}).spectra['G']); "
         "print(sorted({'torch', 'torchvision', 'umap', 'sklearn'} & set(sys.modules)))"
     )

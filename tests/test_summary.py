@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from tests.studies import make_study
-from workbench.study import PARTS
-from workbench.summary import NUM_LEADING, everything, summary
+from workbench.study.records import PARTS
+from workbench.study.summary import NUM_LEADING, everything, summary
 
 
 @pytest.mark.parametrize("weighting", ["slide", "icml", "jmlr"])

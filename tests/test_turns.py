@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from workbench.turns import MOST, NEED, Place, Turns, most_runs
+from workbench.jobs.turns import MOST, NEED, Place, Turns, most_runs
 
 PLENTY = 100 * NEED
 
@@ -62,7 +62,8 @@ def test_another_run_begins_only_where_there_is_memory_for_it(tmp_path: Path) ->
 @pytest.mark.skipif(os.name != "posix", reason="ends a process by force")
 def test_the_ticket_of_a_process_that_was_killed_is_free(tmp_path: Path) -> None:
     code = (
-        "import time; from pathlib import Path; from workbench.turns import Turns\n"
+        "import time; from pathlib import Path\n"
+        "from workbench.jobs.turns import Turns\n"
         f"turns = Turns(Path({str(tmp_path)!r})); turns.join(); turns.try_to_begin()\n"
         "print('begun', flush=True); time.sleep(60)"
     )

@@ -15,12 +15,13 @@ from typing import Any
 import pytest
 
 from tests.conftest import ROOT
-from workbench import measurement, work
-from workbench.control import Control, Progress
-from workbench.jobs import Job, JobEvent, perform
-from workbench.report import end_in_words
-from workbench.settings import RunSettings
-from workbench.study import load_study
+from workbench.jobs import work
+from workbench.jobs.job import Job, JobEvent, perform
+from workbench.measurement import measurement
+from workbench.page.report import end_in_words
+from workbench.page.settings import RunSettings
+from workbench.progress.control import Control, Progress
+from workbench.study.records import load_study
 from workbench.training import loop
 from workbench.training.checkpoint import load_checkpoint
 
@@ -59,10 +60,10 @@ import json, sys, time
 from functools import partial
 import torch
 from tests.fake_work import wait_until
-from workbench import runner
-from workbench.jobs import perform
-from workbench.settings import RunSettings
-from workbench.timing import Stopwatch
+from workbench.jobs import runner
+from workbench.jobs.job import perform
+from workbench.page.settings import RunSettings
+from workbench.progress.timing import Stopwatch
 
 torch.set_num_threads(1)
 runner.Stopwatch = partial(Stopwatch, time.process_time)  # whatever else runs here
@@ -96,7 +97,7 @@ def test_the_threads_of_torch_sleep_while_they_wait() -> None:
     """Set before torch is there, or it would not be heard."""
     code = (
         "import os, sys; os.environ.pop('OMP_WAIT_POLICY', None)\n"
-        "from workbench.jobs import load_work\n"
+        "from workbench.jobs.job import load_work\n"
         "assert 'torch' not in sys.modules\n"
         "load_work()\n"
         "assert os.environ['OMP_WAIT_POLICY'] == 'PASSIVE'"

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from torch import Tensor
 
-from workbench.distributed import World
+from workbench.machine.distributed import World
 
 Found = TypeVar("Found")
 

@@ -12,15 +12,15 @@ from torch import Tensor
 
 from tests.benchmarks import peers
 from tests.benchmarks.problems import Problem, in_double, large, more, small
-from workbench.curvature.coordinates import trace_gauss_newton
-from workbench.curvature.exact import exact_spectrum
-from workbench.curvature.means import ClassMeans, Level, class_means
-from workbench.curvature.operators import operators
-from workbench.curvature.risk import EmpiricalRisk, empirical_risk
-from workbench.heap import give_back_memory
+from workbench.curvature.gram.coordinates import trace_gauss_newton
+from workbench.curvature.gram.exact import exact_spectrum
+from workbench.curvature.means.class_means import ClassMeans, Level, class_means
+from workbench.curvature.problem.risk import EmpiricalRisk, empirical_risk
+from workbench.curvature.products.operators import operators
 from workbench.linalg.density import SpectralDensity, spectral_density
 from workbench.linalg.lanczos import EigenPairs, top_eigenpairs
 from workbench.linalg.operator import LinearOperator
+from workbench.machine.malloc import give_back_memory
 
 OURS = "workbench"
 LONG = ("exact", "exact-resnet", "log")

@@ -25,7 +25,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from tests.chromium import find_chromium
 from tests.conftest import QUIET
 from tests.studies import make_study
-from workbench.priority import give_way
+from workbench.machine.nice import give_way
 from workbench.ui.views.linked import LinkedView
 
 NUM_GRADIENTS = 5000

@@ -13,9 +13,10 @@ from playwright.sync_api import Page, expect
 from tests.browser.drive import MODEL, Workbench
 from tests.browser.figures import measure_opening
 from tests.studies import make_study
-from workbench.presets import PRESETS, load_example
-from workbench.study import CLASS_PART
-from workbench.ui.views.overlap import overlaps
+from workbench.page.presets import PRESETS, load_example
+from workbench.study.records import CLASS_PART
+from workbench.ui.theme import LIGHT
+from workbench.ui.views.scene import make_scene
 
 EXAMPLE = load_example(PRESETS[0].name)  # the one that opens
 pytestmark = pytest.mark.browser
@@ -50,7 +51,7 @@ def test_a_class_picked_on_the_canvas_highlights_its_outliers(
     workbench.click_at("embedding", x[3], y[3])
     workbench.until(lambda: workbench.state("selected_class") == c[3])
     workbench.until(lambda: workbench.read("sticks", "data") != before)
-    share = overlaps(EXAMPLE, EXAMPLE.levels["icml"])[:, c[3]]
+    share = make_scene(EXAMPLE, LIGHT).overlap[:, c[3]]
     alpha = workbench.read("sticks", "data.alpha")
     assert np.argmax(alpha) == np.argmax(share)  # in proportion, as it leans on them
     np.testing.assert_allclose(

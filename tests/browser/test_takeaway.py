@@ -10,7 +10,7 @@ from playwright.sync_api import expect
 
 from tests.browser.drive import Workbench
 from tests.conftest import ROOT
-from workbench.study import load_study
+from workbench.study.records import load_study
 from workbench.ui.views.words import stem
 
 pytestmark = pytest.mark.browser

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from tests import oracles
 from tests.cases import CASES, Problem
-from workbench.curvature.deltas import CrossClassMeans, cross_class_means
-from workbench.curvature.operators import operators
-from workbench.curvature.risk import EmpiricalRisk, empirical_risk
+from workbench.curvature.means.averages import CrossClassMeans, cross_class_means
+from workbench.curvature.problem.risk import EmpiricalRisk, empirical_risk
+from workbench.curvature.products.operators import operators
 
 
 @dataclass(frozen=True, eq=False)

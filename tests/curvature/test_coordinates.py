@@ -10,7 +10,8 @@ import torch
 from tests.cases import CASES, problem
 from tests.curvature.conftest import Solved
 from tests.oracles import apart, eigenvalues
-from workbench.curvature.coordinates import (
+from workbench.curvature.gram.assembly import risk_gram
+from workbench.curvature.gram.coordinates import (
     DENSE,
     DUAL,
     KRYLOV,
@@ -21,9 +22,8 @@ from workbench.curvature.coordinates import (
     primal_eigenvectors,
     trace_gauss_newton,
 )
-from workbench.curvature.deltas import averages
-from workbench.curvature.gram import risk_gram
-from workbench.curvature.hierarchy import (
+from workbench.curvature.means.averages import averages
+from workbench.curvature.means.parts_of_g import (
     class_overlap,
     hierarchy,
     projected,
@@ -31,8 +31,8 @@ from workbench.curvature.hierarchy import (
     subtracted,
     within,
 )
-from workbench.curvature.operators import operators
-from workbench.curvature.risk import empirical_risk
+from workbench.curvature.problem.risk import empirical_risk
+from workbench.curvature.products.operators import operators
 from workbench.errors import WorkbenchError
 from workbench.linalg.operator import Dense
 

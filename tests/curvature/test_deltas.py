@@ -8,8 +8,12 @@ import torch
 from tests.cases import CASES
 from tests.curvature.conftest import Solved
 from tests.oracles import apart
-from workbench.curvature.deltas import CrossClassMeans, averages, cross_class_means
-from workbench.curvature.risk import empirical_risk
+from workbench.curvature.means.averages import (
+    CrossClassMeans,
+    averages,
+    cross_class_means,
+)
+from workbench.curvature.problem.risk import empirical_risk
 
 
 def test_first_averages_are_the_means_over_examples(case: Solved) -> None:

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from tests.curvature.conftest import Solved, solve
 from tests.oracles import apart, eigenvalues
-from workbench.control import Progress
-from workbench.curvature.dual import Gram
-from workbench.curvature.gram import risk_gram
+from workbench.curvature.gram.assembly import risk_gram
+from workbench.curvature.gram.gram import Gram
 from workbench.errors import WorkbenchError
+from workbench.progress.control import Progress
 
 
 @cache

@@ -9,14 +9,14 @@ from torch import Tensor
 from tests.cases import CASES
 from tests.curvature.conftest import Solved
 from tests.oracles import apart, eigenvalues
-from workbench.control import Cancelled, Control, Progress
-from workbench.curvature import gram as module
-from workbench.curvature.dual import mean_coefficients
-from workbench.curvature.gram import gram, risk_gram
-from workbench.curvature.jacobian import layer_gradients
-from workbench.curvature.risk import empirical_risk
-from workbench.curvature.softmax import hessian_root, reflection
+from workbench.curvature.gram import assembly as module
+from workbench.curvature.gram.assembly import gram, risk_gram
+from workbench.curvature.gram.gram import mean_coefficients
+from workbench.curvature.gram.layer_gradients import layer_gradients
+from workbench.curvature.problem.cross_entropy import hessian_root, reflection
+from workbench.curvature.problem.risk import empirical_risk
 from workbench.errors import WorkbenchError
+from workbench.progress.control import Cancelled, Control, Progress
 
 
 def rows(case: Solved) -> Tensor:

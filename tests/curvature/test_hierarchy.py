@@ -7,8 +7,8 @@ from torch import Tensor
 
 from tests.curvature.conftest import Solved
 from tests.oracles import apart, eigenvalues
-from workbench.curvature.deltas import averages
-from workbench.curvature.hierarchy import (
+from workbench.curvature.means.averages import averages
+from workbench.curvature.means.parts_of_g import (
     Hierarchy,
     class_overlap,
     factor_eigenvalues,
@@ -20,7 +20,7 @@ from workbench.curvature.hierarchy import (
     within,
 )
 from workbench.linalg.operator import Dense
-from workbench.study import CLASS_PART, MEANS_PART, PARTS
+from workbench.study.records import CLASS_PART, MEANS_PART, PARTS
 
 
 def parts_of(case: Solved, weighting: str) -> Hierarchy:

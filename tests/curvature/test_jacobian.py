@@ -9,13 +9,13 @@ from torch import Tensor, nn
 from tests.cases import CASES, Problem
 from tests.curvature.conftest import Solved
 from tests.oracles import apart
-from workbench.curvature.jacobian import (
+from workbench.curvature.gram.layer_gradients import (
     LayerGradients,
     gradient_rows,
     layer_gradients,
     layer_groups,
 )
-from workbench.curvature.risk import empirical_risk
+from workbench.curvature.problem.risk import empirical_risk
 
 FACTORED = {"linear", "unequal", "ragged", "convolution", "residual", "two_classes"}
 

@@ -13,12 +13,12 @@ from torch.nn.functional import relu
 from tests import oracles
 from tests.cases import EVEN, Problem, problem
 from tests.oracles import apart
-from workbench.curvature import layerwise as module
-from workbench.curvature.general import General
-from workbench.curvature.layerwise import KEPT_NUMBERS, LayerWise, read_layers
-from workbench.curvature.operators import KINDS, operators
-from workbench.curvature.risk import EmpiricalRisk, empirical_risk
-from workbench.curvature.way import Kind
+from workbench.curvature.problem.risk import EmpiricalRisk, empirical_risk
+from workbench.curvature.products import layerwise as module
+from workbench.curvature.products.forward_mode import General
+from workbench.curvature.products.layerwise import KEPT_NUMBERS, LayerWise, read_layers
+from workbench.curvature.products.operators import KINDS, operators
+from workbench.curvature.products.way import Kind
 from workbench.errors import WorkbenchError
 from workbench.training.models import build_model
 

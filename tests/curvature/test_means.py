@@ -12,14 +12,14 @@ from tests.benchmarks.clock import peak_memory
 from tests.cases import CASES, Problem
 from tests.curvature.conftest import Solved, solve
 from tests.oracles import apart, eigenvalues
-from workbench.control import Cancelled, Control
-from workbench.curvature import means as module
-from workbench.curvature import pullback
-from workbench.curvature.means import ClassMeans, class_means
-from workbench.curvature.negligible import keep_pairs
-from workbench.curvature.risk import empirical_risk
-from workbench.curvature.sketch import count_sketch
+from workbench.curvature.means import pullback
+from workbench.curvature.means.class_means import ClassMeans, class_means
+from workbench.curvature.means.class_means import class_means as module
+from workbench.curvature.means.count_sketch import count_sketch
+from workbench.curvature.means.pair_selection import keep_pairs
+from workbench.curvature.problem.risk import empirical_risk
 from workbench.errors import WorkbenchError
+from workbench.progress.control import Cancelled, Control
 
 DIAGONAL = {"icml": "G0", "jmlr": "G_diag"}
 

@@ -14,10 +14,10 @@ from tests import oracles
 from tests.cases import CASES, Problem
 from tests.curvature.conftest import Solved
 from tests.oracles import apart
-from workbench.curvature.general import BLOCK
-from workbench.curvature.operators import operators
-from workbench.curvature.risk import EmpiricalRisk
-from workbench.curvature.softmax import probabilities
+from workbench.curvature.problem.cross_entropy import probabilities
+from workbench.curvature.problem.risk import EmpiricalRisk
+from workbench.curvature.products.forward_mode import BLOCK
+from workbench.curvature.products.operators import operators
 from workbench.linalg.operator import LinearOperator
 
 

@@ -9,10 +9,10 @@ from torch import Tensor
 from tests.cases import CASES
 from tests.curvature.conftest import Solved
 from tests.oracles import apart
-from workbench.curvature import products
-from workbench.curvature.gram import risk_gram
-from workbench.curvature.products import union_gram
-from workbench.curvature.risk import empirical_risk
+from workbench.curvature.gram import unions as products
+from workbench.curvature.gram.assembly import risk_gram
+from workbench.curvature.gram.unions import union_gram
+from workbench.curvature.problem.risk import empirical_risk
 
 
 def explicit(case: Solved, chosen: Tensor, weighting: str) -> Tensor:

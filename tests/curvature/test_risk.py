@@ -13,11 +13,11 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from tests.cases import CASES
 from tests.oracles import apart
-from workbench.control import Cancelled, Control
-from workbench.curvature.means import class_means
-from workbench.curvature.operators import operators
-from workbench.curvature.risk import empirical_risk, evaluating
+from workbench.curvature.means.class_means import class_means
+from workbench.curvature.problem.risk import empirical_risk, evaluating
+from workbench.curvature.products.operators import operators
 from workbench.errors import WorkbenchError
+from workbench.progress.control import Cancelled, Control
 
 INPUTS = torch.randn(12, 4, generator=torch.Generator().manual_seed(0))
 LABELS = torch.arange(12) % 3

@@ -12,14 +12,14 @@ from tests.cases import CASES
 from tests.curvature.conftest import Solved, solve
 from tests.oracles import apart, eigenvalues
 from tests.worlds import together
-from workbench.control import Cancelled, Control, Progress
-from workbench.curvature import coordinates, exact
-from workbench.curvature.exact import exact_spectrum
-from workbench.curvature.gram import risk_gram
-from workbench.curvature.rows import Dual, density_in_parameters, dual_operator
+from workbench.curvature.gram import coordinates, exact
+from workbench.curvature.gram.assembly import risk_gram
+from workbench.curvature.gram.exact import exact_spectrum
+from workbench.curvature.products.dual import Dual, density_in_parameters, dual_operator
 from workbench.errors import WorkbenchError
 from workbench.linalg.density import spectral_density
 from workbench.linalg.lanczos import top_eigenpairs
+from workbench.progress.control import Cancelled, Control, Progress
 
 NAMES = ("unequal", "ragged", "residual", "layer_norm", "attention", "time_first")
 
@@ -106,7 +106,7 @@ def test_the_matrix_is_the_same_in_small_blocks(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     case = solve("residual")
-    monkeypatch.setattr("workbench.curvature.gram.BLOCK", 7)
+    monkeypatch.setattr("workbench.curvature.gram.assembly.BLOCK", 7)
     found = coordinates.dense_gauss_newton(case.risk).matrix
     assert apart(found, case.g) < 1e-12
     assert torch.equal(found, found.T)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from workbench.curvature.softmax import (
+from workbench.curvature.problem.cross_entropy import (
     combined_cotangents,
     delta_cotangents,
     hessian_product,

@@ -8,27 +8,27 @@ import torch
 
 from tests.curvature.conftest import Solved, solve
 from tests.oracles import apart
-from workbench.curvature import classgram as module
-from workbench.curvature import layerwise
-from workbench.curvature.classgram import ClassGram, class_gram
-from workbench.curvature.coordinates import (
+from workbench.curvature.gram.coordinates import (
     KRYLOV,
     STREAMED,
     Coordinates,
     coordinates,
 )
-from workbench.curvature.general import General
-from workbench.curvature.hierarchy import PART_NAMES
-from workbench.curvature.layerwise import LayerWise
-from workbench.curvature.means import class_means
-from workbench.curvature.sketch import count_sketch
-from workbench.curvature.streamed import ClassesOut, StreamedMeans, estimate_trace
-from workbench.curvature.thinned import thinned_gradients, thinned_means
+from workbench.curvature.means import class_gram as module
+from workbench.curvature.means.class_gram import ClassGram, class_gram
+from workbench.curvature.means.class_means import class_means
+from workbench.curvature.means.count_sketch import count_sketch
+from workbench.curvature.means.parts_of_g import PART_NAMES
+from workbench.curvature.means.sketched import thinned_gradients, thinned_means
+from workbench.curvature.means.streamed import ClassesOut, StreamedMeans, estimate_trace
+from workbench.curvature.products import layerwise
+from workbench.curvature.products.forward_mode import General
+from workbench.curvature.products.layerwise import LayerWise
 from workbench.linalg.lanczos import top_eigenpairs
 from workbench.linalg.operator import Dense
-from workbench.measuring.config import MeasureSettings
-from workbench.measuring.levels import split_levels, split_streamed
-from workbench.measuring.probe import Probe
+from workbench.measurement.settings import MeasureSettings
+from workbench.measurement.solver import Probe
+from workbench.measurement.split import split_levels, split_streamed
 
 
 def networks(case: Solved) -> list[General | LayerWise]:

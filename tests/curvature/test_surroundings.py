@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from workbench.curvature.layerwise import LayerWise
-from workbench.curvature.risk import evaluating
+from workbench.curvature.problem.risk import evaluating
+from workbench.curvature.products.layerwise import LayerWise
 from workbench.linalg.precision import full_precision
 
 

@@ -10,18 +10,18 @@ from torch import Tensor
 
 from tests.cases import CASES
 from tests.worlds import together
-from workbench.curvature.coordinates import (
+from workbench.curvature.gram.assembly import risk_gram
+from workbench.curvature.gram.coordinates import (
     DUAL,
     coordinates,
     dense_gauss_newton,
     primal_eigenvectors,
     trace_gauss_newton,
 )
-from workbench.curvature.deltas import cross_class_means
-from workbench.curvature.gram import risk_gram
-from workbench.curvature.operators import KINDS, Curvature
-from workbench.curvature.risk import empirical_risk
-from workbench.distributed import ALONE, World
+from workbench.curvature.means.averages import cross_class_means
+from workbench.curvature.problem.risk import empirical_risk
+from workbench.curvature.products.operators import KINDS, Curvature
+from workbench.machine.distributed import ALONE, World
 
 NAMES = ("unequal", "ragged", "batch_norm", "convolution", "odd_convolutions")
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.numpy import save
 
-from workbench.container import CHECKSUM, checksum
+from workbench.files.container import CHECKSUM, checksum
 
 Array = NDArray[Any]
 Arrays = dict[str, Array]

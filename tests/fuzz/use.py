@@ -10,13 +10,13 @@ from pathlib import Path
 from bokeh.document import Document
 from rich.console import Console
 
+from workbench.cli.terminal import print_summary
 from workbench.errors import WorkbenchError
-from workbench.files import kind_of
-from workbench.recipe import recipe
-from workbench.study import Study, load_study
-from workbench.summary import summary
-from workbench.tables import csv_tables
-from workbench.terminal import print_summary
+from workbench.files.atomic import kind_of
+from workbench.page.recipe import recipe
+from workbench.study.records import Study, load_study
+from workbench.study.summary import summary
+from workbench.study.tables import csv_tables
 from workbench.training.checkpoint import load_checkpoint
 from workbench.ui.export import made_in_words, page_html
 from workbench.ui.views.linked import LinkedView

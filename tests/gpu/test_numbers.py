@@ -12,9 +12,9 @@ from torch import Tensor
 
 from tests.cases import CASES, Problem
 from tests.oracles import apart
-from workbench.curvature.gram import gram
-from workbench.curvature.means import class_means
-from workbench.curvature.operators import operators
+from workbench.curvature.gram.assembly import gram
+from workbench.curvature.means.class_means import class_means
+from workbench.curvature.products.operators import operators
 from workbench.linalg.density import spectral_density
 from workbench.linalg.lanczos import top_eigenpairs
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from workbench.curvature.hierarchy import _basis
+from workbench.curvature.means.parts_of_g import _basis
 from workbench.linalg.columns import dots, lengths, sharpened
 from workbench.linalg.density import spectral_density
 from workbench.linalg.lanczos import top_eigenpairs

@@ -24,7 +24,7 @@ from workbench.linalg import density as module
 from workbench.linalg.density import SpectralDensity, spectral_density
 from workbench.linalg.lanczos import top_eigenpairs
 from workbench.linalg.operator import Dense
-from workbench.spectrum import Spectrum, density_curve, share_between
+from workbench.study.spectrum import Spectrum, density_curve, share_between
 
 
 def seeded(seed: int = 0) -> torch.Generator:

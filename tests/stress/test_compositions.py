@@ -34,7 +34,7 @@ def test_a_random_composition_is_right_by_every_entry(
     oracle = oracle_of(case)
     with pytest.MonkeyPatch.context() as patch, quiet():
         if layerwise:  # as if there were many examples
-            patch.setattr("workbench.curvature.layerwise.SMALL", 0)
+            patch.setattr("workbench.curvature.products.layerwise.SMALL", 0)
         for entry in ENTRIES[: 1 if layerwise else None]:
             if entry == "class_means" and not case.plain:
                 continue

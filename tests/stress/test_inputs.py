@@ -11,16 +11,16 @@ from torch import Tensor, nn
 
 from tests.cases import CASES
 from tests.oracles import apart
-from workbench.curvature.exact import exact_spectrum
-from workbench.curvature.gram import gram
-from workbench.curvature.means import class_means
-from workbench.curvature.operators import operators
-from workbench.curvature.risk import empirical_risk
-from workbench.curvature.rows import dual_operator
+from workbench.curvature.gram.assembly import gram
+from workbench.curvature.gram.exact import exact_spectrum
+from workbench.curvature.means.class_means import class_means
+from workbench.curvature.problem.risk import empirical_risk
+from workbench.curvature.products.dual import dual_operator
+from workbench.curvature.products.operators import operators
 from workbench.errors import WorkbenchError
 from workbench.linalg.lanczos import top_eigenpairs
-from workbench.measurement import MeasureSettings
-from workbench.measuring.plan import plan
+from workbench.measurement.measurement import MeasureSettings
+from workbench.measurement.plan import plan
 
 ENTRIES: dict[str, Callable[..., Any]] = {
     "operators": operators,

@@ -9,10 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from workbench.measurement import MeasureSettings, measure
-from workbench.measuring import plan
-from workbench.spectrum import Spectrum
-from workbench.study import Study
+from workbench.measurement import MeasureSettings, measure, plan
+from workbench.study.records import Study
+from workbench.study.spectrum import Spectrum
 from workbench.training.checkpoint import Checkpoint
 from workbench.training.data import Dataset
 from workbench.training.train import TrainConfig, train

@@ -17,10 +17,10 @@ from tests import oracles
 from tests.cases import Problem
 from tests.oracles import apart
 from tests.stress.networks import problems
-from workbench.curvature import layerwise
-from workbench.curvature.deltas import averages, cross_class_means
-from workbench.curvature.gram import gram
-from workbench.curvature.hierarchy import (
+from workbench.curvature.gram.assembly import gram
+from workbench.curvature.means.averages import averages, cross_class_means
+from workbench.curvature.means.class_means import class_means
+from workbench.curvature.means.parts_of_g import (
     class_overlap,
     hierarchy,
     projected,
@@ -28,9 +28,9 @@ from workbench.curvature.hierarchy import (
     subtracted,
     within,
 )
-from workbench.curvature.means import class_means
-from workbench.curvature.operators import network_of, operators
-from workbench.curvature.risk import empirical_risk
+from workbench.curvature.problem.risk import empirical_risk
+from workbench.curvature.products import layerwise
+from workbench.curvature.products.operators import network_of, operators
 from workbench.linalg.lanczos import top_eigenpairs
 from workbench.linalg.operator import Dense
 

@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 
 from tests.studies import make_study
 from workbench.errors import WorkbenchError
-from workbench.theory import collapse, collapse_of, collapse_of_study
+from workbench.study.records import WEIGHTINGS
+from workbench.theory import collapse, collapse_of
+from workbench.theory.collapsed import CONVENTIONS
 
 Array = NDArray[np.float64]
 EPS = 1e-3
@@ -172,8 +174,9 @@ def test_a_network_that_is_sure_to_the_last_digit_keeps_its_digits() -> None:
 
 def test_a_study_whose_features_have_collapsed_has_the_predicted_spectrum() -> None:
     study = make_study(4, 40, noise=0.0)
+    assert study.last_layer is not None
     for weighting in ("slide", "icml", "jmlr"):
-        found = collapse_of_study(study, weighting)
+        found = study.last_layer.collapsed(weighting)
         G = study.spectra["G"].eigenvalues[:12]
         np.testing.assert_allclose(found.G.all, G, atol=1e-12 * G[0])
         part = "G1" if weighting == "icml" else "G_class"
@@ -223,7 +226,5 @@ def test_what_does_not_fit_is_one_sentence(said: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_a_study_without_a_last_layer_says_what_to_do() -> None:
-    study = make_study(3, 20, with_last_layer=False)
-    with pytest.raises(WorkbenchError, match=r"no record of a last layer.*measure it"):
-        collapse_of_study(study)
+def test_the_conventions_are_those_of_studies() -> None:
+    assert CONVENTIONS == WEIGHTINGS

@@ -19,9 +19,9 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from workbench.container import checksum
-from workbench.control import Control
 from workbench.errors import WorkbenchError
+from workbench.files.container import checksum
+from workbench.progress.control import Control
 from workbench.training.checkpoint import Checkpoint, load_checkpoint
 from workbench.training.data import Dataset, load_data
 from workbench.training.models import MODELS, build_model

@@ -20,8 +20,8 @@ import pytest
 import torch
 from torchvision import datasets
 
-from workbench.control import Cancelled, Control, Progress
 from workbench.errors import WorkbenchError
+from workbench.progress.control import Cancelled, Control, Progress
 from workbench.training.data import load_data
 
 COUNTS = {"train": 4, "t10k": 2}  # images of each class

@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from workbench.control import Cancelled, Control, Progress
 from workbench.errors import WorkbenchError
+from workbench.progress.control import Cancelled, Control, Progress
 from workbench.training.data import Dataset, load_data
 
 Sizes = Callable[[int, int], tuple[int, int]]

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from workbench.control import Control, Progress
 from workbench.errors import WorkbenchError
+from workbench.progress.control import Control, Progress
 from workbench.training.checkpoint import Checkpoint, State
 from workbench.training.data import Dataset, load_data
 from workbench.training.models import build_model

@@ -14,7 +14,7 @@ import pytest
 
 from tests.fake_work import FakeWork, wait_until
 from tests.studies import make_study
-from workbench.session import Session
+from workbench.page.session import Session
 from workbench.ui.app import Workbench
 from workbench.ui.views.words import run_in_words
 
@@ -137,7 +137,7 @@ def test_a_convention_that_was_not_measured_is_said_and_the_picture_stays(
 def test_a_page_without_a_study_says_what_to_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workbench.presets.Preset.file", "missing.study")
+    monkeypatch.setattr("workbench.page.presets.Preset.file", "missing.study")
     session = Session(folder=tmp_path, worker=FakeWork())
     page = Workbench(session)
     assert "press Train" in page.study.words.value
@@ -204,7 +204,8 @@ def test_a_hub_can_say_by_its_environment_that_no_process_is_kept(
 ) -> None:
     words: list[str] = []
     monkeypatch.setattr(
-        "workbench.remote.WorkerProcess._tell", lambda self, word: words.append(word)
+        "workbench.jobs.remote.WorkerProcess._tell",
+        lambda self, word: words.append(word),
     )
     monkeypatch.setenv("WORKBENCH_WARM_UP", said)
     Workbench().settings.seed.value = 3

@@ -14,12 +14,12 @@ from tests.fake_work import FakeWork, wait_until
 from tests.studies import make_study
 from tests.test_runs import add_run, checkpoint_file
 from workbench.errors import WorkbenchError
-from workbench.jobs import JobRecord
-from workbench.link import read_link
-from workbench.presets import PRESETS
-from workbench.report import Trained
-from workbench.session import Session
-from workbench.settings import CONTROLS
+from workbench.jobs.job import JobRecord
+from workbench.page.link import read_link
+from workbench.page.presets import PRESETS
+from workbench.page.report import Trained
+from workbench.page.session import Session
+from workbench.page.settings import CONTROLS
 from workbench.ui import opening
 from workbench.ui.app import Workbench
 from workbench.ui.query import query_string

@@ -10,11 +10,11 @@ import ipywidgets as w
 import pytest
 
 from tests.fake_work import FakeWork, wait_until
-from workbench.control import Progress
 from workbench.errors import WorkbenchError
-from workbench.jobs import JobEvent
-from workbench.session import Problem, Session
-from workbench.settings import Limits
+from workbench.jobs.job import JobEvent
+from workbench.page.session import Problem, Session
+from workbench.page.settings import Limits
+from workbench.progress.control import Progress
 from workbench.ui.chart import curves
 from workbench.ui.panels import (
     JobPanel,

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from tests.studies import make_study
-from workbench.cli import main
+from workbench.cli.main import main
 from workbench.errors import WorkbenchError
-from workbench.tables import TABLES, csv_tables
+from workbench.study.tables import TABLES, csv_tables
 from workbench.ui.export import export_csv, export_html, page_html
 
 NASTY = ("<script>alert(1)</script>", "</script><img src=x onerror=alert(2)>", 'a,"b"')

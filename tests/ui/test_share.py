@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Browser, Route
 
 from tests.fake_work import FakeWork
-from workbench.session import Session
+from workbench.page.session import Session
 from workbench.ui import share
 from workbench.ui.share import SharePanel, shared_places
 

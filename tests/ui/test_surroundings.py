@@ -20,8 +20,8 @@ from tornado.httpclient import HTTPClientError, HTTPRequest
 from tornado.websocket import WebSocketClientConnection, websocket_connect
 
 from tests.browser.conftest import kernels, serving
-from workbench import scratch
 from workbench.errors import WorkbenchError
+from workbench.machine import scratch
 from workbench.ui import surroundings
 
 posix = pytest.mark.skipif(os.name != "posix", reason="sockets, and /proc")

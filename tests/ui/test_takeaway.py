@@ -11,8 +11,8 @@ import pytest
 
 from tests.studies import make_study
 from workbench.errors import WorkbenchError
-from workbench.study import load_study
-from workbench.tables import csv_tables
+from workbench.study.records import load_study
+from workbench.study.tables import csv_tables
 from workbench.ui.takeaway import FILES, answer
 from workbench.ui.views.linked import LinkedView
 from workbench.ui.views.words import stem

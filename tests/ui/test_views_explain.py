@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from tests.conftest import ROOT
 from tests.studies import make_study
-from workbench.study import CLASS_PART
+from workbench.study.records import CLASS_PART
 from workbench.ui.views.explain import explain
 from workbench.ui.views.words import count, number, percent
 
@@ -215,36 +217,20 @@ def test_studies_of_every_size_are_explained(num_classes, exact):
     assert explain(make_study(num_classes, exact=exact)).count("<p>") >= 3
 
 
-@pytest.mark.parametrize(
-    ("share", "said"),
-    [
-        (0, "0 %"),
-        (1, "100 %"),
-        (0.9995, "100 %"),
-        (0.997, "99.7 %"),
-        (0.62, "62 %"),
-        (0.031, "3.1 %"),
-        (0.00001, "below 0.1 %"),
-        (float("nan"), "–"),
-    ],
-)
+# The same cases hold what the browser writes: javascript/formats.test.js.
+FORMATS = json.loads((ROOT / "tests" / "formats.json").read_text("utf-8"))
+
+
+@pytest.mark.parametrize(("share", "said"), FORMATS["percent"])
 def test_a_share_is_rounded_but_never_to_all_or_nothing(share, said):
     assert percent(share) == said.replace(" %", "\u00a0%")
+    assert percent(float("nan")) == "–"
 
 
-@pytest.mark.parametrize(
-    ("value", "said"),
-    [
-        (0, "0"),
-        (0.03, "0.0300"),
-        (123.4, "123"),
-        (-1.5, "−1.50"),
-        (1.5e-7, "1.50 · 10⁻⁷"),
-        (123456, "1.23 · 10⁵"),
-    ],
-)
+@pytest.mark.parametrize(("value", "said"), FORMATS["number"])
 def test_a_number_is_written_with_three_digits(value, said):
     assert number(value) == said
+    assert number(float("nan")) == "not a number"
 
 
 def test_a_count_takes_its_noun_along():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from tests.studies import make_study
-from workbench.presets import load_example
+from workbench.page.presets import load_example
 from workbench.ui.views.explain import explain
 from workbench.ui.views.glossary import GLOSSARY, explained, glossary_html
 from workbench.ui.views.linked import LinkedView

@@ -9,7 +9,7 @@ import pytest
 
 from tests.fake_work import FakeWork
 from tests.studies import make_study
-from workbench.session import Session
+from workbench.page.session import Session
 from workbench.ui.app import Workbench
 from workbench.ui.views.seen import seen_html
 

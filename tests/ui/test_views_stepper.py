@@ -10,10 +10,11 @@ from bokeh.models import Div
 
 from tests.studies import make_study
 from tests.views import data, find
-from workbench.study import WEIGHTINGS
+from workbench.study.records import WEIGHTINGS
 from workbench.ui.theme import LIGHT, class_style
 from workbench.ui.views.linked import LinkedView
-from workbench.ui.views.stepper import build_stepper, share_on_the_way
+from workbench.ui.views.scene import make_scene
+from workbench.ui.views.stepper import build_stepper
 
 
 @pytest.mark.parametrize("weighting", WEIGHTINGS)
@@ -111,25 +112,10 @@ def test_the_root_of_p_is_in_the_gradient_or_p_is_in_the_sum(
     assert f"Σ<sub>c′</sub> {weight}{one}ᵀ {one}" in said
 
 
-def test_the_share_on_the_way_is_what_moved_gradients_carry():
-    """Gone a part w of the way to the mean, (1 - w)^2 of what is lost is left."""
-    rng = np.random.default_rng(0)
-    delta = rng.standard_normal((3, 5, 4))  # three groups of five gradients
-    mean = delta.mean(axis=1, keepdims=True)
-    total = (delta**2).mean()
-    kept = (1.0, float((mean**2).mean() / total), 0.1, 0.0)
-    for position in (0.0, 0.3, 0.5, 1.0):
-        way = position**2 * (3 - 2 * position)
-        moved = (1 - way) * delta + way * mean
-        share = share_on_the_way(kept, position)
-        assert share == pytest.approx((moved**2).mean() / total)
-    assert share_on_the_way(kept, 3.0) == kept[3]
-
-
 def test_each_level_says_what_is_averaged_on_the_way_to_it():
     for weighting in WEIGHTINGS:
         study = make_study(4, 200, weighting)
-        said = build_stepper(study, study.levels[weighting]).doing
+        said = build_stepper(make_scene(study, LIGHT, weighting)).doing
         assert len(said) == 4
         assert ("all but c itself" in said[2]) == (weighting != "slide")
         assert ("weighted by p" in said[1]) == (weighting == "jmlr")

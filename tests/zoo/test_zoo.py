@@ -14,8 +14,8 @@ from tests.zoo.judge import ASK, check_sentence, close, find, judge, truth
 from tests.zoo.networks import FILES, SWEEP
 from tests.zoo.oracle import Oracle, by_formula
 from tests.zoo.photograph import changes, photograph
-from workbench.curvature.layerwise import read_layers
-from workbench.curvature.risk import empirical_risk
+from workbench.curvature.problem.risk import empirical_risk
+from workbench.curvature.products.layerwise import read_layers
 from workbench.errors import WorkbenchError
 
 assert FILES
@@ -74,7 +74,7 @@ def test_it_is_right_layer_by_layer_too(
     situation = find(name).build()
     with quiet():
         risk = empirical_risk(situation.model, situation.data, **situation.kwargs)
-        monkeypatch.setattr("workbench.curvature.layerwise.SMALL", 0)
+        monkeypatch.setattr("workbench.curvature.products.layerwise.SMALL", 0)
         readable = read_layers(risk) is not None
     if readable:
         answered(name, "operators")

@@ -1,0 +1,1 @@
+"""The curvature of a network: products, class means and Gram matrices."""

@@ -16,8 +16,8 @@ from workbench.linalg.lanczos import EigenPairs
 from workbench.linalg.operator import LinearOperator, Projected
 from workbench.linalg.precision import full_precision
 from workbench.linalg.tridiagonal import tridiagonalise
-from workbench.quadrature import trace_error
-from workbench.spectrum import DensityCurve, Spectrum, density_curve
+from workbench.study.quadrature import trace_error
+from workbench.study.spectrum import DensityCurve, Spectrum, density_curve
 
 Scale = Literal["linear", "log"]
 
@@ -94,8 +94,9 @@ def spectral_density(
     With r eigenpairs deflated, A and the probes are projected off their span, where the
     density has the weight ``(P - r) / P``; each pair is a stick of weight 1/P, without
     a sampling error, and the nodes are left for the bulk. The errors are half of 95 %
-    intervals, of the sampling and the quadrature together (`workbench.quadrature`): on
-    a log scale they are as large as the mass near zero, which few steps do not resolve.
+    intervals, of the sampling and the quadrature together
+    (`workbench.study.quadrature`): on a log scale they are as large as the mass near
+    zero, which few steps do not resolve.
 
     Args:
         operator: The symmetric operator A, of order P.

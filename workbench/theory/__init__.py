@@ -1,11 +1,6 @@
 """Closed forms to compare a measured spectrum with. NumPy only, no torch."""
 
-from workbench.theory.collapsed import (
-    Collapse,
-    collapse,
-    collapse_of,
-    collapse_of_study,
-)
+from workbench.theory.collapsed import Collapse, collapse, collapse_of
 from workbench.theory.eigenvalues import Eigenvalues
 from workbench.theory.logistic import logistic_regression
 from workbench.theory.ranks import gauss_newton_rank, residual_rank
@@ -15,7 +10,6 @@ __all__ = [
     "Eigenvalues",
     "collapse",
     "collapse_of",
-    "collapse_of_study",
     "gauss_newton_rank",
     "logistic_regression",
     "residual_rank",

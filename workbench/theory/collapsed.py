@@ -15,10 +15,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from workbench.errors import WorkbenchError
-from workbench.study import SUM_TO_1, WEIGHTINGS, Study
 from workbench.theory.eigenvalues import Eigenvalues, check_between, check_whole
 
 MOST_ORDER = 10_000  # of the matrix that `collapse_of` solves: 800 MB, a minute
+SUM_TO_1 = 1e-4  # how far from it probabilities may sum: some are single precision
+CONVENTIONS = ("slide", "icml", "jmlr")
 Array = NDArray[np.float64]
 
 
@@ -155,34 +156,6 @@ def collapse_of(
     return Collapse(_single(whole), _single(part))
 
 
-def collapse_of_study(study: Study, weighting: str | None = None) -> Collapse:
-    """What a study's last layer would have, had its features collapsed to their means.
-
-    `collapse_of` for the measured class means of features and probabilities. What G of
-    the last layer has beyond it is the variation within the classes.
-
-    Args:
-        study: With the measurements of its last layer.
-        weighting: Convention of the class part; by default that of the study.
-
-    Raises:
-        WorkbenchError: If nothing was recorded of the last layer.
-    """
-    layer = study.last_layer
-    if layer is None:
-        raise WorkbenchError(
-            "collapse_of_study: the study has no record of a last layer: its network "
-            "does not end in a linear layer, or an older version measured it; measure "
-            "it again."
-        )
-    return collapse_of(
-        layer.inputs,
-        layer.probabilities,
-        layer.shares,
-        weighting=weighting or study.weighting,
-    )
-
-
 def _class_vectors(
     p: Array, residual: Array, w: Array, weighting: str
 ) -> tuple[Array, Array]:
@@ -238,10 +211,10 @@ def _checked(
                 f"collapse_of: {name} are negative or do not sum to 1; give shares of "
                 "one whole, for instance a softmax."
             )
-    if weighting not in WEIGHTINGS:
+    if weighting not in CONVENTIONS:
         raise WorkbenchError(
             f"collapse_of: there is no weighting {weighting!r}; choose one of "
-            f"{', '.join(WEIGHTINGS)}."
+            f"{', '.join(CONVENTIONS)}."
         )
     return h, p, w
 

@@ -17,10 +17,10 @@ import torch
 from safetensors.torch import save as serialize
 from torch import Tensor, nn
 
-from workbench.container import BROKEN, Format, read_container, write_container
 from workbench.errors import WorkbenchError
-from workbench.imagefolder import class_label
-from workbench.schema import check_checkpoint
+from workbench.files.container import BROKEN, Format, read_container, write_container
+from workbench.files.image_folder import class_label
+from workbench.study.schema import check_checkpoint
 from workbench.training.data import Dataset, load_data
 from workbench.training.models import MODELS
 

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from workbench.control import Control, ProgressCallback
 from workbench.errors import WorkbenchError, readable
-from workbench.imagefolder import class_label
+from workbench.files.image_folder import class_label
+from workbench.progress.control import Control, ProgressCallback
 from workbench.training.downloads import DOWNLOADS, open_download
 from workbench.training.folders import open_folder
 from workbench.training.source import Source

@@ -17,8 +17,8 @@ from typing import Any
 
 import torch
 
-from workbench.control import Control, Progress, ProgressCallback
 from workbench.errors import WorkbenchError, readable
+from workbench.progress.control import Control, Progress, ProgressCallback
 from workbench.training.source import Source
 
 _TIMEOUT = 30.0  # seconds without an answer

@@ -13,9 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from workbench.control import Control, Progress, ProgressCallback
 from workbench.errors import WorkbenchError
-from workbench.imagefolder import (
+from workbench.files.image_folder import (
     SUFFIXES,
     class_label,
     class_names,
@@ -23,6 +22,7 @@ from workbench.imagefolder import (
     list_images,
     passed_over,
 )
+from workbench.progress.control import Control, Progress, ProgressCallback
 from workbench.training.source import Source
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 from typing_extensions import override
 
-from workbench.distributed import World
+from workbench.machine.distributed import World
 
 
 class _Sum(torch.autograd.Function):

@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from workbench.control import Cancelled, Control, Progress, ProgressCallback
-from workbench.distributed import ALONE, World
 from workbench.errors import WorkbenchError
+from workbench.machine.distributed import ALONE, World
+from workbench.progress.control import Cancelled, Control, Progress, ProgressCallback
 from workbench.training.checkpoint import Checkpoint, State
 from workbench.training.config import TrainConfig
 from workbench.training.data import Dataset

@@ -8,9 +8,10 @@ import ipywidgets as w
 from IPython.display import display
 
 from workbench.errors import WorkbenchError
-from workbench.link import read_link
-from workbench.remote import WorkerProcess
-from workbench.session import Session
+from workbench.jobs.remote import WorkerProcess
+from workbench.page.link import read_link
+from workbench.page.session import Session
+from workbench.page.view_state import DEFAULTS
 from workbench.ui.bridge import refresh, widget
 from workbench.ui.drawer import Drawer, Menu
 from workbench.ui.head import HeadPanel
@@ -26,7 +27,7 @@ from workbench.ui.query import has_address, query_string
 from workbench.ui.share import CodePanel, SharePanel
 from workbench.ui.takeaway import FILES, answer
 from workbench.ui.theme import page_style
-from workbench.ui.views.linked import STATE, LinkedView
+from workbench.ui.views.linked import LinkedView
 from workbench.ui.views.seen import seen_html
 from workbench.ui.views.state import LinkState
 
@@ -141,9 +142,6 @@ class Workbench:
                 (part.add_class if hidden else part.remove_class)("wb-hidden")
 
 
-# What the session knows of the pictures. A file on its way is not of it: Bokeh ties a
-# dict to all states that ever held it, and them to each other.
-SEEN = tuple(name for name in STATE if name not in ("wanted", "parcel"))
 PINNED = "This study is pinned: open or train another to see both."
 
 
@@ -180,7 +178,9 @@ class StudyPanel:
     def _looked(self, state: LinkState) -> None:
         """Tell the session what is selected and shown in the pictures."""
         with self._session.guarded():
-            self._session.view = {name: getattr(state, name) for name in SEEN}
+            # A file on its way is not of it: Bokeh ties a dict to all states that ever
+            # held it, and them to each other.
+            self._session.view = {name: getattr(state, name) for name in DEFAULTS}
 
     def _look(self) -> None:
         """Select and show what the session says."""

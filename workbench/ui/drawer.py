@@ -8,7 +8,7 @@ from typing import Any
 
 import ipywidgets as w
 
-from workbench.session import Session
+from workbench.page.session import Session
 
 
 @dataclass(frozen=True, slots=True, eq=False)

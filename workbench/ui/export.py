@@ -17,10 +17,10 @@ from bokeh.resources import Resources
 from jinja2 import Template
 
 from workbench import __version__
-from workbench.container import write_whole
 from workbench.errors import WorkbenchError
-from workbench.study import Study, load_study
-from workbench.tables import TABLES, csv_tables
+from workbench.files.container import write_whole
+from workbench.study.records import Study, load_study
+from workbench.study.tables import TABLES, csv_tables
 from workbench.ui.theme import page_style
 from workbench.ui.views.compare import MODES
 from workbench.ui.views.glossary import glossary_html

@@ -8,8 +8,8 @@ from typing import Any
 
 import ipywidgets as w
 
-from workbench.presets import PRESETS, find_preset
-from workbench.session import Session
+from workbench.page.presets import PRESETS, find_preset
+from workbench.page.session import Session
 from workbench.ui.panels import button
 from workbench.ui.views.words import run_in_words
 

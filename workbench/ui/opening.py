@@ -12,13 +12,13 @@ from typing import Any
 
 import ipywidgets as w
 
-from workbench.container import write_whole
 from workbench.errors import WorkbenchError
-from workbench.files import UPLOAD, kind_of
-from workbench.imagefolder import count_images, describe_choice
-from workbench.paths import expect_file_or_folder, typed_path
-from workbench.runs import Run, make_run
-from workbench.session import Session
+from workbench.files.atomic import UPLOAD, kind_of
+from workbench.files.container import write_whole
+from workbench.files.image_folder import count_images, describe_choice
+from workbench.jobs.runs import Run, make_run
+from workbench.machine.paths import expect_file_or_folder, typed_path
+from workbench.page.session import Session
 from workbench.ui.panels import button
 
 SAYS_UPLOAD, USUAL_UPLOAD = "WORKBENCH_UPLOAD", 9

@@ -8,9 +8,9 @@ from typing import Any
 
 import ipywidgets as w
 
-from workbench.jobs import JobEvent
-from workbench.session import Session
-from workbench.settings import (
+from workbench.jobs.job import JobEvent
+from workbench.page.session import Session
+from workbench.page.settings import (
     CONVENTIONS,
     DATA,
     DOWNLOADABLE,
@@ -19,7 +19,7 @@ from workbench.settings import (
     MODELS,
     held,
 )
-from workbench.timing import say_duration
+from workbench.progress.timing import say_duration
 from workbench.ui.chart import curves
 
 

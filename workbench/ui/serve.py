@@ -36,11 +36,11 @@ from urllib.request import (
 from filelock import FileLock, Timeout
 
 from workbench.errors import WorkbenchError
-from workbench.paths import STARTED_IN
-from workbench.scratch import private_folder
+from workbench.jobs.worker import SERVER
+from workbench.machine.paths import STARTED_IN
+from workbench.machine.scratch import private_folder
 from workbench.ui import surroundings
 from workbench.ui.guard import ALL, LOOPBACK, make_guard
-from workbench.worker import SERVER
 
 HOST = "127.0.0.1"
 PORT = 8866

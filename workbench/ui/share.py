@@ -7,9 +7,9 @@ from html import escape
 
 import ipywidgets as w
 
-from workbench.link import write_link
-from workbench.recipe import recipe
-from workbench.session import Session
+from workbench.page.link import write_link
+from workbench.page.recipe import recipe
+from workbench.page.session import Session
 
 
 def shared_places() -> dict[str, str]:

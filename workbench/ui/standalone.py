@@ -19,7 +19,7 @@ from voila.app import Voila
 from voila.shutdown_kernel_handler import VoilaShutdownKernelHandler
 from voila.tornado.handler import TornadoVoilaHandler
 
-from workbench.heap import give_back_memory
+from workbench.machine.malloc import give_back_memory
 from workbench.ui.guard import Gate, Guard
 from workbench.ui.surroundings import OwnKernel, transport
 

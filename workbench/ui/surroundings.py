@@ -20,9 +20,9 @@ from filelock import FileLock
 from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 
 from workbench.errors import WorkbenchError
-from workbench.paths import STARTED_IN
-from workbench.runs import runs_folder
-from workbench.scratch import LOCK, can_write, home, private_folder, sweep
+from workbench.jobs.runs import runs_folder
+from workbench.machine.paths import STARTED_IN
+from workbench.machine.scratch import LOCK, can_write, home, private_folder, sweep
 
 PREFIX = "wb-"  # of the folder of one server
 # A socket's path has at most 107 letters, on macOS 103. Below the folder come

@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from workbench.errors import WorkbenchError
-from workbench.study import Study
-from workbench.tables import csv_tables
+from workbench.study.records import Study
+from workbench.study.tables import csv_tables
 from workbench.ui.export import page_html
 from workbench.ui.views.linked import LinkedView
 from workbench.ui.views.words import stem

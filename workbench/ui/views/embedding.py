@@ -16,9 +16,10 @@ from bokeh.models import (
 from bokeh.plotting import figure
 from numpy.typing import NDArray
 
-from workbench.study import Embedding, Study
+from workbench.study.records import Embedding, Study
 from workbench.ui.theme import FONT, Theme, class_style, plain
 from workbench.ui.views.frame import add_label, style_figure, tooltip
+from workbench.ui.views.scene import Scene
 from workbench.ui.views.words import METHOD_WORDS, count
 
 # Tooltips by level; {c} and {k} become class names in the browser, as text.
@@ -43,8 +44,9 @@ class EmbeddingView:
     averaged: Label  # while an average is taken: the index that it is over
 
 
-def build_embedding(study: Study, theme: Theme) -> EmbeddingView:
+def build_embedding(scene: Scene) -> EmbeddingView:
     """Draw all levels of the embedding; ``browser/marks.js`` moves and fades them."""
+    study, theme = scene.study, scene.theme
     plot = style_figure(
         figure(
             x_range=DataRange1d(range_padding=0.08),

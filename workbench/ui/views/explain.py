@@ -7,8 +7,8 @@ from html import escape
 import numpy as np
 from numpy.typing import NDArray
 
-from workbench.outliers import NOT_COUNTED
-from workbench.study import CLASS_PART, WEIGHTINGS, Levels, Study
+from workbench.study.outliers import NOT_COUNTED
+from workbench.study.records import CLASS_PART, WEIGHTINGS, Levels, Study
 from workbench.ui.views.words import count, number, percent, typeset
 
 CLEAR_GAP = 1.5  # lam_k / lam_{k+1} from which on the eye sees a gap

@@ -9,7 +9,8 @@ from bokeh.models import ColumnDataSource, Scatter, Segment
 from bokeh.plotting import figure
 from numpy.typing import NDArray
 
-from workbench.study import CLASS_PART, MEANS_PART, PARTS, Levels, Study
+from workbench.page.view_state import BY_NAME
+from workbench.study.records import CLASS_PART, MEANS_PART, PARTS, Levels, Study
 from workbench.ui.theme import Theme
 from workbench.ui.views.frame import tooltip
 from workbench.ui.views.words import count, number, percent
@@ -17,7 +18,7 @@ from workbench.ui.views.words import count, number, percent
 MAX_DRAWN = 100  # leading eigenvalues of a part that stand as sticks
 
 # From the smallest to the largest share of a plot's height that its sticks take.
-ROLES = ("diag", "within", "cross", "class", "means")
+ROLES = BY_NAME["parts"].choices
 HEIGHTS = {"diag": 0.13, "within": 0.20, "cross": 0.27, "class": 0.34, "means": 0.41}
 MARKERS = {
     "diag": "inverted_triangle",
@@ -99,18 +100,14 @@ def parts_of(study: Study, levels: Levels, theme: Theme) -> tuple[Part, ...]:
     return tuple(found)
 
 
-def part_source(part: Part, bottom: float, top: float) -> ColumnDataSource:
-    """Its sticks upon a linear axis; not shown ones stand nowhere."""
-    values = part.eigenvalues
-    place = values if part.role == "class" else np.full(len(values), np.nan)
-    height = bottom + HEIGHTS[part.role] * (top - bottom)
+def part_source(part: Part) -> ColumnDataSource:
+    """Its eigenvalues; where they stand, and what is said of them, is the browser's."""
+    many = len(part.eigenvalues)
     columns = {
-        "x": place.copy(),
-        "base": np.full(len(values), bottom),
-        "top": np.full(len(values), height),
-        "value": values,
-        "told": [number(v) for v in values],
-        "nth": np.arange(1, len(values) + 1),
+        **{name: np.full(many, np.nan) for name in ("x", "base", "top")},
+        "value": part.eigenvalues,
+        "told": [""] * many,
+        "nth": np.arange(1, many + 1),
     }
     return ColumnDataSource(columns, name=f"{part.role} part")
 

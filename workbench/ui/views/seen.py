@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from workbench.study import Study
+from workbench.study.records import Study
 from workbench.ui.views.explain import explain
 from workbench.ui.views.glossary import explained
 from workbench.ui.views.overlap import overlap_html

@@ -1,4 +1,8 @@
-"""Symbols, numbers and sentences that several views share."""
+"""Symbols, numbers and sentences that several views share.
+
+What changes in the browser is written there, by ``browser/formats.js``, in the same
+way: ``tests/formats.json`` holds both to that.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ import math
 import re
 from collections.abc import Mapping
 
-from workbench.study import Study
+from workbench.study.records import Study
 
 DELTA_ICK = "δ<sub>i,c,c′</sub>"
 G_ICK = "g<sub>i,c,c′</sub>"  # without the root of p: the JMLR paper's gradients
@@ -35,10 +39,12 @@ def number(value: float) -> str:
     """Write a measured number with three digits, powers of ten in Unicode."""
     if value == 0 or not math.isfinite(value):
         return "0" if value == 0 else "not a number"
-    if 0.001 <= abs(value) < 1000:
-        return f"{value:#.3g}".rstrip(".").replace("-", "−")
     mantissa, exponent = f"{value:.2e}".split("e")
-    return f"{mantissa} · 10{superscript(int(exponent))}".replace("-", "−")
+    power = int(exponent)
+    text = f"{mantissa} · 10{superscript(power)}"
+    if -3 <= power < 3:
+        text = f"{value:.{2 - power}f}"
+    return text.replace("-", "−")
 
 
 def rank(study: Study, j: int) -> str:

@@ -1,0 +1,232 @@
+"""The command line: `workbench train | measure | show | export | app`.
+
+What it says goes to stderr, what it is asked for to stdout. Torch is imported only by
+the commands that compute.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from workbench import __version__
+from workbench.cli.commands import (
+    BAD_INPUT,
+    FAILED,
+    INTERRUPTED,
+    Force,
+    measure,
+    say,
+    train,
+)
+from workbench.errors import LostProcess, WorkbenchError
+from workbench.jobs.job import explain_failure
+from workbench.progress.control import Cancelled
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EPIPE)
+_USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]  # click's, or its copy
+
+app = typer.Typer(
+    name="workbench",
+    help="See why the spectrum of a deep network's Hessian has outliers, and break it.",
+    add_completion=False,
+    rich_markup_mode=None,
+)
+
+app.command()(train)
+app.command()(measure)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status."""
+    # Threads that spin while they wait cost two to three times the time as soon as
+    # anything else runs; kernels of the page inherit this. Read when torch is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    command = typer.main.get_command(app)
+    try:
+        status = command.main(arguments, prog_name="workbench", standalone_mode=False)
+        sys.stdout.flush()  # here, where it may fail
+    except WorkbenchError as error:
+        return _refuse(str(error))
+    except (Cancelled, KeyboardInterrupt, typer.Abort):
+        say("Interrupted; nothing was written.")
+        return INTERRUPTED
+    except LostProcess:
+        print(
+            f"Error: another process of this run has ended, and process "
+            f"{os.environ.get('RANK')} cannot go on without it; what was finished is "
+            "kept beside the output: the same command goes on measuring, and "
+            "'train --resume' training.",
+            file=sys.stderr,
+        )
+        return FAILED
+    except _USAGE_ERROR as error:
+        return _refuse(_usage(error))
+    except OSError as error:
+        if error.errno in _NO_ROOM and error.filename is None:
+            return _refuse_output(error)
+        if error.filename is None:  # not about a file that somebody named
+            raise
+        return _refuse(
+            f"{error.filename} cannot be read or written ({error.strerror}); check "
+            "the path and who may use it."
+        )
+    except (MemoryError, RuntimeError) as error:  # torch's lack of memory is the latter
+        sentence, defect = explain_failure(error)
+        if defect:
+            raise
+        say(f"Error: {sentence}")
+        return FAILED
+    return int(status or 0)
+
+
+def _refuse(sentence: str) -> int:
+    say(f"Error: {sentence}")
+    return BAD_INPUT
+
+
+def _refuse_output(error: OSError) -> int:
+    """Say that stdout takes no more, and ask nothing more of it."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if error.errno == errno.EPIPE:  # who read it has had enough, as 'head' does
+        return FAILED
+    return _refuse(
+        f"the output cannot be written ({error.strerror}); make room on its disk, or "
+        "send it elsewhere."
+    )
+
+
+def _usage(error: Any) -> str:
+    """Put an error of click's into one sentence."""
+    path = error.ctx.command_path if error.ctx else "workbench"
+    return f"{error.format_message().rstrip('.')}; see '{path} --help'."
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"hessian-workbench {__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def _start(
+    context: typer.Context,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print it."),
+    ] = False,
+) -> None:
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+@app.command()
+def show(
+    study: Annotated[Path, typer.Argument(help="What `workbench measure` wrote.")],
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON object with all that it holds.")
+    ] = False,
+) -> None:
+    """Print what a study found."""
+    from workbench.study.records import load_study
+    from workbench.study.summary import everything, summary
+
+    found = load_study(study)
+    if as_json:
+        print(json.dumps(everything(found), allow_nan=False))
+        return
+    from workbench.cli.terminal import print_summary
+
+    print_summary(summary(found))
+
+
+@app.command()
+def export(
+    studies: Annotated[
+        list[Path], typer.Argument(help="What `workbench measure` wrote, one or more.")
+    ],
+    html: Annotated[
+        Path | None,
+        typer.Option(
+            help="Stand-alone page to write; of several studies, the folder of theirs."
+        ),
+    ] = None,
+    csv: Annotated[
+        Path | None,
+        typer.Option(help="Folder for all that it holds, as CSV."),
+    ] = None,
+    weighting: Annotated[
+        str | None,
+        typer.Option(help="Averages shown on the page.  [default: the study's own]"),
+    ] = None,
+    pin: Annotated[
+        Path | None,
+        typer.Option(help="Another study, which each page draws along to compare."),
+    ] = None,
+    force: Force = False,
+) -> None:
+    """Write studies as pages that need no kernel and no network, and as tables."""
+    from workbench.ui.export import export_all
+
+    for path in export_all(
+        studies, html=html, csv=csv, weighting=weighting, pinned=pin, force=force
+    ):
+        say(f"Wrote {path}")
+
+
+@app.command("app")
+def open_app(
+    port: Annotated[
+        int | None,
+        typer.Option(help="Where to listen.  [default: 8866, or one that is free]"),
+    ] = None,
+    no_browser: Annotated[
+        bool, typer.Option("--no-browser", help="Open no browser.")
+    ] = False,
+    lab: Annotated[
+        bool, typer.Option("--lab", help="In JupyterLab instead of Voila.")
+    ] = False,
+    host: Annotated[
+        str,
+        typer.Option(help="Address to listen on; 0.0.0.0: all of this machine."),
+    ] = "127.0.0.1",
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Another name by which browsers reach it, as of a proxy in front; "
+            "may be repeated."
+        ),
+    ] = None,
+    base_url: Annotated[
+        str,
+        typer.Option(help="Path below which a proxy in front serves it."),
+    ] = "/",
+    token: Annotated[
+        str | None,
+        typer.Option(
+            help="What opens the page; '' for none, behind a proxy that lets in nobody "
+            "else.  [default: a new one, printed with the address]"
+        ),
+    ] = None,
+) -> None:
+    """Open the page, on this machine only unless --host says more; Ctrl-C ends it."""
+    from workbench.ui.serve import serve
+
+    serve(
+        port=port,
+        browser=not no_browser,
+        lab=lab,
+        host=host,
+        allow=allow_host or (),
+        base_url=base_url,
+        token=token,
+    )

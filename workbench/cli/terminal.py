@@ -1,0 +1,290 @@
+"""What the command line shows and hears: progress, Ctrl-C, and a study as tables.
+
+Texts come from files of anyone: control characters are shown escaped.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, TaskID, TaskProgressColumn, TextColumn
+from rich.progress import Progress as Bar
+from rich.table import Table
+from rich.text import Text
+
+from workbench.errors import printable
+from workbench.progress.control import Cancelled, Control, Progress, ProgressCallback
+from workbench.progress.timing import TimeLeft, say_duration
+
+_EVERY = 10.0  # seconds between two lines where no bar can be drawn
+
+
+class ProgressDisplay:
+    """Draws progress events: a bar on a terminal, else a line now and then.
+
+    A context manager; a call takes one event. It writes to stderr alone.
+    """
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or Console(stderr=True)
+        self._bar: Bar | None = None
+        self._task = TaskID(0)
+        self._stage, self._last = "", 0.0
+        self._began, self._left, self._fraction = 0.0, TimeLeft(), 0.0
+
+    def __enter__(self) -> ProgressDisplay:
+        if self._console.is_terminal:
+            self._bar = Bar(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                TaskProgressColumn(),
+                TextColumn("{task.fields[words]}"),
+                console=self._console,
+                transient=True,
+            )
+            self._task = self._bar.add_task("", total=1.0, words="")
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def __call__(self, progress: Progress) -> None:
+        """Show one event."""
+        now = time.monotonic()
+        if progress.note:
+            self.say(progress.note)
+        if progress.fraction < self._fraction or not self._began:  # another work begins
+            self._began, self._left = now, TimeLeft()
+        self._fraction = progress.fraction
+        self._left.update(now - self._began, progress.fraction)
+        words = ", ".join(_words(progress, self._left.left(now - self._began)))
+        if self._bar is not None:
+            self._bar.update(
+                self._task,
+                completed=progress.fraction,
+                description=printable(progress.stage),
+                words=escape(printable(words)),
+            )
+        elif progress.stage != self._stage or now > self._last + _EVERY:
+            self._last = now
+            share = f"{progress.fraction:.0%}"
+            self.say(", ".join(filter(None, (f"{progress.stage} {share}", words))))
+        self._stage = progress.stage
+
+    def say(self, sentence: str) -> None:
+        """Write one line above the bar."""
+        self._console.print(Text(printable(sentence)), soft_wrap=True)
+
+
+@contextmanager
+def watched(
+    stopping: str, *, quiet: bool = False
+) -> Iterator[tuple[ProgressCallback, Control]]:
+    """Show progress, and let Ctrl-C cancel the work; a second one breaks it off.
+
+    Args:
+        stopping: What to say at the first Ctrl-C.
+        quiet: Show and say nothing: another process does.
+
+    Raises:
+        Cancelled: At the second.
+    """
+    control = Control()
+
+    def interrupt(signum: int, frame: FrameType | None) -> None:
+        if control.cancelled:
+            raise KeyboardInterrupt
+        control.cancel()
+        display.say(f"{stopping} Ctrl-C again breaks off at once.")
+
+    before = signal.signal(signal.SIGINT, interrupt)
+    try:
+        console = Console(stderr=True, quiet=quiet)
+        with warnings.catch_warnings(), ProgressDisplay(console) as display:
+            # torch.func.jvp compiles helpers when first called; torch warns of itself.
+            warnings.filterwarnings("ignore", r".*torch\.jit\.script", FutureWarning)
+            yield display, control
+    except KeyboardInterrupt:
+        raise Cancelled from None
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _words(progress: Progress, left: float | None) -> list[str]:
+    """Return the detail, the numbers, and the time left of one event."""
+    words = [progress.detail] if progress.detail else []
+    for name, value in progress.values.items():
+        if name in ("loss", "accuracy"):
+            words.append(f"{name} {value:.3g}")
+    if left is not None and progress.fraction < 1:
+        words.append(f"{say_duration(left)} left")
+    return words
+
+
+NO_LAST_LAYER = (
+    "Nothing is recorded of a last layer: the network does not end in a linear layer, "
+    "or an older version measured it."
+)
+
+
+def print_summary(summary: Mapping[str, Any], console: Console | None = None) -> None:
+    """Print what `workbench.study.summary.summary` says, as tables on stdout."""
+    console = console or Console()
+    run = summary["run"]
+    console.print(
+        _text(
+            f"{run['model']} on {run['data']}, {_count(run['num_examples'])} examples "
+            f"of {_count(run['num_classes'])} classes, {_count(run['num_params'])} "
+            f"parameters{_training(run)}: {_fit(run)}"
+        )
+    )
+    console.print(_spectra(summary["spectra"]))
+    console.print(_parts(summary["levels"]))
+    console.print(_overlaps(summary["attribution"]))
+    console.print(_text(summary["attribution"]["rule"]))
+    if summary["last_layer"] is None:
+        console.print(_text(NO_LAST_LAYER))
+    else:
+        console.print(_last_layer(summary["last_layer"]))
+    if summary["picture"]:
+        console.print(_text(summary["picture"]))
+
+
+def _text(words: str) -> Text:
+    """Words as they are: no markup, no control characters."""
+    return Text(printable(words))
+
+
+def _training(run: Mapping[str, Any]) -> str:
+    """Say how long it was trained, where that is known."""
+    if run["epochs"] is None and run.get("given"):
+        return ", trained elsewhere"
+    seed = "" if run["seed"] is None else f", seed {run['seed']}"
+    return f", {_count(run['epochs'])} epochs{seed}"
+
+
+def _fit(run: Mapping[str, Any]) -> str:
+    """Say loss and accuracy, and on which data."""
+    if run.get("held_out"):
+        loss, accuracy, where = run.get("loss"), run.get("accuracy"), "on held-out data"
+    else:
+        loss, accuracy = run["train_loss"], run["train_accuracy"]
+        where = "on the training data"
+    if run.get("given") and not run.get("held_out"):
+        where = "on these data"
+    if run.get("trained"):
+        where += ", of these classes alone"
+    return f"loss {_number(loss)}, accuracy {_number(accuracy)} {where}"
+
+
+def _spectra(spectra: Mapping[str, Any]) -> Table:
+    """Leading eigenvalues of each operator, side by side."""
+    table = Table(title="Spectra: eigenvalue and residual", title_justify="left")
+    table.add_column("", justify="right")
+    for name, found in spectra.items():
+        head = _text(name).append("\n").append_text(_text(found["method"]))
+        table.add_column(head, justify="right")
+    ends = [("top", n) for n in range(10)] + [("bottom", n) for n in (2, 1, 0)]
+    for end, n in ends:
+        cells = [_pair(found.get(end, []), n) for found in spectra.values()]
+        if any(cells):
+            label = str(n + 1) if end == "top" else f"lowest {n + 1}"
+            table.add_row(label, *cells)
+    table.add_section()
+    table.add_row("trace", *(_trace(found) for found in spectra.values()))
+    table.add_row("matvecs", *(_count(f["num_matvecs"]) for f in spectra.values()))
+    return table
+
+
+def _trace(found: Mapping[str, Any]) -> str:
+    error = found.get("trace_error")
+    told = _number(found["trace"]) + (f" ± {error:.0e}" if error else "")
+    return told if error is None or error > 0 else f"{told} (exact)"
+
+
+def _pair(pairs: list[dict[str, Any]], n: int) -> str:
+    if n >= len(pairs):
+        return ""
+    return f"{_number(pairs[n]['value'])} ± {pairs[n]['residual'] or 0:.0e}"
+
+
+def _parts(levels: Mapping[str, Any]) -> Table:
+    """What each part of G weighs, and its leading eigenvalues."""
+    title = f"Parts of G, weighting {levels['weighting']}"
+    table = Table(title=title, title_justify="left")
+    for name in ("part", "trace", "share of G", "leading eigenvalues"):
+        table.add_column(name, justify="left" if name[0] in "pl" else "right")
+    whole = levels["trace"].get("G") or float("nan")
+    for name, trace in levels["trace"].items():
+        leading = levels["parts"].get(name, [])[:5]
+        share = "" if trace is None else f"{trace / whole:.1%}"
+        error = levels["trace_error"].get(name)
+        told = _number(trace) + (f" ± {error:.0e}" if error else "")
+        values = _values(leading, levels["residuals"].get(name, []))
+        table.add_row(_text(name), told, share, values)
+    table.add_section()
+    for name, words in (
+        ("subtracted", "G less its class part"),
+        ("projected", "G off span{delta_c}"),
+    ):
+        left = _values(levels[name][:5], levels["residuals"].get(name, []))
+        table.add_row(words, "", "", left)
+    return table
+
+
+def _values(values: list[float | None], residuals: list[float | None]) -> str:
+    """Leading eigenvalues, and the largest of their error bars."""
+    worst = max((r or 0.0 for r in residuals[: len(values)]), default=0.0)
+    told = "  ".join(map(_number, values))
+    return f"{told}  (± {worst:.0e})" if worst else told
+
+
+def _overlaps(attribution: Mapping[str, Any]) -> Table:
+    """How far each outlier lies in the span of the class means."""
+    count = attribution["num_outliers"]
+    title = f"{count} outliers of G: share of each in span{{delta_c}}"
+    table = Table(title=title, title_justify="left", show_header=False)
+    overlap = attribution["overlap"][: max(count, 10)]
+    table.add_row(*(str(n + 1) for n in range(len(overlap))))
+    table.add_row(*("" if share is None else f"{share:.2f}" for share in overlap))
+    return table
+
+
+def _last_layer(found: Mapping[str, Any]) -> Table:
+    """Its features, its G, and what collapse predicts of that."""
+    name = f" {found['name']}" if found["name"] else ""
+    title = f"The last layer{name}, {_count(found['num_features'])} features"
+    table = Table(title=title, title_justify="left", show_header=False)
+    top = found["spectrum"]["top"][:10]
+    values = [pair["value"] for pair in top]
+    worst = [pair["residual"] for pair in top]
+    table.add_row("eigenvalues of its G", _values(values, worst))
+    if (predicted := found["predicted"]) is not None:
+        table.add_row("if collapsed", _values(predicted["G"][:10], []))
+        part = _values(predicted["class_part"][:10], [])
+        table.add_row(f"class part then, {predicted['weighting']}", part)
+    table.add_section()
+    table.add_row("mean cosine of class means", _number(found["cosine"]))
+    table.add_row("within-class variation", _number(found["within"]))
+    table.add_row("between-class variation", _number(found["between"]))
+    for measure, value in found["neural_collapse"].items():
+        table.add_row(_text(measure), _number(value))
+    return table
+
+
+def _number(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.4g}"
+
+
+def _count(value: int | None) -> str:
+    return "unknown" if value is None else f"{value:,}"

@@ -1,0 +1,1 @@
+"""Inner products of all the gradients, and what follows from them exactly."""

@@ -1,0 +1,278 @@
+"""The dual of G: the Gram matrix of the gradients, and G in its coordinates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from workbench.curvature.gram.gram import Gram
+from workbench.curvature.gram.layer_gradients import (
+    LayerGradients,
+    layer_gradients,
+    layer_groups,
+)
+from workbench.curvature.problem.batches import Inputs, split, take
+from workbench.curvature.problem.class_subset import choose_classes, inside
+from workbench.curvature.problem.network import Outputs
+from workbench.curvature.problem.risk import EmpiricalRisk, empirical_risk
+from workbench.errors import WorkbenchError
+from workbench.linalg.precision import full_precision
+from workbench.machine.memory import device_memory
+from workbench.progress.control import Control, Progress, ProgressCallback
+
+CACHE_BYTES = 2**31  # what the factors of one group of layers may take
+ACTIVATIONS = 2**25  # numbers that the layers of one piece put out
+TILE = 2**25  # entries of a temporary
+BLOCK = 512  # rows of a tile of the matrix: of the lower ones none is computed
+READING = 0.2  # of the progress that is reported: the passes through the network
+
+Step = Callable[[float], None]
+
+
+@full_precision()
+def gram(
+    model: nn.Module,
+    data: Any,
+    *,
+    classes: Sequence[int] | None = None,
+    loss: Any = "cross_entropy",
+    outputs: Outputs | None = None,
+    parameters: str | Sequence[str] | None = None,
+    check: str = "once",
+    batch_size: int | None = None,
+    device: str | torch.device | None = "auto",
+    progress: ProgressCallback | None = None,
+    control: Control | None = None,
+) -> Gram:
+    r"""Inner products of the gradients of a network over all of the data.
+
+    .. math:: K = R R^T, \quad r_{i,j} = \sum_k U_{i,k,j} \delta_{i,k}, \quad
+        G = \frac1N R^T R
+
+    The dual of G: its spectrum, that of each part and knock-out, the overlaps and all
+    distances are methods of the result and take no further pass. Stores n^2 float64
+    numbers, n = N (C - 1). Costs one forward and C - 1 backward passes, and layer by
+    layer the cheaper of ``n^2 / 2`` times its parameters, and the products of the inner
+    products of its inputs and of its output gradients.
+
+    Args:
+        model: The network. Used in eval mode and left as it was; where it is not on the
+            device, a copy.
+        data: As `operators` takes them.
+        classes: Look only at these classes and their logits, as `choose_classes`.
+        loss: As in `operators`; of other losses than the plain cross-entropy there is
+            the spectrum, and no class.
+        outputs: As in `operators`.
+        parameters: As in `operators`.
+        check: As in `operators`.
+        batch_size: Examples a batch; None takes what fits.
+        device: ``"auto"`` is a CUDA device, else where the model is.
+        progress: Called with `Progress` events.
+        control: Pauses and cancels.
+
+    Returns:
+        K, (n, n) float64, with the probabilities and labels of the examples.
+
+    Raises:
+        WorkbenchError: If the matrix does not fit the memory, or as `empirical_risk`.
+    """
+    if classes is not None:
+        model, data = choose_classes(model, data, classes, outputs=outputs)
+        outputs, parameters = None, inside(parameters)
+    risk = empirical_risk(
+        model,
+        data,
+        loss=loss,
+        outputs=outputs,
+        parameters=parameters,
+        check=check,
+        batch_size=batch_size,
+        device=device,
+        control=control,
+    )
+    n = risk.num_examples * risk.num_columns
+    there = device_memory(risk.device)
+    if 8 * n**2 > 0.7 * there:
+        fits = int((0.7 * there / 8) ** 0.5) // max(risk.num_columns, 1)
+        raise WorkbenchError(
+            f"gram: {n:,} gradients have {8 * n**2 / 2**30:.0f} GB of inner products "
+            f"and {risk.device.type} has {there / 2**30:.0f}; take at most {fits:,} "
+            "examples, or fewer classes."
+        )
+
+    def report(share: float) -> None:
+        if progress is not None:
+            progress(Progress("Multiplying the gradients", share))
+
+    return risk_gram(risk, report)
+
+
+def risk_gram(
+    risk: EmpiricalRisk, report: Callable[[float], None] | None = None
+) -> Gram:
+    r"""`gram` of a network and data that are bound already, layer by layer.
+
+    A layer's share is had from explicit rows, ``n^2 p`` products for its p parameters,
+    or without them from its factors (``<sum_l d_l a_l^T, sum_m d'_m a'_m^T> =
+    sum_{l,m} <d_l, d'_m> <a_l, a'_m>``), whichever counts fewer. Forward and backward
+    in the model's dtype, sums in float64; of the matrix one half is computed.
+
+    Every process has the factors of all layers and fills its tiles of the matrix.
+
+    Args:
+        risk: Network and data.
+        report: Called with the share done.
+    """
+    size = max(1, ACTIVATIONS // risk.num_activations)
+    batches = [
+        piece
+        for inputs, targets in risk.whole()
+        for piece in zip(split(inputs, size), targets.split(size), strict=True)
+    ]
+    cotangents = [risk.root(inputs, targets) for inputs, targets in batches]
+    n = sum(root.shape[0] * root.shape[2] for root in cotangents)
+    matrix = torch.zeros(n, n, dtype=torch.float64, device=risk.device)
+    done = 0.0
+
+    def step(part: float) -> None:
+        risk.control.check()
+        if report:
+            report(min(part, 1.0))
+
+    for names in layer_sets(risk, risk.num_examples):
+        whole = sum(risk.parameters[name].numel() for name in names) / risk.dim
+        pieces: dict[tuple[str, ...], list[LayerGradients]] = {}
+        for i, (inputs, _) in enumerate(batches):
+            step(done + READING * whole * i / len(batches))
+            for layer in layer_gradients(risk, inputs, cotangents[i], names):
+                pieces.setdefault(layer.names, []).append(layer)
+        done += READING * whole
+        for layer_names in list(pieces):
+            layer = _join(pieces.pop(layer_names))
+            share = (1 - READING) * layer.num_parameters / risk.dim
+            _add_layer(matrix, layer, risk, _within(step, done, share))
+            done += share
+    mirror(risk.world.sum(matrix))
+    probs = labels = None
+    if risk.class_counts is not None:
+        probs = torch.cat([risk.probabilities(inputs) for inputs, _ in batches])
+        labels = torch.cat([y for _, y in batches])
+    return Gram(matrix, probs, labels, risk.normaliser)
+
+
+def _within(step: Step, start: float, share: float) -> Step:
+    """A part's own progress, from 0 to 1, as that of the whole."""
+    return lambda part: step(start + share * part)
+
+
+def layer_sets(risk: EmpiricalRisk, num_examples: int) -> list[set[str]]:
+    """Layers whose factors for that many examples fit the cache together."""
+    example: Inputs = take(risk.piece[0], slice(0, 1))
+    numbers = risk.predictions(example).numel()
+    cotangents = torch.zeros(1, numbers, 1, device=risk.device)
+    size = {
+        layer.names: layer.outputs[0].numel() * risk.num_columns
+        + (0 if layer.inputs is None else layer.inputs[0].numel())
+        for layer in layer_gradients(risk, example, cotangents)
+    }
+    groups: list[set[str]] = []
+    room = 0.0
+    for names in layer_groups(risk):
+        need = size[names] * num_examples * risk.dtype.itemsize
+        if not groups or need > room:
+            groups.append(set())
+            room = CACHE_BYTES
+        groups[-1] |= set(names)
+        room -= need
+    return groups
+
+
+def _join(pieces: list[LayerGradients]) -> LayerGradients:
+    """The pieces of one layer over all batches as one."""
+    names = pieces[0].names
+    inputs = [piece.inputs for piece in pieces if piece.inputs is not None]
+    shapes = {piece.outputs.shape[1:] for piece in pieces}
+    if len(shapes) > 1:  # examples of different lengths: as many rows as there are
+        flat = torch.cat([piece.rows().flatten(0, 1) for piece in pieces])
+        return LayerGradients(names, None, flat[:, None, None])
+    if len(inputs) < len(pieces):  # some are explicit: all of them
+        rows = torch.cat([piece.rows() for piece in pieces])
+        return LayerGradients(names, None, rows[:, :, None])
+    outputs = torch.cat([piece.outputs for piece in pieces])
+    return LayerGradients(names, torch.cat(inputs), outputs)
+
+
+def _add_layer(
+    matrix: Tensor, layer: LayerGradients, risk: EmpiricalRisk, step: Step
+) -> None:
+    """Add one layer's share to the upper half by the cheaper of two ways."""
+    num_examples, m, positions, r = layer.outputs.shape
+    n = num_examples * m
+    by_rows = float(n) * n * layer.num_parameters
+    if layer.inputs is not None:
+        q = layer.inputs.shape[-1]
+        pairs = float(num_examples * positions) ** 2
+        by_factors = pairs * (q + m * m * (r + 2.0))
+        if by_factors < by_rows:
+            _add_by_factors(matrix, layer, risk, step)
+            return
+    _add_by_rows(matrix, layer, risk, step)
+
+
+def _add_by_rows(
+    matrix: Tensor, layer: LayerGradients, risk: EmpiricalRisk, step: Step
+) -> None:
+    """Explicit rows, a few output channels at a time, pairs of blocks of examples."""
+    blocks = tiles(len(matrix))
+    pairs = [(a, b) for i, a in enumerate(blocks) for b in blocks[i:]]
+    own = pairs[risk.world.share(len(pairs))]
+    done = 0
+    for piece in layer.pieces(TILE):
+        rows = piece.flatten(0, 1).double()
+        for count, (a, b) in enumerate(own):
+            matrix[a, b].addmm_(rows[a], rows[b].T)
+            part = rows.shape[1] * (count + 1) / len(own)
+            step((done + part) / layer.num_parameters)
+        done += rows.shape[1]
+
+
+def _add_by_factors(
+    matrix: Tensor, layer: LayerGradients, risk: EmpiricalRisk, step: Step
+) -> None:
+    """Products of inner products of the factors, a few examples with all after them."""
+    assert layer.inputs is not None
+    num_examples, m, positions, _ = layer.outputs.shape
+    inputs = layer.inputs.double().flatten(0, 1)  # (N L, q)
+    outputs = layer.outputs.double().flatten(0, 2)  # (N m L, r)
+    bias = float(len(layer.names) > 1)
+    size = max(1, TILE // (m * positions * len(outputs)))
+    starts = range(0, num_examples, size)
+    own = starts[risk.world.share(len(starts))]
+    for count, start in enumerate(own):
+        stop = min(start + size, num_examples)
+        some, after = slice(start * positions, stop * positions), start * positions
+        inner = inputs[some] @ inputs[after:].T + bias
+        inner = inner.view(stop - start, 1, positions, -1, 1, positions)
+        some, after = slice(some.start * m, some.stop * m), after * m
+        block = outputs[some] @ outputs[after:].T
+        block = block.view(stop - start, m, positions, -1, m, positions)
+        product = block.mul_(inner).sum((2, 5)).reshape((stop - start) * m, -1)
+        matrix[start * m : stop * m, start * m :] += product
+        step((count + 1) / len(own))
+
+
+def tiles(n: int) -> list[slice]:
+    """Blocks of the rows of a matrix of order n."""
+    return [slice(a, min(a + BLOCK, n)) for a in range(0, n, BLOCK)]
+
+
+def mirror(matrix: Tensor) -> None:
+    """Copy the upper half below, in place."""
+    blocks = tiles(len(matrix))
+    for i, a in enumerate(blocks):
+        matrix[a, a].copy_(matrix[a, a].triu() + matrix[a, a].triu(1).T)
+        for b in blocks[i + 1 :]:
+            matrix[b, a].copy_(matrix[a, b].T)

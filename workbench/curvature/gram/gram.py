@@ -1,0 +1,277 @@
+"""What follows from the inner products of the gradients, without another pass."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from workbench.curvature.means.averages import Averages, average_further
+from workbench.curvature.means.parts_of_g import (
+    PART_NAMES,
+    Hierarchy,
+    definite,
+    hierarchy,
+)
+from workbench.curvature.problem.cross_entropy import reflection
+from workbench.errors import WorkbenchError
+from workbench.linalg.lanczos import top_eigenpairs
+from workbench.linalg.operator import Dense
+from workbench.progress.control import Progress, ProgressCallback
+from workbench.progress.timing import say_duration
+
+TINY = 1e-300  # no division by a probability that underflowed
+TRIAL = 512  # order of the matrix that a large one's time is told from
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Overlaps:
+    """How the leading eigenvectors u of G lie to the delta_c."""
+
+    values: Tensor  # (m,) eigenvalues, descending
+    classes: Tensor  # (m, C) squared cosine of u with each delta_c
+    span: Tensor  # (m,) share of u in span{delta_c}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Gram:
+    r"""Inner products of the gradients of all examples: the dual of G.
+
+    The C gradients of an example are dependent, ``sum_k sqrt(p_k) delta_{i,k} = 0``, so
+    C - 1 combinations stand for them, ``r_{i,j} = sum_k U_{i,k,j} delta_{i,k}`` with
+    the orthonormal columns U of `reflection`; ``delta_{i,k} = sum_j U_{i,k,j} r_{i,j}``
+    and ``G = (1/N) sum_{i,j} r_{i,j} r_{i,j}^T = R^T R / N``. So ``matrix / N`` has the
+    nonzero eigenvalues of G, and what is a combination of gradients, ``R^T w``, is
+    known by w: parts of G are ``R^T W W^T R``, their eigenvalues those of ``W^T K W``.
+    """
+
+    matrix: Tensor  # K, (n, n) float64, n = N (C - 1): <r_{i,j}, r_{i',j'}>
+    probs: Tensor | None  # (N, C) float64; None: the loss has no class to an example
+    labels: Tensor | None  # (N,)
+    normaliser: float  # Z, for the mean cross-entropy N: G = R^T R / Z
+
+    @property
+    def classes(self) -> tuple[Tensor, Tensor]:
+        """Probabilities and labels.
+
+        Raises:
+            WorkbenchError: If the loss has no class to an example.
+        """
+        if self.probs is None or self.labels is None:
+            raise WorkbenchError(
+                "Gram: class means are those of the plain cross-entropy of logits "
+                "(B, C) with one label an example; this loss has the spectrum alone."
+            )
+        return self.probs, self.labels
+
+    def eigenvalues(self, *, progress: ProgressCallback | None = None) -> Tensor:
+        """All eigenvalues of G but zeros that it must have, (n,), descending.
+
+        Costs ``4/3 n^3`` operations and a second matrix of the size. LAPACK gives no
+        news meanwhile, and cannot be stopped: ``progress`` says beforehand how long.
+        """
+        return eigenvalues_of(self.matrix, progress) / self.normaliser
+
+    def part(self, name: str, weighting: str = "icml") -> Tensor:
+        """Eigenvalues of a part of G, descending: G0, G1, G2, G3, G12 in ``icml``.
+
+        Raises:
+            WorkbenchError: If this weighting has no part of that name.
+        """
+        parts = self._parts(weighting)
+        if name == parts.within_part:
+            return self._lowered(parts.factors[parts.means_part])
+        if name not in parts.factors:
+            known = ", ".join([*parts.factors, parts.within_part])
+            raise WorkbenchError(
+                f"part: {weighting} has no part {name!r}; choose one of {known}."
+            )
+        factor = parts.factors[name]
+        inner = factor.T @ self.matrix @ factor
+        return torch.linalg.eigvalsh(inner).flip(0).clamp(min=0.0)
+
+    def knock_out(
+        self,
+        weighting: str = "icml",
+        *,
+        how: Literal["subtract", "project"] = "subtract",
+    ) -> Tensor:
+        """Eigenvalues of G without its class part, descending, (n,).
+
+        Either minus the class part, which leaves no negative ones, or projected off the
+        span of the delta_c.
+        """
+        _check("how", how, ("subtract", "project"))
+        parts = self._parts(weighting)
+        if how == "subtract":
+            return self._lowered(parts.factors[parts.class_part])
+        products = self.matrix @ parts.classes
+        size, turn = definite(parts.classes.T @ products)
+        gone = products @ (turn / size.sqrt())
+        left = torch.addmm(self.matrix, gone, gone.T, alpha=-1.0)
+        return eigenvalues_of(left) / self.normaliser
+
+    def overlaps(self, num: int = 10, weighting: str = "icml") -> Overlaps:
+        r"""Squared cosines of the ``num`` leading eigenvectors of G with the delta_c.
+
+        From eigenvectors u of K: ``R^T u / sqrt(mu)`` is one of G, so its product with
+        ``delta_c = R^T w`` is ``sqrt(mu) u^T w``.
+        """
+        classes = self._parts(weighting).classes
+        pairs = top_eigenpairs(Dense(self.matrix), num, tol=1e-10, start=classes)
+        along = pairs.values.clamp(min=0).sqrt()[:, None] * (pairs.vectors.T @ classes)
+        inner = classes.T @ self.matrix @ classes
+        size, turn = definite(inner)
+        cosines = along.square() / inner.diagonal().clamp(min=TINY)
+        span = (along @ (turn / size.sqrt())).square().sum(1)
+        values = pairs.values / self.normaliser
+        return Overlaps(values, cosines.clamp(max=1.0), span.clamp(max=1.0))
+
+    def products(self, chosen: Tensor, weighting: str = "icml") -> Tensor:
+        """Inner products of the delta of some examples and of all means.
+
+        Args:
+            chosen: b examples by their number; their b C gradients come first, then the
+                delta_{c,k}, the delta_c and delta_G.
+            weighting: Of the means; the single gradients are the delta in each.
+
+        Returns:
+            (b C + C^2 + C + 1, same), float64.
+        """
+        three = self._averages(weighting)
+        n = len(self.matrix)
+        means = torch.cat(
+            [three.cross.reshape(-1, n), three.classes, three.everything[None]]
+        ).T
+        chosen = chosen.to(means.device)
+        probs, _ = self.classes
+        width = probs.shape[1] - 1
+        index = (
+            chosen[:, None] * width + torch.arange(width, device=means.device)
+        ).flatten()
+        turned = reflection(probs[chosen])  # (b, k, j)
+
+        def back(columns: Tensor) -> Tensor:
+            """What is over the rows r of the chosen examples, over their delta."""
+            return (turned @ columns.unflatten(0, (len(chosen), width))).flatten(0, 1)
+
+        across = back(self.matrix[index] @ means)
+        inside = means.T @ (self.matrix @ means)
+        own = back(back(self.matrix[index][:, index]).T)
+        return torch.cat(
+            [torch.cat([own, across], dim=1), torch.cat([across.T, inside], dim=1)]
+        )
+
+    def distances(
+        self,
+        chosen: Tensor,
+        weighting: str = "icml",
+        *,
+        metric: Literal["cosine", "euclidean"] = "cosine",
+    ) -> Tensor:
+        """Distances of what `products` holds: ``1 - cos``, or plain Euclidean ones."""
+        _check("metric", metric, ("cosine", "euclidean"))
+        inner = self.products(chosen, weighting)
+        squares = inner.diagonal().clamp(min=0.0)
+        if metric == "euclidean":
+            apart = squares[:, None] + squares - 2 * inner
+            return apart.clamp(min=0.0).sqrt().fill_diagonal_(0.0)
+        root = squares.sqrt().clamp(min=TINY)
+        return (1 - inner / root[:, None] / root).clamp(min=0.0).fill_diagonal_(0.0)
+
+    def combine(self, factors: Tensor) -> Tensor:
+        """Combinations of the delta, (N, C, m), as such of the rows, (n, m)."""
+        turned = reflection(self.classes[0])
+        return torch.einsum("ikj,ikm->ijm", turned, factors).flatten(0, 1)
+
+    def _averages(self, weighting: str) -> Averages:
+        """The three averages as combinations of the rows, in R^n."""
+        _check("weighting", weighting, tuple(PART_NAMES))
+        probs, labels = self.classes
+        plain, weighted, mass = mean_coefficients(probs, labels)
+        num_classes = len(mass)
+        weight = mass
+        if weighting != "jmlr":
+            counts = labels.bincount(minlength=num_classes).double()
+            weight = (counts / counts.sum())[:, None].expand_as(mass)
+        chosen = weighted if weighting == "jmlr" else plain
+        cross = self.combine(chosen.flatten(2)).T.unflatten(0, (num_classes, -1))
+        return average_further(weighting, cross, weight)
+
+    def _parts(self, weighting: str) -> Hierarchy:
+        return hierarchy(self._averages(weighting))
+
+    def _lowered(self, factor: Tensor) -> Tensor:
+        r"""Eigenvalues of ``G - R^T W W^T R``, known to be positive semidefinite.
+
+        ``I / N - W W^T = T T / N`` with a T that differs from I on span W only, so they
+        are those of ``T K T / N``.
+        """
+        num_examples = self.normaliser
+        left, size, _ = torch.linalg.svd(factor, full_matrices=False)
+        kept = (1 - num_examples * size.square()).clamp(min=0.0).sqrt()
+        change = left * (1 - kept)  # T = I - left change^T
+        products = self.matrix @ left
+        half = products - 0.5 * change @ (left.T @ products)
+        changed = torch.addmm(self.matrix, change, half.T, alpha=-1.0)
+        changed.addmm_(half, change.T, alpha=-1.0)
+        return eigenvalues_of(changed) / num_examples
+
+
+def _check(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise WorkbenchError(
+            f"Gram: {name} is {value!r}; expected one of {', '.join(known)}."
+        )
+
+
+def mean_coefficients(probs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The first averages as combinations of the delta, and their mass.
+
+    Returns:
+        ``plain`` and ``weighted``, (N, C, C, C): entry ``[i, k, c, l]`` is the factor
+        of delta_{i,k} in the mean of (c, l); and the mass, (C, C).
+    """
+    num_examples, num_classes = probs.shape
+    member = torch.nn.functional.one_hot(labels, num_classes).to(probs.dtype)
+    if not bool(member.any(0).all()):
+        missing = (~member.any(0)).nonzero().flatten().tolist()
+        raise WorkbenchError(
+            f"Gram: {len(missing)} of {num_classes:,} classes have no example, the "
+            f"first is {missing[0]}, so they have no mean; pass a sample that holds "
+            "every class."
+        )
+    mass = member.T @ probs / num_examples
+    eye = torch.eye(num_classes, dtype=probs.dtype, device=probs.device)
+    plain = torch.einsum("ic,kl->ikcl", member / member.sum(0), eye)
+    share = (
+        torch.einsum("ic,ik,ck->ick", member, probs.sqrt(), 1 / mass.clamp(min=TINY))
+        / num_examples
+    )
+    weighted = torch.einsum("ick,kl->ikcl", share, eye)
+    return plain, weighted, mass
+
+
+def eigenvalues_of(
+    matrix: Tensor, progress: ProgressCallback | None = None, *, start: float = 0.0
+) -> Tensor:
+    """All eigenvalues, descending; ``progress`` says beforehand how long it takes.
+
+    Told from the time of a small matrix, by the third power of the order.
+    """
+    if progress is not None:
+        trial = matrix[:TRIAL, :TRIAL]
+        began = time.perf_counter()
+        torch.linalg.eigvalsh(trial)
+        seconds = time.perf_counter() - began
+        n = len(matrix)
+        silence = say_duration(seconds * (n / len(trial)) ** 3)
+        detail = f"{n:,} at once: about {silence} without news"
+        progress(Progress("Solving for all eigenvalues", start, detail))
+    values = torch.linalg.eigvalsh(matrix).flip(0)
+    if progress is not None:
+        progress(Progress("Solving for all eigenvalues", 1.0))
+    return values

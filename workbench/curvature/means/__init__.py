@@ -1,0 +1,1 @@
+"""The three averages of the gradients, and what they carry of G."""

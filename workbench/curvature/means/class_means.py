@@ -1,0 +1,359 @@
+r"""The class means of the gradients of a network, as a function of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from workbench.curvature.means.averages import average_classes, average_further
+from workbench.curvature.means.count_sketch import CountSketch, count_sketch
+from workbench.curvature.means.pair_selection import Kept, all_pairs, keep_pairs
+from workbench.curvature.means.parts_of_g import (
+    PART_NAMES,
+    factor_eigenvalues,
+    hierarchy,
+)
+from workbench.curvature.means.pullback import class_pullbacks
+from workbench.curvature.problem.class_subset import choose_classes, inside
+from workbench.curvature.problem.cross_entropy import combined_cotangents
+from workbench.curvature.problem.network import Outputs
+from workbench.curvature.problem.risk import EmpiricalRisk, empirical_risk
+from workbench.errors import WorkbenchError
+from workbench.linalg.precision import full_precision
+from workbench.machine.memory import device_memory
+from workbench.progress.control import Control, Progress, ProgressCallback
+
+Level = Literal["c", "ck", "G"]
+LEVELS = ("c", "ck", "G")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ClassMeans:
+    r"""Averages of the gradients delta_{i,c,k} in one convention.
+
+    In R^d with d = P, or in the d bins of a sketch, which keeps inner products up to
+    ``sketch_error`` of the lengths, root mean square over sketches; the eigenvalues are
+    then off by at most that share of their sum, the differences summed in squares.
+    """
+
+    weighting: str
+    level: Level
+    everything: Tensor  # (d,) delta_G
+    everything_weight: float
+    classes: Tensor | None  # (C, d) delta_c; None at level G
+    class_weight: Tensor | None  # (C,) class part: sum_c weight delta_c delta_c^T
+    diagonal: Tensor | None  # (C, d) delta_{c,c}; None at level G and for "slide"
+    diagonal_weight: Tensor | None  # (C,)
+    cross: Tensor | None  # (C, C, d) delta_{c,k}; None but at level ck
+    cross_weight: Tensor | None  # (C, C)
+    sketch: CountSketch | None  # what made the coordinates; None: they are R^P
+    kept: Kept | None  # what was left out; None: nothing
+
+    @property
+    def sketch_error(self) -> float:
+        """Root mean square error of an inner product over the lengths; 0 in R^P."""
+        return 0.0 if self.sketch is None else self.sketch.error
+
+    @full_precision()
+    def eigenvalues(self) -> dict[str, Tensor]:
+        """Nonzero eigenvalues of each part of G that these means make, descending.
+
+        Those of the class part, G1 in ``icml``, are the predicted outliers.
+        """
+        if self.cross is not None and self.cross_weight is not None:
+            further = average_further(self.weighting, self.cross, self.cross_weight)
+            factors = hierarchy(further).factors
+            return {name: factor_eigenvalues(f) for name, f in factors.items()}
+        return {name: factor_eigenvalues(f) for name, f in self._factors().items()}
+
+    def _factors(self) -> dict[str, Tensor]:
+        class_part, _, diagonal_part, *_ = PART_NAMES[self.weighting]
+        found = {}
+        for name, vectors, weight in (
+            (class_part, self.classes, self.class_weight),
+            (diagonal_part, self.diagonal, self.diagonal_weight),
+        ):
+            if vectors is not None and weight is not None:
+                root = weight.sqrt().to(vectors.dtype)
+                found[name] = (root[:, None] * vectors).T
+        return found
+
+
+@full_precision()
+def class_means(
+    model: nn.Module,
+    data: Any,
+    *,
+    weighting: str = "icml",
+    level: Level = "c",
+    classes: Sequence[int] | None = None,
+    sketch: int | None = None,
+    skip: float | None = None,
+    seed: int = 0,
+    loss: Any = "cross_entropy",
+    outputs: Outputs | None = None,
+    parameters: str | Sequence[str] | None = None,
+    check: str = "once",
+    batch_size: int | None = None,
+    device: str | torch.device | None = "auto",
+    progress: ProgressCallback | None = None,
+    control: Control | None = None,
+) -> ClassMeans:
+    r"""Average the gradients of a network over examples, potential and true classes.
+
+    .. math:: \delta_{i,c,k} = \sqrt{p_{ik}} J_i^T (e_k - p_i), \quad
+       \delta_{c,k} = \mathrm{Ave}_i\, \delta_{i,c,k}, \quad
+       \delta_c = \mathrm{Ave}_{k \ne c}\, \delta_{c,k}, \quad
+       \delta_G = \mathrm{Ave}_c\, \delta_c
+
+    in ``icml``; the other conventions are in `averages`. Streams over the data. Level
+    ``"G"`` costs a gradient of the loss and stores P numbers; ``"c"`` costs one or two
+    and stores 2 C P, from which G0, G1 and the predicted outliers follow; ``"ck"`` is
+    all C^2 means: one forward and C backward passes, C^2 P numbers.
+
+    Args:
+        model: The network, to logits (B, C). Used in eval mode and left as it was;
+            where it is not on the device, a copy.
+        data: As `operators` takes them, with a label to each example.
+        weighting: ``"icml"``, ``"slide"`` or ``"jmlr"``.
+        level: ``"c"``, ``"ck"`` or ``"G"``.
+        classes: Look only at these classes and their logits, as `choose_classes`.
+        sketch: Keep each mean as this many numbers, d, in place of P: inner products
+            are then off by ``sqrt(2 / d)`` of the lengths, see `CountSketch`.
+        skip: Leave out the smallest pairs (c, k), up to this share of the trace in the
+            logits: their means are zero; the bound is in ``kept``. Level ``"ck"`` only.
+        seed: Of the sketch.
+        loss: The plain cross-entropy; with any other there are no classes.
+        outputs: As in `operators`.
+        parameters: As in `operators`.
+        check: As in `operators`.
+        batch_size: Examples a batch; None takes what fits.
+        device: ``"auto"`` is a CUDA device, else where the model is.
+        progress: Called with `Progress` events.
+        control: Pauses and cancels.
+
+    Returns:
+        The means, (C, d) or (C, C, d) and (d,), in the model's dtype, with the weights
+        that make the parts of G of them.
+
+    Raises:
+        WorkbenchError: If a setting is not one of these, the means do not fit the
+            memory, or as `empirical_risk`.
+
+    Reference:
+        Papyan (2019), arXiv:1901.08244; Papyan (2020), arXiv:2008.11865.
+    """
+    if classes is not None:
+        model, data = choose_classes(model, data, classes, outputs=outputs)
+        outputs, parameters = None, inside(parameters)
+    risk = empirical_risk(
+        model,
+        data,
+        loss=loss,
+        outputs=outputs,
+        parameters=parameters,
+        check=check,
+        batch_size=batch_size,
+        device=device,
+        control=control,
+    )
+
+    def report(share: float) -> None:
+        if progress is not None:
+            progress(Progress("Averaging the gradients", share))
+
+    return risk_means(
+        risk,
+        weighting=weighting,
+        level=level,
+        sketch=sketch,
+        skip=skip,
+        seed=seed,
+        report=report,
+    )
+
+
+def risk_means(
+    risk: EmpiricalRisk,
+    *,
+    weighting: str = "icml",
+    level: Level = "c",
+    sketch: int | None = None,
+    skip: float | None = None,
+    seed: int = 0,
+    report: Callable[[float], None] | None = None,
+) -> ClassMeans:
+    """`class_means` of a network and data that are bound already."""
+    _check(risk, weighting, level, sketch, skip)
+    counts = risk.classes("class_means").to(risk.device, torch.float64)
+    projection = None
+    if sketch is not None:
+        generator = torch.Generator().manual_seed(seed)
+        projection = count_sketch(
+            risk.dim, sketch, generator=generator, device=risk.device
+        )
+    kept = None if skip is None else keep_pairs(risk, skip)
+    sums, mass = class_sums(risk, weighting, level, projection, kept, report)
+    if weighting == "jmlr":
+        weight = mass
+    else:
+        share = counts / risk.num_examples
+        weight = share[:, None].expand_as(mass)
+    inner = weight.clone()
+    if weighting != "slide":
+        inner.fill_diagonal_(0.0)
+    class_weight = inner.sum(1)
+    tiny = torch.finfo(risk.dtype).tiny  # a probability that underflowed
+
+    def mean(total: Tensor, over: Tensor) -> Tensor:
+        """In place: the sums are as large as all that is returned."""
+        return total.div_(over.to(total.dtype).clamp(min=tiny).unsqueeze(-1))
+
+    cross = None
+    classes = diagonal = None
+    if level == "G":
+        everything, total = sums[0, 0], float(class_weight.sum())
+        everything = everything / (total if weighting == "jmlr" else 1.0)
+    elif level == "c":
+        over = class_weight if weighting == "jmlr" else counts / risk.num_examples
+        classes = mean(sums[:, 0], over)
+        everything, total = average_classes(classes, class_weight)
+        if weighting == "jmlr":  # sum_k p_k (e_k - p) = 0
+            diagonal = mean(-class_weight.to(sums)[:, None] * classes, mass.diagonal())
+        elif weighting == "icml":
+            diagonal = mean(sums[:, 1], over)
+    else:
+        cross = mean(sums, weight)
+        three = average_further(weighting, cross, weight)
+        classes, everything = three.classes, three.everything
+        total = three.everything_weight
+        if weighting != "slide":
+            diagonal = cross.diagonal().T
+    return ClassMeans(
+        weighting=weighting,
+        level=level,
+        everything=everything,
+        everything_weight=total,
+        classes=classes,
+        class_weight=None if classes is None else class_weight,
+        diagonal=diagonal,
+        diagonal_weight=None if diagonal is None else weight.diagonal(),
+        cross=cross,
+        cross_weight=None if cross is None else weight,
+        sketch=projection,
+        kept=kept,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """Some of the parameters."""
+
+    start: int
+    stop: int
+
+    @property
+    def dim(self) -> int:
+        """How many."""
+        return self.stop - self.start
+
+    def __call__(self, vector: Tensor) -> Tensor:
+        """These of a flat vector, (P,)."""
+        return vector[self.start : self.stop]
+
+
+def class_sums(
+    risk: EmpiricalRisk,
+    weighting: str,
+    level: Level,
+    sketch: CountSketch | Slice | None,
+    kept: Kept | None,
+    report: Callable[[float], None] | None,
+) -> tuple[Tensor, Tensor]:
+    """Sums over the examples, over N: (1, 1, d), (C, 1 or 2, d) or (C, C, d); mass."""
+    C, N = risk.num_classes, risk.num_examples
+    mass = torch.zeros(C, C, dtype=torch.float64, device=risk.device)
+    rows, columns = means_shape(C, weighting, level)
+    sums = torch.zeros(
+        rows,
+        columns,
+        risk.dim if sketch is None else sketch.dim,
+        dtype=risk.dtype,
+        device=risk.device,
+    )
+    pairs = (all_pairs(risk) if kept is None else kept.pairs).tolist()
+
+    def cotangents(c: int, probs: Tensor) -> Iterator[tuple[int, Tensor]]:
+        mass[c] += probs.sum(0) / N
+        size = probs if weighting == "jmlr" else probs.sqrt()
+        if level == "ck":
+            for k in range(C):
+                if pairs[c][k]:
+                    yield k, combined_cotangents(probs, only(size, k)) / N
+            return
+        over = {"slide": C, "icml": C - 1, "jmlr": 1}[weighting]
+        others = size.clone()
+        if weighting != "slide":
+            others[:, c] = 0.0
+        yield 0, combined_cotangents(probs, others) / (over * N)
+        if columns == 2:
+            yield 1, combined_cotangents(probs, only(size, c)) / N
+
+    for c, j, pulled in class_pullbacks(risk, cotangents, report):
+        sums[c if rows > 1 else 0, j] += pulled if sketch is None else sketch(pulled)
+    return risk.world.sum(sums), risk.world.sum(mass)
+
+
+def only(values: Tensor, k: int) -> Tensor:
+    """The values with all but column k zero, (N, C)."""
+    alone = torch.zeros_like(values)
+    alone[:, k] = values[:, k]
+    return alone
+
+
+def means_shape(num_classes: int, weighting: str, level: Level) -> tuple[int, int]:
+    """How many sums there are."""
+    if level == "G":
+        return 1, 1
+    if level == "ck":
+        return num_classes, num_classes
+    return num_classes, 2 if weighting == "icml" else 1
+
+
+def _check(
+    risk: EmpiricalRisk,
+    weighting: str,
+    level: Level,
+    sketch: int | None,
+    skip: float | None,
+) -> None:
+    """Refuse what is not one of the settings, and what does not fit the memory."""
+    for name, value, known in (
+        ("weighting", weighting, tuple(PART_NAMES)),
+        ("level", level, LEVELS),
+    ):
+        if value not in known:
+            raise WorkbenchError(
+                f"class_means: {name} is {value!r}; expected one of {', '.join(known)}."
+            )
+    if skip is not None and level != "ck":
+        raise WorkbenchError(
+            f"class_means: skip leaves out pairs of classes, and level {level!r} has "
+            'none; set level="ck", or leave skip out.'
+        )
+    rows, columns = means_shape(risk.num_classes, weighting, level)
+    number = torch.finfo(risk.dtype).bits // 8
+    need = 2 * number * rows * columns * (sketch or risk.dim)
+    there = device_memory(risk.device)
+    if need > 0.8 * there:
+        fits = int(0.4 * there / (2 * number * rows * columns))
+        raise WorkbenchError(
+            f"class_means: {rows * columns:,} means of {risk.dim:,} numbers need about "
+            f"{need / 2**30:.0f} GB of memory and {risk.device.type} has "
+            f"{there / 2**30:.0f}; sketch them, for instance sketch={min(fits, 8192)}, "
+            "or choose fewer classes."
+        )

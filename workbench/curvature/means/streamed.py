@@ -1,0 +1,192 @@
+r"""All C^2 means of the gradients as linear maps: none of them is ever formed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from scipy.special import stdtrit
+from torch import Tensor
+from typing_extensions import override
+
+from workbench.curvature.means.class_gram import ClassGram
+from workbench.curvature.means.parts_of_g import PART_NAMES, definite
+from workbench.curvature.problem.risk import EmpiricalRisk
+from workbench.curvature.products.proof import Products
+from workbench.linalg.columns import dots
+from workbench.linalg.operator import LinearOperator
+
+BLOCK = 32  # vectors that share a forward pass
+
+
+@dataclass(frozen=True, eq=False)
+class StreamedMeans:
+    r"""The means over the examples, for any number of classes, by passes over the data.
+
+    .. math:: \delta_{c,k} = \frac{1}{W_{c,k}} \sum_{i \in c} s_{ik} J_i^T (e_k - p_i)
+
+    with ``s = sqrt(p)``, W the number of examples, and in ``jmlr`` ``s = p``, W their
+    sum. One pass pushes vectors forward and averages: ``delta_{c,k}^T v`` are C^2
+    numbers. Another pulls a combination of the delta_{c,k} back. So each part of G is
+    known by its products, at the price of G's and C^2 numbers a vector.
+    """
+
+    risk: EmpiricalRisk
+    network: Products  # takes the products, as `Curvature` has it
+    gram: ClassGram  # inner products of the class means, and the convention
+
+    @property
+    def weight(self) -> Tensor:
+        """Of each mean in G, (C, C): the share of its examples."""
+        return self.gram.mass
+
+    def inner(self, vectors: Tensor) -> Tensor:
+        """``delta_{c,k}^T v``: (P, m) to (C, C, m), float64. Half of a product."""
+        vectors = vectors.to(self.risk.device, self.risk.dtype)
+        found = [self._inner(part) for part in vectors.split(BLOCK, dim=1)]
+        return self._share()[..., None] * self.risk.world.sum(torch.cat(found, dim=2))
+
+    def combine(self, factors: Tensor) -> Tensor:
+        """``sum_{c,k} y_{c,k} delta_{c,k}``: (C, C, m) to (P, m). Half of a product."""
+        factors = self._share()[..., None] * factors
+
+        def cotangents(labels: Tensor, probs: Tensor) -> Tensor:
+            sizes = self._sizes(probs)[..., None] * factors[labels]
+            return sizes - probs[..., None] * sizes.sum(1, keepdim=True)
+
+        return self.risk.world.sum(self.network.pull(cotangents, factors.shape[2]))
+
+    def classes(self, inner: Tensor) -> Tensor:
+        """``delta_c^T v`` of ``delta_{c,k}^T v``: (C, C, m) to (C, m)."""
+        return torch.einsum("ck,ckm->cm", self.gram.averaged, inner)
+
+    def part(self, name: str) -> StreamedPart:
+        """One of the parts of G that the means carry, or all of them."""
+        return StreamedPart(self, name)
+
+    def class_overlap(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
+        r"""Squared cosines of unit vectors with each delta_c, and with their span.
+
+        (P, m) to (m, C) and (m,); `class_overlap` and `span_overlap` of `Hierarchy`.
+        """
+        along = self.classes(self.inner(vectors))
+        inner = self.gram.classes
+        tiny = torch.finfo(self.risk.dtype).tiny
+        each = along.square() / inner.diagonal().clamp(min=tiny)[:, None]
+        size, turn = definite(inner)
+        span = ((turn.T @ along).square() / size[:, None]).sum(0)
+        return each.T.clamp(max=1.0), span.clamp(max=1.0)
+
+    def _inner(self, vectors: Tensor) -> Tensor:
+        """The sums over this process's examples."""
+        shape = (*self.weight.shape, vectors.shape[1])
+        total = torch.zeros(shape, dtype=torch.float64, device=self.risk.device)
+        for labels, probs, pushed in self.network.push(vectors):
+            # relative to the likeliest class, so that 1 - p_k keeps its digits
+            likeliest = probs.argmax(1)[:, None, None].expand(-1, 1, pushed.shape[2])
+            moved = pushed.double() - pushed.double().gather(1, likeliest)
+            apart = moved - (probs[..., None] * moved).sum(1, keepdim=True)
+            total.index_add_(0, labels, self._sizes(probs)[..., None] * apart)
+        return total
+
+    def _sizes(self, probs: Tensor) -> Tensor:
+        return probs if self.gram.weighting == "jmlr" else probs.sqrt()
+
+    def _share(self) -> Tensor:
+        """1 / W."""
+        tiny = torch.finfo(self.risk.dtype).tiny  # a probability that underflowed
+        return 1 / (self.risk.num_examples * self.weight.clamp(min=tiny))
+
+
+@dataclass(frozen=True, eq=False)
+class StreamedPart(LinearOperator):
+    """A part of G by its products: two passes over the data, as for G itself."""
+
+    means: StreamedMeans
+    name: str
+
+    def __post_init__(self) -> None:
+        for name in ("dim", "dtype", "device"):
+            object.__setattr__(self, name, getattr(self.means.risk, name))
+
+    @override
+    def matmat(self, vectors: Tensor) -> Tensor:
+        return self.means.combine(self._mix(self.means.inner(vectors)))
+
+    def quadratic(self, vectors: Tensor) -> Tensor:
+        """``v^T A v`` of each column, (m,), at half of a product."""
+        inner = self.means.inner(vectors)
+        return (self._mix(inner) * inner).sum((0, 1))
+
+    def _mix(self, inner: Tensor) -> Tensor:
+        """What each mean enters the product with, of its own products with v."""
+        gram = self.means.gram
+        class_part, _, diagonal_part, means_part, _ = PART_NAMES[gram.weighting]
+        everything = gram.mass[..., None] * inner
+        if self.name == means_part:
+            return everything
+        classes = gram.inside[..., None] * self.means.classes(inner)[:, None]
+        if self.name == class_part:
+            return classes
+        outside = (gram.mass - gram.inside)[..., None] * inner
+        if self.name == diagonal_part:
+            return outside
+        return everything - outside - classes
+
+
+@dataclass(frozen=True, eq=False)
+class ClassesOut(LinearOperator):
+    """``(I - Q Q^T) A (I - Q Q^T)``, Q = span{delta_c}: three times the price of A."""
+
+    means: StreamedMeans
+    operator: LinearOperator
+
+    def __post_init__(self) -> None:
+        for name in ("dim", "dtype", "device"):
+            object.__setattr__(self, name, getattr(self.operator, name))
+
+    @override
+    def matmat(self, vectors: Tensor) -> Tensor:
+        return self._out(self.operator.matmat(self._out(vectors)))
+
+    def _out(self, vectors: Tensor) -> Tensor:
+        gram = self.means.gram
+        size, turn = definite(gram.classes)
+        along = self.means.classes(self.means.inner(vectors))
+        factors = turn @ ((turn.T @ along) / size[:, None])
+        spread = gram.averaged[..., None] * factors[:, None]
+        return vectors - self.means.combine(spread).to(vectors.dtype)
+
+
+def estimate_trace(
+    quadratic: Callable[[Tensor], Tensor],
+    known: Tensor,
+    num_probes: int,
+    generator: torch.Generator,
+) -> tuple[float, float]:
+    r"""The trace of A >= 0 and half its 95 % interval, from random vectors.
+
+    .. math:: \mathrm{tr} A = \sum_j v_j^T A v_j + E\, z^T (I - VV^T) A (I - VV^T) z
+
+    with orthonormal columns V, exact on their span: where that holds the leading
+    eigenvectors, little is left to chance.
+
+    Args:
+        quadratic: ``v^T A v`` of each column.
+        known: V, (dim, r).
+        num_probes: Vectors z with entries -1 and 1.
+        generator: Their source.
+
+    Reference:
+        Hutchinson (1989); Meyer et al. (2021), SOSA, Hutch++.
+    """
+    shape = (len(known), num_probes)
+    signs = torch.randint(2, shape, generator=generator, dtype=torch.int8, device="cpu")
+    probes = (2 * signs - 1).to(known.device, known.dtype)
+    probes -= known @ dots(known, probes).to(probes.dtype)
+    found = quadratic(torch.cat([known, probes], dim=1)).double()
+    rest = found[known.shape[1] :]
+    trace = float(found[: known.shape[1]].sum() + rest.mean())
+    few = float(stdtrit(num_probes - 1, 0.975))  # Student's, as they are few
+    return trace, few * float(rest.std() / num_probes**0.5)

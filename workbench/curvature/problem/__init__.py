@@ -1,0 +1,1 @@
+"""The problem: a network, its loss and its data, proven to repeat."""

@@ -1,0 +1,326 @@
+"""A network as a function of its inputs, whatever it takes and returns."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import Node
+from torch.func import functional_call
+from torch.nn.parameter import is_lazy
+
+from workbench.curvature.problem.batches import (
+    Inputs,
+    clone,
+    each,
+    join,
+    num_of,
+    spread,
+    take,
+    tensors,
+)
+from workbench.curvature.problem.surroundings import (
+    evaluating,
+    same_attributes,
+    same_bits,
+)
+from workbench.errors import WorkbenchError
+
+Outputs = Callable[[Any], Tensor]  # from what a network returns to its logits
+HALVES = (torch.float16, torch.bfloat16)
+COMPLEX = {torch.float32: torch.complex64, torch.float64: torch.complex128}
+PARALLEL = (nn.DataParallel, nn.parallel.DistributedDataParallel)
+APART = 4  # examples that are run apart from their batch
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Network:
+    """A module, and how its logits are had from what it returns.
+
+    Inputs are copied, for the module may write to them, and never come alone: torch's
+    backward of batch norm is wrong for some batches of one.
+    """
+
+    module: nn.Module
+    outputs: Outputs | None = None
+
+    def __call__(
+        self,
+        inputs: Inputs,
+        weights: dict[str, Tensor] | None = None,
+        *,
+        paired: bool = True,
+    ) -> Tensor:
+        """f(x), (B, ...): with the module's own weights, or those given by name.
+
+        One example is run as a pair, but where ``paired`` says no.
+        """
+        alone = paired and num_of(inputs) == 1
+        given = join([inputs, inputs]) if alone else clone(inputs)
+        args, named = self._arguments(given)
+        with same_attributes(self.module.modules()):
+            if weights is None:
+                raw = self.module(*args, **named)
+            else:
+                raw = functional_call(self.module, weights, args, named)
+            found = self._logits(raw)
+        if not (isinstance(found, Tensor) and found.ndim):
+            raise WorkbenchError(
+                "empirical_risk: the network gives an output of type "
+                f"{type(found).__name__}; expected a tensor of logits: pass outputs=, "
+                "a function that takes them from what the network returns."
+            )
+        if not found.is_floating_point() or found.layout != torch.strided:
+            kind = str(found.dtype if found.layout == torch.strided else found.layout)
+            raise WorkbenchError(
+                "empirical_risk: the network gives an output of "
+                f"{kind.removeprefix('torch.')}; expected dense floating-point logits, "
+                "before any argmax or rounding: pass outputs=, a function that takes "
+                "them from what the network returns."
+            )
+        if len(found) != num_of(given):
+            raise WorkbenchError(
+                f"empirical_risk: {num_of(given)} inputs give an output of shape "
+                f"{tuple(found.shape)}; expected logits of shape (B, C), with the "
+                "examples on the first axis."
+            )
+        found = found[:1] if alone else found
+        return found[:, None] if found.ndim == 1 else found
+
+    def named(self) -> dict[str, Tensor]:
+        """Parameters and buffers by name, one name each."""
+        found: dict[str, Tensor] = dict(self.module.named_parameters())
+        known = set(map(id, found.values()))
+        for name, buffer in self.module.named_buffers():
+            if id(buffer) not in known:
+                found[name] = buffer
+        return found
+
+    def _logits(self, raw: Any) -> Any:
+        if self.outputs is not None:
+            return self.outputs(raw)
+        if isinstance(raw, Mapping) and "logits" in raw:
+            return raw["logits"]
+        return raw if isinstance(raw, Tensor) else getattr(raw, "logits", raw)
+
+    def _arguments(self, inputs: Inputs) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Mappings as keywords, sequences one by one, where forward takes them so."""
+        whole: tuple[tuple[Any, ...], dict[str, Any]] = ((inputs,), {})
+        if isinstance(inputs, Tensor):
+            return whole
+        try:
+            signature = inspect.signature(self.module.forward)
+            if isinstance(inputs, Mapping):
+                signature.bind(**inputs)
+                return (), dict(inputs)
+            signature.bind(*inputs)
+        except (TypeError, ValueError):
+            return whole
+        return tuple(inputs), {}
+
+    def in_dtype(self, device: torch.device, dtype: torch.dtype) -> Network:
+        """A copy on the device, its floating-point weights and buffers in the dtype.
+
+        Complex ones stay complex, whole numbers as they are.
+
+        Raises:
+            WorkbenchError: If the network cannot be copied.
+        """
+
+        def converted(tensor: Tensor) -> Tensor:
+            kind = COMPLEX.get(dtype, dtype) if tensor.is_complex() else dtype
+            whole = not (tensor.is_floating_point() or tensor.is_complex())
+            return tensor.to(device, tensor.dtype if whole else kind)
+
+        try:
+            module = copy.deepcopy(self.module)._apply(converted)
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:  # whatever a module raises when it is copied
+            raise WorkbenchError(
+                "empirical_risk: the network cannot be copied "
+                f"({first_line(error)}); convert it yourself, for instance "
+                "model.float().to(device), and pass that."
+            ) from error
+        pairs = zip(self.module.parameters(), module.parameters(), strict=True)
+        for own, other in pairs:
+            for hook in (own._backward_hooks or {}).values():
+                other.register_hook(hook)
+        return replace(self, module=module)
+
+
+def unwrapped(model: Any) -> nn.Module:
+    """The module that is compiled or run in parallel, whose function is the same.
+
+    Raises:
+        WorkbenchError: If it is no module, or one whose weights are not there.
+    """
+    if not isinstance(model, nn.Module):
+        raise WorkbenchError(
+            f"empirical_risk: the network is a {type(model).__name__}; expected a "
+            "torch.nn.Module."
+        )
+    whole: nn.Module = model
+    while (inner := _inside(whole)) is not None:
+        whole = inner
+    for name, p in [*whole.named_parameters(), *whole.named_buffers()]:
+        if is_lazy(p):
+            raise WorkbenchError(
+                f"empirical_risk: {name} has no shape yet, as its layer is lazy; "
+                "run the network once on a batch first."
+            )
+        if p.is_meta:
+            raise WorkbenchError(
+                f"empirical_risk: {name} is on the meta device and holds no numbers; "
+                "load the weights first."
+            )
+    return whole
+
+
+def _inside(model: nn.Module) -> nn.Module | None:
+    """What is compiled or run in parallel, if that is all that the module does."""
+    if model._forward_hooks or model._forward_pre_hooks:
+        return None
+    if type(model) in PARALLEL and "forward" not in vars(model):
+        return model._modules["module"]
+    if type(model).__name__ == "OptimizedModule":  # of torch.compile
+        return model._modules.get("_orig_mod")
+    return None
+
+
+def run(network: Network, inputs: Inputs) -> Tensor:
+    """A first pass: numbers of their own, without a graph.
+
+    What the network makes of its parameters meanwhile and keeps has one, as it has when
+    it is trained: without, gradients would stop there from then on.
+
+    Raises:
+        WorkbenchError: If the network does not take the inputs.
+    """
+    try:
+        with torch.enable_grad():
+            return network(inputs).detach().clone()
+    except (WorkbenchError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # whatever the network's own code raises
+        shapes = [tuple(t.shape) for t in tensors(inputs)]
+        kinds = sorted({str(t.dtype).removeprefix("torch.") for t in tensors(inputs)})
+        said = shapes[0] if len(shapes) == 1 else shapes[:3]
+        raise WorkbenchError(
+            f"empirical_risk: the network does not take inputs of shape {said}, "
+            f"{'/'.join(kinds)} ({first_line(error)}); pass data of the shape and "
+            "dtype that it was made for."
+        ) from error
+
+
+@contextmanager
+def same_weights(module: nn.Module) -> Iterator[None]:
+    """Raise a `WorkbenchError` where passes change weights, and put them back."""
+    before = [
+        (n, p, p.detach().clone(), p.grad, None if p.grad is None else p.grad.clone())
+        for n, p in module.named_parameters()
+    ]
+    changed: list[str] = []
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for name, p, copy, grad, its_copy in before:
+                if not same_bits(p.detach(), copy):
+                    changed.append(name)
+                    p.data.copy_(copy)
+                if grad is not None and its_copy is not None:
+                    grad.copy_(its_copy)
+                p.grad = grad
+    if changed:
+        raise WorkbenchError(
+            f"empirical_risk: a pass through the network changes its weights "
+            f"({changed[0]}; an embedding with max_norm, say), so no product repeats; "
+            "switch that off."
+        )
+
+
+def nodes(outputs: Tensor) -> Iterator[Node]:
+    """The nodes of the graph of some outputs, each once."""
+    waiting = [outputs.grad_fn]
+    known = set(waiting)
+    while waiting:
+        node = waiting.pop()
+        if node is None:
+            continue
+        yield node
+        for following, _ in node.next_functions:
+            if following not in known:
+                known.add(following)
+                waiting.append(following)
+
+
+def check_function(network: Network, inputs: Inputs) -> Tensor:
+    """Logits of a batch, once it is sure that the network is a function of an example.
+
+    Raises:
+        WorkbenchError: If two passes differ, an example's logits depend on the others
+            in its batch, or logits are not finite.
+    """
+    with evaluating(network.module):
+        logits = run(network, inputs)
+        again = run(network, inputs)
+    if not logits.isfinite().all():
+        raise WorkbenchError(
+            "empirical_risk: the network gives NaN or infinite logits; train again "
+            "with a smaller rate, or look at the inputs."
+        )
+    eps, middle = torch.finfo(logits.dtype).eps, logits.mean()
+    spread, size = (logits - middle).abs().max(), logits.abs().max()
+    tolerance = eps * float(1e3 * spread + 50 * size)
+    if again.shape != logits.shape or (again - logits).abs().max() > tolerance:
+        raise WorkbenchError(
+            "empirical_risk: two passes over the same inputs give different logits in "
+            "eval mode; the curvature of a random function is not defined: switch the "
+            "randomness (a functional dropout, say) off in eval mode."
+        )
+    if _mixes(network, inputs, logits, tolerance):
+        raise WorkbenchError(
+            "empirical_risk: an example's logits depend on the others in its batch "
+            "even in eval mode (batch norm without running statistics, say), so the "
+            "per-example gradients are not defined; set track_running_stats=True."
+        )
+    return logits
+
+
+def _mixes(network: Network, inputs: Inputs, logits: Tensor, tolerance: float) -> bool:
+    """Whether an example as a pair gives other logits than beside the others.
+
+    Each time from the network as it is, not as an earlier pass left it.
+    """
+    num = len(logits)
+    if num == 1:  # beside another that is made up
+        other = each(lambda t: t.flatten(1).roll(1, 1).view_as(t), inputs)
+        try:
+            with evaluating(network.module):
+                beside = run(network, join([inputs, other]))[:1]
+        except WorkbenchError:  # made up as no example is
+            return False
+        return bool((beside - logits).abs().max() > tolerance)
+    for i in spread(num, APART):
+        one = take(inputs, slice(i, i + 1))
+        try:
+            with evaluating(network.module):
+                found = run(network, join([one, one]))[:1]
+        except WorkbenchError:  # a batch norm that refuses so few numbers
+            return True
+        if (found - logits[i : i + 1]).abs().max() > tolerance:
+            return True
+    return False
+
+
+def first_line(error: Exception) -> str:
+    """What was said, in a few words."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0] if len(lines[0]) <= 90 else f"{lines[0][:87]}..."

@@ -1,0 +1,184 @@
+"""The dual of G by products, for more gradients than a matrix can hold."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from typing_extensions import override
+
+from workbench.curvature.problem.network import Outputs
+from workbench.curvature.problem.risk import EmpiricalRisk, empirical_risk
+from workbench.curvature.problem.surroundings import random_state
+from workbench.curvature.products.proof import Products
+from workbench.errors import WorkbenchError
+from workbench.linalg.density import SpectralDensity
+from workbench.linalg.operator import LinearOperator
+from workbench.linalg.precision import full_precision
+from workbench.progress.control import Control
+
+
+@dataclass(frozen=True, eq=False)
+class Dual(LinearOperator):
+    r"""``R R^T / Z``, whose nonzero eigenvalues are those of ``G = R^T R / Z``.
+
+    The ``n = N m`` rows of R are the gradients ``J_i^T b_{i,j}``, with ``sum_j b_{i,j}
+    b_{i,j}^T = A_i``; for the mean cross-entropy ``m = C - 1`` and ``Z = N``. A vector
+    is pulled back to R^P and pushed forward again, at the price of G times a vector.
+    Its length is n, not P: where the network is the larger, a Lanczos basis of many
+    steps fits that would not in R^P. Stores ``N C (C - 1)`` numbers of b.
+    """
+
+    risk: EmpiricalRisk
+    root: Tensor  # (N, O, m) b, float64
+    network: Products | None = None  # None: made here
+
+    def __post_init__(self) -> None:
+        if self.network is None:
+            object.__setattr__(self, "network", Products(self.risk))
+        n = self.root.shape[0] * self.root.shape[2]
+        for name, value in (
+            ("dim", n),
+            ("dtype", self.risk.dtype),
+            ("device", self.risk.device),
+        ):
+            object.__setattr__(self, name, value)
+
+    @override
+    @full_precision()
+    def matmat(self, vectors: Tensor) -> Tensor:
+        """``R R^T V / Z``: (n, k) to (n, k).
+
+        Raises:
+            WorkbenchError: If V does not have n rows, or as `Curvature.matmat`.
+        """
+        if vectors.ndim != 2 or len(vectors) != self.dim:
+            raise WorkbenchError(
+                f"the dual of G times vectors of shape {tuple(vectors.shape)}; "
+                f"expected columns of {self.dim:,} numbers, one a row."
+            )
+        assert self.network is not None
+        world, num = self.risk.world, vectors.shape[1]
+        blocks = vectors.to(self.device, torch.float64)
+        weights = self.root @ blocks.unflatten(0, (len(self.root), -1))
+        order = iter(self._own())
+
+        def cotangents(targets: Tensor, predictions: Tensor) -> Tensor:
+            return weights[list(islice(order, len(targets)))]
+
+        pulled = world.sum(self.network.pull(cotangents, num))
+        total = torch.zeros_like(weights)
+        order = iter(self._own())
+        for targets, _, pushed in self.network.push(pulled):
+            total[list(islice(order, len(targets)))] = pushed.double()
+        total = world.sum(total) / self.risk.normaliser
+        return (self.root.transpose(1, 2) @ total).flatten(0, 1).to(vectors.dtype)
+
+    def _own(self) -> list[int]:
+        """Numbers of the examples of this process, in the order of its passes."""
+        own: list[int] = []
+        seen = 0
+        for _, targets in self.risk.data:
+            share = self.risk.world.share(len(targets))
+            own += range(seen + share.start, seen + share.stop)
+            seen += len(targets)
+        return own
+
+
+@full_precision()
+def dual_operator(
+    model: nn.Module,
+    data: Any,
+    *,
+    loss: Any = "cross_entropy",
+    outputs: Outputs | None = None,
+    parameters: str | Sequence[str] | None = None,
+    check: str = "once",
+    batch_size: int | None = None,
+    device: str | torch.device | None = "auto",
+    control: Control | None = None,
+) -> Dual:
+    r"""The dual of G of a network on data, as `spectral_density` takes it.
+
+    ``R R^T / N`` of order ``n = N (C - 1)``, the rows of R the gradients of all
+    examples: the nonzero eigenvalues are those of ``G = R^T R / N``. (Of other losses
+    than the cross-entropy each example has as many rows as outputs.) A product costs
+    what one with G does (`Dual`). `density_in_parameters` turns its density into that
+    of G.
+
+    Args:
+        model: The network. Used in eval mode and left as it was; where it is not on the
+            device, a copy.
+        data: As `operators` takes them, in the same order each time.
+        loss: As in `operators`.
+        outputs: As in `operators`.
+        parameters: As in `operators`.
+        check: As in `operators`.
+        batch_size: Examples a batch; None takes what fits.
+        device: ``"auto"`` is a CUDA device, else where the model is.
+        control: Cancels between batches.
+
+    Returns:
+        The operator, with ``matvec`` and ``matmat`` of (n, k), in the model's dtype.
+
+    Raises:
+        WorkbenchError: If the order of the data changes, or as `empirical_risk`.
+    """
+    risk = empirical_risk(
+        model,
+        data,
+        loss=loss,
+        outputs=outputs,
+        parameters=parameters,
+        check=check,
+        batch_size=batch_size,
+        device=device,
+        control=control,
+    )
+    risk.same_order("dual_operator")
+    with random_state():
+        roots = [risk.root(inputs, targets) for inputs, targets in risk.whole()]
+    if len({root.shape[1:] for root in roots}) > 1:
+        raise WorkbenchError(
+            "dual_operator: the examples have different numbers of outputs, so their "
+            "rows are not of one kind; take operators, or gram."
+        )
+    return Dual(risk, torch.cat(roots))
+
+
+def density_in_parameters(
+    density: SpectralDensity, num_rows: int, num_params: int
+) -> SpectralDensity:
+    """The density of G, of order P, from that of its dual, of order n below P.
+
+    The ``P - n`` zeros that the dual has not are added as a node of that weight. Costs
+    no product.
+
+    Args:
+        density: What `spectral_density` found of the dual.
+        num_rows: n, the order of the dual.
+        num_params: P.
+
+    Returns:
+        The density with one node more, (num_probes, num_steps + 1).
+
+    Raises:
+        WorkbenchError: If n is above P: then G itself is the smaller.
+    """
+    if num_rows > num_params:
+        raise WorkbenchError(
+            f"density_in_parameters: the dual has {num_rows:,} rows and G only "
+            f"{num_params:,}; take the density of G itself."
+        )
+    share = num_rows / num_params
+    zero = density.nodes.new_zeros(len(density.nodes), 1)
+    return replace(
+        density,
+        nodes=torch.cat([density.nodes, zero], dim=1),
+        weights=torch.cat([density.weights * share, zero + (1 - share)], dim=1),
+        stick_weight=density.stick_weight * share,
+    )

@@ -1,0 +1,170 @@
+"""Hess, G and H of a network as linear operators on its parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from typing_extensions import override
+
+from workbench.curvature.problem.network import Outputs
+from workbench.curvature.problem.risk import EmpiricalRisk, empirical_risk
+from workbench.curvature.products.proof import Products
+from workbench.curvature.products.way import Kind
+from workbench.errors import WorkbenchError
+from workbench.linalg.operator import LinearOperator
+from workbench.linalg.precision import full_precision
+from workbench.machine.distributed import ALONE, World
+from workbench.progress.control import Control
+
+KINDS: tuple[Kind, ...] = ("G", "Hess", "H")
+
+
+@dataclass(frozen=True, eq=False)
+class Curvature(LinearOperator):
+    r"""One of the three curvature matrices of a loss, ``Hess = G + H``.
+
+    .. math::
+        G = \frac1Z \sum_i J_i^T A_i J_i, \qquad
+        H = \frac1Z \sum_i \sum_k r_{ik} \nabla^2_\theta f_k(x_i)
+
+    with r and A the gradient and Hessian of the loss in the outputs, in closed form and
+    float64: for the mean cross-entropy ``r = p - e_y``, ``A = diag(p) - p p^T`` and
+    ``Z = N``. Costs as the way says that `Products` takes.
+
+    Reference:
+        Pearlmutter (1994), Neural Computation 6(1); Schraudolph (2002), Neural
+        Computation 14(7); Martens (2010), ICML.
+    """
+
+    risk: EmpiricalRisk
+    kind: Kind
+    network: Products | None = None  # None: made here, shared with no other
+
+    def __post_init__(self) -> None:
+        if self.network is None:
+            object.__setattr__(self, "network", Products(self.risk))
+        for name in ("dim", "dtype", "device"):
+            object.__setattr__(self, name, getattr(self.risk, name))
+
+    @override
+    @full_precision()
+    def matmat(self, vectors: Tensor) -> Tensor:
+        """``A V``, the vectors of a block sharing each forward pass.
+
+        Raises:
+            WorkbenchError: If V does not have ``dim`` rows, or torch's derivatives of
+                the network do not agree.
+        """
+        if vectors.ndim != 2 or len(vectors) != self.dim:
+            raise WorkbenchError(
+                f"{self.kind} times vectors of shape {tuple(vectors.shape)}; expected "
+                f"columns of {self.dim:,} numbers, one a parameter."
+            )
+        assert self.network is not None
+        vectors = vectors.detach().to(self.device, self.dtype)
+        return self.risk.world.sum(self.network.product(self.kind, vectors))
+
+    @property
+    def how(self) -> str:
+        """How products are taken, and why not faster, in words."""
+        assert self.network is not None
+        how = self.network.how(self.kind)
+        return f"{how}; {self.risk.note}" if self.risk.note else how
+
+
+@full_precision()
+def operators(
+    model: nn.Module,
+    data: Any,
+    *,
+    loss: Any = "cross_entropy",
+    outputs: Outputs | None = None,
+    parameters: str | Sequence[str] | None = None,
+    check: str = "once",
+    batch_size: int | None = None,
+    device: str | torch.device | None = "auto",
+    control: Control | None = None,
+    world: World = ALONE,
+) -> dict[str, LinearOperator]:
+    r"""G, Hess and H of the loss of a network on data.
+
+    ``Hess = G + H``, G the Gauss-Newton matrix (`Curvature` has the formulas), with
+    the mean over the whole data, however it is batched. Vectors are flat, in the order
+    of ``model.parameters()`` that require a gradient, in the model's dtype (float32 for
+    half precision).
+
+    The network is taken in eval mode, with the weights it has now, and is left as it
+    was. Linear layers, convolutions, batch norm, ReLU, pooling, sums and concatenations
+    are differentiated layer by layer with batch norm folded in (`LayerWise`: by count
+    4/3 to 5/3 F a vector for G, 2 to 8/3 F for Hess and H, F one gradient of the loss);
+    a network with any other layer by torch's forward mode (`General`), and one whose
+    forward mode is missing or wrong by reverse mode (`Reverse`). Before the first
+    product of each kind the way is proven on some examples; ``ops["G"].how`` says
+    which was taken and why.
+
+    Args:
+        model: The network; anything that maps inputs to outputs example by example.
+        data: A `Dataset`, a pair ``(inputs, targets)``, or a re-iterable of such pairs
+            or of mappings with ``"labels"``. Inputs: a tensor, or tensors in dicts,
+            lists and tuples. The examples may come in another order on each pass.
+        loss: ``"cross_entropy"`` of logits (B, C) or (B, C, ...), ``"mse"``, ``"bce"``,
+            or one of torch's losses with its options: class weights, smoothing, ignored
+            labels. Over the whole data as if it were one batch.
+        outputs: Takes the logits from what the network returns; by default that is a
+            tensor, or has ``logits``.
+        parameters: Globs of parameters' names, or modules' names, to look at alone.
+        check: What is proven before use: ``"once"`` on some examples, ``"full"`` on
+            every batch, ``"off"`` nothing.
+        batch_size: Examples a batch, at most; None takes what fits.
+        device: Where to compute, with a copy if the model is elsewhere. ``"auto"``: a
+            CUDA device if there is one, else where the model is.
+        control: Cancels between batches.
+        world: Processes that share the examples.
+
+    Returns:
+        ``{"G": ..., "Hess": ..., "H": ...}``, each with ``dim``, ``matvec``,
+        ``matmat`` of (dim, k), ``+ - *``, ``to_dense()`` and ``to_scipy()``.
+
+    Raises:
+        WorkbenchError: As `empirical_risk`: a random network, one that mixes the
+            examples of a batch, data that do not repeat, weights or inputs that are not
+            finite, targets that do not fit.
+
+    Example:
+        >>> model = nn.Linear(2, 2, bias=False)
+        >>> _ = nn.init.zeros_(model.weight)
+        >>> data = torch.tensor([[2.0, 0.0], [0.0, 0.0]]), torch.tensor([0, 1])
+        >>> ops = operators(model, data)
+        >>> ops["G"].matvec(torch.tensor([1.0, 0.0, 0.0, 0.0]))  # p = 1/2: x^2/4, Ave
+        tensor([ 0.5000,  0.0000, -0.5000,  0.0000])
+    """
+    risk = empirical_risk(
+        model,
+        data,
+        loss=loss,
+        outputs=outputs,
+        parameters=parameters,
+        check=check,
+        batch_size=batch_size,
+        device=device,
+        control=control,
+        world=world,
+    )
+    return curvatures(risk)
+
+
+def curvatures(risk: EmpiricalRisk) -> dict[str, LinearOperator]:
+    """G, Hess and H of a risk; they share what is kept."""
+    network = Products(risk)
+    return {kind: Curvature(risk, kind, network) for kind in KINDS}
+
+
+def network_of(operator: LinearOperator) -> Products:
+    """What takes the products of one of these."""
+    assert isinstance(operator, Curvature)
+    assert operator.network is not None
+    return operator.network

@@ -1,0 +1,1 @@
+"""Files: our container, those of other tools, and folders of images."""

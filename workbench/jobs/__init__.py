@@ -1,0 +1,1 @@
+"""Long work beside the page, each job in a process of its own."""

@@ -1,0 +1,343 @@
+"""Measure a checkpoint: the spectra, the three averages, and the picture of both."""
+
+from __future__ import annotations
+
+import math
+import platform
+import time
+from collections.abc import Iterable
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from workbench import __version__
+from workbench.curvature.gram.coordinates import coordinates
+from workbench.curvature.means.class_gram import ClassGram
+from workbench.curvature.means.streamed import StreamedMeans
+from workbench.curvature.products.layerwise import is_small
+from workbench.curvature.products.operators import curvatures, network_of
+from workbench.machine.distributed import ALONE, World
+from workbench.measurement.checks import TIGHTER, established
+from workbench.measurement.cost import (
+    STAGES,
+    num_eigenvalues,
+    weightings,
+    whole_hessian,
+)
+from workbench.measurement.last_layer import record_last_layer
+from workbench.measurement.picture import draw
+from workbench.measurement.plan import bind, checked, classes_of, make_plan
+from workbench.measurement.record import record
+from workbench.measurement.settings import MeasureSettings, check_settings
+from workbench.measurement.snapshots import (
+    COST,
+    as_moment,
+    moment_settings,
+    share_of,
+    thinned_out,
+)
+from workbench.measurement.solver import Probe, dense_matrix
+from workbench.measurement.spectra import (
+    both_ends,
+    bulk_ends,
+    of_g,
+    rest_of_hess,
+    whole_hess,
+)
+from workbench.measurement.split import split_levels, split_streamed
+from workbench.measurement.stage_store import Parts, fingerprint
+from workbench.measurement.stages import Stages
+from workbench.measurement.subject import (
+    Snapshot,
+    Subject,
+    all_labels,
+    plain,
+    subject_of,
+)
+from workbench.progress.control import Control, Progress, ProgressCallback
+from workbench.study.outliers import count_in_window
+from workbench.study.records import Embedding, Study
+from workbench.study.spectrum import Spectrum
+from workbench.training.checkpoint import Checkpoint
+
+__all__ = ["MeasureSettings", "measure", "measure_moments"]
+
+
+def measure(
+    subject: Checkpoint | nn.Module,
+    data: Any = None,
+    settings: MeasureSettings | None = None,
+    *,
+    progress: ProgressCallback | None = None,
+    control: Control | None = None,
+    parts: Path | None = None,
+    world: World = ALONE,
+    data_name: str | None = None,
+    held_out: bool | None = None,
+    snapshots: Iterable[Snapshot | Checkpoint] | None = None,
+    epoch: int | None = None,
+    **options: Any,
+) -> Study:
+    r"""Measure the curvature of a network on data, and what its three averages carry.
+
+    ``measure(checkpoint)`` measures what `train` returned, on the data it was trained
+    on; ``measure(model, data)`` any network. Settings may stand in the place of data.
+
+    All eigenvalues of G where ``min(P, N (C - 1))`` is at most ``exact_limit``: from
+    the matrix G, or from its dual, as `plan` says. Beyond that, where it is cheaper,
+    the leading ones by a block Krylov subspace and the density by stochastic Lanczos
+    quadrature; likewise Hess and H, but where all of them takes seconds. Each
+    eigenvalue has an error bar: its residual ``||A v - lam v||``, or where all are
+    found by one eigensolver, its rounding.
+
+    The epochs that the training kept are measured too and become the study's moments,
+    each at about half the cost: see `measure_moments`.
+
+    Args:
+        subject: What `train` returned or `load_checkpoint` read; or a network.
+        data: A `Dataset`, a pair of tensors ``(inputs, labels)``, or a re-iterable of
+            such pairs. For a checkpoint other data than its own, which are then held
+            out; by default its own.
+        settings: How to measure.
+        progress: Called with `Progress` events; the plan is the first one's note.
+        control: Pauses and cancels.
+        parts: A folder that keeps each finished stage until the study is there: a
+            measurement that was ended goes on from it, to the same numbers.
+        world: Processes that share the examples; each returns the study.
+        data_name: What the study calls the data.
+        held_out: Whether the network was not trained on the data; the study says so.
+        snapshots: Weights of earlier epochs, each ``(epoch, state_dict)`` or a
+            checkpoint; they become the study's moments, in place of a checkpoint's own.
+        epoch: Of the network itself, where it has earlier ones; by default that of the
+            last snapshot if its weights are the same, else one more.
+        **options: What `empirical_risk` takes beside these, for inputs and outputs of
+            other forms.
+
+    Returns:
+        The study: spectra, parts, overlaps, knock-outs and picture, of plain numbers.
+
+    Raises:
+        WorkbenchError: If a setting or the checkpoint cannot be measured, or no way to
+            measure it fits the memory or ``max_minutes``.
+        Cancelled: If ``control.cancel`` was called; only ``parts`` are kept.
+
+    Reference:
+        Papyan (2019), arXiv:1901.08244; Papyan (2020), arXiv:2008.11865.
+    """
+    if isinstance(data, MeasureSettings):
+        data, settings = None, data
+    settings = settings or MeasureSettings()
+    check_settings(settings)
+    control = control or Control()
+    found = subject_of(
+        subject,
+        data,
+        data_name=data_name,
+        held_out=held_out,
+        snapshots=snapshots,
+        epoch=epoch,
+        **options,
+    )
+    num = len(found.earlier) if settings.moments else 0
+    share = 1 / (1 + COST * num)
+    own = share_of(progress, 0.0, share)
+    study = _measure_one(found, settings, own, control, parts, world, num_moments=num)
+    if not num:
+        return study
+    rest = share_of(progress, share, 1.0)
+    return _with_moments(study, found, settings, math.inf, rest, control, parts, world)
+
+
+def measure_moments(
+    study: Study,
+    checkpoint: Checkpoint,
+    settings: MeasureSettings,
+    *,
+    seconds: float = math.inf,
+    progress: ProgressCallback | None = None,
+    control: Control | None = None,
+    parts: Path | None = None,
+    world: World = ALONE,
+) -> Study:
+    """Measure the earlier epochs that a training kept, for a study of its last one.
+
+    From the last to the first, and the gradients drawn are the same, each placed from
+    where it lies one moment later: so points move and do not jump, and the study's own
+    picture stays as it is. Hess and H by their leading ends (`moment_settings`).
+
+    Args:
+        study: What `measure` found of the same checkpoint with the same settings.
+        checkpoint: With the weights of earlier epochs; without, the study is returned.
+        settings: How the study was measured.
+        seconds: About how long this may take. The first moment is timed, and of the
+            others as many are measured as fit.
+        progress: Called with `Progress` events.
+        control: Pauses and cancels.
+        parts: As for `measure`; each moment has a folder in it.
+        world: As for `measure`.
+
+    Returns:
+        The study with its moments.
+
+    Raises:
+        WorkbenchError: If the weights of an epoch cannot be measured.
+        Cancelled: If ``control.cancel`` was called; nothing is kept.
+    """
+    found = subject_of(checkpoint)
+    control = control or Control()
+    return _with_moments(
+        study, found, settings, seconds, progress, control, parts, world
+    )
+
+
+def _with_moments(
+    study: Study,
+    subject: Subject,
+    settings: MeasureSettings,
+    seconds: float,
+    progress: ProgressCallback | None,
+    control: Control,
+    parts: Path | None,
+    world: World,
+) -> Study:
+    """Measure the earlier epochs, from the last to the first."""
+    left = sorted(subject.earlier)
+    cheap = moment_settings(settings)
+    found: list[Study] = []
+    total, near, began = len(left), study.embedding, time.monotonic()
+    while left:
+        epoch = left.pop()
+        done, detail = len(found) / total, f"epoch {epoch}"
+        own = share_of(progress, done, (len(found) + 1) / total, detail)
+        kept = parts / f"epoch-{epoch}" if parts else None
+        at_epoch = subject.earlier[epoch]()
+        moment = _measure_one(at_epoch, cheap, own, control, kept, world, near)
+        found.append(as_moment(moment))
+        near = moment.embedding
+        if len(found) == 1 and left:
+            num = min(seconds / (time.monotonic() - began), total)
+            left = list(thinned_out(tuple(left), max(int(num) - 1, 0)))
+            total = 1 + len(left)
+    return replace(study, moments=tuple(reversed(found)))
+
+
+def _measure_one(
+    subject: Subject,
+    settings: MeasureSettings,
+    progress: ProgressCallback | None,
+    control: Control,
+    parts: Path | None,
+    world: World,
+    near: Embedding | None = None,
+    num_moments: int = 0,
+) -> Study:
+    """Measure these weights alone; ``near``: the same gradients at another time."""
+    risk = bind(subject, None, settings, control, world)
+    plan = make_plan(risk, settings, num_moments=num_moments)
+
+    def note(sentence: str) -> None:
+        if progress is not None:
+            progress(Progress(STAGES["means"], 0.0, note=sentence))
+
+    ops = curvatures(risk)
+    key = fingerprint(subject, settings) if parts else ""
+    store = Parts(parts, key, world, {"operator": ops["G"]}, note)
+    method = plan.by_name(store.keep("way", lambda: checked(plan).method))
+    line = store.keep("plan", lambda: plan.line)
+    if near is None:
+        note(line)
+    stages = Stages(progress, control, plan.stages(method), store)
+    num = num_eigenvalues(plan.sizes, settings)
+
+    def probe(name: str, again: bool = False) -> Probe:
+        """A stage's own random numbers, whatever was done before it."""
+        seed = settings.seed * len(STAGES) + list(STAGES).index(name)
+        asked = settings
+        if again:
+            seed, asked = -1 - seed, replace(settings, tol=settings.tol / TIGHTER)
+        return Probe(asked, num, torch.Generator().manual_seed(seed), is_small(risk))
+
+    def measured_again(name: str) -> Spectrum:
+        """One of the spectra from other random numbers, and more exactly."""
+        how, report = probe(name, again=True), stages.silent
+        if name == "G":
+            return of_g(risk, place, how, report)[1]
+        if name == "Hess":
+            return both_ends(risk, ops["Hess"], place, pairs, how, report)
+        return bulk_ends(ops["H"], how, report)
+
+    weighting, way = settings.weighting, method.method
+    find = partial(coordinates, risk, ops["G"], way, weighting=weighting)
+    place = stages.do("means", find)
+    pairs, g = stages.do("G", partial(of_g, risk, place, probe("G")))
+    spectra = {"G": g}
+    if method.exact and whole_hessian(plan.sizes, settings):
+        hess, spectra["Hess"] = stages.do(
+            "Hess", lambda report: whole_hess(risk, dense_matrix(ops["Hess"], report))
+        )
+        spectra["H"] = stages.do("H", partial(rest_of_hess, risk, place, hess))
+    else:
+        ends = partial(both_ends, risk, ops["Hess"], place, pairs, probe("Hess"))
+        spectra["Hess"] = stages.do("Hess", ends)
+        spectra["H"] = stages.do("H", partial(bulk_ends, ops["H"], probe("H")))
+    if isinstance(place.means, ClassGram):
+        means = StreamedMeans(risk, network_of(ops["G"]), place.means)
+        split = partial(split_streamed, place, means, pairs, probe(weighting))
+        levels = {weighting: stages.do(weighting, split)}
+    else:
+        levels = {
+            name: stages.do(
+                name, partial(split_levels, place, name, pairs, probe(name))
+            )
+            for name in weightings(way, settings)
+        }
+    spectra = established(spectra, levels, measured_again)
+    picture = stages.do("picture", lambda report: draw(risk, place, settings, near))
+    last_layer = None
+    if plan.sizes.num_features:
+        look = partial(record_last_layer, risk, probe("last_layer"))
+        last_layer = stages.do("last_layer", look)
+    classes = classes_of(subject, settings)
+    if classes is not None:
+        picture = _numbered(picture, subject, classes)
+    head = record(subject, risk, classes)
+    control.check()
+    there = min(risk.dim, risk.num_examples * (risk.num_classes - 1))
+    num_outliers, rule = count_in_window(g.eigenvalues, risk.num_classes, there)
+    if progress is not None:
+        progress(Progress("Measured", 1.0))
+    return Study(
+        run=head.run,
+        settings=plain(asdict(settings)),
+        class_names=head.class_names,
+        history=head.history,
+        spectra=spectra,
+        levels=levels,
+        num_outliers=num_outliers,
+        outlier_rule=rule,
+        embedding=picture,
+        plan=line,
+        versions={
+            "hessian-workbench": __version__,
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+            "python": platform.python_version(),
+        },
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        last_layer=last_layer,
+    )
+
+
+def _numbered(
+    picture: Embedding, subject: Subject, classes: tuple[int, ...]
+) -> Embedding:
+    """The picture of some classes, its examples by their number in all of the data."""
+    labels = all_labels(subject.data).cpu().numpy()
+    numbers = np.append(np.flatnonzero(np.isin(labels, classes)), -1)  # of -1: -1
+    return replace(picture, example=numbers[picture.example])

@@ -1,0 +1,162 @@
+"""A sample of the gradients and all their means, in the plane."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from workbench.curvature.gram.coordinates import Coordinates
+from workbench.curvature.gram.unions import union_gram
+from workbench.curvature.means.class_gram import ClassGram
+from workbench.curvature.means.count_sketch import count_sketch
+from workbench.curvature.means.pair_selection import keep_largest
+from workbench.curvature.means.sketched import thinned_gradients, thinned_means
+from workbench.curvature.problem.batches import Inputs, join, shape_of, take
+from workbench.curvature.problem.risk import EmpiricalRisk
+from workbench.errors import WorkbenchError
+from workbench.measurement.embedding import embed
+from workbench.measurement.settings import MAX_PAIRS, MeasureSettings
+from workbench.study.records import Embedding
+
+SKETCH = 8192  # numbers that stand for a gradient where pairs are left out
+_SKETCHED = (
+    f"from sketches of {SKETCH:,} numbers: an inner product is off by "
+    f"{(2 / SKETCH) ** 0.5:.1%} of the lengths, root mean square."
+)
+
+
+def draw(
+    risk: EmpiricalRisk,
+    place: Coordinates,
+    settings: MeasureSettings,
+    near: Embedding | None = None,
+) -> Embedding:
+    """A balanced sample of the gradients and all their means, in the plane.
+
+    Of more than `MAX_PAIRS` means of pairs the largest of each class, sketched; the
+    note of the picture says what the others hold, and how exact it is.
+
+    Args:
+        risk: Network and data.
+        place: The means in some coordinates.
+        settings: How to draw.
+        near: The picture of the same ones at another time: they start from there.
+    """
+    C = risk.num_classes
+    if C**2 <= MAX_PAIRS:
+        pairs, note = np.ones((C, C), dtype=bool), ""
+        if isinstance(place.means, ClassGram):
+            note = f"The picture is drawn {_SKETCHED}"
+    elif near is None:
+        kept = keep_largest(risk, MAX_PAIRS // C or 1)
+        pairs, note = (
+            kept.pairs.cpu().numpy(),
+            f"{kept} The picture draws the others, {_SKETCHED}",
+        )
+    else:  # the same rows, or they are no moment of one film
+        pairs, note = np.zeros((C, C), dtype=bool), near.note
+        means = near.level == 1
+        pairs[near.true_class[means], near.potential_class[means]] = True
+    chosen, inputs, labels = _sample(risk, settings, per_example=int(pairs[0].sum()))
+    if note:
+        products = _thinned(risk, pairs, inputs, labels, settings)
+    else:
+        products = _all(risk, place, chosen, inputs, settings)
+    points = np.zeros((len(products), 2))
+    if risk.world.rank == 0:  # one process places them, for all
+        points = embed(
+            products.cpu().numpy(),
+            method=settings.embedding,
+            metric=settings.metric,
+            seed=settings.seed,
+            start=None if near is None else near.points.astype(np.float64),
+        )
+    points = risk.world.sum(torch.from_numpy(points)).numpy()
+    c, k = np.nonzero(pairs)
+    single = [
+        (i, y, m)
+        for i, y in zip(chosen, labels, strict=True)
+        for m in np.flatnonzero(pairs[y])
+    ]
+    example, true, potential = np.array(single, dtype=np.int64).reshape(-1, 3).T
+    none = np.full(1, -1)
+    return Embedding(
+        points=points.astype(np.float32),
+        level=np.repeat([0, 1, 2, 3], [len(single), len(c), C, 1]),
+        example=np.concatenate([example, np.full(len(c) + C + 1, -1)]),
+        true_class=np.concatenate([true, c, np.arange(C), none]),
+        potential_class=np.concatenate([potential, k, np.full(C + 1, -1)]),
+        method=settings.embedding,
+        metric=settings.metric,
+        weighting=settings.weighting,
+        num_total=risk.num_examples * C,
+        note=note,
+    )
+
+
+def _all(
+    risk: EmpiricalRisk,
+    place: Coordinates,
+    chosen: NDArray[np.int64],
+    inputs: Inputs,
+    settings: MeasureSettings,
+) -> Tensor:
+    """Inner products of the gradients of some examples and of all means."""
+    if place.gram is None:
+        three = place.averages(settings.weighting)
+        vectors = torch.cat(
+            [three.cross.flatten(0, 1), three.classes, three.everything[None]]
+        )
+        products = union_gram(risk, inputs, vectors.to(risk.dtype))
+    else:
+        products = place.gram.products(torch.from_numpy(chosen), settings.weighting)
+    if settings.weighting == "jmlr":  # g = delta / sqrt(p)
+        scale = risk.probabilities(inputs).clamp(min=1e-300).rsqrt().flatten()
+        scale = torch.cat([scale, scale.new_ones(len(products) - len(scale))])
+        products = scale[:, None] * products * scale
+    return products
+
+
+def _thinned(
+    risk: EmpiricalRisk,
+    pairs: NDArray[np.bool_],
+    inputs: Inputs,
+    labels: NDArray[np.int64],
+    settings: MeasureSettings,
+) -> Tensor:
+    """The same for some potential classes a class, from sketches."""
+    generator = torch.Generator().manual_seed(settings.seed)
+    sketch = count_sketch(risk.dim, SKETCH, generator=generator, device=risk.device)
+    mask, weighting = torch.from_numpy(pairs).to(risk.device), settings.weighting
+    own = torch.from_numpy(labels)
+    single = thinned_gradients(risk, inputs, own, mask, weighting, sketch)
+    rows = torch.cat([single, thinned_means(risk, mask, weighting, sketch)])
+    return rows @ rows.T
+
+
+def _sample(
+    risk: EmpiricalRisk, settings: MeasureSettings, per_example: int
+) -> tuple[NDArray[np.int64], Inputs, NDArray[np.int64]]:
+    """Examples whose gradients are drawn: as many of each class as fit, by the seed."""
+    batches = list(risk.whole())
+    if len({shape_of(inputs) for inputs, _ in batches}) > 1:
+        raise WorkbenchError(
+            "measure: the examples have different shapes (lengths or image sizes), so "
+            "those of a picture cannot be drawn together; pad them, or take operators "
+            "and exact_spectrum, which need no picture."
+        )
+    labels = torch.cat([y for _, y in batches]).cpu().numpy()
+    per_class = max(1, settings.num_drawn // (risk.num_classes * per_example))
+    random = np.random.default_rng(settings.seed)
+    chosen = np.sort(
+        np.concatenate(
+            [
+                random.permutation(np.flatnonzero(labels == c))[:per_class]
+                for c in range(risk.num_classes)
+            ]
+        )
+    )
+    inputs = take(join([x for x, _ in batches]), torch.from_numpy(chosen))
+    return chosen, inputs, labels[chosen]

@@ -1,0 +1,316 @@
+"""A plan before the run: how long each way takes here, and which one is taken."""
+
+from __future__ import annotations
+
+from dataclasses import astuple, dataclass, replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from workbench.curvature.gram.coordinates import STREAMED
+from workbench.curvature.problem.class_subset import choose_classes
+from workbench.curvature.problem.risk import EmpiricalRisk, empirical_risk
+from workbench.errors import WorkbenchError
+from workbench.machine.device import resolve_device
+from workbench.machine.distributed import ALONE, World
+from workbench.machine.memory import device_memory, say_bytes
+from workbench.measurement.cost import (
+    METHODS,
+    Counted,
+    Sizes,
+    count,
+    num_eigenvalues,
+    sizes_of,
+    whole_hessian,
+)
+from workbench.measurement.settings import (
+    MAX_PAIRS,
+    METHOD_NAMES,
+    WISH,
+    MeasureSettings,
+    check_settings,
+    chosen_classes,
+)
+from workbench.measurement.snapshots import COST
+from workbench.measurement.speeds import Speeds, timed
+from workbench.measurement.subject import Subject, subject_of
+from workbench.progress.control import Control
+from workbench.progress.timing import say_duration
+from workbench.training.checkpoint import Checkpoint
+
+DOUBLE_LIMIT = 5_000  # parameters up to which everything is measured in float64
+ROOM = 0.8  # of the memory there is may be used
+FEW = 10  # classes that are measured of many, as in the papers
+NO_LAST_LAYER = (
+    "No linear layer with a weight of its own puts out the logits, so nothing is "
+    "recorded of a last layer."
+)
+LEAST = 20  # leading eigenvalues; fewer are not proposed
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Plan:
+    """The ways to measure one network, and the one that is taken."""
+
+    sizes: Sizes
+    settings: MeasureSettings
+    speeds: Speeds
+    memory: int  # bytes that may be used
+    methods: tuple[Counted, ...]  # all of them
+    method: Counted | None  # the one taken; None where none fits
+    num_processes: int = 1
+    num_moments: int = 0  # earlier epochs that are measured too
+
+    def stages(self, method: Counted | None = None) -> dict[str, float]:
+        """Predicted seconds of each stage, the earlier epochs left out."""
+        method = method or self.method or self.methods[-1]
+        own = self.sizes.num_examples / self.num_processes
+        return {k: self.speeds.seconds(c, own) for k, c in method.stages.items()}
+
+    def seconds(self, method: Counted | None = None) -> float:
+        """Predicted seconds of all of it."""
+        return sum(self.stages(method).values()) * (1 + COST * self.num_moments)
+
+    def by_name(self, name: str) -> Counted:
+        """The way that a study calls so."""
+        return next(method for method in self.methods if method.method == name)
+
+    def fits(self, method: Counted) -> bool:
+        """Whether the memory holds it, and the time if that was bounded."""
+        limit = self.settings.max_minutes
+        slow = limit is not None and self.seconds(method) > 60 * limit
+        return method.memory <= self.memory and not slow
+
+    @property
+    def line(self) -> str:
+        """What is done, in how long, instead of what; or why nothing is."""
+        if self.method is None:
+            return self.refusal
+        others = [m for m in self.methods if m is not self.method]
+        rest = ", ".join(f"{m.method} {self._price(m)}" for m in others)
+        earlier = f", and {self.num_moments} earlier epochs" if self.num_moments else ""
+        return (
+            f"Plan: {_found(self.method, self.sizes, self.settings)}{earlier}: "
+            f"{self._price(self.method)}. The others: {rest}."
+            f"{'' if self.sizes.num_features else f' {NO_LAST_LAYER}'}"
+        )
+
+    @property
+    def refusal(self) -> str:
+        """Why nothing fits, and the nearest settings that do."""
+        asked = METHOD_NAMES.get(self.settings.method or "")
+        methods = [m for m in self.methods if asked in (None, m.method)]
+        nearest = min(methods, key=lambda m: (m.memory, self.seconds(m)))
+        limit = self.settings.max_minutes
+        bound = "" if limit is None else f" and at most {limit:g} minutes are asked for"
+        price = f"{say_duration(self.seconds(nearest))}, {say_bytes(nearest.memory)}"
+        return (
+            f"measure: this needs {price}, by the {nearest.method} way, where "
+            f"{say_bytes(self.memory)} may be used{bound}: "
+            f"{self.sizes.num_params:,} parameters, {self.sizes.num_classes} classes, "
+            f"{self.sizes.num_examples:,} examples; {self._way_on()}."
+        )
+
+    def _price(self, method: Counted) -> str:
+        if method.memory > self.memory:
+            return f"{say_bytes(method.memory)} (too much)"
+        return f"{say_duration(self.seconds(method))}, {say_bytes(method.memory)}"
+
+    def _way_on(self) -> str:
+        """What fits: fewer eigenvalues, ten of many classes, or fewer examples."""
+        C = self.sizes.num_classes
+        free = replace(self, settings=replace(self.settings, method=None))
+        if self.settings.method and (others := _choice(free)):
+            nearest = min(others, key=lambda m: m.work(self.sizes))
+            return f"leave out the method, and it is {nearest.method}"
+
+        def fitting(
+            per_class: int, num_classes: int = C, num: int | None = None
+        ) -> bool:
+            all_of = per_class * num_classes
+            sizes = replace(self.sizes, num_examples=all_of, num_classes=num_classes)
+            fewer = num or self.settings.num_eigenvalues
+            settings = replace(self.settings, num_eigenvalues=fewer)
+            asked = METHOD_NAMES.get(settings.method or "")
+            names = [name for name in METHODS if asked in (None, name)]
+            tried = [count(name, sizes, settings) for name in names]
+            return any(replace(self, sizes=sizes).fits(method) for method in tried)
+
+        low, high = 1, max(2, self.sizes.num_examples // C)
+        num = num_eigenvalues(self.sizes, self.settings)
+        while (num := num * 3 // 4) >= LEAST:
+            if fitting(high, num=num):
+                return f"find {num} eigenvalues (--eigenvalues {num})"
+        if C > FEW and fitting(high, FEW):
+            return (
+                f"measure {FEW} of the classes (--classes {FEW} at the command line, "
+                f"classes={FEW} in Python; the page cannot)"
+            )
+        if not fitting(low):
+            return "take a smaller network or fewer classes"
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if fitting(middle) else (low, middle)
+        return f"take at most {low} examples a class (Per class), or a smaller network"
+
+
+def plan(
+    subject: Checkpoint | nn.Module,
+    data: Any = None,
+    settings: MeasureSettings | None = None,
+    *,
+    world: World = ALONE,
+    **given: Any,
+) -> Plan:
+    """Predict what each way to measure would take here, and choose; measure nothing.
+
+    One batch is timed; the rest is counted. Where ``min(P, N (C - 1))`` is at most
+    ``exact_limit`` every eigenvalue of G is asked for, and the exact way of fewest
+    operations is taken, if it fits the memory and takes no longer than ``max_minutes``,
+    or half an hour where that is None; beyond it the way of fewest operations of all;
+    with a limit of 0 the iterative one, always. Among these operations decide, not
+    seconds, so that a measurement and its numbers are the same in every run. With
+    ``method`` nothing is chosen.
+
+    Args:
+        subject: What `train` returned, or a network.
+        data: For a network: a `Dataset`, a pair of tensors ``(inputs, labels)``, or a
+            re-iterable of such pairs.
+        settings: How it would be measured.
+        world: Processes that would share the examples.
+        **given: What else `measure` would be given.
+
+    Returns:
+        The plan; its ``line`` says all in one sentence, also where nothing fits.
+
+    Raises:
+        WorkbenchError: If a setting, the network or the data cannot be measured.
+    """
+    if isinstance(data, MeasureSettings):
+        data, settings = None, data
+    settings = settings or MeasureSettings()
+    check_settings(settings)
+    found = subject_of(subject, data, **given)
+    risk = bind(found, None, settings, world=world)
+    moments = len(found.earlier) if settings.moments else 0
+    return make_plan(risk, settings, num_moments=moments)
+
+
+def bind(
+    subject: Subject | Checkpoint | nn.Module,
+    data: Any,
+    settings: MeasureSettings,
+    control: Control | None = None,
+    world: World = ALONE,
+) -> EmpiricalRisk:
+    """The network on its data, as they are measured: small ones in float64.
+
+    Where classes are chosen, both are restricted to them, as by `choose_classes`. A
+    `Subject` has its data.
+    """
+    if not isinstance(subject, Subject):
+        subject = subject_of(subject, data)
+    options = subject.options
+    model, data = subject.model, subject.data
+    device = resolve_device(settings.device)
+    if device.type == "mps":  # has no float64, which sums and softmax need
+        device = torch.device("cpu")
+    if (chosen := classes_of(subject, settings)) is not None:
+        model, data = choose_classes(model, data, chosen)
+
+    num_params = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    risk = empirical_risk(
+        model,
+        data,
+        dtype=torch.float64 if num_params <= DOUBLE_LIMIT else None,
+        device=device,
+        control=control,
+        world=world,
+        **options,
+    )
+    risk.classes("measure")
+    risk.same_order("measure")
+    return risk
+
+
+def classes_of(subject: Subject, settings: MeasureSettings) -> tuple[int, ...] | None:
+    """The numbers of the classes that are measured; None where all are."""
+    if settings.classes is None:
+        return None
+    names = subject.class_names
+    if names is None:
+        risk = empirical_risk(subject.model, subject.data, **subject.options)
+        names = tuple(map(str, range(risk.num_classes)))
+    return chosen_classes(settings, names)
+
+
+def make_plan(
+    risk: EmpiricalRisk,
+    settings: MeasureSettings,
+    memory: int | None = None,
+    num_moments: int = 0,
+) -> Plan:
+    """Count each way, time one batch, and choose: the same in every process."""
+    sizes, world = sizes_of(risk), risk.world
+    told = torch.zeros(world.size, 6, dtype=torch.float64)
+    told[world.rank] = torch.tensor((*astuple(timed(risk)), device_memory(risk.device)))
+    *speeds, _ = world.sum(told).mean(0).tolist()
+    there = int(told[:, -1].min())
+    methods = tuple(count(name, sizes, settings) for name in METHODS)
+    made = Plan(
+        sizes=sizes,
+        settings=settings,
+        speeds=Speeds(*speeds),
+        memory=memory or int(ROOM * there),
+        methods=methods,
+        method=None,
+        num_processes=world.size,
+        num_moments=num_moments,
+    )
+    chosen = min(_choice(made), key=lambda m: m.work(sizes), default=None)
+    return replace(made, method=chosen)
+
+
+def _choice(made: Plan) -> list[Counted]:
+    """The ways among which the one of fewest operations is taken."""
+    sizes, settings = made.sizes, made.settings
+    fitting = [method for method in made.methods if made.fits(method)]
+    if settings.method is not None:
+        return [m for m in fitting if m.method == METHOD_NAMES[settings.method]]
+    smaller = min(sizes.num_params, sizes.num_examples * (sizes.num_classes - 1))
+    soon = 60 * (settings.max_minutes or WISH)
+    exact = [m for m in fitting if m.exact and made.seconds(m) <= soon]
+    if 0 < smaller <= settings.exact_limit:
+        fitting = exact or fitting
+    elif settings.exact_limit == 0:
+        fitting = [method for method in fitting if not method.exact]
+    if sizes.num_classes**2 <= MAX_PAIRS:  # the picture takes all means: have them
+        fitting = [m for m in fitting if m.method != STREAMED] or fitting
+    fastest = min((made.seconds(m) for m in fitting), default=0.0)
+    # what counts fewer operations may take longer all the same
+    return [m for m in fitting if made.seconds(m) <= max(soon, 2 * fastest)]
+
+
+def checked(made: Plan) -> Counted:
+    """The way that is taken.
+
+    Raises:
+        WorkbenchError: If none fits.
+    """
+    if made.method is None:
+        raise WorkbenchError(made.refusal)
+    return made.method
+
+
+def _found(method: Counted, sizes: Sizes, settings: MeasureSettings) -> str:
+    k = num_eigenvalues(sizes, settings)
+    if not method.exact:
+        found = f"the leading {k} eigenvalues of G and Hess, the ends of H, densities"
+        if method.method == STREAMED:
+            found += f", the means of pairs by their products, in {settings.weighting}"
+        return found
+    rest = f"the leading {k} of Hess, the ends of H"
+    if whole_hessian(sizes, settings):
+        rest = "likewise of Hess and H"
+    return f"every eigenvalue of G ({method.method}), {rest}"

@@ -1,0 +1,83 @@
+"""What a study says of what was run: on which data, and how well it fits them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn.functional import cross_entropy
+
+from workbench.curvature.problem.risk import EmpiricalRisk, evaluating
+from workbench.measurement.subject import Subject
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Record:
+    """What stands at the head of a study."""
+
+    run: dict[str, Any]
+    class_names: tuple[str, ...]
+    history: dict[str, NDArray[np.float64]]
+
+
+def record(
+    subject: Subject, risk: EmpiricalRisk, classes: tuple[int, ...] | None
+) -> Record:
+    """Say what was measured; of some classes alone, the fit is that of these.
+
+    A training of ten classes has another loss than its network has on two of them, so
+    its history is left out there, and its own numbers are kept as ``run["trained"]``.
+
+    Args:
+        subject: What was given.
+        risk: The same, as it was measured.
+        classes: The numbers of the classes that were measured; None: all.
+    """
+    names = subject.class_names
+    if names is not None and classes is not None:
+        names = tuple(names[c] for c in classes)
+    if names is None or len(names) != risk.num_classes:
+        names = tuple(map(str, classes or range(risk.num_classes)))
+    run = subject.run
+    history: Mapping[str, Any] = subject.history if classes is None else {}
+    if classes is not None and "train_loss" in run:
+        kept = ("train_loss", "train_accuracy", "num_classes", "num_examples")
+        run = {**run, "trained": {name: run[name] for name in kept if name in run}}
+    if not subject.fitted or classes is not None:
+        run = {**run, **_measured(risk, bool(run.get("held_out")))}
+    return Record(
+        run, names, {name: np.asarray(v, float) for name, v in history.items()}
+    )
+
+
+def _measured(risk: EmpiricalRisk, held_out: bool) -> dict[str, Any]:
+    """Sizes and fit of what was measured; on held-out data it is no training loss."""
+    loss, accuracy = fit(risk)
+    found = {
+        "num_params": risk.dim,
+        "num_classes": risk.num_classes,
+        "num_examples": risk.num_examples,
+        "num_evaluated": risk.num_examples,
+        "device": str(risk.device),
+        "loss": loss,
+        "accuracy": accuracy,
+    }
+    if not held_out:
+        found |= {"train_loss": loss, "train_accuracy": accuracy}
+    return found
+
+
+def fit(risk: EmpiricalRisk) -> tuple[float, float]:
+    """Mean cross-entropy, and share of examples whose likeliest class is theirs."""
+    total = torch.zeros(2, dtype=torch.float64, device=risk.device)
+    with evaluating(risk.model), torch.no_grad():
+        for inputs, labels in risk.batches():
+            logits = risk.network(inputs).double()
+            total[0] += cross_entropy(logits, labels, reduction="sum")
+            total[1] += (logits.argmax(1) == labels).sum()
+    loss, accuracy = (risk.world.sum(total) / risk.num_examples).tolist()
+    return loss, accuracy

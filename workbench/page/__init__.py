@@ -1,0 +1,1 @@
+"""The state of one page: settings, presets, link and code. No widget, no torch."""

@@ -1,0 +1,1 @@
+"""How long work is watched, steered, timed and told."""

@@ -1,0 +1,378 @@
+"""A study: all that one measurement found, in one file. NumPy only, no torch.
+
+The file is a safetensors file: flat named arrays, and a JSON header in its metadata.
+Opening one never runs code.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import save as serialize
+
+from workbench.errors import printable
+from workbench.files.container import Format, read_container, write_container
+from workbench.study.schema import LastLayerFile, StudyFile, read_study
+from workbench.study.spectrum import Spectrum
+from workbench.theory.collapsed import SUM_TO_1, Collapse, collapse_of
+
+SCHEMA = 5  # 2: moments, which a reader of before would not show; 3: stated errors;
+# 4: residuals of parts and knock-outs, and which eigenvalues are of the low end;
+# 5: the last layer
+_FORM = Format("study", SCHEMA, "load_study", "workbench measure", "measure again")
+Record = TypeVar("Record")
+
+WEIGHTINGS = ("slide", "icml", "jmlr")
+
+# Parts of G by weighting, in the order of the hierarchy; they sum to G exactly.
+PARTS: Mapping[str, tuple[str, ...]] = {
+    "slide": ("G_class", "G_cross", "G_within"),
+    "icml": ("G0", "G1", "G2", "G3"),
+    "jmlr": ("G_class", "G_cross", "G_within", "G_diag"),
+}
+CLASS_PART: Mapping[str, str] = {"slide": "G_class", "icml": "G1", "jmlr": "G_class"}
+# Sum of all the parts that the means delta_{c,c'} carry: what the first average keeps.
+MEANS_PART: Mapping[str, str] = {"slide": "G_means", "icml": "G12", "jmlr": "G_means"}
+
+# Leading eigenvalues of G that are looked at one by one: not more than so many classes,
+MAX_LEADING = 20
+SPARE = 2  # and these beyond, so that one may count further
+
+# Columns of an embedding that say what a row is; the same in every moment of a study.
+ROWS = ("level", "example", "true_class", "potential_class")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Levels:
+    """The three averages in one weighting: what each carries of G."""
+
+    weighting: str
+    parts: dict[
+        str, NDArray[np.float64]
+    ]  # part, and the means' sum -> eigenvalues, descending
+    trace: dict[str, float]  # part, the means' sum, and "G" -> trace
+    kept: NDArray[
+        np.float64
+    ]  # (4,) share of trace G: gradients, after i, after c', after c
+    overlap: NDArray[
+        np.float64
+    ]  # (m,) ||Q^T u_j||^2 of G's eigenvector u_j, Q = span{delta_c}
+    class_overlap: NDArray[np.float64]  # (m, C) (u_j . delta_c)^2 / ||delta_c||^2
+    subtracted: NDArray[np.float64]  # leading eigenvalues of G - class part
+    projected: NDArray[np.float64]  # leading eigenvalues of (I - QQ^T) G (I - QQ^T)
+    trace_error: dict[str, float] = field(
+        default_factory=dict
+    )  # half the 95 % interval of a trace that was estimated; of such a part `parts`
+    # holds the leading eigenvalues, as of the last
+    residuals: dict[str, NDArray[np.float64]] = field(
+        default_factory=dict
+    )  # error bars of eigenvalues that were found by iterating: of a part by its name,
+    # and of "subtracted" and "projected"; a file of before has none
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Embedding:
+    """The union of all levels in the plane, one row a drawn gradient."""
+
+    points: NDArray[np.float32]  # (n, 2)
+    level: NDArray[
+        np.int64
+    ]  # (n,) 0 delta_{i,c,c'}, 1 delta_{c,c'}, 2 delta_c, 3 delta_G
+    example: NDArray[np.int64]  # (n,) index i in the data; -1 where averaged
+    true_class: NDArray[np.int64]  # (n,) c; -1 for delta_G
+    potential_class: NDArray[np.int64]  # (n,) c'; -1 where averaged
+    method: str  # umap, tsne, pca
+    metric: str  # cosine, euclidean
+    weighting: str
+    num_total: int  # delta_{i,c,c'} that there are; those drawn are the rows of level 0
+    note: str = ""  # what was left out, and how exact the rest is; nothing: all, exact
+
+
+# What is measured of neural collapse: each falls to 0 as a network collapses.
+NEURAL_COLLAPSE: Mapping[str, str] = {
+    "NC1": "within-class over between-class variation, tr(S_W pinv(S_B)) / C",
+    "NC2 equinorm, means": "spread of the lengths of the class means over their mean",
+    "NC2 equinorm, weights": "the same of the rows of the weight",
+    "NC2 equiangular, means": "spread of the cosines of the class means",
+    "NC2 equiangular, weights": "the same of the rows of the weight",
+    "NC2 maximal angle, means": "mean of |cosine + 1 / (C - 1)| of the class means",
+    "NC2 maximal angle, weights": "the same of the rows of the weight",
+    "NC3": "squared distance of the weight and the class means, both of length 1",
+    "NC4": "share of examples that the nearest class mean puts into another class",
+}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LastLayer:
+    r"""The linear layer that puts out the logits, and the features that it takes.
+
+    Features are its inputs h(x_i); ``S_W`` is their covariance within the classes,
+    ``S_B`` that of the class means, both weighted by the shares of the classes. The
+    class means of `NEURAL_COLLAPSE` are relative to the mean of all examples.
+    """
+
+    name: str  # of the module
+    bias: bool  # whether it has one, which acts as a feature that is 1 everywhere
+    class_means: NDArray[np.float64]  # (C, q) mean features of each class
+    probabilities: NDArray[np.float64]  # (C, C) mean probabilities of its examples
+    shares: NDArray[np.float64]  # (C,) n_c / N
+    within: float  # tr S_W
+    between: float  # tr S_B
+    neural_collapse: dict[str, float]  # by the names in NEURAL_COLLAPSE
+    spectrum: Spectrum  # of G of the weights of this layer alone
+
+    @property
+    def inputs(self) -> NDArray[np.float64]:
+        """The class means; for a bias with one more feature, (C, q) or (C, q + 1)."""
+        if not self.bias:
+            return self.class_means
+        return np.c_[self.class_means, np.ones(len(self.class_means))]
+
+    @property
+    def cosines(self) -> NDArray[np.float64]:
+        """Between the `inputs` of any two classes, (C, C)."""
+        length = np.linalg.norm(self.inputs, axis=1, keepdims=True)
+        tiny = np.finfo(np.float64).tiny
+        unit = self.inputs / np.maximum(length, tiny)
+        return unit @ unit.T
+
+    @property
+    def cosine(self) -> float:
+        """r, the mean of the cosines between different classes."""
+        apart = ~np.eye(len(self.shares), dtype=bool)
+        return float(self.cosines[apart].mean()) if apart.any() else float("nan")
+
+    def collapsed(self, weighting: str = "icml") -> Collapse:
+        """What G of this layer would be, had its features collapsed to their means.
+
+        `workbench.theory.collapse_of` the measured class means. What the `spectrum` has
+        beyond it is the variation within the classes.
+
+        Args:
+            weighting: Convention of the class part.
+
+        Raises:
+            WorkbenchError: If there are too many classes to solve for.
+        """
+        return collapse_of(
+            self.inputs, self.probabilities, self.shares, weighting=weighting
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Study:
+    """One measurement of one checkpoint."""
+
+    run: dict[
+        str, Any
+    ]  # data, per_class, model, num_params, ... as `show --json` prints
+    settings: dict[str, Any]  # MeasureSettings as plain values
+    class_names: tuple[str, ...]
+    history: dict[str, NDArray[np.float64]]  # epoch, loss, accuracy; (num_epochs,) each
+    spectra: dict[str, Spectrum]  # "G", "Hess", "H"
+    levels: dict[str, Levels]  # by weighting; settings["weighting"] is always there
+    num_outliers: int
+    outlier_rule: str  # in words, with its number
+    embedding: Embedding
+    plan: str = ""  # how it was measured, and what else would have cost
+    versions: dict[str, str] = field(default_factory=dict)
+    created: str = ""  # ISO 8601, UTC
+    moments: tuple[Study, ...] = ()  # earlier epochs, by epoch; see `as_moment`
+    last_layer: LastLayer | None = None  # None: no linear layer puts out the logits, or
+    # the file is older
+
+    @property
+    def film(self) -> tuple[Study, ...]:
+        """Every epoch that was measured, the last of them this study itself."""
+        return (*self.moments, self)
+
+    @property
+    def weighting(self) -> str:
+        """The weighting that was asked for: the embedding's."""
+        return str(self.settings["weighting"])
+
+    @property
+    def num_classes(self) -> int:
+        """C."""
+        return len(self.class_names)
+
+    @property
+    def num_leading(self) -> int:
+        """How many eigenvalues of G are looked at one by one.
+
+        The outliers, or C, and a few more: where the rule finds fewer outliers than
+        there are classes, the next ones are still worth a look, as the gap is often
+        not clear.
+        """
+        wanted = max(self.num_outliers, min(self.num_classes, MAX_LEADING)) + SPARE
+        return min(wanted, len(self.spectra["G"].eigenvalues))
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the study to one file; an old file stays until the new one is whole.
+
+        Raises:
+            WorkbenchError: If the folder does not exist or cannot be written.
+        """
+        header, arrays = _flatten(self)
+        return write_container(path, _FORM.kind, header, arrays, serialize)
+
+
+def load_study(path: str | os.PathLike[str]) -> Study:
+    """Read a study written by `Study.save`. Runs no code from the file.
+
+    All of it is checked (`workbench.study.schema`): what shows a study can rely on it.
+    Texts are made printable.
+
+    Raises:
+        WorkbenchError: If the file is missing, damaged, no study, or written by a
+            later version.
+    """
+    return read_container(path, _FORM, "np", _unflatten)
+
+
+def _flatten(study: Study) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """Split a study into a JSON header and flat named arrays; moments are narrowed."""
+    arrays: dict[str, NDArray[Any]] = {}
+    header = {"schema": SCHEMA, "study": _pack(study, "", arrays)}
+    small = {k: narrowed(v) if _of_moment(k) else v for k, v in arrays.items()}
+    return header, small
+
+
+def _of_moment(name: str) -> bool:
+    """Whether an array is stored narrowed; points are single precision anyhow."""
+    return name.startswith("moments/") and not name.endswith("embedding/points")
+
+
+def narrowed(array: NDArray[Any]) -> NDArray[Any]:
+    """The same numbers in fewer bytes: single precision; whole numbers as they fit."""
+    if array.dtype.kind == "f":
+        return array.astype(np.float32)
+    low, high = array.min(initial=0), array.max(initial=0)
+    kinds: tuple[type[np.signedinteger[Any]], ...] = (np.int8, np.int16, np.int32)
+    for kind in kinds:
+        if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max:
+            return array.astype(kind)
+    return array
+
+
+def _widened(array: NDArray[Any]) -> NDArray[Any]:
+    """Undo `narrowed`, but for the digits that it took."""
+    return array.astype(np.float64 if array.dtype.kind == "f" else np.int64)
+
+
+def _pack(value: Any, name: str, arrays: dict[str, NDArray[Any]]) -> Any:
+    """Replace each array below ``value`` by its name, and put it into ``arrays``."""
+    if isinstance(value, np.ndarray):
+        arrays[name] = np.ascontiguousarray(value)
+        return {"array": name}
+    if is_dataclass(value):
+        value = {f.name: getattr(value, f.name) for f in fields(value)}
+    if isinstance(value, Mapping):
+        return {
+            k: _pack(v, f"{name}/{k}" if name else k, arrays) for k, v in value.items()
+        }
+    if isinstance(value, (list, tuple)):
+        return [_pack(v, f"{name}/{n}", arrays) for n, v in enumerate(value)]
+    if isinstance(value, np.generic):
+        return value.item()
+    return value
+
+
+def _unflatten(header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Study:
+    wide = {k: _widened(v) if _of_moment(k) else v for k, v in arrays.items()}
+    study = _study(read_study(_readable(header["study"]), wide))
+    _check(study)
+    return study
+
+
+def _readable(value: Any) -> Any:
+    """The same plain values, all texts printable."""
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, dict):
+        return {printable(k): _readable(v) for k, v in value.items()}
+    return [_readable(v) for v in value] if isinstance(value, list) else value
+
+
+def _study(found: StudyFile) -> Study:
+    return _made(
+        Study,
+        found,
+        spectra={k: _made(Spectrum, v) for k, v in found.spectra.items()},
+        levels={k: _made(Levels, v) for k, v in found.levels.items()},
+        embedding=_made(Embedding, found.embedding),
+        class_names=tuple(found.class_names),
+        moments=tuple(map(_study, found.moments)),  # none in schema 1
+        last_layer=_last_layer(found.last_layer),
+    )
+
+
+def _last_layer(found: LastLayerFile | None) -> LastLayer | None:
+    if found is None:
+        return None
+    return _made(LastLayer, found, spectrum=_made(Spectrum, found.spectrum))
+
+
+def _made(kind: type[Record], found: Any, **inner: Any) -> Record:
+    """The record with the fields of the checked one, but for some."""
+    names = [f.name for f in fields(kind)]  # type: ignore[arg-type]
+    return kind(**{name: getattr(found, name) for name in names} | inner)
+
+
+def _check(study: Study) -> None:
+    """Raise ValueError if the pieces of a study do not fit each other."""
+    if study.weighting not in study.levels:
+        raise ValueError(f"weighting {study.weighting!r}")
+    if "G" not in study.spectra:
+        raise ValueError(f"spectra {sorted(study.spectra)}")
+    measured = dict(study.spectra)
+    if (layer := study.last_layer) is not None:
+        measured["the last layer"] = layer.spectrum
+        for name, rows in (
+            ("probabilities", layer.probabilities),
+            ("shares", layer.shares[None]),
+        ):
+            if not np.allclose(rows.sum(axis=1), 1.0, atol=SUM_TO_1):
+                raise ValueError(f"{name} of the last layer")
+        if not layer.class_means.size:
+            raise ValueError("no features of the last layer")
+    for name, spectrum in measured.items():
+        if len(spectrum.eigenvalues) > spectrum.dim:
+            raise ValueError(f"eigenvalues of {name}")
+        if not np.allclose(spectrum.weights.sum(axis=1), 1.0, atol=1e-3):
+            raise ValueError(f"density of {name}")
+    if study.num_outliers > len(study.spectra["G"].eigenvalues):
+        raise ValueError(f"num_outliers {study.num_outliers}")
+    for weighting, levels in study.levels.items():
+        parts = {*PARTS[weighting], MEANS_PART[weighting]}
+        if levels.weighting != weighting or parts - set(levels.parts):
+            raise ValueError(f"parts of {weighting}")
+        if {*parts, "G"} - set(levels.trace):
+            raise ValueError(f"traces of {weighting}")
+    if len({len(column) for column in study.history.values()}) > 1:
+        raise ValueError("history")
+    embedding = study.embedding
+    classes = (embedding.true_class, embedding.potential_class)
+    if len(embedding.level) and max(c.max() for c in classes) >= study.num_classes:
+        raise ValueError("embedding classes")
+    for moment in study.moments:
+        _check(moment)
+        if moment.moments or moment.class_names != study.class_names:
+            raise ValueError("a moment of another study")
+        if set(moment.spectra) - set(study.spectra):
+            raise ValueError("spectra of a moment")
+        if set(moment.levels) != set(study.levels):
+            raise ValueError("weightings of a moment")
+        for column in ROWS:
+            mine, its = getattr(embedding, column), getattr(moment.embedding, column)
+            if not np.array_equal(mine, its):
+                raise ValueError(f"rows of a moment by {column}")
+    epochs = [moment.run["epochs"] for moment in study.film] if study.moments else []
+    if epochs != sorted(set(epochs)):
+        raise ValueError(f"moments at epochs {epochs}")

@@ -1,0 +1,196 @@
+"""A study in one plain object: what `workbench show` prints, and the page tells."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+import numpy as np
+
+from workbench.study.records import MAX_LEADING, MEANS_PART, PARTS, Levels, Study
+from workbench.study.spectrum import Spectrum
+
+SCHEMA = 1  # of the object below; raised when a reader of before would stumble
+NUM_LEADING = 20  # eigenvalues given of each operator and part
+
+_RUN = (
+    "data",
+    "per_class",
+    "model",
+    "num_params",
+    "num_classes",
+    "num_examples",
+    "epochs",
+    "seed",
+    "device",
+    "train_loss",
+    "train_accuracy",
+)
+# What is said of a run only where it holds: of whom loss and accuracy are.
+_KNOWN = ("held_out", "loss", "accuracy", "given", "trained")
+
+
+def summary(study: Study) -> dict[str, Any]:
+    """Sum a study up in numbers, strings, lists and dicts, ready for JSON.
+
+    Args:
+        study: What was measured.
+
+    Returns:
+        ``schema``; ``run``, what was trained, on what and how well, with the number of
+        classes and examples that were measured; ``spectra``, of
+        each operator the leading eigenvalues with their residuals, at the low end
+        too where it has one (``bottom``, lowest first), and the trace with its error;
+        ``levels``, the leading eigenvalues and the trace of each part of G in the
+        convention that was asked for, with the errors of those that were estimated,
+        and what the knock-outs leave of G; ``conventions``, the same in each that was
+        measured; ``last_layer``, the cosines and the variation of its features, the
+        measures of neural collapse, G of its weights alone, and what that would be if
+        the features had collapsed (up to 20 classes), or None where nothing was
+        recorded; ``picture``, what was left out of it and how exact it is, if not all;
+        ``attribution``, what share of each leading eigenvector of G lies in
+        span{delta_c}, and how many outliers there are by which rule; ``snapshots``, all
+        of this for each earlier epoch. Numbers that do not exist, such as the loss of a
+        network that was never trained, are None.
+    """
+    levels = study.levels[study.weighting]
+    return {
+        "schema": SCHEMA,
+        "run": _run(study),
+        "spectra": {
+            name: _spectrum(name, study.spectra[name])
+            for name in ("G", "Hess", "H")
+            if name in study.spectra
+        },
+        "levels": _levels(levels),
+        "conventions": {name: _levels(one) for name, one in study.levels.items()},
+        "last_layer": _last_layer(study),
+        "picture": study.embedding.note,
+        "attribution": {
+            "overlap": _numbers(levels.overlap),
+            "class_overlap": [_numbers(row) for row in levels.class_overlap],
+            "num_outliers": study.num_outliers,
+            "rule": study.outlier_rule,
+        },
+        "snapshots": [summary(moment) for moment in study.moments],
+    }
+
+
+def everything(study: Study) -> dict[str, Any]:
+    """The `summary`, and under ``study`` all that the file holds, as plain lists.
+
+    Args:
+        study: What was measured.
+
+    Returns:
+        Besides the summary every eigenvalue, node and weight of a density, point,
+        setting and version, of the earlier epochs too; NaN and infinity are None.
+    """
+    return {**summary(study), "study": _written_out(study)}
+
+
+def _written_out(value: Any) -> Any:
+    """Records as dicts, arrays as lists, and numbers that JSON can say."""
+    if is_dataclass(value):
+        return {f.name: _written_out(getattr(value, f.name)) for f in fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): _written_out(item) for key, item in value.items()}
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, (list, tuple)):
+        return [_written_out(item) for item in value]
+    return _plain(value)
+
+
+def _run(study: Study) -> dict[str, Any]:
+    """The run; of some classes alone, with the classes and examples measured."""
+    C = study.num_classes
+    num_examples = study.embedding.num_total // C
+    run = {**study.run, "num_classes": C, "num_examples": num_examples}
+    found = {name: _plain(run.get(name)) for name in _RUN}
+    return found | {name: _plain(run[name]) for name in _KNOWN if name in run}
+
+
+def _levels(levels: Levels) -> dict[str, Any]:
+    """One convention: parts, traces and knock-outs, each with its error."""
+    parts = [*PARTS[levels.weighting]]
+    if MEANS_PART[levels.weighting] in levels.parts:
+        parts.append(MEANS_PART[levels.weighting])
+    return {
+        "weighting": levels.weighting,
+        "parts": {name: _numbers(levels.parts[name][:NUM_LEADING]) for name in parts},
+        "residuals": {
+            name: _numbers(values[:NUM_LEADING])
+            for name, values in levels.residuals.items()
+        },
+        "trace": {name: _plain(levels.trace[name]) for name in (*parts, "G")},
+        "trace_error": dict(levels.trace_error),
+        "kept": _numbers(levels.kept),
+        "subtracted": _numbers(levels.subtracted[:NUM_LEADING]),
+        "projected": _numbers(levels.projected[:NUM_LEADING]),
+        "overlap": _numbers(levels.overlap),
+    }
+
+
+def _last_layer(study: Study) -> dict[str, Any] | None:
+    """What is known of the last layer, and what collapse predicts of it."""
+    layer = study.last_layer
+    if layer is None:
+        return None
+    predicted = None
+    if 1 < study.num_classes <= MAX_LEADING:
+        collapsed = layer.collapsed(study.weighting)
+        predicted = {
+            "weighting": study.weighting,
+            "G": _numbers(collapsed.G.all[:NUM_LEADING]),
+            "class_part": _numbers(collapsed.class_part.all[:NUM_LEADING]),
+        }
+    return {
+        "name": layer.name,
+        "bias": layer.bias,
+        "num_features": layer.class_means.shape[1],
+        "cosine": _plain(layer.cosine),
+        "within": _plain(layer.within),
+        "between": _plain(layer.between),
+        "neural_collapse": {k: _plain(v) for k, v in layer.neural_collapse.items()},
+        "spectrum": _spectrum("G", layer.spectrum),
+        "predicted": predicted,
+    }
+
+
+def _spectrum(name: str, spectrum: Spectrum) -> dict[str, Any]:
+    """Both ends of one spectrum; G is positive semidefinite and has but one."""
+
+    def pairs(rows: Iterable[int]) -> list[dict[str, Any]]:
+        values, residuals = spectrum.eigenvalues, spectrum.residuals
+        return [
+            {"value": _plain(float(values[j])), "residual": _plain(float(residuals[j]))}
+            for j in rows
+        ]
+
+    high, low = spectrum.ends
+    ends = {"top": pairs(high[:NUM_LEADING])}
+    if name != "G":
+        ends["bottom"] = pairs(low[:NUM_LEADING])
+    return {
+        **ends,
+        "method": spectrum.method,
+        "num_matvecs": spectrum.num_matvecs,
+        "trace": _plain(spectrum.trace),
+        "trace_error": _plain(spectrum.trace_error),
+    }
+
+
+def _numbers(values: Iterable[Any]) -> list[float | None]:
+    return [_plain(float(value)) for value in values]
+
+
+def _plain(value: Any) -> Any:
+    """Return the value, or None for a number that JSON cannot say."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
