@@ -189,7 +189,7 @@ def test_what_does_not_fit_is_refused_with_the_largest_number_that_does() -> Non
     with pytest.raises(WorkbenchError, match="take at most") as error:
         checked(tight)
     assert tight.line == tight.refusal == str(error.value)
-    found = re.search(r"at most (\d+) examples a class", str(error.value))
+    found = re.search(r"at most (\d+) examples per class", str(error.value))
     assert found is not None
     most = int(found[1])
     assert 20 <= most < 100

@@ -56,7 +56,7 @@ def train(
         str | None,
         typer.Option(
             help="digits, mnist, fashion, cifar10, cifar100, or folder:PATH, a folder "
-            "that holds one folder of images a class.  [default: digits]"
+            "that holds one folder of images per class.  [default: digits]"
         ),
     ] = None,
     per_class: Annotated[
@@ -88,14 +88,14 @@ def train(
     seed: Annotated[
         int | None,
         typer.Option(
-            help="Of the choice of data, the weights and the order.  [default: 0]"
+            help="Seed for sampling, initialisation and batch order.  [default: 0]"
         ),
     ] = None,
     snapshots: Annotated[
         str | None,
         typer.Option(
             help="Epochs whose weights are kept, as 0,1,3,10,30; 0 is the fresh "
-            "network. Measuring makes each a moment of the study."
+            "network. Measuring makes each a snapshot of the study."
         ),
     ] = None,
     device: Device = "auto",

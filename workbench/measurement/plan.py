@@ -146,7 +146,7 @@ class Plan:
         while high - low > 1:
             middle = (low + high) // 2
             low, high = (middle, high) if fitting(middle) else (low, middle)
-        return f"take at most {low} examples a class (Per class), or a smaller network"
+        return f"take at most {low} examples per class, or a smaller network"
 
 
 def plan(

@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import save as serialize
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
@@ -124,7 +123,7 @@ class StageStore:
         header = {"schema": _FORM.schema, "key": self._key, "value": packed}
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            write_container(self._folder / name, _FORM.kind, header, tensors, serialize)
+            write_container(self._folder / name, _FORM.kind, header, tensors)
         except (WorkbenchError, OSError) as error:
             cause = error if isinstance(error, OSError) else error.__cause__
             self._say(
@@ -204,7 +203,7 @@ def _pack(
     if isinstance(value, Tensor):
         order = sorted(range(value.ndim), key=value.stride, reverse=True)
         plain = value.detach().cpu().permute(order)
-        tensors[name] = plain.clone(memory_format=torch.contiguous_format)
+        tensors[name] = plain.contiguous()  # as it is nearly always: no copy
         return {"tensor": name, "order": order, "device": str(value.device)}
     if isinstance(value, np.ndarray):
         tensors[name] = torch.from_numpy(np.ascontiguousarray(value))

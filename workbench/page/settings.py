@@ -174,7 +174,7 @@ _CHOICES: Mapping[str, tuple[str, Mapping[str, str]]] = {
 }
 _NUMBERS: Mapping[str, tuple[str, type]] = {
     "epochs": ("Epochs", int),
-    "per_class": ("Examples a class", int),
+    "per_class": ("Examples per class", int),
     "lr": ("Learning rate", float),
     "weight_decay": ("Weight decay", float),
     "seed": ("Seed", int),

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import save as serialize
 
 from workbench.errors import printable
 from workbench.files.container import Format, read_container, write_container
@@ -323,7 +322,7 @@ class Study(Described):
             WorkbenchError: If the folder does not exist or cannot be written.
         """
         header, arrays = _flatten(self)
-        return write_container(path, _FORM.kind, header, arrays, serialize)
+        return write_container(path, _FORM.kind, header, arrays)
 
 
 def load_study(path: str | os.PathLike[str]) -> Study:

@@ -337,17 +337,20 @@ def empirical_risk(
         seen = _look(batches, criterion)
         if isinstance(batches, Repeating):
             batches.look_again(whole=seen.seconds < QUICK or check == "full")
-        network, note = Network(module, outputs), ""
+        few = move(take(seen.first, slice(0, 2)), here.device, here.dtype)
+        given = network = Network(module, outputs).settled(few)
+        note = ""
         if check != "off":
             _same_when_evaluated(network, seen.first)
         if target != here.device or half or here.is_inference():
             network = network.in_dtype(target, own)
             note = "half precision is computed in float32" if half else ""
-            _compare(Network(module, outputs), network, seen.first)
+            _compare(given, network, seen.first)
         if dtype is not None and dtype != own:
             better = _converted(network, seen.first, dtype, target)
             network, own = (better, dtype) if better else (network, own)
         few = move(take(seen.first, slice(0, 2)), target, own)
+        network = network.settled(few)
         copied = network.module is not module  # else they are watched already
         with same_weights(network.module) if copied else nullcontext():
             num_activations = _count_activations(network, few)
@@ -665,7 +668,7 @@ def _look(batches: Iterable[Batch], criterion: Criterion) -> _Seen:
             same.append((take(inputs, chosen), targets[chosen]))
     if seen is None:
         raise WorkbenchError(
-            "empirical_risk: the data hold no example; pass at least one a class."
+            "empirical_risk: the data hold no example; pass at least one per class."
         )
     most = max(alike.values(), key=lambda parts: sum(len(t) for _, t in parts))
     parts, labels = zip(*most, strict=True)

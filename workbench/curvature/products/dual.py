@@ -156,7 +156,7 @@ def density_in_parameters(
 ) -> SpectralDensity:
     """The density of G, of order P, from that of its dual, of order n below P.
 
-    The ``P - n`` zeros that the dual has not are added as a node of that weight. Costs
+    The ``P - n`` zero eigenvalues missing from the dual are added as one node. Costs
     no product.
 
     Args:
