@@ -82,6 +82,10 @@ def train(
         float | None,
         typer.Option(help="Learning rate at the start.  [default: 0.05]"),
     ] = None,
+    weight_decay: Annotated[
+        float | None,
+        typer.Option(help="Weight decay of every parameter.  [default: 0.0005]"),
+    ] = None,
     seed: Annotated[
         int | None,
         typer.Option(
@@ -119,7 +123,13 @@ def train(
     """Train a network; Ctrl-C keeps what it has learnt."""
     check_out(out, force)
     kept = None if snapshots is None else _epochs(snapshots)
-    config = {"epochs": epochs, "lr": lr, "seed": seed, "snapshots": kept}
+    config = {
+        "epochs": epochs,
+        "lr": lr,
+        "weight_decay": weight_decay,
+        "seed": seed,
+        "snapshots": kept,
+    }
     given = {name: value for name, value in config.items() if value is not None}
     if resume is not None:
         fixed = {

@@ -40,6 +40,10 @@ from workbench.training.checkpoint import Checkpoint
 DOUBLE_LIMIT = 5_000  # parameters up to which everything is measured in float64
 ROOM = 0.8  # of the memory there is may be used
 FEW = 10  # classes that are measured of many, as in the papers
+NO_LAST_LAYER = (
+    "No linear layer with a weight of its own puts out the logits, so nothing is "
+    "recorded of a last layer."
+)
 LEAST = 20  # leading eigenvalues; fewer are not proposed
 
 
@@ -90,6 +94,7 @@ class Plan:
         return (
             f"Plan: {_found(self.method, self.sizes, self.settings)}{earlier}: "
             f"{self._price(self.method)}. The others: {rest}. {self._taken()}"
+            f"{'' if self.sizes.num_features else f' {NO_LAST_LAYER}'}"
         )
 
     @property

@@ -42,7 +42,7 @@ from workbench.measurement.settings import MeasureSettings
 from workbench.measurement.subject import Subject
 from workbench.measurement.ways import WAYS
 from workbench.study.convention import Convention
-from workbench.study.records import Embedding, Levels, Study
+from workbench.study.records import Embedding, LastLayer, Levels, Study
 from workbench.study.spectrum import Spectrum
 
 _FORM = Format("part", 1, "measure", "workbench measure", "measuring that again")
@@ -50,7 +50,7 @@ _RECORDS: Mapping[str, Any] = {
     kind.__name__: kind
     for kind in (
         ClassGram, Convention, Coordinates, CrossClassMeans, Dense, EigenPairs,
-        Embedding, Gram, Levels, Spectrum, *WAYS,
+        Embedding, Gram, LastLayer, Levels, Spectrum, *WAYS,
     )
 }  # fmt: skip
 
