@@ -23,14 +23,18 @@ lab: .venv/installed-lab ## the same in JupyterLab
 
 test: check ## run check, then every test that needs no accelerator
 	$(BIN)/python tests/chromium.py
+	$(BIN)/python -m tests.hub.tools
 	$(BIN)/python -m pytest -m "not (gpu or browser)" -n logical --maxprocesses 4 --dist worksteal
 	$(BIN)/python -m pytest -m "browser and not gpu"
 
-check: .venv/installed-dev ## ruff, mypy and import-linter
+check: .venv/installed-dev node_modules/installed ## ruff, mypy, import-linter; tsc, Biome and node --test
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+	$(BIN)/node node_modules/typescript/bin/tsc
+	$(BIN)/node node_modules/@biomejs/biome/bin/biome check --error-on-warnings
+	$(BIN)/node --test tests/javascript/*.test.js
 
 # FUZZ='--num 1000', for instance; about an hour on one core for all.
 FUZZ ?=
@@ -56,7 +60,7 @@ pictures: .venv/installed-dev ## take the README's pictures from the real page
 	$(BIN)/python -m tests.browser.pictures
 
 clean: ## remove .venv and everything else that these targets made
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv node_modules .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 
 # Below: what has been set up, as files; each is renewed when pyproject.toml changes.
 
@@ -101,3 +105,13 @@ endef
 .venv/installed-dev: .venv/made pyproject.toml
 	$(call install,[dev])
 	@touch .venv/installed .venv/installed-lab
+
+# What checks the browser part, by npm's lock file. Node itself is in the extra [dev].
+node_modules/installed: .venv/installed-dev package.json package-lock.json
+	@$(BIN)/npm ci --no-audit --no-fund || { \
+	  echo "make: TypeScript and Biome, which check the browser part, could not be" \
+	    "installed from npm's registry as package-lock.json has them; give npm a" \
+	    "registry that has them (npm config set registry ADDRESS) and try again" >&2; \
+	  exit 1; \
+	}
+	@touch $@

@@ -19,7 +19,7 @@ FOLDER = Path(wb.__file__).parent / "examples"
 def kept_epochs(epochs: int) -> tuple[int, ...]:
     """The fresh weights, then six epochs by equal ratios from the first on.
 
-    A page keeps fewer of the early ones (`workbench.training.config.film_epochs`).
+    A page keeps fewer of the early ones (`workbench.training.settings.film_epochs`).
     """
     return tuple(sorted({0, *(round(epochs ** (k / 6)) for k in range(6))}))
 
@@ -34,6 +34,7 @@ def make(preset: Preset, *, download: bool = False) -> Path:
     config = wb.TrainConfig(
         epochs=chosen.epochs,
         lr=chosen.lr,
+        weight_decay=chosen.weight_decay,
         seed=chosen.seed,
         snapshots=kept_epochs(chosen.epochs) if preset.film else (),
         device="cpu",

@@ -72,6 +72,6 @@ class Counting(LinearOperator):
         return sum(self.widths)
 
     @override
-    def matmat(self, vectors: Tensor) -> Tensor:
+    def _matmat(self, vectors: Tensor) -> Tensor:
         self.widths.append(vectors.shape[1])
         return self.matrix @ vectors

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -15,11 +16,12 @@ from typing import Any
 import pytest
 import torch
 from rich.console import Console
+from typer.main import get_command
 
 from tests.studies import make_study
 from workbench import __version__
 from workbench.cli import terminal
-from workbench.cli.main import main
+from workbench.cli.main import app, main
 from workbench.cli.terminal import ProgressDisplay, print_summary
 from workbench.progress.control import Progress
 from workbench.study.records import load_study
@@ -56,18 +58,27 @@ def study_file(tmp_path: Path) -> Path:
     return make_study(4, num_gradients=50).save(tmp_path / "run.study")
 
 
-def test_the_commands_have_every_flag(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_commands_have_these_flags_and_tell_of_each(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     wanted = {
-        "train": "data per-class model epochs lr seed snapshots device root resume out",
-        "measure": "weighting embedding metric eigenvalues steps device plan "
-        "minutes out",
+        "train": "data per-class model epochs lr weight-decay seed snapshots device "
+        "root download resume out force",
+        "measure": "weighting embedding metric classes method eigenvalues steps device "
+        "minutes moments plan out force",
         "show": "json",
-        "app": "port no-browser host allow-host base-url token",
+        "export": "html csv weighting pin force",
+        "app": "port no-browser lab host allow-host base-url token",
     }
+    commands = get_command(app).commands  # type: ignore[attr-defined]
+    assert set(commands) == set(wanted)
     for command, flags in wanted.items():
+        options = [p for p in commands[command].params if p.param_type_name == "option"]
+        found = [flag.removeprefix("--") for p in options for flag in p.opts]
+        assert sorted(found) == sorted(flags.split())
         assert run(command, "--help") == 0
         text = capsys.readouterr().out
-        assert [f for f in flags.split() if f"--{f} " not in text] == []
+        assert [f for f in found if not re.search(rf"--{f}[ ,/]", text)] == []
 
 
 def test_without_a_command_it_says_what_there_is(
@@ -75,7 +86,8 @@ def test_without_a_command_it_says_what_there_is(
 ) -> None:
     assert run() == 0
     text = capsys.readouterr().out
-    assert all(f"  {name} " in text for name in ("train", "measure", "show", "app"))
+    commands = ("train", "measure", "show", "export", "app")
+    assert all(f"  {name} " in text for name in commands)
     assert run("--version") == 0
     assert capsys.readouterr().out == f"hessian-workbench {__version__}\n"
 

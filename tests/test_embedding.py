@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
 from workbench.errors import WorkbenchError
-from workbench.measurement.embedding import METHODS, METRICS, distances, embed
+from workbench.linalg.columns import distances
+from workbench.measurement.embedding import METHODS, METRICS, embed
 from workbench.study.procrustes import align
 
 Array = NDArray[np.float64]

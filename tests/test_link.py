@@ -10,11 +10,16 @@ import pytest
 from tests.fake_work import FakeWork
 from tests.studies import make_study
 from workbench.errors import WorkbenchError
-from workbench.page.link import LONGEST, USUAL, VIEW, read_link, write_link
+from workbench.page.link import LONGEST, read_link, write_link
 from workbench.page.session import Session
-from workbench.ui.views.parts import ROLES
+from workbench.page.view_state import (
+    BY_LINK,
+    BY_NAME,
+    DEFAULTS,
+    PROPERTIES,
+    Property,
+)
 from workbench.ui.views.state import LinkState
-from workbench.ui.views.stepper import SPEEDS
 
 
 @pytest.fixture
@@ -100,12 +105,35 @@ def test_what_is_selected_in_a_study_of_ones_own_is_not_in_the_link(
     assert read_link(write_link(session)).view == {"scale": "log"}
 
 
-def test_the_parts_that_a_link_may_name_are_those_that_are_drawn() -> None:
-    assert VIEW["parts"][1] == set(ROLES)
-    assert VIEW["speed"][1] == SPEEDS
-    assert {USUAL[name] for name in USUAL} == {
-        getattr(LinkState(), key) for key, _ in VIEW.values()
-    }
+def another(held: Property) -> bool | int | float | str:
+    """A value that is not the default."""
+    if held.choices:
+        return next(choice for choice in held.choices if choice != held.default)
+    return not held.default if isinstance(held.default, bool) else 1
+
+
+@pytest.mark.parametrize("name", [one.name for one in PROPERTIES])
+def test_what_is_as_ever_is_in_no_link_and_what_is_not_is_read_back(
+    session: Session, name: str
+) -> None:
+    held = BY_NAME[name]
+    session.view = dict(DEFAULTS)
+    usual = write_link(session)
+    session.view = {**DEFAULTS, name: another(held)}
+    link = write_link(session)
+    if held.link:
+        assert f"&{held.link}=" in link
+        assert read_link(link).view == {name: another(held)}
+    elif name != "theme":  # which the browser reads
+        assert link == usual
+
+
+def test_a_link_names_nothing_twice_and_a_default_is_one_of_the_choices() -> None:
+    assert len(BY_NAME) == len(PROPERTIES)
+    assert len(BY_LINK) == sum(one.link != "" for one in PROPERTIES)
+    for one in PROPERTIES:
+        assert not one.choices or one.default in one.choices
+        assert getattr(LinkState(), one.name) == one.default
 
 
 def test_a_chosen_theme_is_in_the_link_for_the_browser(session: Session) -> None:

@@ -16,20 +16,13 @@ from torch.nn.functional import dropout
 
 from tests import oracles
 from tests.cases import Problem
-from workbench.curvature.gram.coordinates import coordinates
 from workbench.curvature.products.operators import curvatures
 from workbench.errors import WorkbenchError
 from workbench.measurement import MeasureSettings, measure, picture, plan
+from workbench.measurement.ways import Bound
 from workbench.progress.control import Cancelled, Control, Progress
-from workbench.study.records import (
-    CLASS_PART,
-    MEANS_PART,
-    PARTS,
-    WEIGHTINGS,
-    Embedding,
-    Study,
-    load_study,
-)
+from workbench.study.convention import CONVENTIONS
+from workbench.study.records import Embedding, Study, load_study
 from workbench.study.spectrum import Spectrum
 from workbench.training.checkpoint import Checkpoint
 from workbench.training.data import Dataset, load_data
@@ -87,10 +80,9 @@ def quick() -> Checkpoint:
 def drawn(checkpoint: Checkpoint, chosen: MeasureSettings) -> Embedding:
     """The picture alone, by the way that `measure` takes to it."""
     risk = plan.bind(checkpoint, None, chosen)
-    way = plan.checked(plan.make_plan(risk, chosen)).method
-    g = curvatures(risk)["G"]
-    place = coordinates(risk, g, way, lambda _: None, weighting=chosen.weighting)
-    return picture.draw(risk, place, chosen)
+    way = plan.checked(plan.make_plan(risk, chosen)).way
+    bound = Bound(risk, curvatures(risk)["G"], chosen)
+    return picture.draw(risk, way.prepare(bound, lambda _: None).products, chosen)
 
 
 def untrained(model: nn.Module) -> Checkpoint:
@@ -221,7 +213,7 @@ def test_the_trace_errs_by_what_lies_beside_the_sticks(
         assert found.trace_error < 5 * spread
 
 
-@pytest.mark.parametrize("weighting", WEIGHTINGS)
+@pytest.mark.parametrize("weighting", CONVENTIONS)
 def test_parts_of_g_are_those_of_their_definition(
     checkpoint: Checkpoint, exact: Study, iterated: Study, weighting: str
 ) -> None:
@@ -230,23 +222,23 @@ def test_parts_of_g_are_those_of_their_definition(
     for study in (exact, iterated):
         levels = study.levels[weighting]
         assert len(levels.subtracted) == len(levels.projected) == 17
-        assert set(levels.parts) >= set(PARTS[weighting])
+        assert set(levels.parts) >= set(CONVENTIONS[weighting].parts)
         for part, matrix in expected.matrices.items():
             values = oracles.eigenvalues(matrix).numpy()
             found = levels.parts[part]
             error = np.abs(found - values[: len(found)])
             assert error.max(initial=0.0) < 2e-5 * top, part
             assert levels.trace[part] == pytest.approx(values.sum(), rel=1e-8)
-        total = sum(levels.trace[part] for part in PARTS[weighting])
+        total = sum(levels.trace[part] for part in CONVENTIONS[weighting].parts)
         assert total == pytest.approx(levels.trace["G"], rel=1e-10)
-        class_trace = levels.trace[CLASS_PART[weighting]]
-        means_trace = levels.trace[MEANS_PART[weighting]]
+        class_trace = levels.trace[CONVENTIONS[weighting].class_part]
+        means_trace = levels.trace[CONVENTIONS[weighting].means_part]
         kept = np.array([levels.trace["G"], means_trace, class_trace])
         np.testing.assert_allclose(levels.kept[:3], kept / levels.trace["G"])
 
 
 def test_both_routes_find_the_same_levels(exact: Study, iterated: Study) -> None:
-    for weighting in WEIGHTINGS:
+    for weighting in CONVENTIONS:
         one, two = exact.levels[weighting], iterated.levels[weighting]
         np.testing.assert_allclose(one.kept, two.kept, rtol=1e-8)
         for part in one.parts.keys() - {"G3", "G_within"}:
@@ -269,7 +261,7 @@ def test_both_routes_find_the_same_levels(exact: Study, iterated: Study) -> None
     assert exact.num_outliers == iterated.num_outliers
 
 
-@pytest.mark.parametrize("weighting", WEIGHTINGS)
+@pytest.mark.parametrize("weighting", CONVENTIONS)
 def test_knock_outs_are_those_of_the_explicit_matrices(
     checkpoint: Checkpoint, exact: Study, weighting: str
 ) -> None:
@@ -280,7 +272,7 @@ def test_knock_outs_are_those_of_the_explicit_matrices(
     keep = torch.eye(len(g)).double() - classes @ torch.linalg.pinv(classes)
     levels, top = exact.levels[weighting], exact.spectra["G"].eigenvalues[0]
     for found, matrix in (
-        (levels.subtracted, g - expected.matrices[CLASS_PART[weighting]]),
+        (levels.subtracted, g - expected.matrices[CONVENTIONS[weighting].class_part]),
         (levels.projected, keep @ g @ keep),
     ):
         values = oracles.eigenvalues(matrix).numpy()[: len(found)]
@@ -288,7 +280,7 @@ def test_knock_outs_are_those_of_the_explicit_matrices(
         assert np.abs(found - values).max() < 1e-5 * top
 
 
-@pytest.mark.parametrize("weighting", WEIGHTINGS)
+@pytest.mark.parametrize("weighting", CONVENTIONS)
 def test_both_routes_draw_the_same_picture(
     checkpoint: Checkpoint, weighting: str
 ) -> None:
@@ -377,14 +369,14 @@ def test_progress_never_falls_and_ends_at_one(
     assert fractions == sorted(fractions)
     assert fractions[0] == 0.0
     assert fractions[-1] == 1.0
-    assert len({event.stage for event in events}) == 7
+    assert len({event.stage for event in events}) == 8
     assert max(b - a for a, b in zip(fractions, fractions[1:])) < 0.45  # noqa: B905, RUF007
 
 
 STAGES = (
     "Averaging the gradients", "Eigenvalues of G", "Eigenvalues of Hess",
     "Eigenvalues of H", "Splitting G into its parts",
-    "Placing the gradients in the plane",
+    "Placing the gradients in the plane", "Looking at the last layer",
 )  # fmt: skip
 
 

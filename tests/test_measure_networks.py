@@ -80,7 +80,7 @@ def opened_everywhere(study: Study, folder: Path) -> None:
     screen = io.StringIO()
     print_summary(summary(again), Console(file=screen, width=200))
     assert "None" not in screen.getvalue()
-    assert len(csv_tables(again)) == 7
+    assert len(csv_tables(again)) == 10
     assert explain(again)
     assert page_html(again).startswith("<!DOCTYPE html>")
     compile(recipe(again), "recipe", "exec")
@@ -131,9 +131,9 @@ def test_settings_stand_where_data_do_for_a_checkpoint(trained: Checkpoint) -> N
     assert one.run == two.run
     assert len(one.moments) == 1
     assert plan(trained, settings()).num_moments == 1
-    with pytest.raises(WorkbenchError, match="without data; give a Dataset"):
+    with pytest.raises(WorkbenchError, match="without data; pass a Dataset"):
         measure(Small(), settings())
-    with pytest.raises(WorkbenchError, match="a dict was given; expected a Checkpoint"):
+    with pytest.raises(WorkbenchError, match="is a dict; expected a torch"):
         measure({}, examples())  # type: ignore[arg-type]
 
 

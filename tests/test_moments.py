@@ -13,7 +13,7 @@ from torch import nn
 
 from tests.studies import make_study
 from workbench.measurement.measurement import MeasureSettings, measure, measure_moments
-from workbench.measurement.snapshots import as_moment, thinned_out
+from workbench.measurement.snapshots import as_snapshot, thinned_out
 from workbench.progress.control import Cancelled, Control, Progress
 from workbench.study.records import ROWS, Study, load_study
 from workbench.study.spectrum import density_curve
@@ -129,7 +129,7 @@ def test_a_moment_draws_the_density_of_all_its_eigenvalues(scale: str) -> None:
     spectrum = replace(
         whole.spectra["G"], eigenvalues=values, residuals=0 * values, dim=5000
     )
-    moment = as_moment(replace(whole, spectra={"G": spectrum}))
+    moment = as_snapshot(replace(whole, spectra={"G": spectrum}))
     kept = moment.spectra["G"]
     assert kept.nodes.size < 700
     assert kept.weights.sum() == pytest.approx(1.0)

@@ -11,7 +11,8 @@ import pytest
 from workbench.errors import WorkbenchError
 from workbench.page.presets import PRESETS, Preset, find_preset
 from workbench.page.settings import Limits, RunSettings
-from workbench.study.records import CLASS_PART, Study, load_study
+from workbench.study.convention import CONVENTIONS
+from workbench.study.records import Study, load_study
 
 FOLDER = Path(str(files("workbench") / "examples"))
 NAMES = [preset.name for preset in PRESETS]
@@ -28,7 +29,7 @@ def gap(study: Study) -> float:
 
 def sizes(study: Study, weighting: str) -> float:
     """Median of the class part's first eigenvalues over G's."""
-    part = study.levels[weighting].parts[CLASS_PART[weighting]][:9]
+    part = study.levels[weighting].parts[CONVENTIONS[weighting].class_part][:9]
     return float(np.median(part / study.spectra["G"].eigenvalues[:9]))
 
 

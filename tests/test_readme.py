@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import doctest
 import re
 from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from tests.conftest import ROOT
 from workbench.study.records import load_study
@@ -18,6 +20,16 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 def test_the_code_cell_is_at_most_eight_lines() -> None:
     assert 1 < len(CODE.splitlines()) <= 8
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="it is shown on a CPU")
+def test_the_session_gives_what_it_shows() -> None:
+    (session,) = re.findall(r"```pycon\n(.*?)```", README, re.S)
+    test = doctest.DocTestParser().get_doctest(session, {}, "README.md", None, 0)
+    assert len(test.examples) > 5
+    said: list[str] = []
+    runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
+    assert runner.run(test, out=said.append).failed == 0, "".join(said)
 
 
 @pytest.mark.slow

@@ -9,14 +9,14 @@ import pytest
 
 from workbench.errors import WorkbenchError
 from workbench.page.settings import (
-    CONVENTIONS,
+    CONVENTION_LABELS,
     DATA,
     DOWNLOADABLE,
     MODELS,
     Limits,
     RunSettings,
 )
-from workbench.study.records import WEIGHTINGS
+from workbench.study.convention import CONVENTIONS
 
 
 @pytest.mark.parametrize(
@@ -77,5 +77,5 @@ def test_the_names_offered_are_the_names_there_are() -> None:
 
     assert {n.partition(":")[0] for n in data.DATA} == set(DATA)
     assert set(models.MODELS) == set(MODELS)
-    assert set(CONVENTIONS) == set(WEIGHTINGS)
+    assert set(CONVENTION_LABELS) == set(CONVENTIONS)
     assert set(DOWNLOADABLE) == set(data.DOWNLOADS)

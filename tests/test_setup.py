@@ -158,6 +158,31 @@ def test_a_failed_install_is_not_taken_for_done(tmp_path: Path) -> None:
 
 
 @needs_make
+def test_without_npms_registry_the_check_says_what_is_missing(tmp_path: Path) -> None:
+    checkout = Checkout(tmp_path)
+    for name in ("package.json", "package-lock.json"):
+        shutil.copy(ROOT / name, tmp_path)
+    assert checkout.make(".venv/installed-dev").returncode == 0
+    npm = tmp_path / ".venv" / "bin" / "npm"
+    for answer, worked in (("exit 1", False), ("mkdir -p node_modules", True)):
+        npm.write_text(f"#!/bin/sh\n{answer}\n")
+        npm.chmod(0o755)
+        done = checkout.make("node_modules/installed")
+        assert (done.returncode == 0) == worked
+        assert ("TypeScript and Biome" in done.stderr) != worked
+        assert (tmp_path / "node_modules" / "installed").exists() == worked
+
+
+def test_the_lock_file_pins_what_checks_the_browser_part_and_names_no_host() -> None:
+    wanted = json.loads((ROOT / "package.json").read_text())["devDependencies"]
+    text = (ROOT / "package-lock.json").read_text()
+    locked = json.loads(text)["packages"]
+    for name, version in wanted.items():
+        assert locked[f"node_modules/{name}"]["version"] == version
+    assert all("resolved" not in package for package in locked.values())
+
+
+@needs_make
 def test_make_alone_lists_the_targets(tmp_path: Path) -> None:
     text = Checkout(tmp_path).make().stdout
     for target in ("help", "app", "lab", "test", "check", "clean"):
@@ -211,11 +236,13 @@ def imported() -> set[str]:
 
 
 def test_every_package_that_is_imported_is_declared() -> None:
-    lines = PROJECT["dependencies"] + PROJECT["optional-dependencies"]["lab"]
+    extras = PROJECT["optional-dependencies"]
+    lines = PROJECT["dependencies"] + extras["lab"] + extras["frames"]
     declared = {canonicalize_name(Requirement(line).name) for line in lines}
     homes = packages_distributions()
     for package in imported():
-        assert declared & set(map(canonicalize_name, homes[package])), package
+        known = homes.get(package, [package])  # of one that is not installed: its name
+        assert declared & set(map(canonicalize_name, known)), package
 
 
 def test_binder_has_every_dependency_in_a_version_that_the_package_admits() -> None:

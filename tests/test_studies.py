@@ -6,30 +6,25 @@ import numpy as np
 import pytest
 
 from tests.studies import make_study
-from workbench.study.records import (
-    CLASS_PART,
-    MEANS_PART,
-    PARTS,
-    WEIGHTINGS,
-    load_study,
-)
+from workbench.study.convention import CONVENTIONS
+from workbench.study.records import load_study
 
 
 @pytest.mark.parametrize("num_classes", [2, 10])
-@pytest.mark.parametrize("weighting", WEIGHTINGS)
+@pytest.mark.parametrize("weighting", CONVENTIONS)
 def test_the_parts_of_a_synthetic_study_sum_to_g(num_classes, weighting):
     levels = make_study(num_classes).levels[weighting]
-    total = sum(levels.trace[part] for part in PARTS[weighting])
+    total = sum(levels.trace[part] for part in CONVENTIONS[weighting].parts)
     assert total == pytest.approx(levels.trace["G"], rel=1e-12)
 
 
-@pytest.mark.parametrize("weighting", WEIGHTINGS)
+@pytest.mark.parametrize("weighting", CONVENTIONS)
 def test_no_eigenvalue_of_a_part_exceeds_that_of_g(weighting):
     study = make_study()
     levels = study.levels[weighting]
     whole = study.spectra["G"].eigenvalues
-    means = levels.parts[MEANS_PART[weighting]]
-    part = levels.parts[CLASS_PART[weighting]]
+    means = levels.parts[CONVENTIONS[weighting].means_part]
+    part = levels.parts[CONVENTIONS[weighting].class_part]
     assert (means <= whole[: len(means)] + 1e-12).all()
     assert (part <= means + 1e-12).all()
     assert (levels.subtracted <= whole[: len(levels.subtracted)] + 1e-12).all()

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tests.studies import make_study
-from workbench.study.records import PARTS
+from workbench.study.convention import CONVENTIONS
 from workbench.study.summary import NUM_LEADING, everything, summary
 
 
@@ -20,8 +20,8 @@ def test_it_holds_what_the_command_line_promises(weighting: str) -> None:
     study = make_study(weighting=weighting)
     found = summary(study)
     assert list(found) == [
-        "schema", "run", "spectra", "levels", "conventions", "picture", "attribution",
-        "snapshots",
+        "schema", "run", "spectra", "levels", "conventions", "last_layer", "picture",
+        "attribution", "snapshots",
     ]  # fmt: skip
     assert list(found["run"]) == [
         "data", "per_class", "model", "num_params", "num_classes", "num_examples",
@@ -34,8 +34,8 @@ def test_it_holds_what_the_command_line_promises(weighting: str) -> None:
         assert all(set(pair) == {"value", "residual"} for pair in one["top"])
     levels = found["levels"]
     means = "G12" if weighting == "icml" else "G_means"
-    assert list(levels["parts"]) == [*PARTS[weighting], means]
-    assert list(levels["trace"]) == [*PARTS[weighting], means, "G"]
+    assert list(levels["parts"]) == [*CONVENTIONS[weighting].parts, means]
+    assert list(levels["trace"]) == [*CONVENTIONS[weighting].parts, means, "G"]
     assert list(found["conventions"]) == ["slide", "icml", "jmlr"]
     assert found["conventions"][weighting] == levels
     assert set(found["attribution"]) == {

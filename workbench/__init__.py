@@ -4,6 +4,7 @@ The names below are loaded when first used: ``import workbench`` is instant and 
 not import torch.
 """
 
+import sys
 from importlib import import_module
 from typing import Any
 
@@ -21,6 +22,7 @@ _HOME = {
     "TrainConfig": "workbench.training.train",
     "Workbench": "workbench.ui.app",
     "WorkbenchError": "workbench.errors",
+    "as_operator": "workbench.linalg.operator",
     "build_model": "workbench.training.models",
     "choose_classes": "workbench.curvature.problem.class_subset",
     "class_means": "workbench.curvature.means.class_means",
@@ -43,7 +45,7 @@ _HOME = {
     "xdiag": "workbench.linalg.trace",
     "xtrace": "workbench.linalg.trace",
 }
-__all__ = sorted(_HOME)
+__all__ = sorted(_HOME)  # `__init__.pyi` tells type checkers the same
 
 
 def __getattr__(name: str) -> Any:
@@ -54,3 +56,23 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return __all__
+
+
+def _draw_studies() -> None:
+    """In a notebook, let a study in the last line of a cell draw itself.
+
+    IPython asks whoever registered for a type. So a `Study` stays a value that knows no
+    screen, and what draws it is imported when the first one is shown.
+    """
+    ipython = sys.modules.get("IPython")
+    shell = ipython and ipython.get_ipython()
+    if shell and hasattr(shell, "kernel"):  # a terminal draws nothing
+        formatter = shell.display_formatter.mimebundle_formatter
+        formatter.for_type_by_name("workbench.study.records", "Study", _pictures)
+
+
+def _pictures(study: Any) -> Any:
+    return import_module("workbench.ui.notebook").pictures(study)
+
+
+_draw_studies()

@@ -11,6 +11,7 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import serving
 from tests.browser.drive import Workbench
+from tests.conftest import ROOT
 
 pytestmark = pytest.mark.browser
 
@@ -53,3 +54,24 @@ def test_the_notebook_draws_the_example_in_jupyterlab(
     expect(page.get_by_text("Copied.")).to_be_visible()
     assert "import workbench" in page.evaluate("navigator.clipboard.readText()")
     expect(page.get_by_text("official Jupyter news")).to_have_count(0)
+
+
+def test_a_study_in_the_last_line_of_a_cell_draws_itself(
+    lab: str, open_page: Callable[..., Page]
+) -> None:
+    page = open_page(lab)
+    page.locator(".jp-CodeCell").first.click(timeout=60_000)
+    idle = page.get_by_text(re.compile("Python 3.*Idle"))
+    expect(idle).to_be_visible(timeout=60_000)
+    page.keyboard.press("Escape")
+    page.keyboard.press("a")  # a cell above
+    page.keyboard.press("Enter")
+    file = ROOT / "workbench" / "examples" / "few.study"
+    page.keyboard.insert_text(f"import workbench as wb; wb.load_study({str(file)!r})")
+    page.keyboard.press("Shift+Enter")
+    cell = page.locator(".jp-CodeCell").first
+    expect(cell.locator(".bk-Figure").first).to_be_visible(timeout=60_000)
+    workbench = Workbench(page)
+    workbench.button("Step ›").click()
+    workbench.until(lambda: workbench.state("level") == 1)
+    expect(cell).not_to_contain_text("Study of")  # the words are for who cannot draw

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -12,11 +13,7 @@ from tests.curvature.conftest import Solved
 from tests.oracles import apart, eigenvalues
 from workbench.curvature.gram.assembly import risk_gram
 from workbench.curvature.gram.coordinates import (
-    DENSE,
-    DUAL,
-    KRYLOV,
     Coordinates,
-    coordinates,
     dense_gauss_newton,
     dual_coordinates,
     primal_eigenvectors,
@@ -35,10 +32,16 @@ from workbench.curvature.problem.binding import empirical_risk
 from workbench.curvature.products.operators import operators
 from workbench.errors import WorkbenchError
 from workbench.linalg.operator import Dense
+from workbench.measurement.settings import MeasureSettings
+from workbench.measurement.ways import WAYS, Bound, Way
+from workbench.measurement.ways.dense import DenseWay
+from workbench.measurement.ways.dual import DualWay
+from workbench.measurement.ways.krylov import KrylovWay
+from workbench.study.convention import CONVENTIONS
 
 
 def dual(case: Solved) -> Coordinates:
-    return dual_coordinates(risk_gram(case.risk))
+    return dual_coordinates(risk_gram(case.risk))[0]
 
 
 def matrix(place: Coordinates) -> torch.Tensor:
@@ -58,7 +61,7 @@ def test_eigenvalues_in_the_dual_are_those_of_g(case: Solved) -> None:
 def test_inner_products_of_the_means_are_kept_in_the_dual(
     case: Solved, weighting: str
 ) -> None:
-    found = averages(dual(case).means, weighting)
+    found = averages(dual(case).means, CONVENTIONS[weighting])
     expected = case.parts(weighting)
     ours = torch.cat([found.cross.flatten(0, 1), found.classes, found.everything[None]])
     theirs = torch.cat(
@@ -72,8 +75,8 @@ def test_overlaps_of_leading_eigenvectors_are_kept_in_the_dual(
 ) -> None:
     """Of eigenvectors whose eigenvalues stand apart: others are not determined."""
     there, here = dual(case), Dense(case.g)
-    found = hierarchy(averages(there.means, weighting))
-    expected = hierarchy(averages(case.means, weighting))
+    found = hierarchy(averages(there.means, CONVENTIONS[weighting]))
+    expected = hierarchy(averages(case.means, CONVENTIONS[weighting]))
     values, vectors = torch.linalg.eigh(matrix(there))
     plain_values, plain_vectors = torch.linalg.eigh(here.matrix)
     num = 6
@@ -93,8 +96,8 @@ def test_parts_and_knock_outs_have_the_same_eigenvalues_in_the_dual(
     case: Solved, weighting: str
 ) -> None:
     place = dual(case)
-    found = hierarchy(averages(place.means, weighting))
-    expected = hierarchy(averages(case.means, weighting))
+    found = hierarchy(averages(place.means, CONVENTIONS[weighting]))
+    expected = hierarchy(averages(case.means, CONVENTIONS[weighting]))
     top = float(eigenvalues(case.g)[0])
     for change in (within, subtracted, projected):
         ours = eigenvalues(change(place.g, found).to_dense())
@@ -104,17 +107,19 @@ def test_parts_and_knock_outs_have_the_same_eigenvalues_in_the_dual(
 
 
 def test_eigenvectors_found_in_the_dual_are_those_of_g(case: Solved) -> None:
-    place = dual(case)
+    gram = risk_gram(case.risk)
+    place, root = dual_coordinates(gram)
     values, vectors = torch.linalg.eigh(matrix(place))
     values, vectors = values.flip(0)[:5], vectors.flip(1)[:, :5]
-    found = primal_eigenvectors(case.risk, place, vectors)
+    found = primal_eigenvectors(case.risk, gram, root, vectors)
     assert found.shape == (case.problem.dim, 5)
     error = case.g @ found - found * values
     assert float(error.abs().max()) < 1e-10 * float(values[0] * found.abs().max())
     found = found / found.norm(dim=0)
     assert apart(found.T @ found, torch.eye(5).double()) < 1e-7
-    primal = coordinates(case.risk, Dense(case.g), KRYLOV, lambda share: None)
-    assert primal_eigenvectors(case.risk, primal, case.g) is case.g
+    bound = Bound(case.risk, Dense(case.g), MeasureSettings())
+    primal = KrylovWay.prepare(bound, lambda share: None)
+    assert primal.in_parameters(case.g) is case.g
 
 
 def test_the_dense_matrix_is_g(case: Solved) -> None:
@@ -125,18 +130,18 @@ def test_the_trace_is_exact_without_the_matrix(case: Solved) -> None:
     assert abs(trace_gauss_newton(case.risk) / float(case.g.trace()) - 1) < 1e-12
 
 
-@pytest.mark.parametrize("method", [DENSE, DUAL, KRYLOV])
+@pytest.mark.parametrize("way", [DenseWay, DualWay, KrylovWay])
 @pytest.mark.parametrize("name", ["convolution", "recomputed", "wide_data"])
-def test_g_is_the_same_in_each_space(name: str, method: str) -> None:
+def test_g_is_the_same_in_each_space(name: str, way: type[Way]) -> None:
     wide = problem(lambda: torch.nn.Linear(3, 2), (3,), (9, 4))  # P = 8, N = 13
     found = wide if name == "wide_data" else CASES[name]()
     risk = empirical_risk(found.model, found.data)
     ops = operators(found.model, found.data)
     shares: list[float] = []
-    place = coordinates(risk, ops["G"], method, shares.append)
-    assert place.method == method
-    assert (place.gram is not None) == (method == DUAL)
-    assert isinstance(place.g, Dense) == (method != KRYLOV)
+    bound = Bound(risk, ops["G"], MeasureSettings())
+    prepared: Any = way.prepare(bound, shares.append)
+    place = prepared.coordinates
+    assert isinstance(place.g, Dense) == way.exact
     assert shares == sorted(shares)
     assert shares[-1] == pytest.approx(1.0)
     expected = ops["G"].to_dense()
@@ -153,9 +158,9 @@ def test_a_network_that_is_sure_of_everything_gets_a_sentence() -> None:
             parameter *= 1e6
     risk = empirical_risk(found.model, found.data)
     g = operators(found.model, found.data)["G"]
-    for method in (DENSE, DUAL, KRYLOV):
+    for way in WAYS:
         with pytest.raises(WorkbenchError, match="G is zero: every probability"):
-            coordinates(risk, g, method, lambda share: None)
+            way.prepare(Bound(risk, g, MeasureSettings()), lambda share: None)
 
 
 def test_gradients_that_overflow_get_a_sentence() -> None:

@@ -14,6 +14,7 @@ from workbench.curvature.means.averages import (
     cross_class_means,
 )
 from workbench.curvature.problem.binding import empirical_risk
+from workbench.study.convention import CONVENTIONS
 
 
 def test_first_averages_are_the_means_over_examples(case: Solved) -> None:
@@ -29,7 +30,7 @@ def test_first_averages_are_the_means_over_examples(case: Solved) -> None:
 def test_further_averages_are_those_of_their_convention(
     case: Solved, weighting: str
 ) -> None:
-    found = averages(case.means, weighting)
+    found = averages(case.means, CONVENTIONS[weighting])
     expected = case.parts(weighting)
     assert apart(found.cross, expected.cross) < 1e-10
     assert apart(found.classes, expected.classes) < 1e-10
@@ -65,7 +66,7 @@ def test_averages_of_numbers_can_be_had_by_hand() -> None:
         mass=torch.tensor([[0.5, 0.25], [0.05, 0.2]]).double(),
         share=torch.tensor([0.75, 0.25]).double(),
     )
-    slide, icml, jmlr = (averages(means, w) for w in ("slide", "icml", "jmlr"))
+    slide, icml, jmlr = (averages(means, each) for each in CONVENTIONS.values())
     assert slide.classes.flatten().tolist() == [2.5, 5.0]
     assert slide.everything.tolist() == [0.75 * 2.5 + 0.25 * 5.0]
     assert slide.class_weight.tolist() == [1.5, 0.5]  # C n_c / N
@@ -85,7 +86,7 @@ def test_a_probability_that_underflows_leaves_no_nan() -> None:
     means = cross_class_means(empirical_risk(problem.model, problem.data))
     assert float(means.mass.min()) == 0.0
     assert means.weighted.isfinite().all()
-    assert averages(means, "jmlr").classes.isfinite().all()
+    assert averages(means, CONVENTIONS["jmlr"]).classes.isfinite().all()
 
 
 def test_the_share_done_rises_to_one() -> None:

@@ -20,11 +20,11 @@ from workbench.curvature.means.parts_of_g import (
     within,
 )
 from workbench.linalg.operator import Dense
-from workbench.study.records import CLASS_PART, MEANS_PART, PARTS
+from workbench.study.convention import CONVENTIONS
 
 
 def parts_of(case: Solved, weighting: str) -> Hierarchy:
-    return hierarchy(averages(case.means, weighting))
+    return hierarchy(averages(case.means, CONVENTIONS[weighting]))
 
 
 def matrix(factor: Tensor) -> Tensor:
@@ -35,10 +35,13 @@ def test_parts_have_the_names_that_a_study_gives_them(
     case: Solved, weighting: str
 ) -> None:
     found = parts_of(case, weighting)
-    assert found.class_part == CLASS_PART[weighting]
-    assert found.means_part == MEANS_PART[weighting]
-    assert set(PARTS[weighting]) == (
-        set(found.factors) - {found.means_part} | {found.within_part}
+    assert {"G1", "G12", "G_class", "G_means"} & set(found.factors) == {
+        found.convention.class_part,
+        found.convention.means_part,
+    }
+    assert set(CONVENTIONS[weighting].parts) == (
+        set(found.factors) - {found.convention.means_part}
+        | {found.convention.within_part}
     )
 
 
@@ -46,22 +49,27 @@ def test_each_part_is_what_its_definition_says(case: Solved, weighting: str) -> 
     found, expected = parts_of(case, weighting), case.parts(weighting)
     scale = float(case.g.abs().max())
     for part, explicit in expected.matrices.items():
-        if part != found.within_part:
+        if part != found.convention.within_part:
             error = (matrix(found.factors[part]) - explicit).abs().max()
             assert float(error) < 1e-10 * scale, part
     spread = within(Dense(case.g), found).to_dense()
-    error = (spread - expected.matrices[found.within_part]).abs().max()
+    error = (spread - expected.matrices[found.convention.within_part]).abs().max()
     assert float(error) < 1e-10 * scale
 
 
 def test_the_parts_sum_to_g(case: Solved, weighting: str) -> None:
     found = parts_of(case, weighting)
-    explicit = case.parts(weighting).matrices[found.within_part]
+    explicit = case.parts(weighting).matrices[found.convention.within_part]
     low_rank = [
-        matrix(found.factors[p]) for p in PARTS[weighting] if p in found.factors
+        matrix(found.factors[p])
+        for p in CONVENTIONS[weighting].parts
+        if p in found.factors
     ]
     assert apart(sum(low_rank) + explicit, case.g) < 1e-10
-    assert apart(matrix(found.factors[found.means_part]) + explicit, case.g) < 1e-10
+    assert (
+        apart(matrix(found.factors[found.convention.means_part]) + explicit, case.g)
+        < 1e-10
+    )
 
 
 def test_the_parts_are_each_positive_semidefinite(case: Solved, weighting: str) -> None:
@@ -77,8 +85,8 @@ def test_eigenvalues_fall_from_g_to_the_means_to_the_class_part(
     """lam_j(G) >= lam_j(G1+2) >= lam_j(G1), for every j."""
     found = parts_of(case, weighting)
     whole = eigenvalues(case.g)
-    means = eigenvalues(matrix(found.factors[found.means_part]))
-    classes = eigenvalues(matrix(found.factors[found.class_part]))
+    means = eigenvalues(matrix(found.factors[found.convention.means_part]))
+    classes = eigenvalues(matrix(found.factors[found.convention.class_part]))
     slack = 1e-13 * float(whole[0])
     assert (whole >= means - slack).all()
     assert (means >= classes - slack).all()
@@ -102,9 +110,9 @@ def test_what_the_averages_keep_falls_from_one(case: Solved, weighting: str) -> 
     trace = float(case.g.trace())
     each = {n: float(f.square().sum()) for n, f in found.factors.items()}
     everything = float(found.everything.square().sum())
-    kept = kept_shares(weighting, {**each, "G": trace}, everything)
-    within_trace = expected.matrices[found.within_part].trace()
-    class_trace = expected.matrices[found.class_part].trace()
+    kept = kept_shares(CONVENTIONS[weighting], {**each, "G": trace}, everything)
+    within_trace = expected.matrices[found.convention.within_part].trace()
+    class_trace = expected.matrices[found.convention.class_part].trace()
     weight = {"slide": len(expected.classes), "icml": len(expected.classes) - 1}
     weight_all = weight.get(weighting) or float(
         sum(p for c, row in enumerate(mass(case)) for k, p in enumerate(row) if k != c)
@@ -157,7 +165,7 @@ def test_a_vector_inside_the_span_overlaps_fully_and_one_outside_not_at_all(
 def test_knock_outs_take_the_class_part_away(case: Solved, weighting: str) -> None:
     found, expected = parts_of(case, weighting), case.parts(weighting)
     left = subtracted(Dense(case.g), found).to_dense()
-    without = case.g - expected.matrices[found.class_part]
+    without = case.g - expected.matrices[found.convention.class_part]
     assert apart(left, without) < 1e-10
     classes = found.classes
     gone = projected(Dense(case.g), found).to_dense()
@@ -169,7 +177,7 @@ def test_knock_outs_take_the_class_part_away(case: Solved, weighting: str) -> No
 
 def test_single_precision_is_good_to_its_rounding(case: Solved, weighting: str) -> None:
     means = case.means
-    exact = hierarchy(averages(means, weighting))
+    exact = hierarchy(averages(means, CONVENTIONS[weighting]))
     single = {
         part: factor_eigenvalues(factor.float())
         for part, factor in exact.factors.items()
@@ -181,8 +189,8 @@ def test_single_precision_is_good_to_its_rounding(case: Solved, weighting: str) 
         assert apart(single[part], rounded) < 1e-14  # products in double precision
     vectors = torch.linalg.eigh(case.g)[1][:, -4:]
     parts = Hierarchy(
-        weighting, exact.factors, exact.class_part, exact.means_part,
-        exact.within_part, exact.classes.float(), exact.everything.float(),
+        exact.convention, exact.factors, exact.classes.float(),
+        exact.everything.float(),
     )  # fmt: skip
     found = span_overlap(parts, vectors.float())
     assert found.dtype == torch.float64

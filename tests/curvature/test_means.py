@@ -12,9 +12,9 @@ from tests.benchmarks.clock import peak_memory
 from tests.cases import CASES, Problem
 from tests.curvature.conftest import Solved, solve
 from tests.oracles import apart, eigenvalues
+from workbench.curvature.means import class_means as module
 from workbench.curvature.means import pullback
 from workbench.curvature.means.class_means import ClassMeans, class_means
-from workbench.curvature.means.class_means import class_means as module
 from workbench.curvature.means.count_sketch import count_sketch
 from workbench.curvature.means.pair_selection import keep_pairs
 from workbench.curvature.problem.binding import empirical_risk

@@ -15,6 +15,7 @@ from tests.cases import CASES
 from tests.oracles import apart
 from workbench.curvature.means.class_means import class_means
 from workbench.curvature.problem.binding import empirical_risk
+from workbench.curvature.problem.network import Network
 from workbench.curvature.problem.surroundings import evaluating
 from workbench.curvature.products.operators import operators
 from workbench.errors import WorkbenchError
@@ -255,13 +256,18 @@ def test_a_flat_vector_is_split_in_the_order_of_the_parameters() -> None:
 
 @pytest.mark.parametrize("device", ["abacus", "cuda:99", "mps:7"])
 def test_a_device_that_is_not_there_gets_a_sentence(device: str) -> None:
-    with pytest.raises(WorkbenchError, match=f"device '{device}' is not .*; use 'cpu'"):
+    with pytest.raises(
+        WorkbenchError, match=f"device '{device}' is not .*; use auto, "
+    ):
         empirical_risk(plain(), (INPUTS, LABELS), device=device)
 
 
 def test_on_another_device_a_copy_is_taken() -> None:
-    model = plain()
-    with pytest.raises(RuntimeError):  # tensors there hold no numbers
+    model = plain()  # meta is on every machine, though no numbers are there
+    copy = Network(model).in_dtype(torch.device("meta"), torch.float32).module
+    assert {p.device.type for p in copy.parameters()} == {"meta"}
+    assert {p.device.type for p in model.parameters()} == {"cpu"}
+    with pytest.raises(WorkbenchError, match="device 'meta' is not on this machine"):
         empirical_risk(model, (INPUTS, LABELS), device="meta")
     assert {p.device.type for p in model.parameters()} == {"cpu"}
 

@@ -8,27 +8,26 @@ import torch
 
 from tests.curvature.conftest import Solved, solve
 from tests.oracles import apart
-from workbench.curvature.gram.coordinates import (
-    KRYLOV,
-    STREAMED,
-    Coordinates,
-    coordinates,
-)
 from workbench.curvature.means import class_gram as module
-from workbench.curvature.means.class_gram import ClassGram, class_gram
+from workbench.curvature.means.class_gram import class_gram
 from workbench.curvature.means.class_means import class_means
 from workbench.curvature.means.count_sketch import count_sketch
-from workbench.curvature.means.parts_of_g import PART_NAMES
 from workbench.curvature.means.sketched import thinned_gradients, thinned_means
 from workbench.curvature.means.streamed import ClassesOut, StreamedMeans, estimate_trace
 from workbench.curvature.products import layerwise
 from workbench.curvature.products.forward_mode import General
 from workbench.curvature.products.layerwise import LayerWise
+from workbench.curvature.products.operators import curvatures
 from workbench.linalg.lanczos import top_eigenpairs
 from workbench.linalg.operator import Dense
 from workbench.measurement.settings import MeasureSettings
-from workbench.measurement.solver import Probe
-from workbench.measurement.split import split_levels, split_streamed
+from workbench.measurement.solver import IterativeSolver
+from workbench.measurement.ways import Bound, Way
+from workbench.measurement.ways.krylov import KrylovWay
+from workbench.measurement.ways.streamed import StreamedWay
+from workbench.progress.control import Report
+from workbench.study.convention import CONVENTIONS
+from workbench.study.records import Levels
 
 
 def networks(case: Solved) -> list[General | LayerWise]:
@@ -42,11 +41,12 @@ def test_the_products_are_those_of_the_matrices(
 ) -> None:
     monkeypatch.setattr(layerwise, "SMALL", 0)
     parts = case.parts(weighting)
-    _, _, _, means_part, within_part = PART_NAMES[weighting]
+    convention = CONVENTIONS[weighting]
+    means_part, within_part = convention.means_part, convention.within_part
     matrices = {k: m for k, m in parts.matrices.items() if k != within_part}
     matrices[means_part] = case.g - parts.matrices[within_part]
     vectors = torch.randn(case.problem.dim, 40, dtype=case.g.dtype)
-    gram = class_gram(case.risk, weighting)
+    gram = class_gram(case.risk, CONVENTIONS[weighting])
     for network in networks(case):
         means = StreamedMeans(case.risk, network, gram)
         for name, matrix in matrices.items():
@@ -63,7 +63,7 @@ def test_the_directions_of_the_class_means_are_projected_out(
     basis = torch.linalg.svd(classes, full_matrices=False)
     basis = basis.U[:, 1e-9 * basis.S[0] < basis.S]
     keep = torch.eye(len(classes), dtype=classes.dtype) - basis @ basis.T
-    gram = class_gram(case.risk, weighting)
+    gram = class_gram(case.risk, CONVENTIONS[weighting])
     means = StreamedMeans(case.risk, networks(case)[0], gram)
     found = ClassesOut(means, Dense(case.g)).to_dense()
     assert float((found - keep @ case.g @ keep).norm() / case.g.norm()) < 1e-7
@@ -83,7 +83,7 @@ def test_the_class_means_are_multiplied_some_parameters_at_a_time(
     for size in (module.SLICE, 40):
         monkeypatch.setattr(module, "SLICE", size)
         told: list[float] = []
-        found = class_gram(case.risk, weighting, told.append)
+        found = class_gram(case.risk, CONVENTIONS[weighting], told.append)
         assert apart(found.inner, expected) < 1e-11
         assert told == sorted(told)
         assert told[-1] == pytest.approx(1.0)
@@ -97,22 +97,19 @@ def test_the_class_means_are_multiplied_some_parameters_at_a_time(
 
 
 def test_the_parts_are_those_of_the_means(weighting: str) -> None:
-    case = solve("unequal")
-    risk, g = case.risk, Dense(case.g)
-    pairs = top_eigenpairs(g, 6, tol=1e-9)
+    case, convention = solve("unequal"), CONVENTIONS[weighting]
+    risk, settings = case.risk, MeasureSettings(tol=1e-8, weighting=weighting)
+    pairs = top_eigenpairs(Dense(case.g), 6, tol=1e-9)
+    bound = Bound(risk, curvatures(risk)["G"], settings)
 
-    def placed(method: str) -> tuple[Coordinates, Probe]:
-        place = coordinates(risk, g, method, lambda share: None, weighting=weighting)
-        settings = MeasureSettings(tol=1e-8)
-        return place, Probe(settings, 6, torch.Generator().manual_seed(0))
+    def split(way: type[Way], report: Report) -> Levels:
+        solver = IterativeSolver(settings, 6, torch.Generator().manual_seed(0))
+        prepared = way.prepare(bound, lambda share: None)
+        return prepared.split(convention, pairs, solver, report)
 
-    place, probe = placed(KRYLOV)
-    exact = split_levels(place, weighting, pairs, probe, lambda _: None)
-    place, probe = placed(STREAMED)
-    assert isinstance(place.means, ClassGram)
-    means = StreamedMeans(risk, General(risk, *risk.snapshot()), place.means)
+    exact = split(KrylovWay, lambda share: None)
     told: list[float] = []
-    found = split_streamed(place, means, pairs, probe, told.append)
+    found = split(StreamedWay, told.append)
     assert max(told) > 0.8
     assert not exact.trace_error
     for part, values in found.parts.items():
@@ -147,7 +144,7 @@ def test_thinned_means_are_the_means(weighting: str) -> None:
     pairs = torch.tensor([[1, 0, 1], [0, 1, 1], [1, 1, 0]]).bool()
     sketch = count_sketch(case.problem.dim, case.problem.dim)  # loses nothing
     risk = case.risk
-    found = thinned_means(risk, pairs, weighting, sketch)
+    found = thinned_means(risk, pairs, CONVENTIONS[weighting], sketch)
     means = class_means(
         case.problem.model, case.problem.data, weighting=weighting, level="ck"
     )
@@ -156,7 +153,12 @@ def test_thinned_means_are_the_means(weighting: str) -> None:
     rows = torch.cat([means.cross[pairs], means.classes, means.everything[None]])
     assert apart(found, sketch(rows)) < 1e-10
     gradients = thinned_gradients(
-        risk, case.problem.inputs, case.problem.labels, pairs, weighting, sketch
+        risk,
+        case.problem.inputs,
+        case.problem.labels,
+        pairs,
+        CONVENTIONS[weighting],
+        sketch,
     )
     label = case.problem.labels
     if weighting == "slide":

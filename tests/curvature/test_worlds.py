@@ -12,9 +12,8 @@ from tests.cases import CASES
 from tests.worlds import together
 from workbench.curvature.gram.assembly import risk_gram
 from workbench.curvature.gram.coordinates import (
-    DUAL,
-    coordinates,
     dense_gauss_newton,
+    dual_coordinates,
     primal_eigenvectors,
     trace_gauss_newton,
 )
@@ -36,7 +35,8 @@ def found(name: str, world: World) -> dict[str, Tensor]:
         risk.dim, 3, generator=torch.Generator().manual_seed(0), dtype=risk.dtype
     )
     one = replace(risk, world=ALONE, num_own=risk.num_examples)  # roots are not unique
-    place = coordinates(one, Curvature(one, "G"), DUAL, lambda share: None)
+    gram = risk_gram(one)
+    place, root = dual_coordinates(gram)
     lifted = vectors[: place.g.dim]
     means = cross_class_means(risk)
     return {
@@ -47,7 +47,7 @@ def found(name: str, world: World) -> dict[str, Tensor]:
         "plain": means.plain,
         "weighted": means.weighted,
         "mass": means.mass,
-        "lifted": primal_eigenvectors(risk, place, lifted),
+        "lifted": primal_eigenvectors(risk, gram, root, lifted),
     }
 
 

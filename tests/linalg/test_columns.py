@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from workbench.curvature.means.parts_of_g import _basis
-from workbench.linalg.columns import dots, lengths, sharpened
+from workbench.linalg.columns import dots, lengths, reorthonormalised
 from workbench.linalg.density import spectral_density
 from workbench.linalg.lanczos import top_eigenpairs
 from workbench.linalg.operator import LinearOperator, LowRank, Projected
@@ -21,7 +21,7 @@ def noise(columns: int, seed: int = 0) -> Tensor:
 
 def planted() -> Tensor:
     """Factor (LONG, 3) of a matrix with the eigenvalues 4, 3 and 2, float32."""
-    unit = sharpened(torch.linalg.qr(noise(3))[0])
+    unit = reorthonormalised(torch.linalg.qr(noise(3))[0])
     return unit * torch.tensor([4.0, 3.0, 2.0]).sqrt()
 
 
@@ -30,7 +30,7 @@ class Twice(LinearOperator):
 
     dim, dtype, device = LONG, torch.float32, torch.device("cpu")
 
-    def matmat(self, vectors: Tensor) -> Tensor:
+    def _matmat(self, vectors: Tensor) -> Tensor:
         return 2 * vectors
 
 
@@ -46,7 +46,7 @@ def test_sums_are_right_where_those_of_torch_are_not() -> None:
 
 def test_columns_become_orthonormal_to_single_roundings() -> None:
     left, _ = torch.linalg.qr(noise(3))
-    found = sharpened(left).double()
+    found = reorthonormalised(left).double()
     off = found.T @ found - torch.eye(3)
     assert off.abs().max() < 1e-6
 
@@ -62,7 +62,7 @@ def test_eigenpairs_of_a_long_float32_operator_are_not_off_by_the_length() -> No
 
 def test_what_is_projected_out_of_long_vectors_is_gone() -> None:
     factor = planted()
-    operator = Projected(LowRank(factor), sharpened(factor[:, :1] / 2))
+    operator = Projected(LowRank(factor), reorthonormalised(factor[:, :1] / 2))
     left = operator.matmat(factor)
     assert lengths(left)[0] < 1e-4  # of 8
     torch.testing.assert_close(

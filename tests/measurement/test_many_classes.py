@@ -11,10 +11,10 @@ import pytest
 import torch
 from torch import nn
 
-from workbench.curvature.gram.coordinates import STREAMED
 from workbench.curvature.means.class_means import class_means
 from workbench.measurement import MeasureSettings, measure, picture, plan
 from workbench.measurement import cost as counting
+from workbench.measurement.ways.streamed import StreamedWay
 from workbench.study.records import load_study
 from workbench.study.summary import summary
 from workbench.training.data import load_data
@@ -28,7 +28,7 @@ C = 12
 def test_without_the_means_of_pairs_all_is_measured_with_its_error_stated(
     width: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(plan, "METHODS", (STREAMED,))
+    monkeypatch.setattr(plan, "WAYS", (StreamedWay,))
     for module in (picture, counting, plan):
         monkeypatch.setattr(module, "MAX_PAIRS", width * C)
     generator = torch.Generator().manual_seed(0)

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from torch import nn
 
-from workbench.measurement import measurement
 from workbench.measurement.cost import STAGES
 from workbench.measurement.measurement import MeasureSettings, measure
 from workbench.measurement.stage_store import remove_parts
+from workbench.measurement.ways import WAYS
 from workbench.progress.control import Progress
 from workbench.study.records import Study
 from workbench.training.checkpoint import Checkpoint
@@ -80,7 +80,8 @@ def test_a_killed_measurement_goes_on_to_the_same_numbers(
 
     for stage in list(dict.fromkeys(STAGES.values()))[1:]:
         killed(checkpoint, chosen, parts, stage)
-        monkeypatch.setattr(measurement, "coordinates", again)
+        for way in WAYS:
+            monkeypatch.setattr(way, "prepare", again)
     events: list[Progress] = []
     study = measure(checkpoint, chosen, progress=events.append, parts=parts)
     assert same(study, whole)

@@ -18,12 +18,18 @@ from tests.worlds import together
 from workbench.curvature.products.operators import operators
 from workbench.errors import WorkbenchError
 from workbench.machine.distributed import World
-from workbench.measurement.cost import METHODS, Cost, count, sizes_of
+from workbench.measurement.cost import Cost, sizes_of
 from workbench.measurement.measurement import MeasureSettings, measure
 from workbench.measurement.plan import Plan, bind, checked, make_plan, plan
+from workbench.measurement.settings import METHODS
+from workbench.measurement.ways import WAYS
+from workbench.measurement.ways.dense import DenseWay
+from workbench.measurement.ways.krylov import KrylovWay
 from workbench.training.data import load_data
 from workbench.training.models import build_model
 from workbench.training.train import TrainConfig, train
+
+TITLES = [way.title for way in WAYS]
 
 
 def settings(**values: Any) -> MeasureSettings:
@@ -61,7 +67,7 @@ def test_the_exact_way_of_fewest_operations_is_taken(
 def test_beyond_the_limit_of_exactness_the_cheapest_way_is_taken() -> None:
     made = planned(150, exact_limit=200)
     costs = {method.method: method.work(made.sizes) for method in made.methods}
-    assert set(costs) == set(METHODS)
+    assert set(costs) == set(TITLES)
     assert checked(made).method == min(costs, key=costs.__getitem__)
     assert checked(planned(150, exact_limit=0)).method == "block Krylov"
     assert checked(planned(2, exact_limit=100)).exact  # as all here is small
@@ -103,6 +109,10 @@ def test_the_method_that_is_asked_for_is_taken_or_refused(
     assert "\n" not in tight.refusal
 
 
+def test_the_settings_name_every_way() -> None:
+    assert tuple(way.name for way in WAYS) == METHODS
+
+
 @pytest.mark.parametrize("method", ["exact", "", 3])
 def test_a_method_that_there_is_not_gets_a_sentence(method: object) -> None:
     case = CASES["linear"]()
@@ -115,7 +125,7 @@ def test_what_takes_twice_the_time_is_not_taken() -> None:
     data = torch.randn(10, 1, 28, 28), torch.arange(10)
     risk = bind(build_model("cnn", (1, 28, 10)), data, settings())
     sizes = replace(sizes_of(risk), num_examples=1360)
-    costs = {name: count(name, sizes, settings()).work(sizes) for name in METHODS}
+    costs = {way.title: way.count(sizes, settings()).work(sizes) for way in WAYS}
     assert min(costs, key=costs.__getitem__) == "block Krylov"
 
 
@@ -139,12 +149,12 @@ def test_the_products_that_are_planned_are_about_those_that_it_takes() -> None:
     done = train(model, data, TrainConfig(epochs=10, device="cpu"))
     study = measure(done, settings(exact_limit=0))
     sizes = sizes_of(bind(done, None, settings()))
-    way = count("block Krylov", sizes, settings())
+    way = KrylovWay.count(sizes, settings())
     for kind, found in study.spectra.items():
         cost = way.stages[kind]
         expected = cost.g_products + cost.hess_products
         assert expected / 2 < found.num_matvecs < expected * 2, kind
-    exact = count("dense, exact", sizes, settings())
+    exact = DenseWay.count(sizes, settings())
     assert exact.stages["Hess"].hess_products == study.spectra["Hess"].dim
     assert study.plan.startswith("Plan: the leading 17 eigenvalues")
 
@@ -182,7 +192,7 @@ def test_what_does_not_fit_is_refused_with_the_largest_number_that_does() -> Non
     with pytest.raises(WorkbenchError, match="take at most") as error:
         checked(tight)
     assert tight.line == tight.refusal == str(error.value)
-    found = re.search(r"at most (\d+) examples a class", str(error.value))
+    found = re.search(r"at most (\d+) examples per class", str(error.value))
     assert found is not None
     most = int(found[1])
     assert 20 <= most < 100
@@ -290,8 +300,8 @@ def test_what_the_proof_takes_is_what_it_took(monkeypatch: pytest.MonkeyPatch) -
 def test_the_line_names_every_way_and_its_price() -> None:
     line = planned(5).line
     assert line.startswith("Plan: every eigenvalue of G (")
-    assert all(name in line for name in METHODS)
-    assert line.count(" MB") + line.count(" GB") == len(METHODS)
+    assert all(name in line for name in TITLES)
+    assert line.count(" MB") + line.count(" GB") == len(TITLES)
     assert "\n" not in line
 
 

@@ -16,7 +16,7 @@ from workbench.linalg.operator import Dense
 from workbench.measurement import solver as probe_module
 from workbench.measurement import spectra
 from workbench.measurement.settings import MeasureSettings
-from workbench.measurement.solver import Probe
+from workbench.measurement.solver import IterativeSolver
 from workbench.measurement.spectra import both_ends
 
 CLASSES = 4
@@ -43,9 +43,8 @@ def hess_of(outliers: Tensor) -> tuple[Counting, Any, Any]:
 def measured(outliers: Tensor) -> tuple[Tensor, int]:
     hess, pairs, risk = hess_of(outliers)
     settings = MeasureSettings(num_steps=2, num_probes=1)
-    probe = Probe(settings, CLASSES, torch.Generator().manual_seed(0))
-    place: Any = SimpleNamespace(gram=None, root=None)
-    found = both_ends(risk, hess, place, pairs, probe, lambda share: None)
+    probe = IterativeSolver(settings, CLASSES, torch.Generator().manual_seed(0))
+    found = both_ends(risk, hess, lambda v: v, pairs, probe, lambda share: None)
     return torch.from_numpy(found.eigenvalues[:CLASSES].copy()), hess.count
 
 
@@ -75,7 +74,7 @@ def test_a_subspace_does_not_outgrow_the_memory(
 ) -> None:
     hess, _, _ = hess_of(APART)
     settings = MeasureSettings(num_steps=2, num_probes=1)
-    few = Probe(settings, CLASSES, torch.Generator().manual_seed(0))
+    few = IterativeSolver(settings, CLASSES, torch.Generator().manual_seed(0))
     room = 2 * 16 * 2 * 8 * hess.dim  # half of it: 16 vectors and their images
     monkeypatch.setattr(probe_module, "device_memory", lambda device: room)
     found = few.pairs(hess, "BE", None)

@@ -33,8 +33,7 @@ from workbench.curvature.products import layerwise
 from workbench.curvature.products.operators import network_of, operators
 from workbench.linalg.lanczos import top_eigenpairs
 from workbench.linalg.operator import Dense
-
-WEIGHTINGS = ("slide", "icml", "jmlr")
+from workbench.study.convention import CONVENTIONS
 
 
 def stress(num: int) -> settings:
@@ -100,22 +99,22 @@ def test_every_identity_holds_on_a_random_network(problem: Problem) -> None:
         assert not len(rest) or float(rest.abs().max()) <= 1e-9 * largest
 
     means = cross_class_means(risk)
-    for weighting in WEIGHTINGS:
+    for weighting in CONVENTIONS:
         _check_parts(problem, weighting, g, grads, means, inner)
 
 
 def _check_parts(problem, weighting, g, grads, means, inner) -> None:  # type: ignore[no-untyped-def]
     """Parts, inequalities, overlaps and knock-outs of one convention."""
-    three = averages(means, weighting)
+    three = averages(means, CONVENTIONS[weighting])
     parts = hierarchy(three)
     matrix = {name: f @ f.T for name, f in parts.factors.items()}
-    all_means = matrix.pop(parts.means_part)
+    all_means = matrix.pop(parts.convention.means_part)
     rest = within(Dense(g), parts).to_dense()
     assert apart(sum(matrix.values()) + rest, g) < 1e-10
     expected = oracles.parts(grads, weighting)
     largest = float(g.trace())
     for name, part in expected.matrices.items():
-        found = rest if name == parts.within_part else matrix[name]
+        found = rest if name == parts.convention.within_part else matrix[name]
         assert float((found - part).abs().max()) <= 1e-10 * largest, name
         small, large = inner.part(name, weighting), oracles.eigenvalues(part)
         num = min(len(small), len(large))
@@ -123,7 +122,7 @@ def _check_parts(problem, weighting, g, grads, means, inner) -> None:  # type: i
 
     whole = oracles.eigenvalues(g)
     middle = oracles.eigenvalues(all_means)
-    class_part = oracles.eigenvalues(matrix[parts.class_part])
+    class_part = oracles.eigenvalues(matrix[parts.convention.class_part])
     assert below(middle, whole, largest)
     assert below(class_part, middle, largest)
     assert float(torch.linalg.eigvalsh(rest)[0]) >= -1e-11 * largest

@@ -44,11 +44,11 @@ def test_the_head_escapes_what_a_study_says_of_itself(tmp_path: Path) -> None:
 
 def test_a_run_is_told_as_far_as_it_is_known() -> None:
     run = {"data": "digits", "model": "mlp", "per_class": 100, "epochs": 30}
-    told = "digits · mlp · 100 a class · 30 epochs"
+    told = "digits · mlp · 100 per class · 30 epochs"
     assert run_in_words(run) == told
     assert run_in_words(run | {"train_accuracy": 0.999}) == f"{told} · accuracy 99.9%"
     chosen = run | {"num_examples": 1000, "num_available": 60_000}
-    assert "100 a class · 1,000 of 60,000 examples · 30" in run_in_words(chosen)
+    assert "100 per class · 1,000 of 60,000 examples · 30" in run_in_words(chosen)
     assert run_in_words(chosen | {"num_available": None}) == told
     assert run_in_words({"model": "mlp", "epochs": 0}) == "mlp · 0 epochs"
     assert run_in_words({}) == ""
@@ -59,8 +59,8 @@ def test_what_is_no_longer_drawn_is_forgotten(tmp_path: Path) -> None:
     drawn = []
     for num_examples in (41, 42, 43):
         page.session.show(make_study(3, num_examples))
-        assert page.study._view is not None
-        drawn.append(weakref.ref(page.study._view.state))
+        assert page.study.view is not None
+        drawn.append(weakref.ref(page.study.view.state))
     gc.collect()
     assert [state() is None for state in drawn] == [True, True, False]
 
@@ -76,8 +76,8 @@ def test_a_new_study_is_drawn_in_the_same_layout_and_told_in_words(
     wait_until(lambda: page.session.state == "idle")
     assert page.session.problem is None
     assert page.study.widget.children[0] is pictures
-    assert page.study._view is not None
-    assert page.study._view.study is page.session.study
+    assert page.study.view is not None
+    assert page.study.view.study is page.session.study
     page.session.show(make_study(4, 40))
     assert words.value != before
     assert words.value.count('scope="col"') == 4 + 1
@@ -88,16 +88,16 @@ def test_a_pinned_study_stays_behind_the_next_until_it_is_unpinned(
 ) -> None:
     page = make_page(tmp_path)
     first, panel = page.session.study, page.study
-    assert panel._view is not None
+    assert panel.view is not None
     panel.pin.click()
-    assert panel._view.pinned is None  # it is not compared with itself
+    assert panel.view.pinned is None  # it is not compared with itself
     assert "pinned" in panel.said.value
     page.session.show(make_study(4, 40))
-    assert panel._view.pinned is first
+    assert panel.view.pinned is first
     assert panel.said.value == ""
     assert panel.pin.description == "Unpin"
     panel.pin.click()
-    assert panel._view.pinned is None
+    assert panel.view.pinned is None
     assert page.session.problem is None
 
 
@@ -107,14 +107,14 @@ def test_an_earlier_epoch_is_pinned_and_seen_behind_the_last_one(
     page = make_page(tmp_path, num_moments=2)
     study, panel = page.session.study, page.study
     assert study is not None
-    assert panel._view is not None
-    panel._view.state.moment = 1
+    assert panel.view is not None
+    panel.view.state.moment = 1
     panel.pin.click()
-    assert panel._view.pinned is page.session.pinned is study.moments[1]
+    assert panel.view.pinned is page.session.pinned is study.moments[1]
     assert panel.said.value == ""
-    assert panel._view.state.moment == 1
-    panel._view.state.moment = -1
-    (said,) = [m.text for m in panel._view.layout.references() if m.name == "pinned"]
+    assert panel.view.state.moment == 1
+    panel.view.state.moment = -1
+    (said,) = [m.text for m in panel.view.layout.references() if m.name == "pinned"]
     assert "· 1 epoch ·" in said
     assert page.session.pinned_preset == ""  # the link could not restore it
     assert page.session.problem is None
@@ -126,8 +126,8 @@ def test_a_convention_that_was_not_measured_is_said_and_the_picture_stays(
     page = make_page(tmp_path, weightings=("icml",))
     page.measuring.weighting.value = "slide"
     assert "holds icml and not slide" in page.problem.text.value
-    assert page.study._view is not None
-    assert page.study._view.weighting == "icml"
+    assert page.study.view is not None
+    assert page.study.view.weighting == "icml"
     page.measuring.weighting.value = "icml"
     page.job.train.click()
     wait_until(lambda: page.session.state == "idle")

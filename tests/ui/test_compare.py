@@ -23,6 +23,15 @@ def find(view: LinkedView, name: str) -> Model:
     return found
 
 
+def names(view: LinkedView) -> set[str]:
+    return {m.name for m in view.layout.references() if m.name}
+
+
+def pinned_sticks(view: LinkedView) -> dict:
+    """What the browser draws the pinned study's sticks from."""
+    return find(view, "act").args["models"]["compare"]["eigenvalues"]["G"]
+
+
 def compared(pinned=PINNED, **options) -> LinkedView:
     view = LinkedView(STUDY)
     view.compare(pinned, **options)
@@ -32,7 +41,7 @@ def compared(pinned=PINNED, **options) -> LinkedView:
 def test_the_pinned_numbers_are_drawn_behind():
     view = compared()
     values = PINNED.spectra["G"].eigenvalues
-    sticks = find(view, "pinned sticks").data["x"]
+    sticks = pinned_sticks(view)["value"]
     np.testing.assert_array_equal(sticks, values[: len(sticks)])
     assert len(sticks) >= PINNED.num_outliers
     for level in range(3):
@@ -80,9 +89,7 @@ def test_each_mark_and_stick_of_the_pinned_study_says_what_it_is():
             and tool.renderers[0].data_source.name == "pinned sticks"
         ]
         assert "pinned: @name: @told" in tip
-    sticks = find(view, "pinned sticks").data
-    assert sticks["name"][0] == "eigenvalue 1 of G"
-    assert len(sticks["told"]) == len(sticks["x"])
+    assert pinned_sticks(view)["name"][0] == "eigenvalue 1 of G"
 
 
 def test_pinning_keeps_what_is_selected_and_unpinning_leaves_nothing():
@@ -93,8 +100,9 @@ def test_pinning_keeps_what_is_selected_and_unpinning_leaves_nothing():
     assert (state.selected_class, state.level, state.moment) == (2, 1, 0)
     assert (state.operator, state.compare) == ("Hess", "beside")
     assert check_integrity(list(view.layout.references())).error == []
+    assert {"pinned", "pinned sticks", "pinned marks 2", "plane"} <= names(view)
     view.compare(None)
-    assert not [m for m in view.layout.references() if "pinned" in (m.name or "")]
+    assert names(view) == names(LinkedView(STUDY))
 
 
 def test_what_is_pinned_stays_when_another_study_is_shown():
@@ -108,18 +116,18 @@ def test_studies_of_other_classes_are_compared_by_their_spectra_only():
     view = compared(make_study(3, 60))
     text = find(view, "pinned").text
     assert "3 classes and this study 4" in text
-    names = [model.name or "" for model in view.layout.references()]
-    assert not [name for name in names if name.startswith("pinned marks")]
-    assert len(find(view, "pinned sticks").data["x"]) > 2
+    marks = {f"pinned marks {level}" for level in range(3)}
+    assert names(compared()) - names(view) == marks | {"plane"}
+    assert len(pinned_sticks(view)["value"]) > 2
     assert find(view, "plot") is not None
 
 
 def test_names_of_the_pinned_study_are_text():
     nasty = replace(PINNED, run={**PINNED.run, "data": "<img src=x>"})
-    for text in (
-        m.text for m in compared(nasty).layout.references() if isinstance(m, Div)
-    ):
-        assert "<img" not in text
+    view = compared(nasty)
+    assert "&lt;img src=x&gt;" in find(view, "pinned").text
+    texts = [m.text for m in view.layout.references() if isinstance(m, Div)]
+    assert not [text for text in texts if "<img" in text]
 
 
 def test_an_unknown_mode_is_refused():

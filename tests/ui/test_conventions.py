@@ -14,12 +14,12 @@ from tests.fake_work import FakeWork
 from tests.views import data, find
 from workbench.page.presets import PRESETS, load_example
 from workbench.page.session import Session
-from workbench.study.records import CLASS_PART, Study
+from workbench.study.convention import CONVENTIONS
+from workbench.study.records import Study
 from workbench.ui.app import Workbench
 from workbench.ui.theme import LIGHT
 from workbench.ui.views.explain import explain
-from workbench.ui.views.overlap import overlaps
-from workbench.ui.views.parts import parts_of
+from workbench.ui.views.scene import make_scene
 from workbench.ui.views.spectrum import leading
 from workbench.ui.views.stepper import build_stepper
 
@@ -32,17 +32,17 @@ def read(stations: list[str], what: str) -> list[str]:
 
 def shown(study: Study, weighting: str) -> dict[str, Any]:
     """What hangs on the convention, as it is put into the picture."""
-    levels = study.levels[weighting]
-    stepper = build_stepper(study, levels)
+    scene = make_scene(study, LIGHT, weighting)
+    stepper = build_stepper(scene)
     stations = [station.label.html for station in stepper.stations]
-    (part,) = [p for p in parts_of(study, levels, LIGHT) if p.role == "class"]
-    G = leading(study, levels, "G").data
+    (part,) = [p for p in scene.parts if p.role == "class"]
+    G = leading(study, scene.levels, "G").data
     return {
         "formulas": read(stations, "formula"),
         "shares": read(stations, "kept"),
         "sentences": stepper.sentences,
         "words": explain(study, weighting),
-        "overlaps": overlaps(study, levels),
+        "overlaps": scene.overlap,
         "class part": part.eigenvalues,
         "G without it": G["subtracted"],
         "G without its directions": G["projected"],
@@ -69,14 +69,14 @@ def test_the_list_of_conventions_draws_the_example_by_the_one_that_is_chosen(
     for name in ("slide", "jmlr"):
         page.measuring.weighting.value = name
         assert page.session.problem is None
-        view, wanted = page.study._view, shown(study, name)
+        view, wanted = page.study.view, shown(study, name)
         assert view is not None
         assert f"the median over these, <i>{name}</i>" in page.study.words.value
         stations = [find(view, f"station {n}").label.html for n in range(4)]
         assert read(stations, "formula") == wanted["formulas"]
         assert read(stations, "kept") == wanted["shares"]
-        part = study.levels[name].parts[CLASS_PART[name]]
-        drawn = data(view, "class part")["x"]
+        part = study.levels[name].parts[CONVENTIONS[name].class_part]
+        drawn = data(view, "class part")["value"]
         np.testing.assert_array_equal(drawn, part[: len(drawn)])
         left = data(view, "eigenvalues G")["subtracted"]
         np.testing.assert_array_equal(left, wanted["G without it"])

@@ -5,13 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from bokeh.embed import file_html
 from bokeh.resources import Resources
 from playwright.sync_api import Browser, Page
 
 from tests.studies import make_study
+from workbench.study.convention import CONVENTIONS
 from workbench.ui.views.linked import LinkedView
+from workbench.ui.views.words import number
 
 pytestmark = pytest.mark.browser
 NASTY = ("$$x$$<img src=x onerror=alert(1)>", "<script>alert(2)</script>", 'a&b "c"')
@@ -130,6 +133,33 @@ def test_a_class_and_an_outlier_are_picked_on_the_canvas_and_escape_clears(pair)
     assert min(pair.read("marks 0", "data.fill_alpha")) > 0.5
 
 
+def test_the_sticks_at_first_are_what_was_measured_and_are_told_alike_ever_after(pair):
+    G, part = (
+        STUDY.spectra["G"],
+        STUDY.levels["icml"].parts[CONVENTIONS["icml"].class_part],
+    )
+    x, low, high = (pair.read("sticks", f"data.{end}") for end in ("x", "low", "high"))
+    assert x == G.eigenvalues[:12].tolist()
+    np.testing.assert_allclose(np.subtract(high, low), 2 * G.residuals[:12], atol=1e-15)
+    names = pair.read("sticks", "data.name")
+    assert names[8:10] == ["outlier 9 of G", "eigenvalue 10 of G"]
+    orange = pair.read("class part", "data.x")
+    assert orange == part[: len(orange)].tolist()
+    top = pair.read("spectrum", "y_range.end")
+    assert max(pair.read("sticks", "data.top")) <= top
+    assert G.eigenvalues[9] < pair.read("cut", "location") < G.eigenvalues[8]
+    told = pair.read("sticks", "data.told"), pair.read("class part", "data.told")
+    assert told[0][0].startswith(number(G.eigenvalues[0]))
+    assert told[1][-1] == number(orange[-1])
+    pair.press("log")
+    pair.until("state", "scale", "log")
+    assert x != pair.read("sticks", "data.x")
+    assert told == (
+        pair.read("sticks", "data.told"),
+        pair.read("class part", "data.told"),
+    )
+
+
 def test_the_buttons_do_what_the_mouse_does_and_say_so(pair):
     pair.press("Dress")
     pair.until("classes", "active", [3])
@@ -219,12 +249,13 @@ def test_the_dots_are_painted_where_their_columns_say(pair):
     light = """() => {
       const doc = Bokeh.documents[0]
       const {brushes} = workbenchPairs.get(doc.get_model_by_name("state")).parts.marks
-      const {glyph, source} = brushes[0]
+      const {layer, source} = brushes[0]
+      const {glyph} = layer.view
       const {data} = source
       const canvas = new OffscreenCanvas(600, 700)
       const ctx = canvas.getContext("2d")
       glyph._paint(ctx, [0])
-      const [ox, fx, oy, fy] = brushes[0].scales
+      const [ox, fx, oy, fy] = layer.scales
       let hit = 0
       for (let row = 0; row < data.c.length; row++) {
         const [x, y] = [ox + fx * data.x[row], oy + fy * data.y[row]].map(Math.round)

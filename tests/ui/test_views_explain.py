@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from tests.conftest import ROOT
 from tests.studies import make_study
-from workbench.study.records import CLASS_PART
+from workbench.study.convention import CONVENTIONS
 from workbench.ui.views.explain import explain
 from workbench.ui.views.words import count, number, percent
 
@@ -79,7 +81,9 @@ def test_the_words_are_about_the_convention_that_is_shown():
     levels = {}
     for name, share in {"slide": 0.1, "icml": 0.5, "jmlr": 0.9}.items():
         level = study.levels[name]
-        parts = level.parts | {CLASS_PART[name]: share * own[: study.num_classes]}
+        parts = level.parts | {
+            CONVENTIONS[name].class_part: share * own[: study.num_classes]
+        }
         levels[name] = replace(level, parts=parts)
     study = replace(study, levels=levels)
     for name, verdict in {
@@ -99,12 +103,12 @@ def test_outliers_that_stay_after_the_knock_out_are_said_to_stay():
     stays, goes = np.array([8.9, 7.9, 6.9, 1.0]), np.array([1.0, 0.9, 0.9, 0.8])
     told = explain(with_values(study, values, subtracted=stays, projected=goes))
     assert "<b>all 3 outliers stay</b>" in told
-    assert "<b>all 3 outliers go</b>" in told
+    assert "<b>all 3 outliers disappear</b>" in told
     few = with_values(study, values, subtracted=stays[:2], projected=goes[:2])
     assert "at least 2 of 3 outliers stay</b> (2 eigenvalues were measured)" in (
         explain(few)
     )
-    assert "<b>all 3 outliers go</b>" in explain(few)  # the largest left is below
+    assert "<b>all 3 outliers disappear</b>" in explain(few)  # below is the rest
     unsure = {"subtracted": np.array([0.1, 6.0, 0.1, 0.1])}
     told = explain(
         with_values(study, values, subtracted=stays, projected=goes, residuals=unsure)
@@ -113,7 +117,7 @@ def test_outliers_that_stay_after_the_knock_out_are_said_to_stay():
     assert "2 to 3 of 3 outliers stay, within the error" in told
     half = np.array([8.9, 1.0, 0.9, 0.8])
     told = explain(with_values(study, values, subtracted=half, projected=goes))
-    assert "2 of 3 outliers go" in told
+    assert "2 of 3 outliers disappear" in told
 
 
 def test_an_untrained_network_is_warned_about_and_a_trained_one_is_not():
@@ -215,36 +219,20 @@ def test_studies_of_every_size_are_explained(num_classes, exact):
     assert explain(make_study(num_classes, exact=exact)).count("<p>") >= 3
 
 
-@pytest.mark.parametrize(
-    ("share", "said"),
-    [
-        (0, "0 %"),
-        (1, "100 %"),
-        (0.9995, "100 %"),
-        (0.997, "99.7 %"),
-        (0.62, "62 %"),
-        (0.031, "3.1 %"),
-        (0.00001, "below 0.1 %"),
-        (float("nan"), "–"),
-    ],
-)
+# The same cases hold what the browser writes: javascript/formats.test.js.
+FORMATS = json.loads((ROOT / "tests" / "formats.json").read_text("utf-8"))
+
+
+@pytest.mark.parametrize(("share", "said"), FORMATS["percent"])
 def test_a_share_is_rounded_but_never_to_all_or_nothing(share, said):
     assert percent(share) == said.replace(" %", "\u00a0%")
+    assert percent(float("nan")) == "–"
 
 
-@pytest.mark.parametrize(
-    ("value", "said"),
-    [
-        (0, "0"),
-        (0.03, "0.0300"),
-        (123.4, "123"),
-        (-1.5, "−1.50"),
-        (1.5e-7, "1.50 · 10⁻⁷"),
-        (123456, "1.23 · 10⁵"),
-    ],
-)
+@pytest.mark.parametrize(("value", "said"), FORMATS["number"])
 def test_a_number_is_written_with_three_digits(value, said):
     assert number(value) == said
+    assert number(float("nan")) == "not a number"
 
 
 def test_a_count_takes_its_noun_along():

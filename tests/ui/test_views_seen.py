@@ -41,15 +41,15 @@ def test_what_is_written_anew_is_about_the_epoch_that_is_shown(tmp_path: Path) -
     session = Session(folder=tmp_path, worker=FakeWork())
     session.show(FILM, source="your run")
     page = Workbench(session)
-    assert page.study._view is not None
-    page.study._view.state.moment = 1
+    assert page.study.view is not None
+    page.study.view.state.moment = 1
     session.show_weighting("slide")
     assert seen(page.study.words.value) == ["2", "2"]
-    page.study._view.state.moment = 1
+    page.study.view.state.moment = 1
     session.pin()
     session.show(make_study(3, 60), source="another")
     session.show(FILM, source="your run")
-    page.study._view.state.moment = 1
+    page.study.view.state.moment = 1
     session.unpin()
-    assert page.study._view.state.moment == 1
+    assert page.study.view.state.moment == 1
     assert seen(page.study.words.value) == ["1", "1"]

@@ -10,13 +10,14 @@ from bokeh.models import Div
 
 from tests.studies import make_study
 from tests.views import data, find
-from workbench.study.records import WEIGHTINGS
+from workbench.study.convention import CONVENTIONS
 from workbench.ui.theme import LIGHT, class_style
 from workbench.ui.views.linked import LinkedView
-from workbench.ui.views.stepper import build_stepper, share_on_the_way
+from workbench.ui.views.scene import make_scene
+from workbench.ui.views.stepper import build_stepper
 
 
-@pytest.mark.parametrize("weighting", WEIGHTINGS)
+@pytest.mark.parametrize("weighting", CONVENTIONS)
 def test_each_mark_travels_to_the_average_that_it_is_part_of(weighting):
     study = make_study(4, 200, weighting)
     view = LinkedView(study)
@@ -36,7 +37,7 @@ def test_each_mark_travels_to_the_average_that_it_is_part_of(weighting):
     assert {*zip(last["target_x"], last["target_y"], strict=True)} == {home[3, -1, -1]}
 
 
-@pytest.mark.parametrize("weighting", WEIGHTINGS)
+@pytest.mark.parametrize("weighting", CONVENTIONS)
 def test_the_mean_of_the_true_class_is_left_out_except_on_the_slides(weighting):
     marks = data(LinkedView(make_study(4, 200, weighting)), "marks 1")
     own = marks["c"] == marks["k"]
@@ -70,7 +71,7 @@ def test_the_embedding_has_no_axes_and_tells_what_it_left_out():
     assert "1,500 of 2,400 gradients drawn" in caption
 
 
-@pytest.mark.parametrize("weighting", WEIGHTINGS)
+@pytest.mark.parametrize("weighting", CONVENTIONS)
 def test_points_laid_out_for_another_convention_are_said_to_be(weighting):
     view = LinkedView(make_study(weighting="icml"), weighting=weighting)
     texts = [m.text for m in view.layout.references() if isinstance(m, Div)]
@@ -78,7 +79,7 @@ def test_points_laid_out_for_another_convention_are_said_to_be(weighting):
     assert any(said in text for text in texts) == (weighting != "icml")
 
 
-@pytest.mark.parametrize("weighting", WEIGHTINGS)
+@pytest.mark.parametrize("weighting", CONVENTIONS)
 def test_the_stations_tell_counts_and_the_share_that_is_kept(weighting):
     study = make_study(weighting=weighting)
     view = LinkedView(study)
@@ -111,25 +112,10 @@ def test_the_root_of_p_is_in_the_gradient_or_p_is_in_the_sum(
     assert f"Σ<sub>c′</sub> {weight}{one}ᵀ {one}" in said
 
 
-def test_the_share_on_the_way_is_what_moved_gradients_carry():
-    """Gone a part w of the way to the mean, (1 - w)^2 of what is lost is left."""
-    rng = np.random.default_rng(0)
-    delta = rng.standard_normal((3, 5, 4))  # three groups of five gradients
-    mean = delta.mean(axis=1, keepdims=True)
-    total = (delta**2).mean()
-    kept = (1.0, float((mean**2).mean() / total), 0.1, 0.0)
-    for position in (0.0, 0.3, 0.5, 1.0):
-        way = position**2 * (3 - 2 * position)
-        moved = (1 - way) * delta + way * mean
-        share = share_on_the_way(kept, position)
-        assert share == pytest.approx((moved**2).mean() / total)
-    assert share_on_the_way(kept, 3.0) == kept[3]
-
-
 def test_each_level_says_what_is_averaged_on_the_way_to_it():
-    for weighting in WEIGHTINGS:
+    for weighting in CONVENTIONS:
         study = make_study(4, 200, weighting)
-        said = build_stepper(study, study.levels[weighting]).doing
+        said = build_stepper(make_scene(study, LIGHT, weighting)).doing
         assert len(said) == 4
         assert ("all but c itself" in said[2]) == (weighting != "slide")
         assert ("weighted by p" in said[1]) == (weighting == "jmlr")

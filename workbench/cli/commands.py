@@ -16,7 +16,7 @@ from workbench.errors import WorkbenchError, printable
 from workbench.files.container import remove_litter, save_somewhere
 from workbench.machine.malloc import keep_freed_memory
 from workbench.progress.control import Cancelled
-from workbench.study.records import WEIGHTINGS
+from workbench.study.convention import CONVENTIONS
 
 if TYPE_CHECKING:
     from workbench.machine.distributed import World
@@ -57,7 +57,7 @@ def train(
         str | None,
         typer.Option(
             help="digits, mnist, fashion, cifar10, cifar100, or folder:PATH, a folder "
-            "that holds one folder of images a class.  [default: digits]"
+            "that holds one folder of images per class.  [default: digits]"
         ),
     ] = None,
     per_class: Annotated[
@@ -82,17 +82,21 @@ def train(
         float | None,
         typer.Option(help="Learning rate at the start.  [default: 0.05]"),
     ] = None,
+    weight_decay: Annotated[
+        float | None,
+        typer.Option(help="Weight decay of every parameter.  [default: 0.0005]"),
+    ] = None,
     seed: Annotated[
         int | None,
         typer.Option(
-            help="Of the choice of data, the weights and the order.  [default: 0]"
+            help="Seed for sampling, initialisation and batch order.  [default: 0]"
         ),
     ] = None,
     snapshots: Annotated[
         str | None,
         typer.Option(
             help="Epochs whose weights are kept, as 0,1,3,10,30; 0 is the fresh "
-            "network. Measuring makes each a moment of the study."
+            "network. Measuring makes each a snapshot of the study."
         ),
     ] = None,
     device: Device = "auto",
@@ -119,7 +123,13 @@ def train(
     """Train a network; Ctrl-C keeps what it has learnt."""
     check_out(out, force)
     kept = None if snapshots is None else _epochs(snapshots)
-    config = {"epochs": epochs, "lr": lr, "seed": seed, "snapshots": kept}
+    config = {
+        "epochs": epochs,
+        "lr": lr,
+        "weight_decay": weight_decay,
+        "seed": seed,
+        "snapshots": kept,
+    }
     given = {name: value for name, value in config.items() if value is not None}
     if resume is not None:
         fixed = {
@@ -234,8 +244,8 @@ def measure(
     weighting: Annotated[
         str,
         typer.Option(
-            help=f"Convention of the averages: {', '.join(WEIGHTINGS)}.",
-            callback=one_of(*WEIGHTINGS),
+            help=f"Convention of the averages: {', '.join(CONVENTIONS)}.",
+            callback=one_of(*CONVENTIONS),
         ),
     ] = "icml",
     embedding: Annotated[

@@ -8,6 +8,7 @@ value is off by twice as much as the length of its vector.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -53,7 +54,32 @@ def lengths(columns: Tensor) -> Tensor:
     return squares.sqrt()
 
 
-def sharpened(columns: Tensor) -> Tensor:
+def products(one: Tensor, other: Tensor) -> Tensor:
+    """``<a, b>`` of each pair of columns, (dim, k) and (dim, k): (k,), float64."""
+    total = one.new_zeros(one.shape[1], dtype=torch.float64)
+    for piece in pieces(len(one)):
+        total += (one[piece].double() * other[piece].double()).sum(0)
+    return total
+
+
+def distances(inner: Any, metric: str) -> Any:
+    """Plain (not squared) distances of vectors from their inner products, (n, n).
+
+    Args:
+        inner: Of NumPy or torch; of vectors of length one where the metric is cosine.
+        metric: ``"cosine"``, ``1 - cos``, or ``"euclidean"``.
+    """
+    apart: Any = 1.0 - inner
+    if metric == "euclidean":
+        square = inner.diagonal()
+        apart = (square[:, None] + square - 2 * inner).clip(min=0.0) ** 0.5
+    apart = ((apart + apart.T) / 2).clip(min=0.0)
+    same = range(len(inner))
+    apart[same, same] = 0.0
+    return apart
+
+
+def reorthonormalised(columns: Tensor) -> Tensor:
     """Columns that are orthonormal nearly, (dim, k), made so up to single roundings."""
     gram = inner_products(columns)
     upper = torch.linalg.cholesky(gram, upper=True)

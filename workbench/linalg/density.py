@@ -13,9 +13,15 @@ from torch import Tensor
 from workbench.errors import WorkbenchError
 from workbench.linalg.columns import dots
 from workbench.linalg.lanczos import EigenPairs
-from workbench.linalg.operator import LinearOperator, Projected
+from workbench.linalg.operator import (
+    AnyOperator,
+    LinearOperator,
+    Projected,
+    as_operator,
+)
 from workbench.linalg.precision import full_precision
 from workbench.linalg.tridiagonal import tridiagonalise
+from workbench.study.card import Card, Described, give_or_take, numbers
 from workbench.study.quadrature import trace_error
 from workbench.study.spectrum import DensityCurve, Spectrum, density_curve
 
@@ -28,8 +34,8 @@ NUM_PROBES = 4
 BASIS_BYTES = 2**31  # what the Lanczos bases of the probes run together may take
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class SpectralDensity:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class SpectralDensity(Described):
     """Nodes and weights: smoothing is redrawn from them without a matvec."""
 
     nodes: Tensor  # (num_probes, num_steps) float64
@@ -40,6 +46,21 @@ class SpectralDensity:
     sticks: Tensor  # (r,) float64: eigenvalues that were deflated, not in the nodes
     stick_weight: float  # of each stick, 1 / P
     scale: Scale
+
+    def card(self) -> Card:
+        """What it is, in a few lines."""
+        probes, steps = self.nodes.shape
+        ends = f"from {float(self.nodes.min()):.4g} to {float(self.nodes.max()):.4g}"
+        return Card(
+            f"Spectral density of a matrix of order {round(1 / self.stick_weight):,}",
+            {
+                "nodes": f"{steps} for each of {probes} probes, {ends}",
+                "deflated": numbers(self.sticks.tolist()),
+                "trace": give_or_take(self.trace, self.trace_error),
+                "scale": self.scale,
+                "products": f"{self.num_matvecs:,}",
+            },
+        )
 
     def curve(
         self, *, sign: int = 1, width: float | None = None, num_points: int = 400
@@ -71,7 +92,7 @@ class SpectralDensity:
 
 @full_precision()
 def spectral_density(
-    operator: LinearOperator,
+    operator: AnyOperator,
     *,
     num_steps: int = NUM_STEPS,
     num_probes: int = NUM_PROBES,
@@ -99,7 +120,7 @@ def spectral_density(
     zero, which few steps do not resolve.
 
     Args:
-        operator: The symmetric operator A, of order P.
+        operator: The symmetric operator A, of order P, or a matrix: see `as_operator`.
         num_steps: Lanczos steps a probe: the resolution.
         num_probes: Independent probes.
         num_zeros: Eigenvalues that are zero by rank: a node at zero of that weight, the
@@ -124,6 +145,7 @@ def spectral_density(
         >>> round(found.trace, 4), round(found.trace_error, 4)
         (12.0, 0.0)
     """
+    operator = as_operator(operator, "spectral_density")
     _check(operator, num_steps, num_probes, num_zeros, scale, deflate)
     generator = generator or torch.Generator().manual_seed(0)
     shape = (operator.dim, num_probes)
@@ -188,11 +210,6 @@ def _check(
     scale: Scale,
     deflate: EigenPairs | None,
 ) -> None:
-    if not isinstance(operator, LinearOperator):
-        raise WorkbenchError(
-            f"spectral_density: the operator is a {type(operator).__name__}; expected "
-            "a symmetric LinearOperator, such as Dense(matrix)."
-        )
     if num_steps < 1 or num_probes < 1:
         raise WorkbenchError(
             f"spectral_density: {num_steps} steps and {num_probes} probes; expected at "

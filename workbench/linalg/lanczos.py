@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -12,9 +12,10 @@ from torch import Tensor
 
 from workbench.errors import WorkbenchError
 from workbench.linalg.look import Look, place_errors
-from workbench.linalg.operator import LinearOperator
+from workbench.linalg.operator import AnyOperator, LinearOperator, as_operator
 from workbench.linalg.precision import full_precision
 from workbench.linalg.subspace import Subspace, orthonormal
+from workbench.study.card import Card, Described, numbers
 
 TINY = 1e-300
 INNER = 8  # times the columns of a step: pairs whose residuals are formed each time
@@ -23,10 +24,15 @@ IN_WORK = 8  # blocks of vectors that a step holds beside the subspace: measured
 FREE = 2**24  # numbers of a basis that are no burden: room for more vectors
 Which = Literal["LA", "SA", "BE"]
 Status = Literal["converged", "max_steps", "breakdown"]
+ENDED: Mapping[Status, str] = {  # in words
+    "converged": "converged",
+    "max_steps": "not converged",
+    "breakdown": "exact",
+}
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class EigenPairs:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class EigenPairs(Described):
     """Eigenpairs with the residual of each, and how the iteration ended."""
 
     values: Tensor  # (m,) float64, from largest to smallest
@@ -39,6 +45,20 @@ class EigenPairs:
     basis: Tensor  # (dim, m) orthonormal columns of the subspace
     images: Tensor  # (dim, m) A times the basis
 
+    def card(self) -> Card:
+        """What it is, in a few lines."""
+        num, high = len(self.values), self.num_high
+        worst = float(self.residuals.max()) if num else 0.0
+        ends = f", {high} largest and {num - high} smallest" if high < num else ""
+        return Card(
+            f"{num} eigenpairs of a matrix of order {len(self.vectors):,}{ends}",
+            {
+                "values": numbers(self.values.tolist()),
+                "residuals": f"at most {worst:.2g}",
+                "status": f"{ENDED[self.status]}, after {self.num_matvecs:,} products",
+            },
+        )
+
     def alone(self) -> EigenPairs:
         """The pairs without the subspace, whose ``2 dim m`` numbers are let go."""
         empty = self.vectors[:, :0].clone()
@@ -47,7 +67,7 @@ class EigenPairs:
 
 @full_precision()
 def top_eigenpairs(
-    operator: LinearOperator,
+    operator: AnyOperator,
     k: int,
     *,
     tol: float = 1e-3,
@@ -86,7 +106,7 @@ def top_eigenpairs(
     are so small that the dtype has lost digits is A refused.
 
     Args:
-        operator: The symmetric operator A.
+        operator: The symmetric operator A, or a matrix: see `as_operator`.
         k: How many pairs at the chosen end; for ``"BE"`` at the high one.
         tol: Stop when each residual is at most ``tol`` times the largest ``|theta|``.
         scale: Take at least this in its place: the size of the matrix that A is a
@@ -123,7 +143,8 @@ def top_eigenpairs(
         Saad (2011), Numerical Methods for Large Eigenvalue Problems, chapters 6 and 8;
         Wu and Simon (2000), SIAM J. Matrix Anal. Appl. 22(2), for the restart.
     """
-    _check(operator, k, tol, scale, which, k_low, tol_low, block_size, max_matvecs)
+    operator = as_operator(operator, "top_eigenpairs")
+    _check(k, tol, scale, which, k_low, tol_low, block_size, max_matvecs)
     dim = operator.dim
     k = min(k, dim)
     high, low = _ends(k, which, k_low)
@@ -267,7 +288,6 @@ def _bounds(
 
 
 def _check(
-    operator: LinearOperator,
     k: int,
     tol: float,
     scale: float,
@@ -277,11 +297,6 @@ def _check(
     block_size: int | None,
     max_matvecs: int | None,
 ) -> None:
-    if not isinstance(operator, LinearOperator):
-        raise WorkbenchError(
-            f"top_eigenpairs: the operator is a {type(operator).__name__}; expected a "
-            "symmetric LinearOperator, such as Dense(matrix)."
-        )
     if which not in ("LA", "SA", "BE"):
         raise WorkbenchError(
             f"top_eigenpairs: which = {which!r}; expected LA, SA or BE."

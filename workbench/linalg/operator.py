@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, final, overload
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, final, overload
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from typing_extensions import override
 
@@ -19,36 +22,42 @@ if TYPE_CHECKING:
 DENSE_LIMIT = 20_000  # rows of a matrix that to_dense will still form
 
 
+class HasProducts(Protocol):
+    """A matrix that can multiply, as NumPy's and SciPy's do."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...  # noqa: D102
+
+    @property
+    def dtype(self) -> Any: ...  # noqa: D102
+
+    def dot(self, other: Any, /) -> Any: ...  # noqa: D102
+
+
 class LinearOperator(ABC):
-    """A symmetric linear map of R^dim; a final class says what ``matmat`` does."""
+    """A symmetric linear map of R^dim; a final class says what ``_matmat`` does.
+
+    ``A @ v`` and ``A @ V`` multiply a vector or columns, ``v @ A`` likewise. Tensors
+    give tensors and NumPy arrays give NumPy arrays, both in the operator's dtype.
+    """
 
     dim: int
     dtype: torch.dtype
     device: torch.device
 
+    label = ""  # what it is called where that is not the name of its class
+
+    __array_ufunc__ = None  # so that NumPy leaves ``array @ A`` and ``2.0 * A`` to A
+
     @abstractmethod
-    def matmat(self, vectors: Tensor) -> Tensor:
-        """``A V`` for the columns of V: (dim, k) to (dim, k)."""
+    def _matmat(self, vectors: Tensor) -> Tensor:
+        """``A V`` of columns (dim, k) in the operator's dtype, on its device."""
 
+    @property
     @final
-    def matvec(self, vector: Tensor) -> Tensor:
-        """``A v``: (dim,) to (dim,)."""
-        return self.matmat(vector[:, None])[:, 0]
-
-    @final
-    def __add__(self, other: LinearOperator) -> LinearOperator:
-        """``A + B``."""
-        return Sum(self, other)
-
-    @final
-    def __sub__(self, other: LinearOperator) -> LinearOperator:
-        return Sum(self, Scaled(other, -1.0))
-
-    @final
-    def __mul__(self, factor: float) -> LinearOperator:
-        return Scaled(self, factor)
-
-    __rmul__ = __mul__
+    def shape(self) -> tuple[int, int]:
+        """``(dim, dim)``."""
+        return self.dim, self.dim
 
     @property
     @final
@@ -57,19 +66,96 @@ class LinearOperator(ABC):
         return self
 
     @overload
+    def matmat(self, vectors: Tensor) -> Tensor: ...
+
+    @overload
+    def matmat(self, vectors: NDArray[Any]) -> NDArray[Any]: ...
+
+    @final
+    def matmat(self, vectors: Tensor | NDArray[Any]) -> Tensor | NDArray[Any]:
+        """``A V`` for the columns of V: (dim, k) to (dim, k).
+
+        Raises:
+            WorkbenchError: If V has another shape, or is complex.
+        """
+        return _times(self, self._matmat, vectors, ndims=(2,))
+
+    @overload
+    def matvec(self, vector: Tensor) -> Tensor: ...
+
+    @overload
+    def matvec(self, vector: NDArray[Any]) -> NDArray[Any]: ...
+
+    @final
+    def matvec(self, vector: Tensor | NDArray[Any]) -> Tensor | NDArray[Any]:
+        """``A v``: (dim,) to (dim,).
+
+        Raises:
+            WorkbenchError: If v has another shape, or is complex.
+        """
+        return _times(self, self._matmat, vector, ndims=(1,))
+
+    @overload
     def __matmul__(self, other: Tensor) -> Tensor: ...
+
+    @overload
+    def __matmul__(self, other: NDArray[Any]) -> NDArray[Any]: ...
 
     @overload
     def __matmul__(self, other: LinearOperator | Product) -> Product: ...
 
     @final
-    def __matmul__(self, other: Tensor | LinearOperator | Product) -> Tensor | Product:
+    def __matmul__(
+        self, other: Tensor | NDArray[Any] | LinearOperator | Product
+    ) -> Tensor | NDArray[Any] | Product:
         """``A v`` of a vector, ``A V`` of columns, or the map ``A B``.
 
         Raises:
             WorkbenchError: If the sizes do not fit.
         """
         return _applied((self,), other)
+
+    @overload
+    def __rmatmul__(self, other: Tensor) -> Tensor: ...
+
+    @overload
+    def __rmatmul__(self, other: NDArray[Any]) -> NDArray[Any]: ...
+
+    @final
+    def __rmatmul__(self, other: Tensor | NDArray[Any]) -> Tensor | NDArray[Any]:
+        """``v A`` of a vector, or of the rows of V: (k, dim) to (k, dim)."""
+        return _applied_from_the_left((self,), other)
+
+    @final
+    def __add__(self, other: LinearOperator) -> LinearOperator:
+        """``A + B``."""
+        return Sum(self, other) if isinstance(other, LinearOperator) else NotImplemented
+
+    @final
+    def __sub__(self, other: LinearOperator) -> LinearOperator:
+        return self + -other if isinstance(other, LinearOperator) else NotImplemented
+
+    @final
+    def __mul__(self, factor: float) -> LinearOperator:
+        """``factor * A``, with a number."""
+        try:
+            return Scaled(self, float(factor))
+        except TypeError:
+            return NotImplemented
+
+    __rmul__ = __mul__
+
+    @final
+    def __truediv__(self, factor: float) -> LinearOperator:
+        return self * (1 / factor)
+
+    @final
+    def __neg__(self) -> LinearOperator:
+        return Scaled(self, -1.0)
+
+    @override
+    def __repr__(self) -> str:
+        return _described(self, self.label or type(self).__name__)
 
     @final
     def to_dense(self) -> Tensor:
@@ -90,23 +176,28 @@ class LinearOperator(ABC):
 
     @final
     def to_scipy(self) -> ScipyOperator:
-        """The same map for SciPy, on NumPy arrays."""
-        import numpy as np
+        """The same map for SciPy, on NumPy arrays; `as_operator` is the way back.
+
+        SciPy's own ``aslinearoperator`` cannot read a dtype of torch.
+        """
         from scipy.sparse.linalg import LinearOperator as ScipyOperator
 
-        def product(array: np.ndarray) -> np.ndarray:
-            tensor = torch.as_tensor(array, dtype=self.dtype, device=self.device)
-            columns = tensor.reshape(self.dim, -1)
-            return self.matmat(columns).reshape(tensor.shape).cpu().numpy()
-
-        dtype = torch.empty(0, dtype=self.dtype, device="cpu").numpy().dtype
-        shape = (self.dim, self.dim)
+        product = self.__matmul__
         return ScipyOperator(
-            dtype=dtype, shape=shape, matvec=product, rmatvec=product, matmat=product
+            dtype=_numpy_dtype(self.dtype),
+            shape=self.shape,
+            matvec=product,
+            rmatvec=product,
+            matmat=product,
+            rmatmat=product,
         )
 
 
-@dataclass(frozen=True, eq=False)
+# What `as_operator` takes, and with it all functions that take an operator.
+AnyOperator: TypeAlias = LinearOperator | Tensor | HasProducts
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Product:
     """``A B ...``, one after the other: a linear map that is symmetric seldom.
 
@@ -116,10 +207,27 @@ class Product:
 
     factors: tuple[LinearOperator, ...]  # from the left
 
+    __array_ufunc__ = None
+
     @property
     def dim(self) -> int:
         """Rows and columns."""
         return self.factors[0].dim
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """``(dim, dim)``."""
+        return self.dim, self.dim
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of what it returns."""
+        return self.factors[0].dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Of what it returns."""
+        return self.factors[0].device
 
     @property
     def T(self) -> Product:
@@ -130,11 +238,23 @@ class Product:
     def __matmul__(self, other: Tensor) -> Tensor: ...
 
     @overload
+    def __matmul__(self, other: NDArray[Any]) -> NDArray[Any]: ...
+
+    @overload
     def __matmul__(self, other: LinearOperator | Product) -> Product: ...
 
-    def __matmul__(self, other: Tensor | LinearOperator | Product) -> Tensor | Product:
+    def __matmul__(
+        self, other: Tensor | NDArray[Any] | LinearOperator | Product
+    ) -> Tensor | NDArray[Any] | Product:
         """Apply to a vector or to columns, or chain with another map."""
         return _applied(self.factors, other)
+
+    def __rmatmul__(self, other: Tensor | NDArray[Any]) -> Tensor | NDArray[Any]:
+        """``v A B`` of a vector, or of the rows of V."""
+        return _applied_from_the_left(self.factors, other)
+
+    def __repr__(self) -> str:
+        return _described(self, "Product")
 
     def to_dense(self) -> Tensor:
         """The matrix, (dim, dim). Costs dim matvecs of each factor."""
@@ -143,33 +263,172 @@ class Product:
             found = factor.matmat(found)
         return found
 
+    def to_scipy(self) -> ScipyOperator:
+        """The same map for SciPy, on NumPy arrays."""
+        from scipy.sparse.linalg import LinearOperator as ScipyOperator
 
-def _applied(
-    factors: tuple[LinearOperator, ...], other: Tensor | LinearOperator | Product
-) -> Tensor | Product:
-    """A chain of operators times a tensor, or a longer chain."""
-    dim = factors[0].dim
-    if isinstance(other, Tensor):
-        if other.ndim not in (1, 2) or len(other) != dim:
+        there, back = self.__matmul__, self.T.__matmul__
+        return ScipyOperator(
+            dtype=_numpy_dtype(self.dtype),
+            shape=self.shape,
+            matvec=there,
+            rmatvec=back,
+            matmat=there,
+            rmatmat=back,
+        )
+
+
+def _applied(factors: tuple[LinearOperator, ...], other: Any) -> Any:
+    """A chain of operators times vectors, or a longer chain."""
+    if isinstance(other, LinearOperator | Product):
+        if other.dim != factors[0].dim:
             raise WorkbenchError(
-                f"operator product: a tensor of shape {tuple(other.shape)}; expected "
-                f"({dim},) or ({dim}, k)."
+                f"operator product: {factors[0].dim} columns and {other.dim} rows; "
+                "expected operators of one size."
             )
-        columns = other.reshape(dim, -1)
+        return Product((*factors, *getattr(other, "factors", (other,))))
+    if not isinstance(other, Tensor | np.ndarray):
+        return NotImplemented
+
+    def product(columns: Tensor) -> Tensor:
         for factor in factors[::-1]:
             columns = factor.matmat(columns)
-        return columns.reshape(other.shape)
-    if not isinstance(other, LinearOperator | Product):
+        return columns
+
+    return _times(factors[0], product, other, ndims=(1, 2))
+
+
+def _applied_from_the_left(factors: tuple[LinearOperator, ...], other: Any) -> Any:
+    """Vectors times a chain of operators, each of them symmetric."""
+    if not isinstance(other, Tensor | np.ndarray):
         return NotImplemented
-    if other.dim != dim:
+    rows = other if other.ndim != 2 else other.T
+    found = _applied(factors[::-1], rows)
+    return found if other.ndim != 2 else found.T
+
+
+def _times(
+    operator: LinearOperator,
+    product: Callable[[Tensor], Tensor],
+    vectors: Any,
+    ndims: tuple[int, ...],
+) -> Any:
+    """Product with a vector or columns, tensor or array, which comes back as one.
+
+    Raises:
+        WorkbenchError: If it has another shape, or holds no real numbers.
+    """
+    given, name = vectors, operator.label or type(operator).__name__
+    if isinstance(vectors, np.ndarray) and vectors.dtype.kind in "fiub":
+        given = torch.from_numpy(vectors.astype(_numpy_dtype(operator.dtype)))
+    if not isinstance(given, Tensor) or given.is_complex():
+        kind = getattr(vectors, "dtype", None) or type(vectors).__name__
         raise WorkbenchError(
-            f"operator product: {dim} columns and {other.dim} rows; expected operators "
-            "of one size."
+            f"{name} times vectors of {str(kind).removeprefix('torch.')}; expected "
+            "real numbers, in a tensor or a NumPy array."
         )
-    return Product((*factors, *getattr(other, "factors", (other,))))
+    if given.ndim not in ndims or len(given) != operator.dim:
+        wanted = {1: f"({operator.dim},)", 2: f"({operator.dim}, k)"}
+        raise WorkbenchError(
+            f"{name} times vectors of shape {tuple(given.shape)}; expected "
+            f"{' or '.join(wanted[n] for n in ndims)}."
+        )
+    columns = given.to(operator.device, operator.dtype)
+    found = product(columns[:, None] if given.ndim == 1 else columns)
+    found = found[:, 0] if given.ndim == 1 else found
+    return found if given is vectors else found.detach().cpu().numpy()
 
 
-@dataclass(frozen=True, eq=False)
+def _numpy_dtype(dtype: torch.dtype) -> np.dtype[Any]:
+    return torch.empty(0, dtype=dtype, device="cpu").numpy().dtype
+
+
+def _described(operator: LinearOperator | Product, name: str) -> str:
+    """The operator in a line."""
+    kind = str(operator.dtype).removeprefix("torch.")
+    size = f"{operator.dim:,} x {operator.dim:,}"
+    return f"<{name}, {size}, {kind} on {operator.device}>"
+
+
+def as_operator(matrix: AnyOperator, who: str = "as_operator") -> LinearOperator:
+    """Take a symmetric matrix as an operator: a tensor, an array, or one of SciPy's.
+
+    All that takes an operator takes these too. That they are symmetric is tried on two
+    random vectors.
+
+    Args:
+        matrix: An operator, which is returned as it is; a square tensor or NumPy array;
+            a SciPy matrix, sparse or not, or ``LinearOperator``.
+        who: Who asks, as an error says it.
+
+    Raises:
+        WorkbenchError: If it is none of these, not real, not square or not symmetric.
+
+    Example:
+        >>> A = as_operator(np.diag([3.0, 1.0]))
+        >>> A @ np.ones(2)
+        array([3., 1.])
+    """
+    if isinstance(matrix, LinearOperator):
+        return matrix
+    known = isinstance(matrix, Tensor) or callable(getattr(matrix, "dot", None))
+    if not known:
+        raise WorkbenchError(
+            f"{who}: the operator is a {type(matrix).__name__}; expected a symmetric "
+            "LinearOperator, such as operators(...) gives, or a matrix."
+        )
+    shape = tuple(matrix.shape)
+    if len(shape) != 2 or shape[0] != shape[1] or not shape[0]:
+        raise WorkbenchError(
+            f"{who}: the matrix has shape {shape}; expected as many rows as columns."
+        )
+    made: LinearOperator
+    if isinstance(matrix, Tensor):
+        _check_real(matrix.is_complex(), matrix.dtype, who)
+        single = matrix.dtype in (torch.float32, torch.float16, torch.bfloat16)
+        made = Dense(matrix.detach().to(torch.float32 if single else torch.float64))
+    else:
+        declared: Any = matrix.dtype  # SciPy takes whatever NumPy does
+        kind = np.dtype(declared)
+        _check_real(kind.kind not in "fiub", kind, who)
+        single = kind.kind == "f" and kind.itemsize <= 4
+        dtype = torch.float32 if single else torch.float64
+        if isinstance(matrix, np.ndarray):
+            made = Dense(torch.from_numpy(matrix.astype(_numpy_dtype(dtype))))
+        else:
+            made = Foreign(matrix, dtype)
+    _check_symmetric(made, who)
+    return made
+
+
+def _check_real(wrong: bool, kind: object, who: str) -> None:
+    if wrong:
+        raise WorkbenchError(
+            f"{who}: the matrix holds {str(kind).removeprefix('torch.')}; expected "
+            "real numbers."
+        )
+
+
+def _check_symmetric(operator: LinearOperator, who: str) -> None:
+    """Raise unless ``u^T A v = v^T A u`` for two random vectors."""
+    generator = torch.Generator().manual_seed(0)
+    pair = torch.randn(operator.dim, 2, generator=generator, device="cpu").to(
+        operator.device, operator.dtype
+    )
+    image = operator.matmat(pair)
+    if not image.isfinite().all():
+        raise WorkbenchError(f"{who}: the matrix holds NaN or infinity.")
+    crossed = dots(pair, image)
+    size = float((lengths(pair) * lengths(image).flip(0)).max())
+    off = float((crossed[0, 1] - crossed[1, 0]).abs())
+    if off > 1e3 * torch.finfo(operator.dtype).eps * size:
+        raise WorkbenchError(
+            f"{who}: the matrix is not symmetric, and only such have real eigenvalues "
+            "here; pass (A + A.T) / 2 if that is meant."
+        )
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Dense(LinearOperator):
     """A symmetric matrix that is there, (dim, dim)."""
 
@@ -179,11 +438,26 @@ class Dense(LinearOperator):
         _set(self, len(self.matrix), self.matrix.dtype, self.matrix.device)
 
     @override
-    def matmat(self, vectors: Tensor) -> Tensor:
+    def _matmat(self, vectors: Tensor) -> Tensor:
         return self.matrix @ vectors
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
+class Foreign(LinearOperator):
+    """A matrix of SciPy, sparse or known by its products; on the CPU."""
+
+    matrix: HasProducts
+    dtype: torch.dtype
+
+    def __post_init__(self) -> None:
+        _set(self, self.matrix.shape[0], self.dtype, torch.device("cpu"))
+
+    @override
+    def _matmat(self, vectors: Tensor) -> Tensor:
+        return torch.as_tensor(self.matrix.dot(vectors.numpy())).to(self.dtype)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class LowRank(LinearOperator):
     """``F F^T`` of a factor F (dim, r)."""
 
@@ -193,11 +467,11 @@ class LowRank(LinearOperator):
         _set(self, len(self.factor), self.factor.dtype, self.factor.device)
 
     @override
-    def matmat(self, vectors: Tensor) -> Tensor:
+    def _matmat(self, vectors: Tensor) -> Tensor:
         return self.factor @ dots(self.factor, vectors).to(vectors.dtype)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Sum(LinearOperator):
     """``A + B``."""
 
@@ -213,11 +487,11 @@ class Sum(LinearOperator):
         _set(self, self.left.dim, self.left.dtype, self.left.device)
 
     @override
-    def matmat(self, vectors: Tensor) -> Tensor:
+    def _matmat(self, vectors: Tensor) -> Tensor:
         return self.left.matmat(vectors) + self.right.matmat(vectors)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Scaled(LinearOperator):
     """``factor * A``."""
 
@@ -228,11 +502,11 @@ class Scaled(LinearOperator):
         _set(self, self.operator.dim, self.operator.dtype, self.operator.device)
 
     @override
-    def matmat(self, vectors: Tensor) -> Tensor:
+    def _matmat(self, vectors: Tensor) -> Tensor:
         return self.factor * self.operator.matmat(vectors)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Projected(LinearOperator):
     """``(I - Q Q^T) A (I - Q Q^T)`` with Q (dim, r) of orthonormal columns."""
 
@@ -243,7 +517,7 @@ class Projected(LinearOperator):
         _set(self, self.operator.dim, self.operator.dtype, self.operator.device)
 
     @override
-    def matmat(self, vectors: Tensor) -> Tensor:
+    def _matmat(self, vectors: Tensor) -> Tensor:
         return self._project(self.operator.matmat(self._project(vectors)))
 
     def _project(self, vectors: Tensor) -> Tensor:
@@ -251,7 +525,7 @@ class Projected(LinearOperator):
         return vectors - self.basis @ inside
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Remembered(LinearOperator):
     """``A`` with its products inside a subspace kept: ``images = A basis``.
 
@@ -267,7 +541,7 @@ class Remembered(LinearOperator):
         _set(self, self.operator.dim, self.operator.dtype, self.operator.device)
 
     @override
-    def matmat(self, vectors: Tensor) -> Tensor:
+    def _matmat(self, vectors: Tensor) -> Tensor:
         inside = dots(self.basis, vectors).to(vectors.dtype)
         outside = vectors - self.basis @ inside
         floor = 1e3 * torch.finfo(vectors.dtype).eps

@@ -8,7 +8,13 @@ import torch
 from torch import Tensor
 
 from workbench.errors import WorkbenchError
-from workbench.linalg.columns import dots, inner_products, lengths, pieces, sharpened
+from workbench.linalg.columns import (
+    dots,
+    inner_products,
+    lengths,
+    pieces,
+    reorthonormalised,
+)
 
 KEEPS = 0.5  # of a unit vector is left off a subspace: then rounding is as small
 GROWN = 2.0**10  # times the unit: images this large get another unit
@@ -171,7 +177,7 @@ def orthonormal(block: Tensor, space: Subspace | None) -> Tensor:
     amplified = bool(left.shape[1] and size[: left.shape[1]].min() < KEEPS)
     if space is not None and amplified:
         left, _ = torch.linalg.qr(space.without(left))
-    return sharpened(left) if left.shape[1] else left
+    return reorthonormalised(left) if left.shape[1] else left
 
 
 def _bordered(matrix: Tensor, columns: Tensor) -> Tensor:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from workbench.errors import WorkbenchError
 from workbench.linalg.columns import lengths
-from workbench.linalg.operator import LinearOperator
+from workbench.linalg.operator import AnyOperator, LinearOperator, as_operator
 from workbench.linalg.precision import full_precision
 
 SHARED = (
@@ -50,7 +51,7 @@ class InverseProduct:
 
 @full_precision()
 def hutchpp(
-    operator: LinearOperator,
+    operator: AnyOperator,
     num_matvecs: int = 60,
     *,
     generator: torch.Generator | None = None,
@@ -66,7 +67,7 @@ def hutchpp(
     products that are there. Stores that many vectors.
 
     Args:
-        operator: The symmetric operator A.
+        operator: The symmetric operator A, or a matrix: see `as_operator`.
         num_matvecs: Products to spend, at least 3; a third each on the sketch, on Q and
             on the probes.
         generator: Source of the vectors.
@@ -86,7 +87,7 @@ def hutchpp(
         >>> round(found.value, 4), round(found.error, 4)
         (6.0, 0.0)
     """
-    _check("hutchpp", operator, num_matvecs, 3)
+    operator = _checked("hutchpp", operator, num_matvecs, 3)
     third = min(num_matvecs // 3, operator.dim)
     generator = generator or torch.Generator().manual_seed(0)
     basis = _range(operator.matmat(_normal(operator, third, generator)))
@@ -106,7 +107,7 @@ def hutchpp(
 
 @full_precision()
 def xtrace(
-    operator: LinearOperator,
+    operator: AnyOperator,
     num_matvecs: int = 60,
     *,
     generator: torch.Generator | None = None,
@@ -123,7 +124,7 @@ def xtrace(
     without the factor, three of four true values were in it.
 
     Args:
-        operator: The symmetric operator A.
+        operator: The symmetric operator A, or a matrix: see `as_operator`.
         num_matvecs: Products to spend, at least 4.
         generator: Source of the vectors.
 
@@ -142,7 +143,7 @@ def xtrace(
         >>> round(found.value, 4), round(found.error, 4)
         (6.0, 0.0)
     """
-    _check("xtrace", operator, num_matvecs, 4)
+    operator = _checked("xtrace", operator, num_matvecs, 4)
     dim, m = operator.dim, min(num_matvecs // 2, operator.dim)
     generator = generator or torch.Generator().manual_seed(0)
     probes = _normal(operator, m, generator)
@@ -169,7 +170,7 @@ def xtrace(
 
 @full_precision()
 def xdiag(
-    operator: LinearOperator,
+    operator: AnyOperator,
     num_matvecs: int = 60,
     *,
     generator: torch.Generator | None = None,
@@ -183,7 +184,7 @@ def xdiag(
     the Student interval of the estimates of it, times 1.8 as there.
 
     Args:
-        operator: The symmetric operator A.
+        operator: The symmetric operator A, or a matrix: see `as_operator`.
         num_matvecs: Products to spend, at least 4.
         generator: Source of the signs.
 
@@ -196,7 +197,7 @@ def xdiag(
     Reference:
         Epperly, Tropp and Webber (2024), SIAM J. Matrix Anal. Appl. 45(1), section 2.4.
     """
-    _check("xdiag", operator, num_matvecs, 4)
+    operator = _checked("xdiag", operator, num_matvecs, 4)
     m = min(num_matvecs // 2, operator.dim)
     generator = generator or torch.Generator().manual_seed(0)
     probes = _normal(operator, m, generator).sign()
@@ -220,8 +221,8 @@ def xdiag(
 
 @full_precision()
 def inverse_product(
-    operator: LinearOperator,
-    rhs: Tensor,
+    operator: AnyOperator,
+    rhs: Tensor | NDArray[Any],
     *,
     damping: float = 0.0,
     tol: float = 1e-5,
@@ -238,7 +239,7 @@ def inverse_product(
 
     Args:
         operator: The symmetric operator A, positive definite with the damping.
-        rhs: Right-hand sides b, (dim,) or (dim, k).
+        rhs: Right-hand sides b, (dim,) or (dim, k), a tensor or an array.
         damping: Added to every eigenvalue.
         tol: Stop when each residual is at most this times ``||b||``.
         max_steps: Stop then; by default ``10 dim``, at most 1,000.
@@ -260,7 +261,7 @@ def inverse_product(
         tensor([0.2500, 0.2500, 0.2500])
     """
     who = "inverse_product"
-    _check(who, operator, 1, 1)
+    operator, rhs = as_operator(operator, who), torch.as_tensor(rhs)
     if rhs.ndim not in (1, 2) or len(rhs) != operator.dim:
         raise WorkbenchError(
             f"{who}: the right-hand side has shape {tuple(rhs.shape)}; expected "
@@ -314,14 +315,10 @@ _NOT_FINITE = (
 )
 
 
-def _check(who: str, operator: LinearOperator, num: int, least: int) -> None:
-    if not isinstance(operator, LinearOperator):
-        raise WorkbenchError(
-            f"{who}: the operator is a {type(operator).__name__}; expected a symmetric "
-            "LinearOperator, such as Dense(matrix)."
-        )
+def _checked(who: str, operator: AnyOperator, num: int, least: int) -> LinearOperator:
     if num < least:
         raise WorkbenchError(f"{who}: {num} matvecs; expected at least {least}.")
+    return as_operator(operator, who)
 
 
 def _finite(who: str, found: TraceEstimate) -> TraceEstimate:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from workbench.study.records import CLASS_PART, MEANS_PART, Levels
+from workbench.study.records import Levels
 from workbench.study.spectrum import Spectrum
 
 TIGHTER = 10.0  # times the tolerance is what breaks a rule measured again with
@@ -60,7 +60,7 @@ def breaches(
     rows = np.arange(len(g.eigenvalues))
     check("G", rows, -(g.eigenvalues + g.residuals), "no eigenvalue of G is negative")
     for one in levels.values():
-        for name in (CLASS_PART[one.weighting], MEANS_PART[one.weighting]):
+        for name in (one.convention.class_part, one.convention.means_part):
             part, errors = one.parts.get(name, np.empty(0)), one.residuals.get(name)
             gaps = _above(part, errors, g.eigenvalues, g.residuals)
             check("G", rows, gaps, f"G is no less than its part {name}")

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workbench.errors import WorkbenchError
+from workbench.linalg.columns import distances
 from workbench.machine.scratch import let_numba_cache
 from workbench.study.procrustes import align
 
@@ -87,18 +88,6 @@ def check_names(method: str, metric: str) -> None:
         raise WorkbenchError(
             f"embed: there is no metric {metric!r}; choose one of {', '.join(METRICS)}."
         )
-
-
-def distances(gram: Matrix, metric: str) -> Matrix:
-    """Plain (not squared) distances; ``1 - cos`` for a Gram matrix of unit vectors."""
-    if metric == "cosine":
-        apart = 1.0 - gram
-    else:
-        square = np.diag(gram)
-        apart = np.sqrt(np.clip(square[:, None] + square - 2 * gram, 0.0, None))
-    apart = np.clip((apart + apart.T) / 2, 0.0, None)
-    np.fill_diagonal(apart, 0.0)
-    return apart
 
 
 def _pca(gram: Matrix) -> Matrix:

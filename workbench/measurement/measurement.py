@@ -17,40 +17,34 @@ import torch
 from torch import nn
 
 from workbench import __version__
-from workbench.curvature.gram.coordinates import coordinates
-from workbench.curvature.means.class_gram import ClassGram
-from workbench.curvature.means.streamed import StreamedMeans
 from workbench.curvature.products.layerwise import is_small
-from workbench.curvature.products.operators import curvatures, network_of
+from workbench.curvature.products.operators import curvatures
 from workbench.machine.distributed import ALONE, World
 from workbench.measurement.checks import TIGHTER, established
 from workbench.measurement.cost import (
     STAGES,
     num_eigenvalues,
-    weightings,
     whole_hessian,
 )
+from workbench.measurement.last_layer import record_last_layer
 from workbench.measurement.picture import draw
 from workbench.measurement.plan import bind, checked, classes_of, make_plan
 from workbench.measurement.record import record
-from workbench.measurement.settings import MeasureSettings, check_settings
+from workbench.measurement.settings import MeasureSettings, settled
 from workbench.measurement.snapshots import (
     COST,
-    as_moment,
-    moment_settings,
-    share_of,
+    as_snapshot,
+    snapshot_settings,
     thinned_out,
 )
-from workbench.measurement.solver import Probe, dense_matrix
+from workbench.measurement.solver import IterativeSolver, dense_matrix
 from workbench.measurement.spectra import (
     both_ends,
     bulk_ends,
-    of_g,
     rest_of_hess,
     whole_hess,
 )
-from workbench.measurement.split import split_levels, split_streamed
-from workbench.measurement.stage_store import Parts, fingerprint
+from workbench.measurement.stage_store import StageStore, fingerprint
 from workbench.measurement.stages import Stages
 from workbench.measurement.subject import (
     Snapshot,
@@ -59,7 +53,13 @@ from workbench.measurement.subject import (
     plain,
     subject_of,
 )
-from workbench.progress.control import Control, Progress, ProgressCallback
+from workbench.measurement.ways import Bound
+from workbench.progress.control import (
+    Control,
+    Progress,
+    ProgressCallback,
+    progress_span,
+)
 from workbench.study.outliers import count_in_window
 from workbench.study.records import Embedding, Study
 from workbench.study.spectrum import Spectrum
@@ -115,8 +115,9 @@ def measure(
             checkpoint; they become the study's moments, in place of a checkpoint's own.
         epoch: Of the network itself, where it has earlier ones; by default that of the
             last snapshot if its weights are the same, else one more.
-        **options: What `empirical_risk` takes beside these, for inputs and outputs of
-            other forms.
+        **options: Single settings by name, such as ``embedding="pca"``; and what
+            `operators` takes beside these: ``outputs``, ``parameters``, ``batch_size``,
+            ``check``.
 
     Returns:
         The study: spectra, parts, overlaps, knock-outs and picture, of plain numbers.
@@ -131,10 +132,9 @@ def measure(
     """
     if isinstance(data, MeasureSettings):
         data, settings = None, data
-    settings = settings or MeasureSettings()
-    check_settings(settings)
+    settings, options = settled(settings, options)
     control = control or Control()
-    found = subject_of(
+    case = subject_of(
         subject,
         data,
         data_name=data_name,
@@ -143,14 +143,14 @@ def measure(
         epoch=epoch,
         **options,
     )
-    num = len(found.earlier) if settings.moments else 0
+    num = len(case.earlier) if settings.moments else 0
     share = 1 / (1 + COST * num)
-    own = share_of(progress, 0.0, share)
-    study = _measure_one(found, settings, own, control, parts, world, num_moments=num)
+    first = progress_span(progress, 0.0, share)
+    study = _measure_one(case, settings, first, control, parts, world, num_moments=num)
     if not num:
         return study
-    rest = share_of(progress, share, 1.0)
-    return _with_moments(study, found, settings, math.inf, rest, control, parts, world)
+    rest = progress_span(progress, share, 1.0)
+    return _with_snapshots(study, case, settings, math.inf, rest, control, parts, world)
 
 
 def measure_moments(
@@ -168,7 +168,7 @@ def measure_moments(
 
     From the last to the first, and the gradients drawn are the same, each placed from
     where it lies one moment later: so points move and do not jump, and the study's own
-    picture stays as it is. Hess and H by their leading ends (`moment_settings`).
+    picture stays as it is. Hess and H by their leading ends (`snapshot_settings`).
 
     Args:
         study: What `measure` found of the same checkpoint with the same settings.
@@ -188,14 +188,14 @@ def measure_moments(
         WorkbenchError: If the weights of an epoch cannot be measured.
         Cancelled: If ``control.cancel`` was called; nothing is kept.
     """
-    found = subject_of(checkpoint)
+    case = subject_of(checkpoint)
     control = control or Control()
-    return _with_moments(
-        study, found, settings, seconds, progress, control, parts, world
+    return _with_snapshots(
+        study, case, settings, seconds, progress, control, parts, world
     )
 
 
-def _with_moments(
+def _with_snapshots(
     study: Study,
     subject: Subject,
     settings: MeasureSettings,
@@ -206,24 +206,25 @@ def _with_moments(
     world: World,
 ) -> Study:
     """Measure the earlier epochs, from the last to the first."""
-    left = sorted(subject.earlier)
-    cheap = moment_settings(settings)
-    found: list[Study] = []
-    total, near, began = len(left), study.embedding, time.monotonic()
-    while left:
-        epoch = left.pop()
-        done, detail = len(found) / total, f"epoch {epoch}"
-        own = share_of(progress, done, (len(found) + 1) / total, detail)
-        kept = parts / f"epoch-{epoch}" if parts else None
+    epochs = sorted(subject.earlier)
+    cheap = snapshot_settings(settings)
+    snapshots: list[Study] = []
+    total, near, began = len(epochs), study.embedding, time.monotonic()
+    while epochs:
+        epoch, done = epochs.pop(), len(snapshots)
+        piece = progress_span(
+            progress, done / total, (done + 1) / total, f"epoch {epoch}"
+        )
+        folder = parts / f"epoch-{epoch}" if parts else None
         at_epoch = subject.earlier[epoch]()
-        moment = _measure_one(at_epoch, cheap, own, control, kept, world, near)
-        found.append(as_moment(moment))
-        near = moment.embedding
-        if len(found) == 1 and left:
+        snapshot = _measure_one(at_epoch, cheap, piece, control, folder, world, near)
+        snapshots.append(as_snapshot(snapshot))
+        near = snapshot.embedding
+        if not done and epochs:
             num = min(seconds / (time.monotonic() - began), total)
-            left = list(thinned_out(tuple(left), max(int(num) - 1, 0)))
-            total = 1 + len(left)
-    return replace(study, moments=tuple(reversed(found)))
+            epochs = list(thinned_out(tuple(epochs), max(int(num) - 1, 0)))
+            total = 1 + len(epochs)
+    return replace(study, moments=tuple(reversed(snapshots)))
 
 
 def _measure_one(
@@ -246,65 +247,72 @@ def _measure_one(
 
     ops = curvatures(risk)
     key = fingerprint(subject, settings) if parts else ""
-    store = Parts(parts, key, world, {"operator": ops["G"]}, note)
-    method = plan.by_name(store.keep("way", lambda: checked(plan).method))
+    bound = Bound(risk, ops["G"], settings)
+    outside = {"bound": bound, "operator": ops["G"]}
+    store = StageStore(parts, key, world, outside, note)
+    counted = plan.by_name(store.keep("way", lambda: checked(plan).method))
     line = store.keep("plan", lambda: plan.line)
     if near is None:
         note(line)
-    stages = Stages(progress, control, plan.stages(method), store)
+    stages = Stages(progress, control, plan.stages(counted), store)
     num = num_eigenvalues(plan.sizes, settings)
 
-    def probe(name: str, again: bool = False) -> Probe:
+    def solver(name: str, again: bool = False) -> IterativeSolver:
         """A stage's own random numbers, whatever was done before it."""
         seed = settings.seed * len(STAGES) + list(STAGES).index(name)
         asked = settings
         if again:
             seed, asked = -1 - seed, replace(settings, tol=settings.tol / TIGHTER)
-        return Probe(asked, num, torch.Generator().manual_seed(seed), is_small(risk))
+        return IterativeSolver(
+            asked, num, torch.Generator().manual_seed(seed), is_small(risk)
+        )
 
     def measured_again(name: str) -> Spectrum:
         """One of the spectra from other random numbers, and more exactly."""
-        how, report = probe(name, again=True), stages.silent
+        how, report = solver(name, again=True), stages.silent
         if name == "G":
-            return of_g(risk, place, how, report)[1]
+            return way.spectrum(how, report)[1]
         if name == "Hess":
-            return both_ends(risk, ops["Hess"], place, pairs, how, report)
+            return both_ends(risk, ops["Hess"], way.in_parameters, pairs, how, report)
         return bulk_ends(ops["H"], how, report)
 
-    weighting, way = settings.weighting, method.method
-    find = partial(coordinates, risk, ops["G"], way, weighting=weighting)
-    place = stages.do("means", find)
-    pairs, g = stages.do("G", partial(of_g, risk, place, probe("G")))
+    way = stages.do("means", partial(counted.way.prepare, bound))
+    pairs, g = stages.do("G", partial(way.spectrum, solver("G")))
     spectra = {"G": g}
-    if method.exact and whole_hessian(plan.sizes, settings):
+    if way.exact and whole_hessian(plan.sizes, settings):
         hess, spectra["Hess"] = stages.do(
             "Hess", lambda report: whole_hess(risk, dense_matrix(ops["Hess"], report))
         )
-        spectra["H"] = stages.do("H", partial(rest_of_hess, risk, place, hess))
+        spectra["H"] = stages.do(
+            "H", lambda report: rest_of_hess(risk, hess, way.dense_g(report))
+        )
     else:
-        ends = partial(both_ends, risk, ops["Hess"], place, pairs, probe("Hess"))
+        ends = partial(
+            both_ends, risk, ops["Hess"], way.in_parameters, pairs, solver("Hess")
+        )
         spectra["Hess"] = stages.do("Hess", ends)
-        spectra["H"] = stages.do("H", partial(bulk_ends, ops["H"], probe("H")))
-    if isinstance(place.means, ClassGram):
-        means = StreamedMeans(risk, network_of(ops["G"]), place.means)
-        split = partial(split_streamed, place, means, pairs, probe(weighting))
-        levels = {weighting: stages.do(weighting, split)}
-    else:
-        levels = {
-            name: stages.do(
-                name, partial(split_levels, place, name, pairs, probe(name))
-            )
-            for name in weightings(way, settings)
-        }
+        spectra["H"] = stages.do("H", partial(bulk_ends, ops["H"], solver("H")))
+    levels = {
+        each.name: stages.do(
+            each.name, partial(way.split, each, pairs, solver(each.name))
+        )
+        for each in way.conventions(settings)
+    }
     spectra = established(spectra, levels, measured_again)
-    picture = stages.do("picture", lambda report: draw(risk, place, settings, near))
+    picture = stages.do(
+        "picture", lambda report: draw(risk, way.products, settings, near)
+    )
+    last_layer = None
+    if plan.sizes.num_features:
+        look = partial(record_last_layer, risk, solver("last_layer"))
+        last_layer = stages.do("last_layer", look)
     classes = classes_of(subject, settings)
     if classes is not None:
         picture = _numbered(picture, subject, classes)
     head = record(subject, risk, classes)
     control.check()
-    there = min(risk.dim, risk.num_examples * (risk.num_classes - 1))
-    num_outliers, rule = count_in_window(g.eigenvalues, risk.num_classes, there)
+    rank = min(risk.dim, risk.num_examples * (risk.num_classes - 1))
+    num_outliers, rule = count_in_window(g.eigenvalues, risk.num_classes, rank)
     if progress is not None:
         progress(Progress("Measured", 1.0))
     return Study(
@@ -325,6 +333,7 @@ def _measure_one(
             "python": platform.python_version(),
         },
         created=datetime.now(UTC).isoformat(timespec="seconds"),
+        last_layer=last_layer,
     )
 
 

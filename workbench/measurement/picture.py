@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -9,9 +12,8 @@ from torch import Tensor
 
 from workbench.curvature.gram.coordinates import Coordinates
 from workbench.curvature.gram.unions import union_gram
-from workbench.curvature.means.class_gram import ClassGram
 from workbench.curvature.means.count_sketch import count_sketch
-from workbench.curvature.means.pair_selection import keep_largest
+from workbench.curvature.means.pair_selection import all_pairs, keep_largest
 from workbench.curvature.means.sketched import thinned_gradients, thinned_means
 from workbench.curvature.problem.batches import Inputs, join, shape_of, take
 from workbench.curvature.problem.risk import EmpiricalRisk
@@ -21,15 +23,24 @@ from workbench.measurement.settings import MAX_PAIRS, MeasureSettings
 from workbench.study.records import Embedding
 
 SKETCH = 8192  # numbers that stand for a gradient where pairs are left out
-_SKETCHED = (
+SKETCHED = (
     f"from sketches of {SKETCH:,} numbers: an inner product is off by "
     f"{(2 / SKETCH) ** 0.5:.1%} of the lengths, root mean square."
 )
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Sample:
+    """The examples whose gradients are drawn."""
+
+    chosen: NDArray[np.int64]  # by number
+    inputs: Inputs
+    labels: NDArray[np.int64]
+
+
 def draw(
     risk: EmpiricalRisk,
-    place: Coordinates,
+    products_of: Callable[[Sample], tuple[Tensor, str]],
     settings: MeasureSettings,
     near: Embedding | None = None,
 ) -> Embedding:
@@ -40,30 +51,28 @@ def draw(
 
     Args:
         risk: Network and data.
-        place: The means in some coordinates.
+        products_of: Inner products of a sample's gradients and all means, with a note
+            where they are not exact; asked where not too many means are drawn.
         settings: How to draw.
         near: The picture of the same ones at another time: they start from there.
     """
     C = risk.num_classes
-    if C**2 <= MAX_PAIRS:
-        pairs, note = np.ones((C, C), dtype=bool), ""
-        if isinstance(place.means, ClassGram):
-            note = f"The picture is drawn {_SKETCHED}"
+    every, note = C**2 <= MAX_PAIRS, ""
+    if every:
+        pairs = np.ones((C, C), dtype=bool)
     elif near is None:
         kept = keep_largest(risk, MAX_PAIRS // C or 1)
-        pairs, note = (
-            kept.pairs.cpu().numpy(),
-            f"{kept} The picture draws the others, {_SKETCHED}",
-        )
+        pairs = kept.pairs.cpu().numpy()
+        note = f"{kept} The picture draws the others, {SKETCHED}"
     else:  # the same rows, or they are no moment of one film
         pairs, note = np.zeros((C, C), dtype=bool), near.note
         means = near.level == 1
         pairs[near.true_class[means], near.potential_class[means]] = True
-    chosen, inputs, labels = _sample(risk, settings, per_example=int(pairs[0].sum()))
-    if note:
-        products = _thinned(risk, pairs, inputs, labels, settings)
+    sample = _sample(risk, settings, per_example=int(pairs[0].sum()))
+    if every:
+        products, note = products_of(sample)
     else:
-        products = _all(risk, place, chosen, inputs, settings)
+        products = sketched_products(risk, settings, sample, pairs)
     points = np.zeros((len(products), 2))
     if risk.world.rank == 0:  # one process places them, for all
         points = embed(
@@ -77,7 +86,7 @@ def draw(
     c, k = np.nonzero(pairs)
     single = [
         (i, y, m)
-        for i, y in zip(chosen, labels, strict=True)
+        for i, y in zip(sample.chosen, sample.labels, strict=True)
         for m in np.flatnonzero(pairs[y])
     ]
     example, true, potential = np.array(single, dtype=np.int64).reshape(-1, 3).T
@@ -96,49 +105,51 @@ def draw(
     )
 
 
-def _all(
+def products_of_means(
     risk: EmpiricalRisk,
-    place: Coordinates,
-    chosen: NDArray[np.int64],
-    inputs: Inputs,
+    coordinates: Coordinates,
     settings: MeasureSettings,
+    sample: Sample,
 ) -> Tensor:
-    """Inner products of the gradients of some examples and of all means."""
-    if place.gram is None:
-        three = place.averages(settings.weighting)
-        vectors = torch.cat(
-            [three.cross.flatten(0, 1), three.classes, three.everything[None]]
-        )
-        products = union_gram(risk, inputs, vectors.to(risk.dtype))
-    else:
-        products = place.gram.products(torch.from_numpy(chosen), settings.weighting)
-    if settings.weighting == "jmlr":  # g = delta / sqrt(p)
-        scale = risk.probabilities(inputs).clamp(min=1e-300).rsqrt().flatten()
+    """Inner products of the gradients of some examples and of all means, in R^P."""
+    three = coordinates.averages(settings.convention)
+    vectors = torch.cat(
+        [three.cross.flatten(0, 1), three.classes, three.everything[None]]
+    )
+    products = union_gram(risk, sample.inputs, vectors.to(risk.dtype))
+    return of_single(risk, settings, sample, products)
+
+
+def of_single(
+    risk: EmpiricalRisk, settings: MeasureSettings, sample: Sample, products: Tensor
+) -> Tensor:
+    """Products of the gradients that a convention averages, from those of delta."""
+    if settings.convention.weighted:  # g = delta / sqrt(p)
+        scale = risk.probabilities(sample.inputs).clamp(min=1e-300).rsqrt().flatten()
         scale = torch.cat([scale, scale.new_ones(len(products) - len(scale))])
         products = scale[:, None] * products * scale
     return products
 
 
-def _thinned(
+def sketched_products(
     risk: EmpiricalRisk,
-    pairs: NDArray[np.bool_],
-    inputs: Inputs,
-    labels: NDArray[np.int64],
     settings: MeasureSettings,
+    sample: Sample,
+    pairs: NDArray[np.bool_] | None = None,
 ) -> Tensor:
-    """The same for some potential classes a class, from sketches."""
+    """The same from sketches, of all or some potential classes of each class."""
     generator = torch.Generator().manual_seed(settings.seed)
     sketch = count_sketch(risk.dim, SKETCH, generator=generator, device=risk.device)
-    mask, weighting = torch.from_numpy(pairs).to(risk.device), settings.weighting
-    own = torch.from_numpy(labels)
-    single = thinned_gradients(risk, inputs, own, mask, weighting, sketch)
-    rows = torch.cat([single, thinned_means(risk, mask, weighting, sketch)])
+    convention, labels = settings.convention, torch.from_numpy(sample.labels)
+    mask = all_pairs(risk)
+    if pairs is not None:
+        mask = torch.from_numpy(pairs).to(risk.device)
+    single = thinned_gradients(risk, sample.inputs, labels, mask, convention, sketch)
+    rows = torch.cat([single, thinned_means(risk, mask, convention, sketch)])
     return rows @ rows.T
 
 
-def _sample(
-    risk: EmpiricalRisk, settings: MeasureSettings, per_example: int
-) -> tuple[NDArray[np.int64], Inputs, NDArray[np.int64]]:
+def _sample(risk: EmpiricalRisk, settings: MeasureSettings, per_example: int) -> Sample:
     """Examples whose gradients are drawn: as many of each class as fit, by the seed."""
     batches = list(risk.whole())
     if len({shape_of(inputs) for inputs, _ in batches}) > 1:
@@ -159,4 +170,4 @@ def _sample(
         )
     )
     inputs = take(join([x for x, _ in batches]), torch.from_numpy(chosen))
-    return chosen, inputs, labels[chosen]
+    return Sample(chosen, inputs, labels[chosen])

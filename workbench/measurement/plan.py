@@ -9,36 +9,30 @@ from typing import Any
 import torch
 from torch import nn
 
-from workbench.curvature.gram.coordinates import STREAMED
-from workbench.curvature.problem.binding import empirical_risk
-from workbench.curvature.problem.class_subset import choose_classes
+from workbench.curvature.problem.adapter import as_problem
 from workbench.curvature.problem.risk import EmpiricalRisk
 from workbench.curvature.products.operators import KINDS, curvatures, network_of
 from workbench.curvature.products.way import Kind
 from workbench.errors import WorkbenchError
-from workbench.machine.device import resolve_device
 from workbench.machine.distributed import ALONE, World
 from workbench.machine.memory import device_memory, say_bytes
 from workbench.measurement.cost import (
-    METHODS,
-    Counted,
     Sizes,
-    count,
     num_eigenvalues,
     sizes_of,
     whole_hessian,
 )
 from workbench.measurement.settings import (
     MAX_PAIRS,
-    METHOD_NAMES,
     WISH,
     MeasureSettings,
-    check_settings,
     chosen_classes,
+    settled,
 )
 from workbench.measurement.snapshots import COST
 from workbench.measurement.speeds import Speeds, timed
 from workbench.measurement.subject import Subject, subject_of
+from workbench.measurement.ways import WAYS, Counted
 from workbench.progress.control import Control
 from workbench.progress.timing import say_duration
 from workbench.training.checkpoint import Checkpoint
@@ -46,6 +40,10 @@ from workbench.training.checkpoint import Checkpoint
 DOUBLE_LIMIT = 5_000  # parameters up to which everything is measured in float64
 ROOM = 0.8  # of the memory there is may be used
 FEW = 10  # classes that are measured of many, as in the papers
+NO_LAST_LAYER = (
+    "No linear layer with a weight of its own puts out the logits, so nothing is "
+    "recorded of a last layer."
+)
 LEAST = 20  # leading eigenvalues; fewer are not proposed
 
 
@@ -96,6 +94,7 @@ class Plan:
         return (
             f"Plan: {_found(self.method, self.sizes, self.settings)}{earlier}: "
             f"{self._price(self.method)}. The others: {rest}. {self._taken()}"
+            f"{'' if self.sizes.num_features else f' {NO_LAST_LAYER}'}"
         )
 
     @property
@@ -124,8 +123,8 @@ class Plan:
     @property
     def refusal(self) -> str:
         """Why nothing fits, and the nearest settings that do."""
-        asked = METHOD_NAMES.get(self.settings.method or "")
-        methods = [m for m in self.methods if asked in (None, m.method)]
+        asked = self.settings.method
+        methods = [m for m in self.methods if asked in (None, m.way.name)]
         nearest = min(methods, key=lambda m: (m.memory, self.seconds(m)))
         limit = self.settings.max_minutes
         bound = "" if limit is None else f" and at most {limit:g} minutes are asked for"
@@ -165,9 +164,8 @@ class Plan:
             sizes = replace(self.sizes, num_examples=all_of, num_classes=num_classes)
             fewer = num or self.settings.num_eigenvalues
             settings = replace(self.settings, num_eigenvalues=fewer)
-            asked = METHOD_NAMES.get(settings.method or "")
-            names = [name for name in METHODS if asked in (None, name)]
-            tried = [count(name, sizes, settings) for name in names]
+            ways = [way for way in WAYS if settings.method in (None, way.name)]
+            tried = [way.count(sizes, settings) for way in ways]
             return any(replace(self, sizes=sizes).fits(method) for method in tried)
 
         low, high = 1, max(2, self.sizes.num_examples // C)
@@ -185,7 +183,7 @@ class Plan:
         while high - low > 1:
             middle = (low + high) // 2
             low, high = (middle, high) if fitting(middle) else (low, middle)
-        return f"take at most {low} examples a class (Per class), or a smaller network"
+        return f"take at most {low} examples per class, or a smaller network"
 
 
 def plan(
@@ -193,6 +191,7 @@ def plan(
     data: Any = None,
     settings: MeasureSettings | None = None,
     *,
+    control: Control | None = None,
     world: World = ALONE,
     **given: Any,
 ) -> Plan:
@@ -211,6 +210,7 @@ def plan(
         data: For a network: a `Dataset`, a pair of tensors ``(inputs, labels)``, or a
             re-iterable of such pairs.
         settings: How it would be measured.
+        control: Cancels between batches.
         world: Processes that would share the examples.
         **given: What else `measure` would be given.
 
@@ -223,10 +223,9 @@ def plan(
     """
     if isinstance(data, MeasureSettings):
         data, settings = None, data
-    settings = settings or MeasureSettings()
-    check_settings(settings)
+    settings, given = settled(settings, given)
     found = subject_of(subject, data, **given)
-    risk = bind(found, None, settings, world=world)
+    risk = bind(found, None, settings, control, world)
     moments = len(found.earlier) if settings.moments else 0
     return make_plan(risk, settings, num_moments=moments)
 
@@ -245,23 +244,16 @@ def bind(
     """
     if not isinstance(subject, Subject):
         subject = subject_of(subject, data)
-    options = subject.options
-    model, data = subject.model, subject.data
-    device = resolve_device(settings.device)
-    if device.type == "mps":  # has no float64, which sums and softmax need
-        device = torch.device("cpu")
-    if (chosen := classes_of(subject, settings)) is not None:
-        model, data = choose_classes(model, data, chosen)
-
-    num_params = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    risk = empirical_risk(
-        model,
-        data,
+    num_params = sum(p.numel() for p in subject.model.parameters() if p.requires_grad)
+    risk = as_problem(
+        subject.model,
+        subject.data,
+        classes=classes_of(subject, settings),
         dtype=torch.float64 if num_params <= DOUBLE_LIMIT else None,
-        device=device,
+        device=settings.device,
         control=control,
         world=world,
-        **options,
+        **subject.options,
     )
     risk.classes("measure")
     risk.same_order("measure")
@@ -274,7 +266,7 @@ def classes_of(subject: Subject, settings: MeasureSettings) -> tuple[int, ...] |
         return None
     names = subject.class_names
     if names is None:
-        risk = empirical_risk(subject.model, subject.data, **subject.options)
+        risk = as_problem(subject.model, subject.data, **subject.options)
         names = tuple(map(str, range(risk.num_classes)))
     return chosen_classes(settings, names)
 
@@ -295,7 +287,7 @@ def make_plan(
     told[world.rank] = torch.tensor((*speed, risk.proven.seconds, there))
     *speeds, proof, _ = world.sum(told).mean(0).tolist()
     there = int(told[:, -1].min())
-    methods = tuple(count(name, sizes, settings) for name in METHODS)
+    methods = tuple(way.count(sizes, settings) for way in WAYS)
     made = Plan(
         sizes=sizes,
         settings=settings,
@@ -317,7 +309,7 @@ def _choice(made: Plan) -> list[Counted]:
     sizes, settings = made.sizes, made.settings
     fitting = [method for method in made.methods if made.fits(method)]
     if settings.method is not None:
-        return [m for m in fitting if m.method == METHOD_NAMES[settings.method]]
+        return [m for m in fitting if m.way.name == settings.method]
     smaller = min(sizes.num_params, sizes.num_examples * (sizes.num_classes - 1))
     soon = 60 * (settings.max_minutes or WISH)
     exact = [m for m in fitting if m.exact and made.seconds(m) <= soon]
@@ -326,7 +318,7 @@ def _choice(made: Plan) -> list[Counted]:
     elif settings.exact_limit == 0:
         fitting = [method for method in fitting if not method.exact]
     if sizes.num_classes**2 <= MAX_PAIRS:  # the picture takes all means: have them
-        fitting = [m for m in fitting if m.method != STREAMED] or fitting
+        fitting = [m for m in fitting if m.way.forms_pairs] or fitting
     fastest = min((made.seconds(m) for m in fitting), default=0.0)
     # what counts fewer operations may take longer all the same
     return [m for m in fitting if made.seconds(m) <= max(soon, 2 * fastest)]
@@ -347,7 +339,7 @@ def _found(method: Counted, sizes: Sizes, settings: MeasureSettings) -> str:
     k = num_eigenvalues(sizes, settings)
     if not method.exact:
         found = f"the leading {k} eigenvalues of G and Hess, the ends of H, densities"
-        if method.method == STREAMED:
+        if not method.way.forms_pairs:
             found += f", the means of pairs by their products, in {settings.weighting}"
         return found
     rest = f"the leading {k} of Hess, the ends of H"

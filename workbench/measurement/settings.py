@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
+import torch
 
-from workbench.curvature.gram.coordinates import DENSE, DUAL, KRYLOV, STREAMED
 from workbench.errors import WorkbenchError
 from workbench.measurement.embedding import check_names
-from workbench.study.records import WEIGHTINGS
+from workbench.study.convention import CONVENTIONS, Convention, convention_of
 
-METHOD_NAMES: Mapping[str, str] = {  # as settings name them -> as a study does
-    "dense": DENSE,
-    "dual": DUAL,
-    "krylov": KRYLOV,
-    "streamed": STREAMED,
-}
+METHODS = ("dense", "dual", "krylov", "streamed")  # each a class in `ways`
 WISH = 30.0  # minutes up to which all of G is had exactly, where nothing is asked for
 MAX_PAIRS = 1500  # means of pairs in a picture; of more the largest of each class
 
@@ -44,21 +40,40 @@ class MeasureSettings:
     max_minutes: float | None = None  # refuse what would take longer; None: nothing is
     # refused, and exact ways are taken up to half an hour
     seed: int = 0  # of probes, start vectors, embedding, drawn sample and classes
-    device: str = "auto"  # auto, cpu or cuda; mps has no float64 and becomes cpu
+    device: str | None = "auto"  # auto, cpu or cuda; mps has no float64 and becomes
+    # cpu; None: where the network is
+
+    @property
+    def convention(self) -> Convention:
+        """That of the averages."""
+        return CONVENTIONS[self.weighting]
+
+
+def settled(
+    settings: MeasureSettings | None, options: Mapping[str, Any]
+) -> tuple[MeasureSettings, dict[str, Any]]:
+    """The settings, with those given by name, and the options that are none of them.
+
+    Raises:
+        WorkbenchError: If a value is of no use.
+    """
+    names = {one.name for one in fields(MeasureSettings)}
+    named = {name: value for name, value in options.items() if name in names}
+    if isinstance(named.get("device"), torch.device):
+        named["device"] = str(named["device"])  # as a study can say it
+    settings = replace(settings or MeasureSettings(), **named)
+    check_settings(settings)
+    return settings, {k: v for k, v in options.items() if k not in names}
 
 
 def check_settings(settings: MeasureSettings) -> None:
     """Raise a `WorkbenchError` where a value is of no use."""
-    if settings.weighting not in WEIGHTINGS:
-        raise WorkbenchError(
-            f"measure: there is no weighting {settings.weighting!r}; choose one of "
-            f"{', '.join(WEIGHTINGS)}."
-        )
+    convention_of(settings.weighting, "measure")
     check_names(settings.embedding, settings.metric)
-    if settings.method is not None and str(settings.method) not in METHOD_NAMES:
+    if settings.method is not None and str(settings.method) not in METHODS:
         raise WorkbenchError(
             f"measure: there is no method {settings.method!r}; choose one of "
-            f"{', '.join(METHOD_NAMES)}, or None for the one that is planned."
+            f"{', '.join(METHODS)}, or None for the one that is planned."
         )
     asked = settings.classes
     words = asked if isinstance(asked, (list, tuple)) else ()

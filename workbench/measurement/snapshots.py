@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workbench.measurement.settings import MeasureSettings
-from workbench.progress.control import Progress, ProgressCallback
 from workbench.study.records import Study
 from workbench.study.spectrum import Spectrum
 
@@ -20,7 +19,7 @@ SMALLEST = 1e-12  # of the largest size; below it an eigenvalue counts as zero
 Record = TypeVar("Record")
 
 
-def moment_settings(settings: MeasureSettings) -> MeasureSettings:
+def snapshot_settings(settings: MeasureSettings) -> MeasureSettings:
     """How a moment is measured: as the study, but Hess and H by their leading ends.
 
     All their eigenvalues would take more than half of the time of a small network, and
@@ -37,7 +36,7 @@ def thinned_out(epochs: tuple[int, ...], num: int) -> tuple[int, ...]:
     return tuple(epochs[n] for n in places)
 
 
-def as_moment(study: Study) -> Study:
+def as_snapshot(study: Study) -> Study:
     """What a film shows of a study, in single precision.
 
     A complete spectrum of thousands keeps its leading eigenvalues, and all of them as
@@ -49,8 +48,13 @@ def as_moment(study: Study) -> Study:
         name: _rounded(_binned(spectrum, leading))
         for name, spectrum in study.spectra.items()
     }
+    last = study.last_layer
+    if last is not None:
+        one = _rounded(_binned(last.spectrum, leading))
+        last = replace(_rounded(last), spectrum=one)
     return replace(
         study,
+        last_layer=last,
         spectra=spectra,
         levels={name: _rounded(levels) for name, levels in study.levels.items()},
         history={name: _single(values) for name, values in study.history.items()},
@@ -58,20 +62,6 @@ def as_moment(study: Study) -> Study:
         created="",
         moments=(),
     )
-
-
-def share_of(
-    progress: ProgressCallback | None, start: float, stop: float, detail: str = ""
-) -> ProgressCallback | None:
-    """Progress of one piece of the work as progress of the whole."""
-    if progress is None:
-        return None
-
-    def told(event: Progress) -> None:
-        fraction = start + (stop - start) * event.fraction
-        progress(replace(event, fraction=fraction, detail=event.detail or detail))
-
-    return told
 
 
 def _binned(spectrum: Spectrum, leading: int) -> Spectrum:

@@ -43,7 +43,7 @@ def most_products(num: int) -> int:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Probe:
+class IterativeSolver:
     """Iterative measurements of one operator, as the settings ask."""
 
     settings: MeasureSettings

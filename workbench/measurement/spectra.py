@@ -2,54 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from workbench.curvature.gram.coordinates import (
-    Coordinates,
-    dense_gauss_newton,
-    primal_eigenvectors,
-)
-from workbench.curvature.means.class_gram import ClassGram
+from workbench.curvature.gram.coordinates import Coordinates
 from workbench.curvature.problem.risk import EmpiricalRisk
 from workbench.linalg.columns import dots, inner_products, lengths
 from workbench.linalg.lanczos import EigenPairs
 from workbench.linalg.operator import Dense, LinearOperator
-from workbench.measurement.solver import NUM_LOW, Probe, whole_spectrum
-from workbench.measurement.stages import Report, part_of
+from workbench.measurement.solver import NUM_LOW, IterativeSolver, whole_spectrum
+from workbench.progress.control import Report, span
 from workbench.study.spectrum import Spectrum
 
 EDGE = 20.0  # times tol, of an end's own size: no gap sets the ends of a bulk apart
 HELD = 0.6  # of a vector's square, in the span of eigenvectors; half: one of two copies
+Lift = Callable[[Tensor], Tensor]  # eigenvectors of G in its coordinates, to R^P
 
 
-def of_g(
-    risk: EmpiricalRisk, place: Coordinates, probe: Probe, report: Report
-) -> tuple[EigenPairs, Spectrum]:
-    """G's leading eigenpairs, and all its eigenvalues or their density."""
-    if isinstance(place.means, ClassGram):  # no room for them, nor for the subspace
-        pairs = probe.pairs(place.g, "LA", None, part_of(report, 0.0, 0.5)).alone()
-        g = probe.spectrum(place.g, pairs, part_of(report, 0.5))
-        return pairs, replace(g, trace=place.trace, trace_error=0.0)
-    start = leading_means(place.averages(probe.settings.weighting).classes, probe.num)
-    if isinstance(place.g, Dense):
-        # products with a matrix are cheap: vectors then as good as its eigenvalues
-        pairs = probe.pairs(place.g, "LA", start, part_of(report, 0.0, 0.5), tol=1e-9)
-        rank = min(risk.dim, risk.num_examples * (risk.num_classes - 1))
-        return pairs, whole_spectrum(place.g, risk, rank, place.method)
-    pairs = probe.pairs(place.g, "LA", start, part_of(report, 0.0, 0.5))
-    g = probe.spectrum(place.g, pairs, part_of(report, 0.5))
-    return pairs, replace(g, trace=place.trace, trace_error=0.0)
-
-
-def leading_means(classes: Tensor, num: int) -> Tensor:
-    """The class means, (P, C); of more than ``num`` the main directions."""
-    if len(classes) <= num:
+def leading_means(coordinates: Coordinates, solver: IterativeSolver) -> Tensor:
+    """The class means, (P, C); of more than are solved for the main directions."""
+    classes = coordinates.averages(solver.settings.convention).classes
+    if len(classes) <= solver.num:
         return classes.T
     inner = inner_products(classes.T)
-    turn = torch.linalg.eigh(inner).eigenvectors[:, -num:]
+    turn = torch.linalg.eigh(inner).eigenvectors[:, -solver.num :]
     return classes.T @ turn.to(classes.dtype)
 
 
@@ -59,21 +38,17 @@ def whole_hess(risk: EmpiricalRisk, hess: Dense) -> tuple[Tensor, Spectrum]:
     return hess.matrix, found
 
 
-def rest_of_hess(
-    risk: EmpiricalRisk, place: Coordinates, hess: Tensor, report: Report
-) -> Spectrum:
+def rest_of_hess(risk: EmpiricalRisk, hess: Tensor, g: Dense) -> Spectrum:
     """All eigenvalues of H = Hess - G."""
-    g = dense_gauss_newton(risk, report) if place.gram else place.g
-    assert isinstance(g, Dense)
     return whole_spectrum(Dense(hess - g.matrix), risk, risk.dim, "dense, exact")
 
 
 def both_ends(
     risk: EmpiricalRisk,
     operator: LinearOperator,
-    place: Coordinates,
+    lift: Lift,
     pairs: EigenPairs,
-    probe: Probe,
+    solver: IterativeSolver,
     report: Report,
 ) -> Spectrum:
     """Both ends of Hess and its density, from a random vector.
@@ -82,24 +57,26 @@ def both_ends(
     subspaces of one vector the polynomials have the highest degree. But G's tell
     whether one of several equal eigenvalues was missed, and are started from then.
     """
-    told = part_of(report, 0.0, 0.5)
-    found = probe.pairs(operator, "BE", None, told, low=EDGE).alone()
-    if (missed := _missed(risk, place, pairs, found)) is not None:
+    half = span(report, 0.0, 0.5)
+    found = solver.pairs(operator, "BE", None, half, low=EDGE).alone()
+    if (missed := _missed(risk, lift, pairs, found)) is not None:
         start = torch.cat([found.vectors, missed], dim=1)
-        found = probe.pairs(operator, "BE", start, told, low=EDGE).alone()
-    return probe.spectrum(operator, found, part_of(report, 0.5))
+        found = solver.pairs(operator, "BE", start, half, low=EDGE).alone()
+    return solver.spectrum(operator, found, span(report, 0.5))
 
 
-def bulk_ends(operator: LinearOperator, probe: Probe, report: Report) -> Spectrum:
+def bulk_ends(
+    operator: LinearOperator, solver: IterativeSolver, report: Report
+) -> Spectrum:
     """Both ends of H, a bulk without outliers, and its density."""
-    few = replace(probe, num=min(probe.num, NUM_LOW))
-    told, tol = part_of(report, 0.0, 0.5), EDGE * probe.settings.tol
-    found = few.pairs(operator, "BE", None, told, tol=tol, low=1.0).alone()
-    return few.spectrum(operator, found, part_of(report, 0.5))
+    few = replace(solver, num=min(solver.num, NUM_LOW))
+    half, tol = span(report, 0.0, 0.5), EDGE * solver.settings.tol
+    found = few.pairs(operator, "BE", None, half, tol=tol, low=1.0).alone()
+    return few.spectrum(operator, found, span(report, 0.5))
 
 
 def _missed(
-    risk: EmpiricalRisk, place: Coordinates, pairs: EigenPairs, found: EigenPairs
+    risk: EmpiricalRisk, lift: Lift, pairs: EigenPairs, found: EigenPairs
 ) -> Tensor | None:
     """Leading eigenvectors of G, (P, m), that Hess's found ones hold too little of.
 
@@ -110,7 +87,7 @@ def _missed(
     leading = pairs.vectors[:, clear][:, : risk.num_classes]
     if not leading.shape[1]:
         return None
-    leading = primal_eigenvectors(risk, place, leading)
+    leading = lift(leading)
     leading = leading / lengths(leading).to(leading.dtype)
     held = dots(found.vectors, leading).square().sum(0)
     far = held < HELD

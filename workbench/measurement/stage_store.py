@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import save as serialize
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
@@ -41,15 +40,17 @@ from workbench.machine.distributed import World
 from workbench.measurement.cost import STAGES
 from workbench.measurement.settings import MeasureSettings
 from workbench.measurement.subject import Subject
-from workbench.study.records import Embedding, Levels, Study
+from workbench.measurement.ways import WAYS
+from workbench.study.convention import Convention
+from workbench.study.records import Embedding, LastLayer, Levels, Study
 from workbench.study.spectrum import Spectrum
 
 _FORM = Format("part", 1, "measure", "workbench measure", "measuring that again")
 _RECORDS: Mapping[str, Any] = {
     kind.__name__: kind
     for kind in (
-        ClassGram, Coordinates, CrossClassMeans, Dense, EigenPairs, Embedding, Gram,
-        Levels, Spectrum,
+        ClassGram, Convention, Coordinates, CrossClassMeans, Dense, EigenPairs,
+        Embedding, Gram, LastLayer, Levels, Spectrum, *WAYS,
     )
 }  # fmt: skip
 
@@ -70,7 +71,7 @@ def fingerprint(subject: Subject, settings: MeasureSettings) -> str:
     return f"{crc:08x}"
 
 
-class Parts:
+class StageStore:
     """The finished stages of one measurement, in a folder, or nowhere.
 
     Args:
@@ -99,20 +100,19 @@ class Parts:
 
     def keep(self, name: str, make: Callable[[], str]) -> str:
         """A text of before, else a fresh one, kept."""
-        found = self.load(name)
-        if not isinstance(found, str):
-            found = make()
-            self.save(name, found)
-        return found
+        text = self.load(name)
+        if not isinstance(text, str):
+            text = make()
+            self.save(name, text)
+        return text
 
     def load(self, name: str) -> Any:
         """The value of a finished stage; None where there is none of use."""
         if self._folder is None:
             return None
-        found = self._read(self._folder / name)
-        there = torch.tensor(float(found is not None))
-        everywhere = float(self._world.sum(there)) == self._world.size
-        return found[0] if found and everywhere else None
+        value = self._read(self._folder / name)
+        num_readers = float(self._world.sum(torch.tensor(float(value is not None))))
+        return value[0] if value and num_readers == self._world.size else None
 
     def save(self, name: str, value: Any) -> None:
         """Keep the value of a stage; where the disk is full it is not kept."""
@@ -123,7 +123,7 @@ class Parts:
         header = {"schema": _FORM.schema, "key": self._key, "value": packed}
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            write_container(self._folder / name, _FORM.kind, header, tensors, serialize)
+            write_container(self._folder / name, _FORM.kind, header, tensors)
         except (WorkbenchError, OSError) as error:
             cause = error if isinstance(error, OSError) else error.__cause__
             self._say(
@@ -203,7 +203,7 @@ def _pack(
     if isinstance(value, Tensor):
         order = sorted(range(value.ndim), key=value.stride, reverse=True)
         plain = value.detach().cpu().permute(order)
-        tensors[name] = plain.clone(memory_format=torch.contiguous_format)
+        tensors[name] = plain.contiguous()  # as it is nearly always: no copy
         return {"tensor": name, "order": order, "device": str(value.device)}
     if isinstance(value, np.ndarray):
         tensors[name] = torch.from_numpy(np.ascontiguousarray(value))

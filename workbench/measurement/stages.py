@@ -7,10 +7,9 @@ from typing import TypeVar
 
 from workbench.machine.malloc import give_back_memory
 from workbench.measurement.cost import STAGES
-from workbench.measurement.stage_store import Parts
-from workbench.progress.control import Control, Progress, ProgressCallback
+from workbench.measurement.stage_store import StageStore
+from workbench.progress.control import Control, Progress, ProgressCallback, Report
 
-Report = Callable[[float], None]
 Found = TypeVar("Found")
 
 
@@ -21,7 +20,7 @@ class Stages:
         progress: Told the stage and the fraction of the whole.
         control: Cancels.
         seconds: How long each stage will take, about; by its name in `STAGES`.
-        parts: Where they are kept.
+        store: Where they are kept.
     """
 
     def __init__(
@@ -29,10 +28,10 @@ class Stages:
         progress: ProgressCallback | None,
         control: Control,
         seconds: Mapping[str, float],
-        parts: Parts,
+        store: StageStore,
     ) -> None:
-        self._progress, self._control, self._parts = progress, control, parts
-        there = [name for name in seconds if parts.has(name)]
+        self._progress, self._control, self._store = progress, control, store
+        there = [name for name in seconds if store.has(name)]
         left = {k: 0.0 if k in there else v for k, v in seconds.items()}
         self._shares = {k: v / (sum(left.values()) or 1.0) for k, v in left.items()}
         self._before = 0.0
@@ -50,10 +49,10 @@ class Stages:
                 self._progress(Progress(STAGES[name], min(self._done, 1.0)))
 
         report(0.0)
-        found: Found | None = self._parts.load(name)
+        found: Found | None = self._store.load(name)
         if found is None:
             found = compute(report)
-            self._parts.save(name, found)
+            self._store.save(name, found)
             give_back_memory()  # the next stage has tensors of other sizes
         self._before += share
         return found
@@ -61,8 +60,3 @@ class Stages:
     def silent(self, part: float) -> None:
         """A report of work that no stage has; cancellable."""
         self._control.check()
-
-
-def part_of(report: Report, start: float, stop: float = 1.0) -> Report:
-    """A stretch of a stage."""
-    return lambda share: report(start + (stop - start) * share)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from workbench.curvature.problem.batches import as_batches
+from workbench.curvature.problem.network import network_and_data
 from workbench.errors import WorkbenchError
 from workbench.training.checkpoint import Checkpoint, State
 from workbench.training.data import Dataset
@@ -51,13 +52,9 @@ def subject_of(
     options = {name: value for name, value in options.items() if value is not None}
     if isinstance(subject, Checkpoint):
         found = _of_checkpoint(subject, data, options, data_name, held_out)
-    elif isinstance(subject, nn.Module):
-        found = _of_network(subject, data, options, data_name, held_out)
     else:
-        raise WorkbenchError(
-            f"measure: a {type(subject).__name__} was given; expected a Checkpoint, "
-            "or a network (an nn.Module) with its data."
-        )
+        model, data = network_and_data(subject, data)
+        found = _of_network(model, data, options, data_name, held_out)
     if epoch is not None:
         found = replace(found, run={**found.run, "epochs": _epoch(epoch)})
     return found if snapshots is None else _with_snapshots(found, snapshots)
@@ -108,11 +105,6 @@ def _of_network(
     held_out: bool | None,
 ) -> Subject:
     """One that was trained elsewhere: of its training nothing is known."""
-    if data is None:
-        raise WorkbenchError(
-            "measure: the network came without data; give a Dataset, a pair of tensors "
-            "(inputs, labels), or a list or DataLoader of such pairs."
-        )
     run = {"model": type(model).__name__, "given": True, **_about(data, data_name)}
     if held_out:
         run["held_out"] = True

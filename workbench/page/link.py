@@ -14,41 +14,15 @@ from urllib.parse import parse_qsl, urlencode
 from workbench.errors import WorkbenchError
 from workbench.page.presets import find_preset
 from workbench.page.session import Session
-from workbench.page.settings import CONTROLS, CONVENTIONS, Limits, RunSettings
+from workbench.page.settings import CONTROLS, Limits, RunSettings
+from workbench.page.view_state import BY_LINK, DEFAULTS, Property
+from workbench.study.convention import CONVENTIONS
 
 VERSION = 1
 LONGEST = 4096  # characters
-# What the pictures show: a name in links -> the name in the session's view, and what
-# it is: whole numbers count from 0, others are one of a tuple, or several of a set.
-VIEW: Mapping[str, tuple[str, type | tuple[str | float, ...] | frozenset[str]]] = {
-    "level": ("level", int),
-    "moment": ("moment", int),
-    "class": ("selected_class", int),
-    "outlier": ("selected_outlier", int),
-    "count": ("num_outliers", int),
-    "knockout": ("knockout", ("none", "subtracted", "projected")),
-    "operator": ("operator", ("G", "Hess", "H", "all")),
-    "scale": ("scale", ("linear", "log")),
-    "parts": ("parts", frozenset(("diag", "within", "cross", "class", "means"))),
-    "compare": ("compare", ("ghost", "beside")),
-    "speed": ("speed", (0.25, 0.5, 1.0, 2.0, 4.0)),
-}
-USUAL: Mapping[str, Any] = {
-    "level": 0,
-    "moment": -1,
-    "class": -1,
-    "outlier": -1,
-    "count": -1,
-    "knockout": "none",
-    "operator": "G",
-    "scale": "linear",
-    "parts": "class",
-    "compare": "ghost",
-    "speed": 1.0,
-}
-OF_ANY = ("operator", "scale", "parts", "compare", "speed")  # of any study
 RUN = (
-    "data", "per_class", "model", "epochs", "lr", "seed", "embedding", "metric",
+    "data", "per_class", "model", "epochs", "lr", "weight_decay", "seed", "embedding",
+    "metric",
 )  # fmt: skip
 CAPS = {"max_epochs": "epochs", "max_per_class": "per_class"}
 FOREIGN = ("token", "theme")  # read by the server, and in the browser
@@ -108,13 +82,13 @@ class Link:
             "count": max(2, study.num_outliers + 1, study.num_leading),
         }
         for name, bound in bounds.items():
-            asked = self.view.get(VIEW[name][0], 0)
+            asked = self.view.get(BY_LINK[name].name, 0)
             if asked >= bound:
                 raise WorkbenchError(
                     f"Link: {name} {asked} is not in this study; the last one is "
                     f"{bound - 1}."
                 )
-        operator = self.view.get("operator", "G")
+        operator = self.view.get("operator", DEFAULTS["operator"])
         if operator not in (*study.spectra, "all"):
             raise WorkbenchError(f"Link: this study holds no spectrum of {operator}.")
 
@@ -150,7 +124,11 @@ def read_link(query: str) -> Link:
     limits = _limits(
         {name: given.pop(cap) for cap, name in CAPS.items() if cap in given}
     )
-    view = {VIEW[n][0]: _viewed(n, given.pop(n)) for n in VIEW if n in given}
+    view = {
+        held.name: _viewed(held, given.pop(name))
+        for name, held in BY_LINK.items()
+        if name in given
+    }
     run = {name: given.pop(name) for name in RUN if name in given}
     if given:
         raise WorkbenchError(
@@ -175,11 +153,12 @@ def write_link(session: Session) -> str:
     told["weighting"] = session.weighting
     if session.pinned_preset:
         told["pin"] = session.pinned_preset
-    for name in VIEW if session.preset else OF_ANY:
-        key = VIEW[name][0]
-        if view.get(key, USUAL[name]) != USUAL[name]:
-            told[name] = view[key]
-    if view.get("theme", "auto") != "auto":
+    for name, held in BY_LINK.items():
+        if not session.preset and held.stays != "any study":
+            continue
+        if view.get(held.name, held.default) != held.default:
+            told[name] = view[held.name]
+    if view.get("theme", DEFAULTS["theme"]) != DEFAULTS["theme"]:
         told["theme"] = view["theme"]
     for name in RUN:
         value = getattr(settings, name)
@@ -218,14 +197,13 @@ def _limits(caps: Mapping[str, str]) -> Limits:
     return limits
 
 
-def _viewed(name: str, text: str) -> int | float | str:
-    _, kind = VIEW[name]
-    if isinstance(kind, frozenset):
-        if kind.issuperset(filter(None, text.split(","))):
+def _viewed(held: Property, text: str) -> int | float | str:
+    words = {str(value): value for value in held.choices}
+    if held.several:
+        if set(filter(None, text.split(","))) <= set(words):
             return text
-        wanted = f"some of {','.join(sorted(kind))}"
-    elif isinstance(kind, tuple):
-        words = {str(value): value for value in kind}
+        wanted = f"some of {','.join(sorted(words))}"
+    elif words:
         if text in words:
             return words[text]
         wanted = f"one of {', '.join(words)}"
@@ -233,4 +211,4 @@ def _viewed(name: str, text: str) -> int | float | str:
         if text.isdecimal() and len(text) < 6:
             return int(text)
         wanted = "a whole number from 0"
-    raise WorkbenchError(f"Link: {name} is {text[:40]!r}; it can be {wanted}.")
+    raise WorkbenchError(f"Link: {held.link} is {text[:40]!r}; it can be {wanted}.")

@@ -39,8 +39,10 @@ from workbench.page.report import (
     extended,
     trained_at,
 )
-from workbench.page.settings import CONVENTIONS, Limits, RunSettings, held
+from workbench.page.settings import Limits, RunSettings, held
+from workbench.page.view_state import DEFAULTS
 from workbench.progress.control import Control
+from workbench.study.convention import CONVENTIONS
 from workbench.study.records import Study, load_study
 
 _log = logging.getLogger(__name__)
@@ -80,7 +82,7 @@ class Session(traitlets.HasTraits):
     study = traitlets.Instance(Study, allow_none=True)
     preset = traitlets.Unicode("")  # name of the preset that is shown; "": none
     source = traitlets.Unicode("")  # what is shown if no preset: "your run", a file
-    view = traitlets.Dict()  # what the pictures show: selection, level, operator, ...
+    view = traitlets.Dict()  # what the pictures show, by names of `view_state`
     hidden = traitlets.Instance(frozenset, ())  # controls, by a teacher's link
     locked = traitlets.Instance(frozenset, ())
     pinned = traitlets.Instance(Study, allow_none=True)  # seen behind what is shown
@@ -199,7 +201,7 @@ class Session(traitlets.HasTraits):
             shown = preset in ("", self.preset)
             whole = self.study if shown else load_example(preset)
             self.pinned, self.pinned_preset = whole, preset or self.preset
-            moment = self.view.get("moment", -1)
+            moment = self.view.get("moment", DEFAULTS["moment"])
             if whole and not preset and 0 <= moment < len(whole.moments):
                 self.pinned, self.pinned_preset = whole.moments[moment], ""
 

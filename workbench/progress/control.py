@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +25,38 @@ class Progress:
 
 
 ProgressCallback = Callable[[Progress], None]
+Report = Callable[[float], None]  # told the share done of one piece of work
+
+
+def span(report: Report, start: float, stop: float = 1.0) -> Report:
+    """A piece of some work, 0 to 1, as that part of the whole."""
+    return lambda share: report(start + (stop - start) * share)
+
+
+def progress_span(
+    progress: ProgressCallback | None, start: float, stop: float, detail: str = ""
+) -> ProgressCallback | None:
+    """`span` of events; ``detail`` where an event has none."""
+    if progress is None:
+        return None
+
+    def told(event: Progress) -> None:
+        fraction = start + (stop - start) * event.fraction
+        progress(replace(event, fraction=fraction, detail=event.detail or detail))
+
+    return told
+
+
+def as_report(
+    progress: ProgressCallback | None, stage: str, stop: float = 1.0
+) -> Report:
+    """Tells shares done as events of one stage, which is the first part of a whole."""
+
+    def report(share: float) -> None:
+        if progress is not None:
+            progress(Progress(stage, stop * share))
+
+    return report
 
 
 class Cancelled(Exception):  # noqa: N818 - an order that was obeyed, not an error

@@ -10,33 +10,35 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import save as serialize
 
 from workbench.errors import printable
 from workbench.files.container import Format, read_container, write_container
-from workbench.study.schema import StudyFile, read_study
+from workbench.study.card import (
+    Card,
+    Described,
+    fit_in_words,
+    give_or_take,
+    listed,
+    numbers,
+)
+from workbench.study.convention import CONVENTIONS, Convention
+from workbench.study.schema import LastLayerFile, StudyFile, read_study
 from workbench.study.spectrum import Spectrum
+from workbench.theory.collapsed import SUM_TO_1, Collapse, collapse_of
 
-SCHEMA = 4  # 2: moments, which a reader of before would not show; 3: stated errors;
-# 4: residuals of parts and knock-outs, and which eigenvalues are of the low end
+if TYPE_CHECKING:
+    import pandas
+    import xarray
+
+SCHEMA = 5  # 2: moments, which a reader of before would not show; 3: stated errors;
+# 4: residuals of parts and knock-outs, and which eigenvalues are of the low end;
+# 5: the last layer
 _FORM = Format("study", SCHEMA, "load_study", "workbench measure", "measure again")
 Record = TypeVar("Record")
-
-WEIGHTINGS = ("slide", "icml", "jmlr")
-
-# Parts of G by weighting, in the order of the hierarchy; they sum to G exactly.
-PARTS: Mapping[str, tuple[str, ...]] = {
-    "slide": ("G_class", "G_cross", "G_within"),
-    "icml": ("G0", "G1", "G2", "G3"),
-    "jmlr": ("G_class", "G_cross", "G_within", "G_diag"),
-}
-CLASS_PART: Mapping[str, str] = {"slide": "G_class", "icml": "G1", "jmlr": "G_class"}
-# Sum of all the parts that the means delta_{c,c'} carry: what the first average keeps.
-MEANS_PART: Mapping[str, str] = {"slide": "G_means", "icml": "G12", "jmlr": "G_means"}
 
 # Leading eigenvalues of G that are looked at one by one: not more than so many classes,
 MAX_LEADING = 20
@@ -48,9 +50,9 @@ ROWS = ("level", "example", "true_class", "potential_class")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Levels:
-    """The three averages in one weighting: what each carries of G."""
+    """The three averages in one convention: what each carries of G."""
 
-    weighting: str
+    weighting: str  # the convention's name
     parts: dict[
         str, NDArray[np.float64]
     ]  # part, and the means' sum -> eigenvalues, descending
@@ -73,6 +75,11 @@ class Levels:
     )  # error bars of eigenvalues that were found by iterating: of a part by its name,
     # and of "subtracted" and "projected"; a file of before has none
 
+    @property
+    def convention(self) -> Convention:
+        """Of the averages."""
+        return CONVENTIONS[self.weighting]
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Embedding:
@@ -87,13 +94,109 @@ class Embedding:
     potential_class: NDArray[np.int64]  # (n,) c'; -1 where averaged
     method: str  # umap, tsne, pca
     metric: str  # cosine, euclidean
-    weighting: str
+    weighting: str  # the convention's name
     num_total: int  # delta_{i,c,c'} that there are; those drawn are the rows of level 0
     note: str = ""  # what was left out, and how exact the rest is; nothing: all, exact
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Study:
+# What is measured of neural collapse: each falls to 0 as a network collapses.
+NEURAL_COLLAPSE: Mapping[str, str] = {
+    "NC1": "within-class over between-class variation, tr(S_W pinv(S_B)) / C",
+    "NC2 equinorm, means": "spread of the lengths of the class means over their mean",
+    "NC2 equinorm, weights": "the same of the rows of the weight",
+    "NC2 equiangular, means": "spread of the cosines of the class means",
+    "NC2 equiangular, weights": "the same of the rows of the weight",
+    "NC2 maximal angle, means": "mean of |cosine + 1 / (C - 1)| of the class means",
+    "NC2 maximal angle, weights": "the same of the rows of the weight",
+    "NC3": "squared distance of the weight and the class means, both of length 1",
+    "NC4": "share of examples that the nearest class mean puts into another class",
+}
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class LastLayer(Described):
+    r"""The linear layer that puts out the logits, and the features that it takes.
+
+    Features are its inputs h(x_i); ``S_W`` is their covariance within the classes,
+    ``S_B`` that of the class means, both weighted by the shares of the classes. The
+    class means of `NEURAL_COLLAPSE` are relative to the mean of all examples.
+    """
+
+    name: str  # of the module
+    bias: bool  # whether it has one, which acts as a feature that is 1 everywhere
+    class_means: NDArray[np.float64]  # (C, q) mean features of each class
+    probabilities: NDArray[np.float64]  # (C, C) mean probabilities of its examples
+    shares: NDArray[np.float64]  # (C,) n_c / N
+    within: float  # tr S_W
+    between: float  # tr S_B
+    neural_collapse: dict[str, float]  # by the names in NEURAL_COLLAPSE
+    spectrum: Spectrum  # of G of the weights of this layer alone
+
+    @property
+    def inputs(self) -> NDArray[np.float64]:
+        """The class means; for a bias with one more feature, (C, q) or (C, q + 1)."""
+        if not self.bias:
+            return self.class_means
+        return np.c_[self.class_means, np.ones(len(self.class_means))]
+
+    @property
+    def cosines(self) -> NDArray[np.float64]:
+        """Between the `inputs` of any two classes, (C, C)."""
+        length = np.linalg.norm(self.inputs, axis=1, keepdims=True)
+        tiny = np.finfo(np.float64).tiny
+        unit = self.inputs / np.maximum(length, tiny)
+        return unit @ unit.T
+
+    @property
+    def cosine(self) -> float:
+        """r, the mean of the cosines between different classes."""
+        apart = ~np.eye(len(self.shares), dtype=bool)
+        return float(self.cosines[apart].mean()) if apart.any() else float("nan")
+
+    def collapsed(self, convention: str = "icml") -> Collapse:
+        """What G of this layer would be, had its features collapsed to their means.
+
+        `workbench.theory.collapse_of` the measured class means. What the `spectrum` has
+        beyond it is the variation within the classes.
+
+        Args:
+            convention: Of the class part: ``"icml"``, ``"slide"`` or ``"jmlr"``.
+
+        Raises:
+            WorkbenchError: If there is no such convention, or there are too many
+                classes to solve for.
+        """
+        return collapse_of(
+            self.inputs, self.probabilities, self.shares, convention=convention
+        )
+
+    @property
+    def in_words(self) -> str:
+        """How many features it takes, and how alike those of different classes are."""
+        bias = " and a bias" if self.bias else ""
+        num = self.class_means.shape[1]
+        return f"{num:,} features{bias}, mean cosine of classes {self.cosine:.4g}"
+
+    def card(self) -> Card:
+        """What it is, in a few lines."""
+        values, measured = self.spectrum.eigenvalues, self.neural_collapse
+        lines = {
+            "takes": self.in_words,
+            "classes": f"{len(self.shares):,}",
+            "variation": f"{self.within:.4g} within, {self.between:.4g} between",
+            "collapse": ", ".join(
+                f"{name} {measured[name]:.4g}"
+                for name in ("NC1", "NC3", "NC4")
+                if name in measured
+            ),
+            "G": f"of its weights alone: {numbers(values)}, "
+            f"trace {self.spectrum.trace:.4g}",
+        }
+        return Card(f"Last layer {self.name}".rstrip(), lines)
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Study(Described):
     """One measurement of one checkpoint."""
 
     run: dict[
@@ -103,14 +206,16 @@ class Study:
     class_names: tuple[str, ...]
     history: dict[str, NDArray[np.float64]]  # epoch, loss, accuracy; (num_epochs,) each
     spectra: dict[str, Spectrum]  # "G", "Hess", "H"
-    levels: dict[str, Levels]  # by weighting; settings["weighting"] is always there
+    levels: dict[str, Levels]  # by convention; settings["weighting"] is always there
     num_outliers: int
     outlier_rule: str  # in words, with its number
     embedding: Embedding
     plan: str = ""  # how it was measured, and what else would have cost
     versions: dict[str, str] = field(default_factory=dict)
     created: str = ""  # ISO 8601, UTC
-    moments: tuple[Study, ...] = ()  # earlier epochs, by epoch; see `as_moment`
+    moments: tuple[Study, ...] = ()  # earlier epochs, by epoch; see `as_snapshot`
+    last_layer: LastLayer | None = None  # None: no linear layer puts out the logits, or
+    # the file is older
 
     @property
     def film(self) -> tuple[Study, ...]:
@@ -119,7 +224,7 @@ class Study:
 
     @property
     def weighting(self) -> str:
-        """The weighting that was asked for: the embedding's."""
+        """The convention that was asked for, by its name: the embedding's."""
         return str(self.settings["weighting"])
 
     @property
@@ -138,6 +243,78 @@ class Study:
         wanted = max(self.num_outliers, min(self.num_classes, MAX_LEADING)) + SPARE
         return min(wanted, len(self.spectra["G"].eigenvalues))
 
+    def card(self) -> Card:
+        """What it is, in a few lines."""
+        run, picture, layer = self.run, self.embedding, self.last_layer
+        names = ", ".join(self.levels)
+        lines = {
+            "network": f"{run.get('num_params', 0):,} parameters",
+            "data": f"{run.get('num_examples', 0):,} examples",
+            "classes": f"{self.num_classes:,}: {listed(self.class_names)}",
+            "fit": fit_in_words(run),
+        }
+        for name, found in self.spectra.items():
+            values = found.eigenvalues
+            how = "all" if found.complete else "leading"
+            top = f"largest {values[0]:.4g}, " if len(values) else ""
+            trace = give_or_take(found.trace, found.trace_error)
+            lines[name] = (
+                f"{len(values):,} eigenvalues, {how} ({found.method}), {top}"
+                f"trace {trace}"
+            )
+        lines |= {
+            "last layer": "" if layer is None else layer.in_words,
+            "outliers": f"{self.num_outliers}, {self.outlier_rule}",
+            "averages": f"{names} (picture: {self.weighting})",
+            "picture": f"{len(picture.points):,} points, {picture.method}, "
+            f"{picture.metric}",
+            "epochs": listed(one.run.get("epochs") for one in self.film)
+            if self.moments
+            else "",
+            "made": self.created,
+        }
+        epochs = run.get("epochs")
+        after = "" if epochs is None else f", epoch {epochs}"
+        model, data = run.get("model", "a network"), run.get("data", "data")
+        return Card(f"Study of {model} on {data}{after}", lines)
+
+    def to_frame(self, table: str = "eigenvalues") -> pandas.DataFrame:
+        """One of its tables as a pandas ``DataFrame``; pandas has to be installed.
+
+        The same rows as in the CSV tables that `workbench export` writes; what a row
+        does not have is missing (``NaN``, ``None`` or ``<NA>``).
+
+        Args:
+            table: ``"eigenvalues"``, ``"embedding"``, ``"overlaps"``, ``"traces"``,
+                ``"density"``, ``"last_layer"``, ``"class_pairs"``,
+                ``"class_features"``, ``"history"`` or ``"about"``; `csv_tables` says
+                what is in each.
+
+        Raises:
+            WorkbenchError: If there is no such table, or no pandas.
+        """
+        from workbench.study.frames import to_frame
+
+        return to_frame(self, table)
+
+    def to_xarray(self) -> xarray.Dataset:
+        """All of its numbers as an xarray ``Dataset``; xarray has to be installed.
+
+        The epochs that were measured lie along ``epoch``. Besides it, eigenvalues are
+        ``[operator, rank]``, those of the parts of G ``[weighting, part, part_rank]``,
+        overlaps ``[weighting, eigenvector, class]``, points ``[mark]`` and the density
+        ``[operator, probe, number]``; losses are ``[trained]``. Of the last layer,
+        cosines and probabilities are ``[class, other_class]``, mean features ``[class,
+        feature]``, and single numbers ``[measure]``. What is not there is NaN; the mark
+        of an average has example -1 and class ``""``. Words are in ``attrs``.
+
+        Raises:
+            WorkbenchError: If there is no xarray.
+        """
+        from workbench.study.frames import to_xarray
+
+        return to_xarray(self)
+
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the study to one file; an old file stays until the new one is whole.
 
@@ -145,7 +322,7 @@ class Study:
             WorkbenchError: If the folder does not exist or cannot be written.
         """
         header, arrays = _flatten(self)
-        return write_container(path, _FORM.kind, header, arrays, serialize)
+        return write_container(path, _FORM.kind, header, arrays)
 
 
 def load_study(path: str | os.PathLike[str]) -> Study:
@@ -234,7 +411,14 @@ def _study(found: StudyFile) -> Study:
         embedding=_made(Embedding, found.embedding),
         class_names=tuple(found.class_names),
         moments=tuple(map(_study, found.moments)),  # none in schema 1
+        last_layer=_last_layer(found.last_layer),
     )
+
+
+def _last_layer(found: LastLayerFile | None) -> LastLayer | None:
+    if found is None:
+        return None
+    return _made(LastLayer, found, spectrum=_made(Spectrum, found.spectrum))
 
 
 def _made(kind: type[Record], found: Any, **inner: Any) -> Record:
@@ -249,19 +433,30 @@ def _check(study: Study) -> None:
         raise ValueError(f"weighting {study.weighting!r}")
     if "G" not in study.spectra:
         raise ValueError(f"spectra {sorted(study.spectra)}")
-    for name, spectrum in study.spectra.items():
+    measured = dict(study.spectra)
+    if (layer := study.last_layer) is not None:
+        measured["the last layer"] = layer.spectrum
+        for name, rows in (
+            ("probabilities", layer.probabilities),
+            ("shares", layer.shares[None]),
+        ):
+            if not np.allclose(rows.sum(axis=1), 1.0, atol=SUM_TO_1):
+                raise ValueError(f"{name} of the last layer")
+        if not layer.class_means.size:
+            raise ValueError("no features of the last layer")
+    for name, spectrum in measured.items():
         if len(spectrum.eigenvalues) > spectrum.dim:
             raise ValueError(f"eigenvalues of {name}")
         if not np.allclose(spectrum.weights.sum(axis=1), 1.0, atol=1e-3):
             raise ValueError(f"density of {name}")
     if study.num_outliers > len(study.spectra["G"].eigenvalues):
         raise ValueError(f"num_outliers {study.num_outliers}")
-    for weighting, levels in study.levels.items():
-        parts = {*PARTS[weighting], MEANS_PART[weighting]}
-        if levels.weighting != weighting or parts - set(levels.parts):
-            raise ValueError(f"parts of {weighting}")
+    for name, levels in study.levels.items():
+        parts = {*levels.convention.parts, levels.convention.means_part}
+        if levels.weighting != name or parts - set(levels.parts):
+            raise ValueError(f"parts of {name}")
         if {*parts, "G"} - set(levels.trace):
-            raise ValueError(f"traces of {weighting}")
+            raise ValueError(f"traces of {name}")
     if len({len(column) for column in study.history.values()}) > 1:
         raise ValueError("history")
     embedding = study.embedding
@@ -275,7 +470,7 @@ def _check(study: Study) -> None:
         if set(moment.spectra) - set(study.spectra):
             raise ValueError("spectra of a moment")
         if set(moment.levels) != set(study.levels):
-            raise ValueError("weightings of a moment")
+            raise ValueError("conventions of a moment")
         for column in ROWS:
             mine, its = getattr(embedding, column), getattr(moment.embedding, column)
             if not np.array_equal(mine, its):

@@ -30,7 +30,7 @@ Share = Annotated[float, Meta(ge=0.0, le=1.0)]
 Name = Annotated[str, Meta(max_length=MOST_NAME)]
 Line = Annotated[str, Meta(max_length=8192)]
 Names = Annotated[list[Name], Meta(min_length=1, max_length=10_000)]
-Weighting = Literal["slide", "icml", "jmlr"]
+ConventionName = Literal["slide", "icml", "jmlr"]
 Side = Annotated[int, Meta(ge=1, le=2**30)]
 Whole = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 Scalar = None | bool | Whole | float | Line
@@ -98,7 +98,7 @@ class RunFile(TypedDict, total=False):
 
 
 class _Weighted(TypedDict):
-    weighting: Weighting
+    weighting: ConventionName
 
 
 class SettingsFile(_Weighted, total=False):
@@ -144,7 +144,7 @@ class SpectrumFile(Record):
 class LevelsFile(Record):
     """`workbench.study.records.Levels`."""
 
-    weighting: Weighting
+    weighting: ConventionName
     parts: dict[Name, Annotated[np.ndarray, Axes("*")]]
     trace: dict[Name, float]
     kept: Annotated[np.ndarray, Axes("4", nan=True)]
@@ -166,9 +166,23 @@ class EmbeddingFile(Record):
     potential_class: Annotated[np.ndarray, Axes("n", -1, kind="i", store=np.int64)]
     method: Name
     metric: Name
-    weighting: Weighting
+    weighting: ConventionName
     num_total: Count
     note: Line = ""
+
+
+class LastLayerFile(Record):
+    """`workbench.study.LastLayer`."""
+
+    name: Line
+    bias: bool
+    class_means: Annotated[np.ndarray, Axes("Cq")]
+    probabilities: Annotated[np.ndarray, Axes("CC", low=0.0, high=1.001)]
+    shares: Annotated[np.ndarray, Axes("C", low=0.0, high=1.001)]
+    within: float
+    between: float
+    neural_collapse: Annotated[dict[Name, float], Meta(max_length=100)]
+    spectrum: SpectrumFile
 
 
 class StudyFile(Record):
@@ -181,7 +195,7 @@ class StudyFile(Record):
         Literal["epoch", "loss", "accuracy"], Annotated[np.ndarray, Axes("e", nan=True)]
     ]
     spectra: dict[Literal["G", "Hess", "H"], SpectrumFile]
-    levels: dict[Weighting, LevelsFile]
+    levels: dict[ConventionName, LevelsFile]
     num_outliers: Count
     outlier_rule: Line
     embedding: EmbeddingFile
@@ -189,6 +203,7 @@ class StudyFile(Record):
     versions: Annotated[dict[Name, Name], Meta(max_length=100)] = {}
     created: Name = ""
     moments: Annotated[list[StudyFile], Meta(max_length=1000)] = []
+    last_layer: LastLayerFile | None = None
 
 
 class CheckpointRun(TypedDict):

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save as serialize
 from torch import Tensor, nn
 
 from workbench.errors import WorkbenchError
 from workbench.files.container import BROKEN, Format, read_container, write_container
 from workbench.files.image_folder import class_label
+from workbench.study.card import Card, Described, fit_in_words, listed
 from workbench.study.schema import check_checkpoint
 from workbench.training.data import Dataset, load_data
 from workbench.training.models import MODELS
@@ -32,8 +32,8 @@ _FORM = Format(
 State = dict[str, Tensor]  # as nn.Module.state_dict() names them
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Checkpoint:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Checkpoint(Described):
     """One network after, before or in the middle of its training.
 
     ``run`` says what was trained, in plain values: ``data, per_class, split, root,
@@ -58,6 +58,25 @@ class Checkpoint:
     created: str = ""  # ISO 8601, UTC
     module: nn.Module | None = None  # of a network without a name; not in the file
     data: Dataset | None = None  # what it was trained on, if still at hand; not in it
+
+    def card(self) -> Card:
+        """What it is, in a few lines."""
+        run = self.run
+        kept = sorted(self.snapshots)
+        return Card(
+            f"Checkpoint of {run['model']} on {run['data']}",
+            {
+                "trained": f"{run['epochs']} of {run['epochs_planned']} epochs, "
+                f"{self.status}",
+                "fit": fit_in_words(run),
+                "network": f"{run['num_params']:,} parameters",
+                "data": f"{run['num_examples']:,} examples of "
+                f"{' x '.join(map(str, self.image_shape))}",
+                "classes": f"{len(self.class_names):,}: {listed(self.class_names)}",
+                "snapshots": f"of epochs {listed(kept)}" if kept else "",
+                "made": self.created,
+            },
+        )
 
     def load_model(self) -> nn.Module:
         """Return the network with these weights, on the CPU, in eval mode.
@@ -154,7 +173,7 @@ class Checkpoint:
             tensors |= {f"epoch/{epoch}/{k}": v for k, v in state.items()}
         tensors = {k: v.contiguous() for k, v in tensors.items()}
         header = {"schema": SCHEMA, **{name: getattr(self, name) for name in _PLAIN}}
-        return write_container(path, _FORM.kind, header, tensors, serialize)
+        return write_container(path, _FORM.kind, header, tensors)
 
 
 # Fields that are plain values, and go into the header.

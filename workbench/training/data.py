@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from workbench.errors import WorkbenchError, readable
 from workbench.files.image_folder import class_label
 from workbench.progress.control import Control, ProgressCallback
+from workbench.study.card import Card, Described, listed
 from workbench.training.downloads import DOWNLOADS, open_download
 from workbench.training.folders import open_folder
 from workbench.training.source import Source
@@ -22,8 +28,8 @@ DATA = ("digits", *DOWNLOADS, "folder:PATH")  # names that load_data takes
 SPLITS = ("train", "test")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Dataset:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Dataset(Described):
     """Normalised images sorted by class, and where they came from."""
 
     images: Tensor  # (N, channels, H, W) float32, normalised
@@ -59,6 +65,21 @@ class Dataset:
         """Channels, height, width."""
         channels, height, width = self.images.shape[1:]
         return channels, height, width
+
+    def card(self) -> Card:
+        """What it is, in a few lines."""
+        kind = str(self.images.dtype).removeprefix("torch.")
+        chosen = "" if self.num_available is None else f" of {self.num_available:,}"
+        return Card(
+            f"Dataset {self.name}, {self.split}",
+            {
+                "images": f"{self.num_examples:,}{chosen}, each "
+                f"{' x '.join(map(str, self.image_shape))}, {kind}",
+                "classes": f"{self.num_classes:,}: {listed(self.class_names)}",
+                "per class": f"{self.per_class:,}" if self.per_class else "",
+                "source": self.source,
+            },
+        )
 
     @staticmethod
     def from_tensors(
@@ -231,18 +252,32 @@ def _open_digits(split: str) -> Source:
             "load_data: digits has no test split, its 1,797 images are one set; "
             "use split='train', or a data set with both, such as fashion."
         )
-    from sklearn.datasets import load_digits
-
-    bunch: Any = load_digits()
-    images = torch.from_numpy(bunch.images).float()[:, None] / 16  # 0 to 16 in the file
+    table = torch.from_numpy(_digits())
+    images = table[:, :-1].float().reshape(-1, 1, 8, 8) / 16  # 0 to 16 in the file
     return Source(
-        labels=torch.from_numpy(bunch.target).long(),
-        class_names=tuple(map(str, bunch.target_names.tolist())),
+        labels=table[:, -1].long(),
+        class_names=tuple("0123456789"),
         read=lambda chosen: images[chosen],
         words="scikit-learn's bundled digits, 8x8 scans (UCI optdigits, test part)",
         mean=(0.3053,),
         std=(0.3760,),
     )
+
+
+def _digits() -> NDArray[np.float64]:
+    """Scikit-learn's file of digits: 64 pixels and the label in each row, (1797, 65).
+
+    Read past scikit-learn, which takes 100 MB; by it, should it keep them elsewhere.
+    """
+    package = find_spec("sklearn")
+    for folder in (package and package.submodule_search_locations) or ():
+        file = Path(folder, "datasets", "data", "digits.csv.gz")
+        with suppress(OSError), gzip.open(file, "rt") as text:
+            return np.loadtxt(text, delimiter=",")
+    from sklearn.datasets import load_digits
+
+    bunch: Any = load_digits()
+    return np.column_stack([bunch.data, bunch.target])
 
 
 def _check_choice(name: str, per_class: int | None, split: str, seed: int) -> None:

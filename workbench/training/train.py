@@ -19,10 +19,10 @@ from workbench.machine.device import resolve_device
 from workbench.machine.distributed import ALONE, World
 from workbench.progress.control import Control, ProgressCallback
 from workbench.training.checkpoint import Checkpoint, check_data
-from workbench.training.config import TrainConfig
 from workbench.training.data import Dataset
 from workbench.training.loop import run_epochs, state_of
 from workbench.training.models import name_of
+from workbench.training.settings import TrainConfig
 
 __all__ = ["TrainConfig", "train"]
 

@@ -11,6 +11,7 @@ from workbench.errors import WorkbenchError
 from workbench.jobs.remote import WorkerProcess
 from workbench.page.link import read_link
 from workbench.page.session import Session
+from workbench.page.view_state import DEFAULTS
 from workbench.ui.bridge import refresh, widget
 from workbench.ui.drawer import Drawer, Menu
 from workbench.ui.head import HeadPanel
@@ -26,7 +27,7 @@ from workbench.ui.query import has_address, query_string
 from workbench.ui.share import CodePanel, SharePanel
 from workbench.ui.takeaway import FILES, answer
 from workbench.ui.theme import page_style
-from workbench.ui.views.linked import STATE, LinkedView
+from workbench.ui.views.linked import LinkedView
 from workbench.ui.views.seen import seen_html
 from workbench.ui.views.state import LinkState
 
@@ -141,9 +142,6 @@ class Workbench:
                 (part.add_class if hidden else part.remove_class)("wb-hidden")
 
 
-# What the session knows of the pictures. A file on its way is not of it: Bokeh ties a
-# dict to all states that ever held it, and them to each other.
-SEEN = tuple(name for name in STATE if name not in ("wanted", "parcel"))
 PINNED = "This study is pinned: open or train another to see both."
 
 
@@ -152,7 +150,7 @@ class StudyPanel:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._view: LinkedView | None = None
+        self.view: LinkedView | None = None
         self._picture: w.DOMWidget | None = None
         self.words = w.HTML()
         self.widget = w.VBox([self.words])
@@ -168,8 +166,8 @@ class StudyPanel:
 
     def refresh(self) -> None:
         """Before the page is seen: what was drawn before is as if it had not been."""
-        if self._view is not None and self._picture is not None:
-            refresh(self._picture, self._view.layout)
+        if self.view is not None and self._picture is not None:
+            refresh(self._picture, self.view.layout)
 
     def _pin(self) -> None:
         if self._session.pinned is None:
@@ -180,18 +178,20 @@ class StudyPanel:
     def _looked(self, state: LinkState) -> None:
         """Tell the session what is selected and shown in the pictures."""
         with self._session.guarded():
-            self._session.view = {name: getattr(state, name) for name in SEEN}
+            # A file on its way is not of it: Bokeh ties a dict to all states that ever
+            # held it, and them to each other.
+            self._session.view = {name: getattr(state, name) for name in DEFAULTS}
 
     def _look(self) -> None:
         """Select and show what the session says."""
-        if self._view is not None:
-            state, view = self._view.state, self._session.view
+        if self.view is not None:
+            state, view = self.view.state, self._session.view
             state.update(**{k: v for k, v in view.items() if getattr(state, k) != v})
 
     def _answer(self, _: LinkState) -> None:
         with self._session.guarded():
-            if self._view is not None:
-                answer(self._view)
+            if self.view is not None:
+                answer(self.view)
 
     def _refresh(self) -> None:
         study, weighting = self._session.study, self._session.weighting
@@ -205,16 +205,16 @@ class StudyPanel:
             )
         pinned = self._session.pinned
         beside = None if pinned is study else pinned
-        if self._view is None:
-            self._view = LinkedView(study, weighting=weighting, files=FILES)
-            self._view.observe(self._answer)
-            self._view.observe(self._looked)
-            self._picture = widget(self._view.layout)
+        if self.view is None:
+            self.view = LinkedView(study, weighting=weighting, files=FILES)
+            self.view.observe(self._answer)
+            self.view.observe(self._looked)
+            self._picture = widget(self.view.layout)
             self.widget.children = (self._picture, self.words)
         else:
-            self._view.show(study, weighting=weighting, pinned=beside)
+            self.view.show(study, weighting=weighting, pinned=beside)
         self.pin.description = "Pin this study" if pinned is None else "Unpin"
         self.said.value = "" if pinned is not study else PINNED
-        self._looked(self._view.state)
-        moment = self._view.state.moment
+        self._looked(self.view.state)
+        moment = self.view.state.moment
         self.words.value = seen_html(study, weighting, moment)

@@ -23,7 +23,9 @@ from IPython.display import publish_display_data
 from ipywidgets import DOMWidget
 from jupyter_bokeh import BokehModel
 
-BESIDE = ("letgo.js", "copy.js", "upload.js")
+from workbench.ui.views.script import script
+
+BESIDE = ("copy.js", "upload.js")
 COMPONENTS = ("bokeh", "bokeh-widgets")
 
 
@@ -88,8 +90,9 @@ def bokehjs() -> str:
     )
     version = bokeh.__version__
     here = Path(__file__).parent
-    beside = ";\n".join((here / name).read_text(encoding="utf-8") for name in BESIDE)
+    beside = "\n".join((here / name).read_text(encoding="utf-8") for name in BESIDE)
     return (
         f'if (window.Bokeh?.version !== "{version}") {{\n'
-        f"(function () {{\n{parts}\n}}).call(window)\n}}\n{beside}"
+        f"(function () {{\n{parts}\n}}).call(window)\n}}\n"
+        f"{script('bokeh.js')}.letGo()\n{beside}"
     )

@@ -11,7 +11,7 @@ import ipywidgets as w
 from workbench.jobs.job import JobEvent
 from workbench.page.session import Session
 from workbench.page.settings import (
-    CONVENTIONS,
+    CONVENTION_LABELS,
     DATA,
     DOWNLOADABLE,
     EMBEDDINGS,
@@ -86,7 +86,7 @@ class JobPanel:
         )
         self.train.add_class("wb-primary")
         self.pause = button(
-            session, "Pause", "Wait between two batches", self._pause_or_resume
+            session, "Pause", "Pause after the current batch", self._pause_or_resume
         )
         self.stop = button(
             session, "Stop", "End the work; what was trained is kept", session.stop
@@ -143,7 +143,7 @@ class MeasuringPanel:
     def __init__(self, session: Session) -> None:
         self._session = session
         self.weighting = _choice(
-            CONVENTIONS,
+            CONVENTION_LABELS,
             "Averages",
             "How the means are taken: changes the formulas, shares and spectrum at "
             "once; the points when they are measured again",

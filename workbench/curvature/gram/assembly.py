@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from workbench.curvature.gram.gram import Gram
-from workbench.curvature.gram.layer_gradients import (
-    layer_gradients,
-    layer_groups,
-)
+from workbench.curvature.gram.layer_gradients import layer_gradients, layer_groups
 from workbench.curvature.gram.rows import LayerGradients
+from workbench.curvature.problem.adapter import as_problem
 from workbench.curvature.problem.batches import Inputs, split, take
-from workbench.curvature.problem.binding import empirical_risk
-from workbench.curvature.problem.class_subset import choose_classes, inside
-from workbench.curvature.problem.network import Outputs
+from workbench.curvature.problem.network import Outputs, Trained
 from workbench.curvature.problem.risk import EmpiricalRisk
 from workbench.errors import WorkbenchError
 from workbench.linalg.precision import full_precision
 from workbench.machine.memory import device_memory
-from workbench.progress.control import Control, Progress, ProgressCallback
+from workbench.progress.control import (
+    Control,
+    ProgressCallback,
+    Report,
+    as_report,
+    span,
+)
 
 CACHE_BYTES = 2**31  # what the factors of one group of layers may take
 ACTIVATIONS = 2**25  # numbers that the layers of one piece put out
@@ -30,13 +32,11 @@ TILE = 2**25  # entries of a temporary
 BLOCK = 512  # rows of a tile of the matrix: of the lower ones none is computed
 READING = 0.2  # of the progress that is reported: the passes through the network
 
-Step = Callable[[float], None]
-
 
 @full_precision()
 def gram(
-    model: nn.Module,
-    data: Any,
+    model: nn.Module | Trained,
+    data: Any = None,
     *,
     classes: Sequence[int] | None = None,
     loss: Any = "cross_entropy",
@@ -60,9 +60,9 @@ def gram(
     products of its inputs and of its output gradients.
 
     Args:
-        model: The network. Used in eval mode and left as it was; where it is not on the
-            device, a copy.
-        data: As `operators` takes them.
+        model: The network, or a `Checkpoint`. Used in eval mode and left as it was;
+            where it is not on the device, a copy.
+        data: As `operators` takes them; those of a checkpoint need not be given.
         classes: Look only at these classes and their logits, as `choose_classes`.
         loss: As in `operators`; of other losses than the plain cross-entropy there is
             the spectrum, and no class.
@@ -80,12 +80,10 @@ def gram(
     Raises:
         WorkbenchError: If the matrix does not fit the memory, or as `empirical_risk`.
     """
-    if classes is not None:
-        model, data = choose_classes(model, data, classes, outputs=outputs)
-        outputs, parameters = None, inside(parameters)
-    risk = empirical_risk(
+    risk = as_problem(
         model,
         data,
+        classes=classes,
         loss=loss,
         outputs=outputs,
         parameters=parameters,
@@ -104,16 +102,10 @@ def gram(
             "examples, or fewer classes."
         )
 
-    def report(share: float) -> None:
-        if progress is not None:
-            progress(Progress("Multiplying the gradients", share))
-
-    return risk_gram(risk, report)
+    return risk_gram(risk, as_report(progress, "Multiplying the gradients"))
 
 
-def risk_gram(
-    risk: EmpiricalRisk, report: Callable[[float], None] | None = None
-) -> Gram:
+def risk_gram(risk: EmpiricalRisk, report: Report | None = None) -> Gram:
     r"""`gram` of a network and data that are bound already, layer by layer.
 
     A layer's share is had from explicit rows, ``n^2 p`` products for its p parameters,
@@ -154,7 +146,7 @@ def risk_gram(
         for layer_names in list(pieces):
             layer = _join(pieces.pop(layer_names))
             share = (1 - READING) * layer.num_parameters / risk.dim
-            _add_layer(matrix, layer, risk, _within(step, done, share))
+            _add_layer(matrix, layer, risk, span(step, done, done + share))
             done += share
     mirror(risk.world.sum(matrix))
     probs = labels = None
@@ -162,11 +154,6 @@ def risk_gram(
         probs = torch.cat([risk.probabilities(inputs) for inputs, _ in batches])
         labels = torch.cat([y for _, y in batches])
     return Gram(matrix, probs, labels, risk.normaliser)
-
-
-def _within(step: Step, start: float, share: float) -> Step:
-    """A part's own progress, from 0 to 1, as that of the whole."""
-    return lambda part: step(start + share * part)
 
 
 def layer_sets(risk: EmpiricalRisk, num_examples: int) -> list[set[str]]:
@@ -207,7 +194,7 @@ def _join(pieces: list[LayerGradients]) -> LayerGradients:
 
 
 def _add_layer(
-    matrix: Tensor, layer: LayerGradients, risk: EmpiricalRisk, step: Step
+    matrix: Tensor, layer: LayerGradients, risk: EmpiricalRisk, step: Report
 ) -> None:
     """Add one layer's share to the upper half by the cheaper of two ways."""
     num_examples, m, positions, r = layer.outputs.shape
@@ -224,7 +211,7 @@ def _add_layer(
 
 
 def _add_by_rows(
-    matrix: Tensor, layer: LayerGradients, risk: EmpiricalRisk, step: Step
+    matrix: Tensor, layer: LayerGradients, risk: EmpiricalRisk, step: Report
 ) -> None:
     """Explicit rows, a few output channels at a time, pairs of blocks of examples."""
     blocks = tiles(len(matrix))
@@ -241,7 +228,7 @@ def _add_by_rows(
 
 
 def _add_by_factors(
-    matrix: Tensor, layer: LayerGradients, risk: EmpiricalRisk, step: Step
+    matrix: Tensor, layer: LayerGradients, risk: EmpiricalRisk, step: Report
 ) -> None:
     """Products of inner products of the factors, a few examples with all after them."""
     assert layer.inputs is not None

@@ -3,32 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from workbench.curvature.gram.assembly import TILE, mirror, risk_gram, tiles
+from workbench.curvature.gram.assembly import TILE, mirror, tiles
 from workbench.curvature.gram.gram import Gram, mean_coefficients
 from workbench.curvature.gram.layer_gradients import gradient_rows, layer_gradients
-from workbench.curvature.means.averages import (
-    Averages,
-    CrossClassMeans,
-    averages,
-    cross_class_means,
-)
-from workbench.curvature.means.class_gram import ClassGram, class_gram
+from workbench.curvature.means.averages import Averages, CrossClassMeans, averages
 from workbench.curvature.means.pullback import pull_back
 from workbench.curvature.problem.batches import split
 from workbench.curvature.problem.cross_entropy import hessian_root
 from workbench.curvature.problem.risk import EmpiricalRisk
 from workbench.errors import WorkbenchError
 from workbench.linalg.operator import Dense, LinearOperator
-
-# Ways to have G, as a study names them.
-DENSE, DUAL, KRYLOV = "dense, exact", "dual, exact", "block Krylov"
-STREAMED = "block Krylov without the means of pairs"
+from workbench.progress.control import Report
+from workbench.study.convention import Convention
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,86 +27,21 @@ class Coordinates:
     """G and the first averages in some R^d with the inner products of R^P."""
 
     g: LinearOperator  # of order d; a `Dense` one where G is exact
-    means: CrossClassMeans | ClassGram  # the latter: of one weighting
+    means: CrossClassMeans
     trace: float  # of G, exact
-    gram: Gram | None  # where d is the number of gradients
-    root: Tensor | None  # likewise: L with L L^T the Gram matrix
-    method: str  # in words
 
-    def averages(self, weighting: str) -> Averages:
+    @property
+    def matrix(self) -> Dense:
+        """G, where it is exact."""
+        assert isinstance(self.g, Dense)
+        return self.g
+
+    def averages(self, convention: Convention) -> Averages:
         """The three averages."""
-        assert isinstance(self.means, CrossClassMeans)
-        return averages(self.means, weighting)
+        return averages(self.means, convention)
 
 
-def coordinates(
-    risk: EmpiricalRisk,
-    g: LinearOperator,
-    method: str,
-    report: Callable[[float], None],
-    *,
-    weighting: str = "icml",
-) -> Coordinates:
-    """G as a matrix in R^P or in the span of all gradients, or by its products.
-
-    Args:
-        risk: Network and data.
-        g: G in R^P.
-        method: `DENSE`, the matrix; `DUAL`, as `dual_coordinates`; `KRYLOV`, ``g``;
-            `STREAMED`, likewise with the inner products of the class means alone.
-        report: Called with the share done.
-        weighting: Of these.
-    """
-    if method == DUAL:
-        return dual_coordinates(risk_gram(risk, report))
-    means: CrossClassMeans | ClassGram
-    if method == DENSE:
-        dense = dense_gauss_newton(risk, lambda share: report(0.7 * share))
-        means = _in_double(
-            cross_class_means(risk, lambda share: report(0.7 + 0.3 * share))
-        )
-        trace = _check_trace(float(dense.matrix.trace()))
-        return Coordinates(dense, means, trace, None, None, DENSE)
-    if method == STREAMED:
-        means = class_gram(risk, weighting, lambda share: report(0.6 * share))
-    else:
-        means = cross_class_means(risk, lambda share: report(0.6 * share))
-    trace = trace_gauss_newton(risk, lambda share: report(0.6 + 0.4 * share))
-    _check_trace(trace)
-    return Coordinates(g, means, trace, None, None, method)
-
-
-def _in_double(means: CrossClassMeans) -> CrossClassMeans:
-    plain, weighted = means.plain.double(), means.weighted.double()
-    return replace(means, plain=plain, weighted=weighted)
-
-
-def primal_eigenvectors(
-    risk: EmpiricalRisk, place: Coordinates, vectors: Tensor
-) -> Tensor:
-    """Eigenvectors of G in R^P from those in the coordinates, up to their lengths.
-
-    A unit eigenvector z of ``L^T L`` is ``R^T L z`` over its length in R^P, with the
-    reduced gradients as the rows of R. One backward pass over the data a vector.
-
-    Args:
-        risk: Network and data.
-        place: What `coordinates` returned for them.
-        vectors: Eigenvectors in these coordinates, (d, m).
-
-    Returns:
-        (P, m), in the model's dtype.
-    """
-    if place.gram is None or place.root is None:
-        return vectors.to(risk.dtype)
-    probs, _ = place.gram.classes
-    weights = (place.root @ vectors).view(len(probs), -1, vectors.shape[1])
-    return pull_back(risk, hessian_root(probs) @ weights)
-
-
-def dense_gauss_newton(
-    risk: EmpiricalRisk, report: Callable[[float], None] | None = None
-) -> Dense:
+def dense_gauss_newton(risk: EmpiricalRisk, report: Report | None = None) -> Dense:
     r"""``G = R^T R / Z`` as a matrix, (P, P) float64, for networks of few parameters.
 
     Costs ``N (C - 1) P^2 / 2`` products and one pass with C - 1 backwards.
@@ -140,9 +66,7 @@ def dense_gauss_newton(
     return Dense(matrix.div_(risk.normaliser))
 
 
-def trace_gauss_newton(
-    risk: EmpiricalRisk, report: Callable[[float], None] | None = None
-) -> float:
+def trace_gauss_newton(risk: EmpiricalRisk, report: Report | None = None) -> float:
     r"""``tr G = (1/N) sum_{i,k} ||delta_{i,k}||^2``, exactly. Costs C passes or so."""
     total = torch.zeros((), dtype=torch.float64, device=risk.device)
     done = 0
@@ -160,18 +84,21 @@ def trace_gauss_newton(
     return float(risk.world.sum(total)) / risk.normaliser
 
 
-def dual_coordinates(dual: Gram) -> Coordinates:
+def dual_coordinates(gram: Gram) -> tuple[Coordinates, Tensor]:
     r"""G and the class means in coordinates where inner products are those of R^P.
 
     With K the Gram matrix, ``K + s I = L L^T`` for an s at the level of
     rounding, taken off again; the gradients become the columns of ``L^T``, and
     G becomes ``(L^T L - s I) / N``. Costs about ``2 n^3`` products; of matrices of
     order n it leaves three.
+
+    Returns:
+        The coordinates, and L.
     """
-    matrix = dual.matrix
-    probs, labels = dual.classes
+    matrix = gram.matrix
+    probs, labels = gram.classes
     num_examples, n = len(probs), len(matrix)
-    _check_trace(float(matrix.trace()) / num_examples)
+    checked_trace(float(matrix.trace()) / num_examples)
     shift = 1e-15 * float(matrix.abs().sum(1).max())  # relative to a bound of lambda_1
     while True:
         shifted = matrix.clone()
@@ -186,25 +113,41 @@ def dual_coordinates(dual: Gram) -> Coordinates:
     g.div_(num_examples)
     plain, weighted, mass = mean_coefficients(probs, labels)
 
-    def place(coefficients: Tensor) -> Tensor:
+    def placed(coefficients: Tensor) -> Tensor:
         """Combinations of the delta, (N, C, C, C), in the new coordinates."""
         num_classes = coefficients.shape[1]
-        found = lower.T @ dual.combine(coefficients.flatten(2))
+        found = lower.T @ gram.combine(coefficients.flatten(2))
         return found.T.reshape(num_classes, num_classes, n)
 
     counts = labels.bincount(minlength=probs.shape[1]).double()
     share = counts / counts.sum()
-    return Coordinates(
-        g=Dense(g),
-        means=CrossClassMeans(place(plain), place(weighted), mass, share),
-        trace=float(g.trace()),
-        gram=dual,
-        root=lower,
-        method=DUAL,
-    )
+    means = CrossClassMeans(placed(plain), placed(weighted), mass, share)
+    return Coordinates(Dense(g), means, float(g.trace())), lower
 
 
-def _check_trace(trace: float) -> float:
+def primal_eigenvectors(
+    risk: EmpiricalRisk, gram: Gram, root: Tensor, vectors: Tensor
+) -> Tensor:
+    """Eigenvectors of G in R^P from those in the dual, up to their lengths.
+
+    A unit eigenvector z of ``L^T L`` is ``R^T L z`` over its length in R^P, with the
+    reduced gradients as the rows of R. One backward pass over the data a vector.
+
+    Args:
+        risk: Network and data.
+        gram: Of their gradients.
+        root: L, from `dual_coordinates`.
+        vectors: Eigenvectors in these coordinates, (d, m).
+
+    Returns:
+        (P, m), in the model's dtype.
+    """
+    probs, _ = gram.classes
+    weights = (root @ vectors).view(len(probs), -1, vectors.shape[1])
+    return pull_back(risk, hessian_root(probs) @ weights)
+
+
+def checked_trace(trace: float) -> float:
     """Raise where there is nothing to measure."""
     if not math.isfinite(trace):
         raise WorkbenchError(

@@ -12,28 +12,42 @@ from torch import Tensor, nn
 from workbench.curvature.gram.assembly import risk_gram
 from workbench.curvature.gram.coordinates import dense_gauss_newton
 from workbench.curvature.gram.gram import eigenvalues_of
-from workbench.curvature.problem.binding import empirical_risk
-from workbench.curvature.problem.network import Outputs
+from workbench.curvature.problem.adapter import as_problem
+from workbench.curvature.problem.network import Outputs, Trained
 from workbench.errors import WorkbenchError
 from workbench.linalg.precision import full_precision
 from workbench.machine.memory import device_memory
-from workbench.progress.control import Control, Progress, ProgressCallback
+from workbench.progress.control import Control, ProgressCallback, as_report
+from workbench.study.card import Card, Described, numbers
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class ExactSpectrum:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class ExactSpectrum(Described):
     """All P eigenvalues of G."""
 
     values: Tensor  # (min(P, N (C - 1)),) descending, float64; the rest is zero
     num_zeros: int  # P less those
     method: str  # in words
 
+    def card(self) -> Card:
+        """What it is, in a few lines."""
+        return Card(
+            f"All {len(self.values) + self.num_zeros:,} eigenvalues of G",
+            {
+                "values": numbers(self.values.tolist()),
+                "zeros": f"{self.num_zeros:,} by rank, besides",
+                "trace": f"{float(self.values.sum()):.4g}",
+                "method": self.method,
+            },
+        )
+
 
 @full_precision()
 def exact_spectrum(
-    model: nn.Module,
-    data: Any,
+    model: nn.Module | Trained,
+    data: Any = None,
     *,
+    classes: Sequence[int] | None = None,
     loss: Any = "cross_entropy",
     outputs: Outputs | None = None,
     parameters: str | Sequence[str] | None = None,
@@ -51,9 +65,10 @@ def exact_spectrum(
     matrices of order m are held. The ``P - m`` other eigenvalues are zero.
 
     Args:
-        model: The network. Used in eval mode and left as it was; where it is not on the
-            device, a copy.
-        data: As `operators` takes them.
+        model: The network, or a `Checkpoint`. Used in eval mode and left as it was;
+            where it is not on the device, a copy.
+        data: As `operators` takes them; those of a checkpoint need not be given.
+        classes: Look only at these classes and their logits, as `choose_classes`.
         loss: As in `operators`.
         outputs: As in `operators`.
         parameters: As in `operators`.
@@ -70,9 +85,10 @@ def exact_spectrum(
     Raises:
         WorkbenchError: If the matrices do not fit the memory, or as `empirical_risk`.
     """
-    risk = empirical_risk(
+    risk = as_problem(
         model,
         data,
+        classes=classes,
         loss=loss,
         outputs=outputs,
         parameters=parameters,
@@ -91,10 +107,7 @@ def exact_spectrum(
             f"{there / 2**30:.0f}; take fewer examples, or spectral_density."
         )
 
-    def report(share: float) -> None:
-        if progress is not None:
-            progress(Progress("Multiplying the gradients", 0.5 * share))
-
+    report = as_report(progress, "Multiplying the gradients", 0.5)
     if n < risk.dim:
         matrix = risk_gram(risk, report).matrix.div_(risk.normaliser)
         method = f"dual of order {len(matrix):,}, exact"

@@ -9,19 +9,26 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from workbench.curvature.means.averages import Averages, average_further
+from workbench.curvature.means.averages import (
+    Averages,
+    average_further,
+    pair_weights,
+)
 from workbench.curvature.means.parts_of_g import (
-    PART_NAMES,
     Hierarchy,
-    definite,
+    eigh_psd,
     hierarchy,
+    overlaps,
 )
 from workbench.curvature.problem.cross_entropy import reflection
 from workbench.errors import WorkbenchError
+from workbench.linalg.columns import distances
 from workbench.linalg.lanczos import top_eigenpairs
 from workbench.linalg.operator import Dense
 from workbench.progress.control import Progress, ProgressCallback
 from workbench.progress.timing import say_duration
+from workbench.study.card import Card, Described
+from workbench.study.convention import convention_of
 
 TINY = 1e-300  # no division by a probability that underflowed
 TRIAL = 512  # order of the matrix that a large one's time is told from
@@ -36,8 +43,8 @@ class Overlaps:
     span: Tensor  # (m,) share of u in span{delta_c}
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Gram:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Gram(Described):
     r"""Inner products of the gradients of all examples: the dual of G.
 
     The C gradients of an example are dependent, ``sum_k sqrt(p_k) delta_{i,k} = 0``, so
@@ -52,6 +59,20 @@ class Gram:
     probs: Tensor | None  # (N, C) float64; None: the loss has no class to an example
     labels: Tensor | None  # (N,)
     normaliser: float  # Z, for the mean cross-entropy N: G = R^T R / Z
+
+    def card(self) -> Card:
+        """What it is, in a few lines."""
+        n = len(self.matrix)
+        N, C = (0, 0) if self.probs is None else self.probs.shape
+        return Card(
+            f"Inner products of {n:,} gradients",
+            {
+                "data": f"{N:,} examples of {C:,} classes" if N else "",
+                "matrix": f"{n:,} x {n:,}, {8 * n**2 / 2**20:,.1f} MB on "
+                f"{self.matrix.device}",
+                "trace of G": f"{float(self.matrix.trace()) / self.normaliser:.4g}",
+            },
+        )
 
     @property
     def classes(self) -> tuple[Tensor, Tensor]:
@@ -79,13 +100,14 @@ class Gram:
         """Eigenvalues of a part of G, descending: G0, G1, G2, G3, G12 in ``icml``.
 
         Raises:
-            WorkbenchError: If this weighting has no part of that name.
+            WorkbenchError: If this convention has no part of that name.
         """
         parts = self._parts(weighting)
-        if name == parts.within_part:
-            return self._lowered(parts.factors[parts.means_part])
+        convention = parts.convention
+        if name == convention.within_part:
+            return self._lowered(parts.factors[convention.means_part])
         if name not in parts.factors:
-            known = ", ".join([*parts.factors, parts.within_part])
+            known = ", ".join([*parts.factors, convention.within_part])
             raise WorkbenchError(
                 f"part: {weighting} has no part {name!r}; choose one of {known}."
             )
@@ -107,9 +129,9 @@ class Gram:
         _check("how", how, ("subtract", "project"))
         parts = self._parts(weighting)
         if how == "subtract":
-            return self._lowered(parts.factors[parts.class_part])
+            return self._lowered(parts.factors[parts.convention.class_part])
         products = self.matrix @ parts.classes
-        size, turn = definite(parts.classes.T @ products)
+        size, turn = eigh_psd(parts.classes.T @ products)
         gone = products @ (turn / size.sqrt())
         left = torch.addmm(self.matrix, gone, gone.T, alpha=-1.0)
         return eigenvalues_of(left) / self.normaliser
@@ -122,13 +144,9 @@ class Gram:
         """
         classes = self._parts(weighting).classes
         pairs = top_eigenpairs(Dense(self.matrix), num, tol=1e-10, start=classes)
-        along = pairs.values.clamp(min=0).sqrt()[:, None] * (pairs.vectors.T @ classes)
-        inner = classes.T @ self.matrix @ classes
-        size, turn = definite(inner)
-        cosines = along.square() / inner.diagonal().clamp(min=TINY)
-        span = (along @ (turn / size.sqrt())).square().sum(1)
-        values = pairs.values / self.normaliser
-        return Overlaps(values, cosines.clamp(max=1.0), span.clamp(max=1.0))
+        along = pairs.values.clamp(min=0).sqrt() * (classes.T @ pairs.vectors)
+        found = overlaps(along, classes.T @ self.matrix @ classes)
+        return Overlaps(pairs.values / self.normaliser, *found)
 
     def products(self, chosen: Tensor, weighting: str = "icml") -> Tensor:
         """Inner products of the delta of some examples and of all means.
@@ -175,12 +193,10 @@ class Gram:
         """Distances of what `products` holds: ``1 - cos``, or plain Euclidean ones."""
         _check("metric", metric, ("cosine", "euclidean"))
         inner = self.products(chosen, weighting)
-        squares = inner.diagonal().clamp(min=0.0)
-        if metric == "euclidean":
-            apart = squares[:, None] + squares - 2 * inner
-            return apart.clamp(min=0.0).sqrt().fill_diagonal_(0.0)
-        root = squares.sqrt().clamp(min=TINY)
-        return (1 - inner / root[:, None] / root).clamp(min=0.0).fill_diagonal_(0.0)
+        if metric == "cosine":
+            root = inner.diagonal().clamp(min=0.0).sqrt().clamp(min=TINY)
+            inner = inner / root[:, None] / root
+        return distances(inner, metric)
 
     def combine(self, factors: Tensor) -> Tensor:
         """Combinations of the delta, (N, C, m), as such of the rows, (n, m)."""
@@ -189,17 +205,14 @@ class Gram:
 
     def _averages(self, weighting: str) -> Averages:
         """The three averages as combinations of the rows, in R^n."""
-        _check("weighting", weighting, tuple(PART_NAMES))
+        convention = convention_of(weighting, "Gram")
         probs, labels = self.classes
         plain, weighted, mass = mean_coefficients(probs, labels)
-        num_classes = len(mass)
-        weight = mass
-        if weighting != "jmlr":
-            counts = labels.bincount(minlength=num_classes).double()
-            weight = (counts / counts.sum())[:, None].expand_as(mass)
-        chosen = weighted if weighting == "jmlr" else plain
-        cross = self.combine(chosen.flatten(2)).T.unflatten(0, (num_classes, -1))
-        return average_further(weighting, cross, weight)
+        counts = labels.bincount(minlength=len(mass)).double()
+        weight = pair_weights(convention, mass, counts / counts.sum())
+        chosen = weighted if convention.weighted else plain
+        cross = self.combine(chosen.flatten(2)).T.unflatten(0, (len(mass), -1))
+        return average_further(convention, cross, weight)
 
     def _parts(self, weighting: str) -> Hierarchy:
         return hierarchy(self._averages(weighting))

@@ -109,17 +109,17 @@ def read(
     """Read the layers off; the ``general`` path takes those that cannot be."""
     num = num_of(inputs)
     example = take(inputs, slice(0, 1))
-    logits, seen = _watch(risk, inputs, taps)
+    logits, seen = watch(risk, inputs, taps)
     # another size: the network makes a pair of one example
-    _, other = _watch(risk, join([example] * 3) if num <= 2 else example, taps)
-    uses = _uses(logits)
+    _, other = watch(risk, join([example] * 3) if num <= 2 else example, taps)
+    used = uses(logits)
 
     def plain(module: nn.Module) -> bool:
         """Called once, batch first whatever its size, its weights used nowhere else."""
         calls = [(seen[module], max(num, 2)), (other[module], 3 if num <= 2 else 2)]
         return all(
             len(call) == 1 and len(call[0][1]) == size for call, size in calls
-        ) and all(uses[id(p)] <= 1 for p in module.parameters(recurse=False))
+        ) and all(used[id(p)] <= 1 for p in module.parameters(recurse=False))
 
     read = [module for module in taps if plain(module)]
     tensors = [seen[module][0][1] for module in read]
@@ -146,7 +146,7 @@ def read(
 Calls = dict[nn.Module, list[tuple[Tensor, Tensor]]]
 
 
-def _watch(
+def watch(
     risk: EmpiricalRisk, inputs: Inputs, modules: Iterable[nn.Module]
 ) -> tuple[Tensor, Calls]:
     """The logits, and the input and output of each call of the modules."""
@@ -168,7 +168,7 @@ def _watch(
     return logits, seen
 
 
-def _uses(logits: Tensor) -> Counter[int]:
+def uses(logits: Tensor) -> Counter[int]:
     """How often each parameter, by its id, enters the graph of the logits."""
     uses: Counter[int] = Counter()
     for node in nodes(logits):

@@ -8,9 +8,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from workbench.curvature.means.pullback import class_pullbacks
-from workbench.curvature.problem.cross_entropy import delta_cotangents
+from workbench.curvature.means.pullback import class_sums
+from workbench.curvature.problem.cross_entropy import (
+    combined_cotangents,
+    delta_cotangents,
+)
 from workbench.curvature.problem.risk import EmpiricalRisk
+from workbench.study.convention import Convention
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -26,12 +30,17 @@ class CrossClassMeans:
     mass: Tensor  # (C, C) sum_{i in c} p_{ik} / N; sums to 1
     share: Tensor  # (C,) n_c / N
 
+    def double(self) -> CrossClassMeans:
+        """The same in float64."""
+        plain, weighted = self.plain.double(), self.weighted.double()
+        return CrossClassMeans(plain, weighted, self.mass, self.share)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Averages:
-    """The three averages in one weighting, with the weight of each in G."""
+    """The three averages in one convention, with the weight of each in G."""
 
-    weighting: str
+    convention: Convention
     cross: Tensor  # (C, C, d) delta_{c,k}
     cross_weight: Tensor  # (C, C)
     classes: Tensor  # (C, d) delta_c
@@ -40,7 +49,6 @@ class Averages:
     )
     everything: Tensor  # (d,) delta_G
     everything_weight: float
-    off_diagonal: bool  # whether delta_c leaves k = c out
 
 
 def cross_class_means(
@@ -61,71 +69,80 @@ def cross_class_means(
     Reference:
         Papyan (2019), arXiv:1901.08244; Papyan (2020), arXiv:2008.11865.
     """
-    num_classes = risk.num_classes
+    C = risk.num_classes
     counts = risk.classes("cross_class_means").to(risk.device)
-    sums = torch.zeros(
-        num_classes, 2 * num_classes, risk.dim, dtype=risk.dtype, device=risk.device
-    )
-    mass = torch.zeros(
-        num_classes, num_classes, dtype=torch.float64, device=risk.device
-    )
 
     def cotangents(c: int, probs: Tensor) -> Iterator[tuple[int, Tensor]]:
-        mass[c] += probs.sum(0) / risk.num_examples
-        delta = delta_cotangents(probs)
-        for k in range(num_classes):
-            yield k, delta[:, k]
-            yield num_classes + k, probs[:, k, None].sqrt() * delta[:, k]
+        delta, first = delta_cotangents(probs), 2 * C * c
+        for k in range(C):
+            yield first + k, delta[:, k]
+            yield first + C + k, probs[:, k, None].sqrt() * delta[:, k]
 
-    for c, j, pulled in class_pullbacks(risk, cotangents, report):
-        sums[c, j] += pulled
-    for total in (sums, mass):
-        risk.world.sum(total)
-    plain, weighted = sums.split(num_classes, dim=1)
+    sums, mass = class_sums(risk, 2 * C * C, cotangents, report=report)
+    plain, weighted = sums.view(C, 2 * C, -1).split(C, dim=1)
     tiny = torch.finfo(risk.dtype).tiny  # a probability that underflowed
     plain /= counts[:, None, None]
     weighted /= (mass * risk.num_examples).to(risk.dtype).clamp(min=tiny)[..., None]
     return CrossClassMeans(plain, weighted, mass, counts.double() / counts.sum())
 
 
-def averages(means: CrossClassMeans, weighting: str) -> Averages:
-    r"""Average further, over c' and over c, in one of the three conventions.
-
-    ========= ============================== ========================================
-    name      delta_c                        class part of G
-    ========= ============================== ========================================
-    ``slide`` mean of delta_{c,k}, all k     ``C sum_c n_c/N delta_c delta_c^T``
-    ``icml``  mean of delta_{c,k}, k != c    ``(C-1) sum_c n_c/N delta_c delta_c^T``
-    ``jmlr``  weighted mean of g_{c,k},      ``sum_c w_c g_c g_c^T``,
-              k != c                         ``w_c = sum_{k != c} w_{c,k}``
-    ========= ============================== ========================================
-
-    Then ``delta_G`` is the mean of the delta_c, weighted as they are in G.
-    """
-    if weighting == "jmlr":
-        return average_further(weighting, means.weighted, means.mass)
-    share = means.share[:, None].expand_as(means.mass)
-    return average_further(weighting, means.plain, share)
+def pair_weights(convention: Convention, mass: Tensor, share: Tensor) -> Tensor:
+    """Weight of each delta_{c,k} in G, (C, C): its mass, or the share n_c / N."""
+    return mass if convention.weighted else share[:, None].expand_as(mass)
 
 
-def average_further(weighting: str, cross: Tensor, cross_weight: Tensor) -> Averages:
+def included(convention: Convention, weight: Tensor) -> Tensor:
+    """The weights of those delta_{c,k} that delta_c averages, of the others zero."""
+    if convention.includes_true:
+        return weight
+    return weight.clone().fill_diagonal_(0.0)
+
+
+def keep_column(values: Tensor, k: int) -> Tensor:
+    """The values with all but column k zero, (N, C)."""
+    alone = torch.zeros_like(values)
+    alone[:, k] = values[:, k]
+    return alone
+
+
+def pair_cotangents(sizes: Tensor, probs: Tensor, k: int) -> Tensor:
+    """Cotangents of ``s_k g_k`` for each example, (N, C)."""
+    return combined_cotangents(probs, keep_column(sizes, k))
+
+
+def class_cotangents(convention: Convention, probs: Tensor, c: int) -> Tensor:
+    """Cotangents of ``sum_k s_k g_k``, over the k that delta_c averages, (N, C)."""
+    sizes = convention.sizes(probs)
+    if not convention.includes_true:
+        sizes = sizes.clone()
+        sizes[:, c] = 0.0
+    return combined_cotangents(probs, sizes)
+
+
+def averages(means: CrossClassMeans, convention: Convention) -> Averages:
+    """Average further, over c' and over c; delta_G is weighted as the delta_c in G."""
+    weight = pair_weights(convention, means.mass, means.share)
+    first = means.weighted if convention.weighted else means.plain
+    return average_further(convention, first, weight)
+
+
+def average_further(
+    convention: Convention, cross: Tensor, cross_weight: Tensor
+) -> Averages:
     """`averages`, from the first averages (C, C, d) and their weights in G (C, C)."""
-    inner = cross_weight.clone()
-    if weighting != "slide":
-        inner.fill_diagonal_(0.0)
+    inner = included(convention, cross_weight)
     class_weight = inner.sum(1)
     normal = (inner / class_weight[:, None]).to(cross.dtype)
     classes = torch.einsum("ck,ckp->cp", normal, cross)
     everything, total = average_classes(classes, class_weight)
     return Averages(
-        weighting=weighting,
+        convention=convention,
         cross=cross,
         cross_weight=cross_weight,
         classes=classes,
         class_weight=class_weight,
         everything=everything,
         everything_weight=total,
-        off_diagonal=weighting != "slide",
     )
 
 

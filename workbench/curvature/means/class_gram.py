@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from workbench.curvature.means.class_means import Slice, class_sums, means_shape
-from workbench.curvature.means.parts_of_g import PART_NAMES
+from workbench.curvature.means.averages import included, pair_weights
+from workbench.curvature.means.class_means import mean_sums, means_shape
+from workbench.curvature.means.pullback import Slice
 from workbench.curvature.problem.risk import EmpiricalRisk
 from workbench.linalg.columns import inner_products
+from workbench.progress.control import Report, span
+from workbench.study.convention import Convention
 
 SLICE = 2**28  # numbers of class means that are held where only their products are
 
@@ -20,16 +22,14 @@ SLICE = 2**28  # numbers of class means that are held where only their products 
 class ClassGram:
     """Inner products of the class means, where these are too many to be held."""
 
-    weighting: str
-    inner: Tensor  # (C, C) of the delta_c; but for "slide" (2 C, 2 C), the delta_{c,c}
-    mass: Tensor  # (C, C) weight of each delta_{c,k} in G, float64; they sum to 1
+    convention: Convention
+    inner: Tensor  # (C, C) of the delta_c; or (2 C, 2 C), then the delta_{c,c}
+    weight: Tensor  # (C, C) of each delta_{c,k} in G, float64; they sum to 1
 
     @property
     def inside(self) -> Tensor:
-        """Weights of what delta_c averages: all but the k = c, for ``slide`` all."""
-        if self.weighting == "slide":
-            return self.mass
-        return self.mass - self.mass.diagonal().diag()
+        """Weights of what delta_c averages."""
+        return included(self.convention, self.weight)
 
     @property
     def averaged(self) -> Tensor:
@@ -39,7 +39,7 @@ class ClassGram:
     @property
     def classes(self) -> Tensor:
         """Of the delta_c alone, (C, C)."""
-        C = len(self.mass)
+        C = len(self.weight)
         return self.inner[:C, :C]
 
     @property
@@ -50,12 +50,13 @@ class ClassGram:
 
     def eigenvalues(self) -> dict[str, Tensor]:
         """Of the parts that C vectors make each, descending."""
-        C = len(self.mass)
-        class_part, _, diagonal_part, *_ = PART_NAMES[self.weighting]
+        C = len(self.weight)
+        class_part = self.convention.class_part
         found = {class_part: _weighted(self.classes, self.inside.sum(1))}
         if len(self.inner) > C:
             diagonal = self.inner[C:, C:]
-            found[diagonal_part] = _weighted(diagonal, self.mass.diagonal())
+            own = self.weight.diagonal()
+            found[self.convention.diagonal_part] = _weighted(diagonal, own)
         return found
 
 
@@ -68,8 +69,8 @@ def _weighted(inner: Tensor, weight: Tensor) -> Tensor:
 
 def class_gram(
     risk: EmpiricalRisk,
-    weighting: str,
-    report: Callable[[float], None] | None = None,
+    convention: Convention,
+    report: Report = lambda share: None,
 ) -> ClassGram:
     """Inner products of the class means in bounded memory, exactly.
 
@@ -78,12 +79,12 @@ def class_gram(
 
     Args:
         risk: Network and data.
-        weighting: Of the means.
+        convention: Of the means.
         report: Called with the share done.
     """
     C, N = risk.num_classes, risk.num_examples
     counts = risk.classes("class_gram")
-    rows, columns = means_shape(C, weighting, "c")
+    rows, columns = means_shape(C, convention, "c")
     width = max(1, SLICE // (rows * columns))
     starts = range(0, risk.dim, width)
     raw = torch.zeros(
@@ -91,22 +92,18 @@ def class_gram(
     )
     mass = raw.new_zeros(C, C)
     for done, start in enumerate(starts):
-
-        def told(share: float, done: int = done) -> None:
-            if report:
-                report((done + share) / len(starts))
-
+        told = span(report, done / len(starts), (done + 1) / len(starts))
         some = Slice(start, min(start + width, risk.dim))
-        sums, mass = class_sums(risk, weighting, "c", some, None, told)
+        sums, mass = mean_sums(risk, convention, "c", some, None, told)
         raw += inner_products(sums.transpose(0, 1).flatten(0, 1).T)
     share = counts.to(raw) / N
     tiny = torch.finfo(risk.dtype).tiny  # a probability that underflowed
-    if weighting == "jmlr":  # sum_k p_k (e_k - p) = 0
+    if convention.weighted:  # sum_k p_k (e_k - p) = 0
         own = mass.diagonal()
         over = torch.cat([(mass.sum(1) - own).clamp(min=tiny), -own.clamp(min=tiny)])
         raw = raw.repeat(2, 2)
     else:
         over = share.repeat(columns)
-        mass = share[:, None].expand_as(mass)
     scale = 1 / over
-    return ClassGram(weighting, scale[:, None] * raw * scale, mass.contiguous())
+    weight = pair_weights(convention, mass, share).contiguous()
+    return ClassGram(convention, scale[:, None] * raw * scale, weight)

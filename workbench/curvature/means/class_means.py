@@ -2,38 +2,46 @@ r"""The class means of the gradients of a network, as a function of its own."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from workbench.curvature.means.averages import average_classes, average_further
+from workbench.curvature.means.averages import (
+    average_classes,
+    average_further,
+    class_cotangents,
+    included,
+    pair_cotangents,
+    pair_weights,
+)
 from workbench.curvature.means.count_sketch import CountSketch, count_sketch
 from workbench.curvature.means.pair_selection import Kept, all_pairs, keep_pairs
-from workbench.curvature.means.parts_of_g import (
-    PART_NAMES,
-    factor_eigenvalues,
-    hierarchy,
-)
-from workbench.curvature.means.pullback import class_pullbacks
-from workbench.curvature.problem.binding import empirical_risk
-from workbench.curvature.problem.class_subset import choose_classes, inside
-from workbench.curvature.problem.cross_entropy import combined_cotangents
-from workbench.curvature.problem.network import Outputs
+from workbench.curvature.means.parts_of_g import factor_eigenvalues, hierarchy
+from workbench.curvature.means.pullback import Slice, class_sums
+from workbench.curvature.problem.adapter import as_problem
+from workbench.curvature.problem.network import Outputs, Trained
 from workbench.curvature.problem.risk import EmpiricalRisk
 from workbench.errors import WorkbenchError
 from workbench.linalg.precision import full_precision
 from workbench.machine.memory import device_memory
-from workbench.progress.control import Control, Progress, ProgressCallback
+from workbench.progress.control import Control, ProgressCallback, Report, as_report
+from workbench.study.card import Card, Described
+from workbench.study.convention import (
+    CONVENTIONS,
+    ICML,
+    Convention,
+    convention_of,
+)
 
 Level = Literal["c", "ck", "G"]
 LEVELS = ("c", "ck", "G")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class ClassMeans:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class ClassMeans(Described):
     r"""Averages of the gradients delta_{i,c,k} in one convention.
 
     In R^d with d = P, or in the d bins of a sketch, which keeps inner products up to
@@ -54,6 +62,30 @@ class ClassMeans:
     sketch: CountSketch | None  # what made the coordinates; None: they are R^P
     kept: Kept | None  # what was left out; None: nothing
 
+    def card(self) -> Card:
+        """What it is, in a few lines."""
+        held = {
+            "delta_{c,c'}": self.cross,
+            "delta_{c,c}": self.diagonal,
+            "delta_c": self.classes,
+            "delta_G": self.everything,
+        }
+        shapes = {
+            name: " x ".join(f"{size:,}" for size in means.shape)
+            for name, means in held.items()
+            if means is not None
+        }
+        error = f"sketched, inner products off by {self.sketch_error:.1%}"
+        return Card(
+            f"Means of the gradients by {self.weighting}, level {self.level!r}",
+            {**shapes, "in": error if self.sketch else "the parameters"},
+        )
+
+    @property
+    def convention(self) -> Convention:
+        """Of the averages."""
+        return CONVENTIONS[self.weighting]
+
     @property
     def sketch_error(self) -> float:
         """Root mean square error of an inner product over the lengths; 0 in R^P."""
@@ -66,17 +98,17 @@ class ClassMeans:
         Those of the class part, G1 in ``icml``, are the predicted outliers.
         """
         if self.cross is not None and self.cross_weight is not None:
-            further = average_further(self.weighting, self.cross, self.cross_weight)
-            factors = hierarchy(further).factors
-            return {name: factor_eigenvalues(f) for name, f in factors.items()}
-        return {name: factor_eigenvalues(f) for name, f in self._factors().items()}
+            cross, weight = self.cross, self.cross_weight
+            factors = hierarchy(average_further(self.convention, cross, weight)).factors
+        else:
+            factors = self._factors()
+        return {name: factor_eigenvalues(f) for name, f in factors.items()}
 
     def _factors(self) -> dict[str, Tensor]:
-        class_part, _, diagonal_part, *_ = PART_NAMES[self.weighting]
         found = {}
         for name, vectors, weight in (
-            (class_part, self.classes, self.class_weight),
-            (diagonal_part, self.diagonal, self.diagonal_weight),
+            (self.convention.class_part, self.classes, self.class_weight),
+            (self.convention.diagonal_part, self.diagonal, self.diagonal_weight),
         ):
             if vectors is not None and weight is not None:
                 root = weight.sqrt().to(vectors.dtype)
@@ -86,8 +118,8 @@ class ClassMeans:
 
 @full_precision()
 def class_means(
-    model: nn.Module,
-    data: Any,
+    model: nn.Module | Trained,
+    data: Any = None,
     *,
     weighting: str = "icml",
     level: Level = "c",
@@ -111,16 +143,16 @@ def class_means(
        \delta_c = \mathrm{Ave}_{k \ne c}\, \delta_{c,k}, \quad
        \delta_G = \mathrm{Ave}_c\, \delta_c
 
-    in ``icml``; the other conventions are in `averages`. Streams over the data. Level
+    in ``icml``; the other conventions are in `Convention`. Streams over the data. Level
     ``"G"`` costs a gradient of the loss and stores P numbers; ``"c"`` costs one or two
     and stores 2 C P, from which G0, G1 and the predicted outliers follow; ``"ck"`` is
     all C^2 means: one forward and C backward passes, C^2 P numbers.
 
     Args:
-        model: The network, to logits (B, C). Used in eval mode and left as it was;
-            where it is not on the device, a copy.
+        model: The network, to logits (B, C), or a `Checkpoint`. Used in eval mode and
+            left as it was; where it is not on the device, a copy.
         data: As `operators` takes them, with a label to each example.
-        weighting: ``"icml"``, ``"slide"`` or ``"jmlr"``.
+        weighting: The convention: ``"icml"``, ``"slide"`` or ``"jmlr"``.
         level: ``"c"``, ``"ck"`` or ``"G"``.
         classes: Look only at these classes and their logits, as `choose_classes`.
         sketch: Keep each mean as this many numbers, d, in place of P: inner products
@@ -148,12 +180,10 @@ def class_means(
     Reference:
         Papyan (2019), arXiv:1901.08244; Papyan (2020), arXiv:2008.11865.
     """
-    if classes is not None:
-        model, data = choose_classes(model, data, classes, outputs=outputs)
-        outputs, parameters = None, inside(parameters)
-    risk = empirical_risk(
+    risk = as_problem(
         model,
         data,
+        classes=classes,
         loss=loss,
         outputs=outputs,
         parameters=parameters,
@@ -162,34 +192,29 @@ def class_means(
         device=device,
         control=control,
     )
-
-    def report(share: float) -> None:
-        if progress is not None:
-            progress(Progress("Averaging the gradients", share))
-
     return risk_means(
         risk,
-        weighting=weighting,
+        convention_of(weighting, "class_means"),
         level=level,
         sketch=sketch,
         skip=skip,
         seed=seed,
-        report=report,
+        report=as_report(progress, "Averaging the gradients"),
     )
 
 
 def risk_means(
     risk: EmpiricalRisk,
+    convention: Convention = ICML,
     *,
-    weighting: str = "icml",
     level: Level = "c",
     sketch: int | None = None,
     skip: float | None = None,
     seed: int = 0,
-    report: Callable[[float], None] | None = None,
+    report: Report | None = None,
 ) -> ClassMeans:
     """`class_means` of a network and data that are bound already."""
-    _check(risk, weighting, level, sketch, skip)
+    _check(risk, convention, level, sketch, skip)
     counts = risk.classes("class_means").to(risk.device, torch.float64)
     projection = None
     if sketch is not None:
@@ -198,16 +223,10 @@ def risk_means(
             risk.dim, sketch, generator=generator, device=risk.device
         )
     kept = None if skip is None else keep_pairs(risk, skip)
-    sums, mass = class_sums(risk, weighting, level, projection, kept, report)
-    if weighting == "jmlr":
-        weight = mass
-    else:
-        share = counts / risk.num_examples
-        weight = share[:, None].expand_as(mass)
-    inner = weight.clone()
-    if weighting != "slide":
-        inner.fill_diagonal_(0.0)
-    class_weight = inner.sum(1)
+    sums, mass = mean_sums(risk, convention, level, projection, kept, report)
+    share = counts / risk.num_examples
+    weight = pair_weights(convention, mass, share)
+    class_weight = included(convention, weight).sum(1)
     tiny = torch.finfo(risk.dtype).tiny  # a probability that underflowed
 
     def mean(total: Tensor, over: Tensor) -> Tensor:
@@ -218,24 +237,24 @@ def risk_means(
     classes = diagonal = None
     if level == "G":
         everything, total = sums[0, 0], float(class_weight.sum())
-        everything = everything / (total if weighting == "jmlr" else 1.0)
+        everything = everything / (total if convention.weighted else 1.0)
     elif level == "c":
-        over = class_weight if weighting == "jmlr" else counts / risk.num_examples
+        over = class_weight if convention.weighted else share
         classes = mean(sums[:, 0], over)
         everything, total = average_classes(classes, class_weight)
-        if weighting == "jmlr":  # sum_k p_k (e_k - p) = 0
+        if convention.weighted:  # sum_k p_k (e_k - p) = 0
             diagonal = mean(-class_weight.to(sums)[:, None] * classes, mass.diagonal())
-        elif weighting == "icml":
+        elif convention.sums_diagonal:
             diagonal = mean(sums[:, 1], over)
     else:
         cross = mean(sums, weight)
-        three = average_further(weighting, cross, weight)
+        three = average_further(convention, cross, weight)
         classes, everything = three.classes, three.everything
         total = three.everything_weight
-        if weighting != "slide":
+        if not convention.includes_true:
             diagonal = cross.diagonal().T
     return ClassMeans(
-        weighting=weighting,
+        weighting=convention.name,
         level=level,
         everything=everything,
         everything_weight=total,
@@ -250,103 +269,66 @@ def risk_means(
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Slice:
-    """Some of the parameters."""
-
-    start: int
-    stop: int
-
-    @property
-    def dim(self) -> int:
-        """How many."""
-        return self.stop - self.start
-
-    def __call__(self, vector: Tensor) -> Tensor:
-        """These of a flat vector, (P,)."""
-        return vector[self.start : self.stop]
-
-
-def class_sums(
+def mean_sums(
     risk: EmpiricalRisk,
-    weighting: str,
+    convention: Convention,
     level: Level,
-    sketch: CountSketch | Slice | None,
+    image: CountSketch | Slice | None,
     kept: Kept | None,
-    report: Callable[[float], None] | None,
+    report: Report | None,
 ) -> tuple[Tensor, Tensor]:
     """Sums over the examples, over N: (1, 1, d), (C, 1 or 2, d) or (C, C, d); mass."""
     C, N = risk.num_classes, risk.num_examples
-    mass = torch.zeros(C, C, dtype=torch.float64, device=risk.device)
-    rows, columns = means_shape(C, weighting, level)
-    sums = torch.zeros(
-        rows,
-        columns,
-        risk.dim if sketch is None else sketch.dim,
-        dtype=risk.dtype,
-        device=risk.device,
-    )
+    rows, columns = means_shape(C, convention, level)
     pairs = (all_pairs(risk) if kept is None else kept.pairs).tolist()
 
     def cotangents(c: int, probs: Tensor) -> Iterator[tuple[int, Tensor]]:
-        mass[c] += probs.sum(0) / N
-        size = probs if weighting == "jmlr" else probs.sqrt()
+        first = columns * c if rows > 1 else 0
+        sizes = convention.sizes(probs)
         if level == "ck":
             for k in range(C):
                 if pairs[c][k]:
-                    yield k, combined_cotangents(probs, only(size, k)) / N
+                    yield first + k, pair_cotangents(sizes, probs, k) / N
             return
-        over = {"slide": C, "icml": C - 1, "jmlr": 1}[weighting]
-        others = size.clone()
-        if weighting != "slide":
-            others[:, c] = 0.0
-        yield 0, combined_cotangents(probs, others) / (over * N)
+        over = convention.num_averaged(C) * N
+        yield first, class_cotangents(convention, probs, c) / over
         if columns == 2:
-            yield 1, combined_cotangents(probs, only(size, c)) / N
+            yield first + 1, pair_cotangents(sizes, probs, c) / N
 
-    for c, j, pulled in class_pullbacks(risk, cotangents, report):
-        sums[c if rows > 1 else 0, j] += pulled if sketch is None else sketch(pulled)
-    return risk.world.sum(sums), risk.world.sum(mass)
-
-
-def only(values: Tensor, k: int) -> Tensor:
-    """The values with all but column k zero, (N, C)."""
-    alone = torch.zeros_like(values)
-    alone[:, k] = values[:, k]
-    return alone
+    num = rows * columns
+    sums, mass = class_sums(risk, num, cotangents, image=image, report=report)
+    return sums.view(rows, columns, -1), mass
 
 
-def means_shape(num_classes: int, weighting: str, level: Level) -> tuple[int, int]:
+def means_shape(
+    num_classes: int, convention: Convention, level: Level
+) -> tuple[int, int]:
     """How many sums there are."""
     if level == "G":
         return 1, 1
     if level == "ck":
         return num_classes, num_classes
-    return num_classes, 2 if weighting == "icml" else 1
+    return num_classes, 1 + convention.sums_diagonal
 
 
 def _check(
     risk: EmpiricalRisk,
-    weighting: str,
+    convention: Convention,
     level: Level,
     sketch: int | None,
     skip: float | None,
 ) -> None:
     """Refuse what is not one of the settings, and what does not fit the memory."""
-    for name, value, known in (
-        ("weighting", weighting, tuple(PART_NAMES)),
-        ("level", level, LEVELS),
-    ):
-        if value not in known:
-            raise WorkbenchError(
-                f"class_means: {name} is {value!r}; expected one of {', '.join(known)}."
-            )
+    if level not in LEVELS:
+        raise WorkbenchError(
+            f"class_means: level is {level!r}; expected one of {', '.join(LEVELS)}."
+        )
     if skip is not None and level != "ck":
         raise WorkbenchError(
             f"class_means: skip leaves out pairs of classes, and level {level!r} has "
             'none; set level="ck", or leave skip out.'
         )
-    rows, columns = means_shape(risk.num_classes, weighting, level)
+    rows, columns = means_shape(risk.num_classes, convention, level)
     number = torch.finfo(risk.dtype).bits // 8
     need = 2 * number * rows * columns * (sketch or risk.dim)
     there = device_memory(risk.device)

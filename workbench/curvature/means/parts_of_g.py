@@ -9,31 +9,22 @@ import torch
 from torch import Tensor
 
 from workbench.curvature.means.averages import Averages
-from workbench.linalg.columns import dots, inner_products, lengths, sharpened
+from workbench.linalg.columns import dots, inner_products, lengths, reorthonormalised
 from workbench.linalg.operator import LinearOperator, LowRank, Projected
-
-# class part, cross part, diagonal part, all the means, and the rest of G
-PART_NAMES = {
-    "slide": ("G_class", "G_cross", "G_diag", "G_means", "G_within"),
-    "icml": ("G1", "G2", "G0", "G12", "G3"),
-    "jmlr": ("G_class", "G_cross", "G_diag", "G_means", "G_within"),
-}
+from workbench.study.convention import Convention
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Hierarchy:
-    r"""Factors F of the low-rank parts ``F F^T`` of G in one weighting.
+    r"""Factors F of the low-rank parts ``F F^T`` of G in one convention.
 
     ``icml``: ``G = G0 + G1 + G2 + G3``; ``slide``: ``G = G_class + G_cross +
     G_within``; ``jmlr``: the same with ``G_diag``, the part of c' = c, apart. All but
     the last (G3, G_within: the spread over examples) are here.
     """
 
-    weighting: str
+    convention: Convention
     factors: dict[str, Tensor]  # part -> (d, r)
-    class_part: str
-    means_part: str  # sum of all the parts in factors
-    within_part: str  # the rest of G
     classes: Tensor  # (d, C) delta_c
     everything: Tensor  # (d, 1): delta_G times the root of its weight
 
@@ -54,34 +45,20 @@ def hierarchy(averages: Averages) -> Hierarchy:
     Reference:
         Papyan (2019), arXiv:1901.08244, and Papyan (2020), arXiv:2008.11865.
     """
-    cross, weight = (
-        averages.cross,
-        averages.cross_weight.sqrt().to(averages.cross.dtype),
-    )
-    num_classes = len(cross)
-    eye = torch.eye(num_classes, dtype=torch.bool, device=cross.device)
-    inside = ~eye if averages.off_diagonal else torch.ones_like(eye)
-    spread = weight[..., None] * (cross - averages.classes[:, None])
+    convention, cross = averages.convention, averages.cross
+    weight = averages.cross_weight.sqrt().to(cross.dtype)[..., None]
     root = averages.class_weight.sqrt().to(cross.dtype)
-    names = PART_NAMES[averages.weighting]
-    class_part, cross_part, diagonal, means_part, within_part = names
+    eye = torch.eye(len(cross), dtype=torch.bool, device=cross.device)
+    inside = torch.ones_like(eye) if convention.includes_true else ~eye
     factors = {
-        class_part: (root[:, None] * averages.classes).T,
-        cross_part: spread[inside].T,
-        means_part: (weight[..., None] * cross).flatten(0, 1).T,
+        convention.class_part: (root[:, None] * averages.classes).T,
+        convention.cross_part: (weight * (cross - averages.classes[:, None]))[inside].T,
+        convention.means_part: (weight * cross).flatten(0, 1).T,
     }
-    if averages.off_diagonal:
-        factors[diagonal] = (weight[..., None] * cross)[eye].T
+    if not convention.includes_true:
+        factors[convention.diagonal_part] = (weight * cross)[eye].T
     everything = averages.everything_weight**0.5 * averages.everything
-    return Hierarchy(
-        weighting=averages.weighting,
-        factors=factors,
-        class_part=class_part,
-        means_part=means_part,
-        within_part=within_part,
-        classes=averages.classes.T,
-        everything=everything[:, None],
-    )
+    return Hierarchy(convention, factors, averages.classes.T, everything[:, None])
 
 
 def factor_eigenvalues(factor: Tensor) -> Tensor:
@@ -93,11 +70,10 @@ def factor_eigenvalues(factor: Tensor) -> Tensor:
 
 
 def kept_shares(
-    weighting: str, trace: Mapping[str, float], everything: float
+    convention: Convention, trace: Mapping[str, float], everything: float
 ) -> list[float]:
     """Share of trace G in: the gradients, their means over i, over c', over c."""
-    class_part, _, _, means_part, _ = PART_NAMES[weighting]
-    kept = trace[means_part], trace[class_part], everything
+    kept = trace[convention.means_part], trace[convention.class_part], everything
     return [1.0] + [share / trace["G"] for share in kept]
 
 
@@ -105,6 +81,20 @@ def span_overlap(parts: Hierarchy, vectors: Tensor) -> Tensor:
     r"""Share of each unit vector u in span{delta_c}: ``||Q^T u||^2``, (m,)."""
     shares = dots(_basis(parts.classes), vectors).square().sum(0)
     return shares.clamp(max=1.0)  # above by rounding
+
+
+def overlaps(along: Tensor, inner: Tensor) -> tuple[Tensor, Tensor]:
+    """`class_overlap` and `span_overlap` of vectors that are not there.
+
+    Args:
+        along: ``delta_c^T u`` of unit vectors u, (C, m).
+        inner: Inner products of the delta_c, (C, C).
+    """
+    tiny = torch.finfo(inner.dtype).tiny
+    each = along.square() / inner.diagonal().clamp(min=tiny)[:, None]
+    size, turn = eigh_psd(inner)
+    span = ((turn.T @ along).square() / size[:, None]).sum(0)
+    return each.T.clamp(max=1.0), span.clamp(max=1.0)
 
 
 def class_overlap(parts: Hierarchy, vectors: Tensor) -> Tensor:
@@ -115,12 +105,12 @@ def class_overlap(parts: Hierarchy, vectors: Tensor) -> Tensor:
 
 def within(g: LinearOperator, parts: Hierarchy) -> LinearOperator:
     """G minus all its means: the spread over examples, positive semidefinite."""
-    return g - LowRank(parts.factors[parts.means_part])
+    return g - LowRank(parts.factors[parts.convention.means_part])
 
 
 def subtracted(g: LinearOperator, parts: Hierarchy) -> LinearOperator:
     """G minus its class part, positive semidefinite still: knock-out by subtraction."""
-    return g - LowRank(parts.factors[parts.class_part])
+    return g - LowRank(parts.factors[parts.convention.class_part])
 
 
 def projected(g: LinearOperator, parts: Hierarchy) -> LinearOperator:
@@ -128,7 +118,7 @@ def projected(g: LinearOperator, parts: Hierarchy) -> LinearOperator:
     return Projected(g, _basis(parts.classes))
 
 
-def definite(matrix: Tensor) -> tuple[Tensor, Tensor]:
+def eigh_psd(matrix: Tensor) -> tuple[Tensor, Tensor]:
     """Eigenpairs of a positive semidefinite matrix, without those at rounding."""
     values, vectors = torch.linalg.eigh(matrix)
     keep = values > len(values) * 1e-15 * values[-1]
@@ -139,4 +129,4 @@ def _basis(vectors: Tensor) -> Tensor:
     """Orthonormal basis of the columns' span, up to rounding."""
     left, size, _ = torch.linalg.svd(vectors, full_matrices=False)
     floor = size.max() * 1e3 * torch.finfo(vectors.dtype).eps
-    return sharpened(left[:, size > floor])
+    return reorthonormalised(left[:, size > floor])

@@ -3,10 +3,12 @@ r"""Sums of pulled-back cotangents, ``sum_i J_i^T w_i``, over classes or all dat
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from workbench.curvature.means.count_sketch import CountSketch
 from workbench.curvature.problem.batches import (
     Batch,
     Inputs,
@@ -21,42 +23,79 @@ from workbench.curvature.problem.surroundings import evaluating
 BUFFER = 2**24  # numbers of a loader's inputs that are sorted by class together
 ACTIVATIONS = 2**24  # numbers that the layers of one piece put out; fewer are slower
 
+# From a class and the probabilities of some of its examples, (B, C): the number of each
+# sum that they enter, with their cotangents w, (B, C).
 Cotangents = Callable[[int, Tensor], Iterable[tuple[int, Tensor]]]
 
 
-def class_pullbacks(
-    risk: EmpiricalRisk,
-    cotangents: Cotangents,
-    report: Callable[[float], None] | None = None,
-) -> Iterator[tuple[int, int, Tensor]]:
-    r"""Yield the sums ``sum_b J_b^T w_{b,j}`` over pieces that hold one class each.
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """Some of the parameters."""
 
-    One forward pass over the data and one backward pass for each j, whatever the order
-    of the examples: they are sorted by class, tensors where they lie, what a loader
-    makes many batches at a time. Holds one vector of length P and, whatever N is,
-    inputs of about 2^24 numbers and a few times the 2^24 activations of one piece.
+    start: int
+    stop: int
+
+    @property
+    def dim(self) -> int:
+        """How many."""
+        return self.stop - self.start
+
+    def __call__(self, vector: Tensor) -> Tensor:
+        """These of a flat vector, (P,)."""
+        return vector[self.start : self.stop]
+
+
+def forward(risk: EmpiricalRisk, inputs: Inputs) -> tuple[Tensor, Tensor]:
+    """Logits with the graph that gradients go back through, and probabilities."""
+    with torch.enable_grad():
+        logits = risk.network(inputs)
+    return logits, risk.criterion.predict(logits.detach())
+
+
+def class_sums(
+    risk: EmpiricalRisk,
+    num: int,
+    cotangents: Cotangents,
+    *,
+    image: Slice | CountSketch | None = None,
+    dtype: torch.dtype | None = None,
+    report: Callable[[float], None] | None = None,
+) -> tuple[Tensor, Tensor]:
+    r"""Sums ``sum_i J_i^T w_{i,j}``, each over the examples of a class or of several.
+
+    One forward pass over the data and one backward pass for each cotangent, whatever
+    the order of the examples: they are sorted by class, tensors where they lie, what a
+    loader makes many batches at a time. Holds, beside the sums, one vector of length P
+    and, whatever N is, inputs of about 2^24 numbers and a few times the 2^24
+    activations of one piece.
 
     Args:
         risk: Network and data.
-        cotangents: From a class and the probabilities of some of its examples, (B, C),
-            each index j with its cotangents w, (B, C). Called once a piece.
+        num: How many sums.
+        cotangents: Of some examples of one class; called once a piece.
+        image: What is kept of each vector of length P; by default all of it.
+        dtype: Of the sums; by default the model's.
         report: Called with the share of the examples done.
 
-    Yields:
-        The class c, the index j, and a sum over some of the class's examples, (P,).
+    Returns:
+        The sums, (num, d), and the mass ``sum_{i in c} p_{i,k} / N``, (C, C) float64.
     """
+    C, dim = risk.num_classes, risk.dim if image is None else image.dim
+    sums = torch.zeros(num, dim, dtype=dtype or risk.dtype, device=risk.device)
+    mass = torch.zeros(C, C, dtype=torch.float64, device=risk.device)
     done = 0
     with evaluating(risk.model):
         for c, inputs in _class_pieces(risk):
-            with torch.enable_grad():
-                logits = risk.network(inputs)
-            probs = risk.criterion.predict(logits.detach())
+            logits, probs = forward(risk, inputs)
+            mass[c] += probs.sum(0) / risk.num_examples
             for j, column in cotangents(c, probs):
                 risk.control.check()
-                yield c, j, risk.gradient(logits, column)
+                pulled = risk.gradient(logits, column)
+                sums[j] += pulled if image is None else image(pulled)
             done += len(logits)
             if report:
                 report(done / risk.num_own)
+    return risk.world.sum(sums), risk.world.sum(mass)
 
 
 def pull_back(risk: EmpiricalRisk, cotangents: Tensor) -> Tensor:
@@ -74,8 +113,7 @@ def pull_back(risk: EmpiricalRisk, cotangents: Tensor) -> Tensor:
             seen += len(targets)
             if not len(weight):
                 continue
-            with torch.enable_grad():
-                logits = risk.network(take(inputs, own))
+            logits, _ = forward(risk, take(inputs, own))
             for column in range(num):
                 w = weight[:, :, column].reshape(logits.shape)
                 total[:, column] += risk.gradient(logits, w)
@@ -125,4 +163,4 @@ def _sorted(
                     take(same[b][0], where)
                     for b, where in zip(numbers.tolist(), rows, strict=True)
                 ]
-                yield c, risk.there(join(parts))
+                yield c, risk.to_device(join(parts))

@@ -7,18 +7,23 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from workbench.curvature.means.averages import average_classes
-from workbench.curvature.means.class_means import only
+from workbench.curvature.means.averages import (
+    average_classes,
+    class_cotangents,
+    included,
+    pair_cotangents,
+    pair_weights,
+)
 from workbench.curvature.means.count_sketch import CountSketch
-from workbench.curvature.means.pullback import class_pullbacks
+from workbench.curvature.means.pullback import class_sums, forward
 from workbench.curvature.problem.batches import Inputs, take
-from workbench.curvature.problem.cross_entropy import combined_cotangents
 from workbench.curvature.problem.risk import EmpiricalRisk
 from workbench.curvature.problem.surroundings import evaluating
+from workbench.study.convention import Convention
 
 
 def thinned_means(
-    risk: EmpiricalRisk, pairs: Tensor, weighting: str, sketch: CountSketch
+    risk: EmpiricalRisk, pairs: Tensor, convention: Convention, sketch: CountSketch
 ) -> Tensor:
     """The means of some pairs, all class means and their mean, sketched.
 
@@ -28,7 +33,7 @@ def thinned_means(
     Args:
         risk: Network and data.
         pairs: (C, C) bool, True where the mean is wanted.
-        weighting: Of the means.
+        convention: Of the means.
         sketch: Of vectors of length P.
 
     Returns:
@@ -38,29 +43,21 @@ def thinned_means(
     num = int(pairs.sum())
     row = (pairs.flatten().cumsum(0) - 1).view(C, C).tolist()
     wanted = [line.nonzero().flatten().tolist() for line in pairs]
-    total = torch.zeros(num + C, sketch.dim, dtype=torch.float64, device=risk.device)
-    mass = torch.zeros(C, C, dtype=torch.float64, device=risk.device)
 
     def cotangents(c: int, probs: Tensor) -> Iterator[tuple[int, Tensor]]:
-        sizes = probs if weighting == "jmlr" else probs.sqrt()
-        mass[c] += sizes.sum(0) if weighting == "jmlr" else float(len(probs))
+        sizes = convention.sizes(probs)
         for k in wanted[c]:
-            yield row[c][k], combined_cotangents(probs, only(sizes, k))
-        others = sizes.clone()
-        if weighting != "slide":
-            others[:, c] = 0.0
-        yield num + c, combined_cotangents(probs, others)
+            yield row[c][k], pair_cotangents(sizes, probs, k)
+        yield num + c, class_cotangents(convention, probs, c)
 
-    for _, j, pulled in class_pullbacks(risk, cotangents):
-        total[j] += sketch(pulled)
-    risk.world.sum(total)
-    risk.world.sum(mass)
-    inner = mass.clone()
-    if weighting != "slide":
-        inner.fill_diagonal_(0.0)
-    over = torch.cat([mass[pairs], inner.sum(1)])
+    double = torch.float64
+    total, mass = class_sums(risk, num + C, cotangents, image=sketch, dtype=double)
+    counts = risk.classes("thinned_means").to(mass)
+    weight = pair_weights(convention, mass * risk.num_examples, counts)
+    class_weight = included(convention, weight).sum(1)
+    over = torch.cat([weight[pairs], class_weight])
     found = total / over.clamp(min=torch.finfo(risk.dtype).tiny)[:, None]
-    everything, _ = average_classes(found[num:], inner.sum(1))
+    everything, _ = average_classes(found[num:], class_weight)
     return torch.cat([found, everything[None]])
 
 
@@ -69,7 +66,7 @@ def thinned_gradients(
     inputs: Inputs,
     labels: Tensor,
     pairs: Tensor,
-    weighting: str,
+    convention: Convention,
     sketch: CountSketch,
 ) -> Tensor:
     """The gradients of some examples for some potential classes, sketched.
@@ -81,12 +78,9 @@ def thinned_gradients(
     with evaluating(risk.model):
         for i, c in enumerate(labels.tolist()):
             risk.control.check()
-            with torch.enable_grad():
-                logits = risk.network(take(inputs, slice(i, i + 1)))
-            probs = risk.criterion.predict(logits.detach())
-            sizes = torch.ones_like(probs) if weighting == "jmlr" else probs.sqrt()
+            logits, probs = forward(risk, take(inputs, slice(i, i + 1)))
+            sizes = convention.single(probs)
             for k in pairs[c].nonzero().flatten().tolist():
-                cotangent = combined_cotangents(probs, only(sizes, k))
-                pulled = risk.gradient(logits, cotangent)
+                pulled = risk.gradient(logits, pair_cotangents(sizes, probs, k))
                 rows.append(sketch(pulled).double())
     return torch.stack(rows)

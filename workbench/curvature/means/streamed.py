@@ -6,12 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from scipy.special import stdtrit
 from torch import Tensor
 from typing_extensions import override
 
 from workbench.curvature.means.class_gram import ClassGram
-from workbench.curvature.means.parts_of_g import PART_NAMES, definite
+from workbench.curvature.means.parts_of_g import eigh_psd, overlaps
 from workbench.curvature.problem.risk import EmpiricalRisk
 from workbench.curvature.products.proof import Products
 from workbench.linalg.columns import dots
@@ -39,7 +38,7 @@ class StreamedMeans:
     @property
     def weight(self) -> Tensor:
         """Of each mean in G, (C, C): the share of its examples."""
-        return self.gram.mass
+        return self.gram.weight
 
     def inner(self, vectors: Tensor) -> Tensor:
         """``delta_{c,k}^T v``: (P, m) to (C, C, m), float64. Half of a product."""
@@ -70,13 +69,7 @@ class StreamedMeans:
 
         (P, m) to (m, C) and (m,); `class_overlap` and `span_overlap` of `Hierarchy`.
         """
-        along = self.classes(self.inner(vectors))
-        inner = self.gram.classes
-        tiny = torch.finfo(self.risk.dtype).tiny
-        each = along.square() / inner.diagonal().clamp(min=tiny)[:, None]
-        size, turn = definite(inner)
-        span = ((turn.T @ along).square() / size[:, None]).sum(0)
-        return each.T.clamp(max=1.0), span.clamp(max=1.0)
+        return overlaps(self.classes(self.inner(vectors)), self.gram.classes)
 
     def _inner(self, vectors: Tensor) -> Tensor:
         """The sums over this process's examples."""
@@ -91,7 +84,7 @@ class StreamedMeans:
         return total
 
     def _sizes(self, probs: Tensor) -> Tensor:
-        return probs if self.gram.weighting == "jmlr" else probs.sqrt()
+        return self.gram.convention.sizes(probs)
 
     def _share(self) -> Tensor:
         """1 / W."""
@@ -99,7 +92,7 @@ class StreamedMeans:
         return 1 / (self.risk.num_examples * self.weight.clamp(min=tiny))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class StreamedPart(LinearOperator):
     """A part of G by its products: two passes over the data, as for G itself."""
 
@@ -111,7 +104,7 @@ class StreamedPart(LinearOperator):
             object.__setattr__(self, name, getattr(self.means.risk, name))
 
     @override
-    def matmat(self, vectors: Tensor) -> Tensor:
+    def _matmat(self, vectors: Tensor) -> Tensor:
         return self.means.combine(self._mix(self.means.inner(vectors)))
 
     def quadratic(self, vectors: Tensor) -> Tensor:
@@ -121,21 +114,20 @@ class StreamedPart(LinearOperator):
 
     def _mix(self, inner: Tensor) -> Tensor:
         """What each mean enters the product with, of its own products with v."""
-        gram = self.means.gram
-        class_part, _, diagonal_part, means_part, _ = PART_NAMES[gram.weighting]
-        everything = gram.mass[..., None] * inner
-        if self.name == means_part:
+        gram, convention = self.means.gram, self.means.gram.convention
+        everything = gram.weight[..., None] * inner
+        if self.name == convention.means_part:
             return everything
         classes = gram.inside[..., None] * self.means.classes(inner)[:, None]
-        if self.name == class_part:
+        if self.name == convention.class_part:
             return classes
-        outside = (gram.mass - gram.inside)[..., None] * inner
-        if self.name == diagonal_part:
+        outside = (gram.weight - gram.inside)[..., None] * inner
+        if self.name == convention.diagonal_part:
             return outside
         return everything - outside - classes
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class ClassesOut(LinearOperator):
     """``(I - Q Q^T) A (I - Q Q^T)``, Q = span{delta_c}: three times the price of A."""
 
@@ -147,12 +139,12 @@ class ClassesOut(LinearOperator):
             object.__setattr__(self, name, getattr(self.operator, name))
 
     @override
-    def matmat(self, vectors: Tensor) -> Tensor:
+    def _matmat(self, vectors: Tensor) -> Tensor:
         return self._out(self.operator.matmat(self._out(vectors)))
 
     def _out(self, vectors: Tensor) -> Tensor:
         gram = self.means.gram
-        size, turn = definite(gram.classes)
+        size, turn = eigh_psd(gram.classes)
         along = self.means.classes(self.means.inner(vectors))
         factors = turn @ ((turn.T @ along) / size[:, None])
         spread = gram.averaged[..., None] * factors[:, None]
@@ -185,6 +177,8 @@ def estimate_trace(
     signs = torch.randint(2, shape, generator=generator, dtype=torch.int8, device="cpu")
     probes = (2 * signs - 1).to(known.device, known.dtype)
     probes -= known @ dots(known, probes).to(probes.dtype)
+    from scipy.special import stdtrit
+
     found = quadratic(torch.cat([known, probes], dim=1)).double()
     rest = found[known.shape[1] :]
     trace = float(found[: known.shape[1]].sum() + rest.mean())

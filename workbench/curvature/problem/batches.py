@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
@@ -35,6 +36,32 @@ def tensors(inputs: Inputs) -> list[Tensor]:
     """The tensors of the inputs that have an axis."""
     leaves, _ = tree_flatten(inputs)
     return [leaf for leaf in leaves if isinstance(leaf, Tensor) and leaf.ndim]
+
+
+def from_numpy(inputs: Inputs) -> Inputs:
+    """The inputs with tensors in place of NumPy arrays, which share their memory.
+
+    Raises:
+        WorkbenchError: If an array holds no numbers that torch knows.
+    """
+    leaves, spec = tree_flatten(inputs)
+    if not any(isinstance(leaf, np.ndarray) for leaf in leaves):
+        return inputs
+    return tree_unflatten(map(_tensor, leaves), spec)
+
+
+def _tensor(leaf: Any) -> Any:
+    if not isinstance(leaf, np.ndarray):
+        return leaf
+    wide = leaf.dtype.kind == "u" and leaf.dtype.itemsize > 1  # torch lacks most of it
+    kind = np.dtype(np.int64) if wide else leaf.dtype.newbyteorder("=")
+    try:
+        return torch.from_numpy(np.require(leaf, kind, ("C", "W")))
+    except TypeError as error:
+        raise WorkbenchError(
+            f"empirical_risk: an array of the data holds {leaf.dtype}; expected "
+            "numbers, such as float32 for inputs and int64 for labels."
+        ) from error
 
 
 def each(function: Callable[[Tensor], Tensor], inputs: Inputs) -> Inputs:
@@ -159,7 +186,8 @@ def _mixed(numbers: Tensor) -> Tensor:
 class Repeating:
     """A loader whose passes are compared: with the first in what they hold.
 
-    The order may change from pass to pass (`ordered` tells), the examples may not.
+    The order may change from pass to pass (`ordered` tells), the examples may not. Its
+    batches are copies, as a loader may fill one buffer again and again.
     """
 
     data: Iterable[Any]
@@ -177,7 +205,7 @@ class Repeating:
         """
         total = placed = num = 0
         for raw in self._undisturbed():
-            inputs, labels = as_batch(raw)
+            inputs, labels = clone(as_batch(raw))
             if not len(labels):
                 continue
             marks = signature(inputs, labels).tolist()
@@ -263,6 +291,11 @@ def as_batches(data: Any, batch_size: int | None) -> Iterable[Batch]:
 
     A list where all of the data is in memory; a `Repeating` where a loader makes it.
     """
+    if batch_size is not None and (type(batch_size) is not int or batch_size < 1):
+        raise WorkbenchError(
+            f"empirical_risk: batch_size is {str(batch_size)[:60]}; expected at least "
+            "1, a whole number."
+        )
     single = hasattr(data, "__getitem__")  # a data set may do more than hold them
     if isinstance(data, LabelledImages) and not single:
         data = (data.images, data.labels)
@@ -275,7 +308,7 @@ def as_batches(data: Any, batch_size: int | None) -> Iterable[Batch]:
             f"empirical_risk: the data are a {type(data).__name__}, which cannot be "
             f"gone through several times; {EXPECTED}."
         )
-    if isinstance(data, Tensor):
+    if isinstance(data, Tensor | np.ndarray):
         raise WorkbenchError(
             f"empirical_risk: the data are one tensor, without labels; {EXPECTED}."
         )
@@ -287,7 +320,8 @@ def as_batches(data: Any, batch_size: int | None) -> Iterable[Batch]:
 def _is_whole(data: Any) -> bool:
     """Whether this is a pair of all inputs and all targets, not a list of batches."""
     pair = isinstance(data, (tuple, list)) and len(data) == 2
-    return bool(pair and isinstance(data[1], Tensor) and tensors(data[0]))
+    known = pair and isinstance(data[1], Tensor | np.ndarray)
+    return bool(known and tensors(from_numpy(data[0])))
 
 
 def _cut(inputs: Inputs, targets: Tensor, batch_size: int | None) -> list[Batch]:
@@ -295,11 +329,6 @@ def _cut(inputs: Inputs, targets: Tensor, batch_size: int | None) -> list[Batch]
         num = max(len(targets), 1)
         floats = max(numbers_of(inputs) // num, 1)
         batch_size = max(1, min(1024, 2**20 // floats))
-    if not isinstance(batch_size, int) or batch_size < 1:
-        raise WorkbenchError(
-            f"empirical_risk: batch_size is {str(batch_size)[:60]}; expected at least "
-            "1, a whole number."
-        )
     pieces = split(inputs, batch_size), targets.split(batch_size)
     return list(zip(*pieces, strict=True))
 
@@ -326,6 +355,7 @@ def as_batch(raw: Any) -> Batch:
         inputs, targets = raw
         if isinstance(inputs, Mapping):
             inputs = dict(inputs)
+    inputs, targets = from_numpy(inputs), from_numpy(targets)
     known = tensors(inputs) if not hasattr(inputs, "batch_sizes") else []
     if not (known and isinstance(targets, Tensor) and targets.ndim):
         raise WorkbenchError(

@@ -41,6 +41,7 @@ from workbench.curvature.problem.surroundings import evaluating, random_state
 from workbench.curvature.problem.survey import class_counts, look_at, normaliser
 from workbench.errors import WorkbenchError
 from workbench.linalg.precision import full_precision
+from workbench.machine.device import resolve_device
 from workbench.machine.distributed import ALONE, World
 from workbench.progress.control import Control
 
@@ -86,7 +87,7 @@ def empirical_risk(
         batch_size: Examples a batch, of data in memory; by default what keeps the
             inputs of a batch below 4 MB, at most 1,024.
         device: Where to compute; by default where the model is. ``"auto"``: a CUDA
-            device if there is one.
+            device if there is one. The CPU in place of mps, which has no float64.
         control: Cancels between batches.
         world: Processes that share the examples; each is given all the data.
 
@@ -103,24 +104,27 @@ def empirical_risk(
     chosen = _chosen(module, parameters)
     own, half = _dtype(module, chosen)
     here = next(iter(chosen.values()))
-    target = _device(device, here.device)
+    target = _with_double(resolve_device(device, near=here.device))
     proven = Proven()
     with random_state(), full_precision(), same_weights(module):
         batches = as_batches(data, batch_size)
         seen = look_at(batches, criterion)
         if isinstance(batches, Repeating):
             batches.look_again(whole=seen.seconds < QUICK or check == "full")
-        network, note = Network(module, outputs), ""
+        few = move(take(seen.first, slice(0, 2)), here.device, here.dtype)
+        given = network = Network(module, outputs).settled(few)
+        note = ""
         if check != "off":
             same_when_evaluated(network, seen.first)
         if target != here.device or half or here.is_inference():
             network = network.in_dtype(target, own)
             note = "half precision is computed in float32" if half else ""
-            _compare(Network(module, outputs), network, seen.first)
+            _compare(given, network, seen.first)
         if dtype is not None and dtype != own:
             better = _converted(network, seen.first, dtype, target)
             network, own = (better, dtype) if better else (network, own)
         few = move(take(seen.first, slice(0, 2)), target, own)
+        network = network.settled(few)
         copied = network.module is not module  # else they are watched already
         with same_weights(network.module) if copied else nullcontext():
             num_activations = _count_activations(network, few)
@@ -237,18 +241,9 @@ def _dtype(
     return full.pop(), any(p.dtype in HALVES for p in module.parameters())
 
 
-def _device(asked: str | torch.device | None, here: torch.device) -> torch.device:
-    """Where to compute; a device of no number is the current one."""
-    if asked == "auto":
-        asked = "cuda" if torch.cuda.is_available() else None
-    try:
-        found = torch.device(asked or here)
-        return torch.empty(0, device=found).device
-    except (RuntimeError, AssertionError, TypeError) as error:
-        raise WorkbenchError(
-            f"empirical_risk: device {str(asked)!r} is not on this machine "
-            f"({str(error).splitlines()[0]}); use 'cpu', or 'auto'."
-        ) from error
+def _with_double(device: torch.device) -> torch.device:
+    """The device, with its number; the CPU for one that has no float64."""
+    return torch.empty(0, device="cpu" if device.type == "mps" else device).device
 
 
 def _converted(

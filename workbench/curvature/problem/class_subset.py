@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -14,10 +15,16 @@ from workbench.curvature.problem.batches import (
     Inputs,
     as_batches,
     join,
+    move,
     shape_of,
     take,
 )
-from workbench.curvature.problem.network import Network, Outputs
+from workbench.curvature.problem.network import (
+    Network,
+    Outputs,
+    Trained,
+    network_and_data,
+)
 from workbench.errors import WorkbenchError
 
 
@@ -25,16 +32,23 @@ class ChosenLogits(nn.Module):
     """A network of which only some logits are looked at."""
 
     def __init__(
-        self, model: nn.Module, classes: Sequence[int], outputs: Outputs | None = None
+        self,
+        model: nn.Module,
+        classes: Sequence[int],
+        outputs: Outputs | None = None,
+        *,
+        whole: bool = False,
     ) -> None:
         super().__init__()
         self.model = model
         self.classes = list(classes)
         self.outputs = outputs
+        self.whole = whole  # as of `Network`
 
     def forward(self, inputs: Inputs) -> Tensor:
         """The chosen logits, in the order of the choice."""
-        logits = Network(self.model, self.outputs)(inputs, paired=False)
+        network = Network(self.model, self.outputs, self.whole)
+        logits = network(inputs, paired=False)
         if max(self.classes) >= logits.shape[1]:
             raise WorkbenchError(
                 f"classes: class {max(self.classes)} was chosen and the network has "
@@ -58,7 +72,7 @@ class ChosenExamples:
 
 
 def choose_classes(
-    model: nn.Module,
+    model: nn.Module | Trained,
     data: Any,
     classes: Sequence[int],
     *,
@@ -71,8 +85,9 @@ def choose_classes(
 
     Args:
         model: The network; it is wrapped, and its parameters stay its own, under names
-            that begin with ``model.``.
-        data: As `operators` takes them, with a label to each example.
+            that begin with ``model.``. Or a `Checkpoint`.
+        data: As `operators` takes them, with a label to each example; None: those of
+            the checkpoint.
         classes: At least two different class numbers; they become 0, 1, ...
         outputs: Takes the logits from what the network returns, as in `operators`.
 
@@ -82,14 +97,17 @@ def choose_classes(
     Raises:
         WorkbenchError: If the choice is not of different classes that there are.
     """
-    chosen = tuple(classes)
-    if len(chosen) < 2 or len(set(chosen)) < len(chosen) or min(chosen) < 0:
+    model, data = network_and_data(model, data)
+    chosen = tuple(classes) if isinstance(classes, Iterable) else (classes,)
+    whole = all(isinstance(c, int | np.integer) and c >= 0 for c in chosen)
+    if len(chosen) < 2 or len(set(chosen)) < len(chosen) or not whole:
         raise WorkbenchError(
-            f"classes: {list(chosen)} were chosen; give at least two different class "
-            "numbers from 0."
+            f"classes: {str(list(chosen))[:60]} were chosen; give at least two "
+            "different class numbers from 0."
         )
-    network = ChosenLogits(model, chosen, outputs)
     batches = as_batches(data, None)
+    settled = _settled(model, outputs, batches)
+    network = ChosenLogits(model, chosen, outputs, whole=settled)
     examples = ChosenExamples(batches, chosen)
     if not isinstance(batches, list):
         return network, examples
@@ -108,8 +126,25 @@ def inside(parameters: str | Sequence[str] | None) -> list[str] | None:
     return [f"model.{word}" for word in words]
 
 
+def _settled(
+    model: nn.Module, outputs: Outputs | None, batches: Iterable[Batch]
+) -> bool:
+    """Whether the network takes inputs of several tensors as one argument."""
+    inputs, _ = next(iter(batches), (None, None))
+    like = next(iter(model.parameters()), None)
+    if like is None or inputs is None or isinstance(inputs, Tensor):
+        return False
+    few = move(take(inputs, slice(0, 2)), like.device, like.dtype)
+    return Network(model, outputs).settled(few).whole
+
+
 def _relabelled(labels: Tensor, classes: tuple[int, ...]) -> tuple[Tensor, Tensor]:
     """Which examples are of the chosen classes, and their new labels."""
+    if labels.ndim != 1 or labels.is_floating_point():
+        raise WorkbenchError(
+            f"classes: the labels have shape {tuple(labels.shape)} and dtype "
+            f"{labels.dtype}; expected one class number an example, to choose by."
+        )
     match = labels[:, None] == torch.tensor(classes, device=labels.device)
     kept = match.any(1).nonzero().flatten()
     return kept, match[kept].long().argmax(1)

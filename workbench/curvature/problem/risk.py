@@ -154,7 +154,7 @@ class EmpiricalRisk:
         Cancellable in between.
         """
         for inputs, targets in self.own(self.data):
-            yield self.there(inputs), self.targets(targets)
+            yield self.to_device(inputs), self.targets(targets)
 
     def own(self, batches: Iterable[Batch]) -> Iterator[Batch]:
         """This process's share of each batch, where it lies."""
@@ -167,9 +167,9 @@ class EmpiricalRisk:
     def whole(self) -> Iterator[Batch]:
         """All of the data, batch by batch, on the device, in every process."""
         for inputs, targets in self.data:
-            yield self.there(inputs), self.targets(targets)
+            yield self.to_device(inputs), self.targets(targets)
 
-    def there(self, inputs: Inputs) -> Inputs:
+    def to_device(self, inputs: Inputs) -> Inputs:
         """Inputs on the device; floating-point ones in the dtype. Cancellable here."""
         self.control.check()
         return move(inputs, self.device, self.dtype)

@@ -97,7 +97,7 @@ def look_at(batches: Iterable[Batch], criterion: Criterion) -> Survey:
             same.append((take(inputs, chosen), targets[chosen]))
     if seen is None:
         raise WorkbenchError(
-            "empirical_risk: the data hold no example; pass at least one a class."
+            "empirical_risk: the data hold no example; pass at least one per class."
         )
     most = max(alike.values(), key=lambda parts: sum(len(t) for _, t in parts))
     parts, labels = zip(*most, strict=True)

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from workbench.curvature.problem.binding import empirical_risk
-from workbench.curvature.problem.network import Outputs
+from workbench.curvature.problem.adapter import as_problem
+from workbench.curvature.problem.network import Outputs, Trained
 from workbench.curvature.problem.risk import EmpiricalRisk
 from workbench.curvature.problem.surroundings import random_state
 from workbench.curvature.products.proof import Products
@@ -23,7 +23,7 @@ from workbench.linalg.precision import full_precision
 from workbench.progress.control import Control
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Dual(LinearOperator):
     r"""``R R^T / Z``, whose nonzero eigenvalues are those of ``G = R^T R / Z``.
 
@@ -38,6 +38,8 @@ class Dual(LinearOperator):
     root: Tensor  # (N, O, m) b, float64
     network: Products | None = None  # None: made here
 
+    label = "dual of G"
+
     def __post_init__(self) -> None:
         if self.network is None:
             object.__setattr__(self, "network", Products(self.risk))
@@ -51,20 +53,15 @@ class Dual(LinearOperator):
 
     @override
     @full_precision()
-    def matmat(self, vectors: Tensor) -> Tensor:
+    def _matmat(self, vectors: Tensor) -> Tensor:
         """``R R^T V / Z``: (n, k) to (n, k).
 
         Raises:
-            WorkbenchError: If V does not have n rows, or as `Curvature.matmat`.
+            WorkbenchError: As for the products of `operators`.
         """
-        if vectors.ndim != 2 or len(vectors) != self.dim:
-            raise WorkbenchError(
-                f"the dual of G times vectors of shape {tuple(vectors.shape)}; "
-                f"expected columns of {self.dim:,} numbers, one a row."
-            )
         assert self.network is not None
         world, num = self.risk.world, vectors.shape[1]
-        blocks = vectors.to(self.device, torch.float64)
+        blocks = vectors.double()
         weights = self.root @ blocks.unflatten(0, (len(self.root), -1))
         order = iter(self._own())
 
@@ -92,9 +89,10 @@ class Dual(LinearOperator):
 
 @full_precision()
 def dual_operator(
-    model: nn.Module,
-    data: Any,
+    model: nn.Module | Trained,
+    data: Any = None,
     *,
+    classes: Sequence[int] | None = None,
     loss: Any = "cross_entropy",
     outputs: Outputs | None = None,
     parameters: str | Sequence[str] | None = None,
@@ -112,9 +110,10 @@ def dual_operator(
     of G.
 
     Args:
-        model: The network. Used in eval mode and left as it was; where it is not on the
-            device, a copy.
+        model: The network, or a `Checkpoint`. Used in eval mode and left as it was;
+            where it is not on the device, a copy.
         data: As `operators` takes them, in the same order each time.
+        classes: Look only at these classes and their logits, as `choose_classes`.
         loss: As in `operators`.
         outputs: As in `operators`.
         parameters: As in `operators`.
@@ -124,14 +123,15 @@ def dual_operator(
         control: Cancels between batches.
 
     Returns:
-        The operator, with ``matvec`` and ``matmat`` of (n, k), in the model's dtype.
+        The operator of order n, in the model's dtype, used as those of `operators`.
 
     Raises:
         WorkbenchError: If the order of the data changes, or as `empirical_risk`.
     """
-    risk = empirical_risk(
+    risk = as_problem(
         model,
         data,
+        classes=classes,
         loss=loss,
         outputs=outputs,
         parameters=parameters,
@@ -156,7 +156,7 @@ def density_in_parameters(
 ) -> SpectralDensity:
     """The density of G, of order P, from that of its dual, of order n below P.
 
-    The ``P - n`` zeros that the dual has not are added as a node of that weight. Costs
+    The ``P - n`` zero eigenvalues missing from the dual are added as one node. Costs
     no product.
 
     Args:

@@ -1,7 +1,7 @@
 """Layers and what derivatives of a network need of them, written out.
 
 Two sorts, both without a vector axis. A `Layer` is bilinear in its weight and its
-input; a `Link` has no weight and is linear near its input.
+input; a `Activation` has no weight and is linear near its input.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ class Scale(Layer):
         return g * _channels(weight, x)
 
 
-class Link(ABC):
+class Activation(ABC):
     """No weight, and linear near its inputs, so without a second derivative."""
 
     needs_inputs: ClassVar[bool]  # whether the derivative looks at the inputs again
@@ -134,7 +134,7 @@ class Link(ABC):
 
 @final
 @dataclass(frozen=True, slots=True)
-class ReLU(Link):
+class ReLU(Activation):
     """Zero where the input is not above zero."""
 
     needs_inputs = False
@@ -156,7 +156,7 @@ class ReLU(Link):
 
 @final
 @dataclass(frozen=True, slots=True)
-class MaxPool(Link):
+class MaxPool(Activation):
     """The largest number of each window; of equal ones the first."""
 
     needs_inputs = True
@@ -187,7 +187,7 @@ class MaxPool(Link):
 
 @final
 @dataclass(frozen=True, slots=True)
-class Add(Link):
+class Add(Activation):
     """The sum of two inputs of one shape."""
 
     needs_inputs = False
@@ -207,7 +207,7 @@ class Add(Link):
 
 @final
 @dataclass(frozen=True, slots=True)
-class Joined(Link):
+class Joined(Activation):
     """The inputs one after the other along the channels."""
 
     needs_inputs = True
@@ -227,7 +227,7 @@ class Joined(Link):
 
 @final
 @dataclass(frozen=True, slots=True)
-class Same(Link):
+class FixedLinear(Activation):
     """A linear map of one input, the same everywhere: its transpose by autograd."""
 
     needs_inputs = True

@@ -13,11 +13,11 @@ from typing_extensions import override
 from workbench.curvature.problem.risk import EmpiricalRisk
 from workbench.curvature.problem.surroundings import evaluating, random_state
 from workbench.curvature.products.linearisation import (
-    Passed,
+    ForwardCache,
     Sums,
-    bend,
     forward,
     pull,
+    pull_tangent,
     push,
 )
 from workbench.curvature.products.program import Pair, Program
@@ -34,7 +34,7 @@ KEPT_NUMBERS = 2**28  # activations of all examples up to which passes are kept
 class _Piece:
     """Some examples: their forward pass, and the gradients of their loss."""
 
-    passed: Passed
+    cache: ForwardCache
     targets: Tensor
     predictions: Tensor  # (B, ...) float64
     pulled: dict[int, Tensor] | None = None  # behind each layer, by slot; for Hess, H
@@ -92,9 +92,9 @@ class LayerWise(Way):
                 for j in range(vectors.shape[1])
             ]
             for piece in self._pieces(self.program.fold(self._named)):
-                pushed = [push(piece.passed, along)[-1] for along in each]
+                pushed = [push(piece.cache, along)[-1] for along in each]
                 found = [
-                    torch.zeros_like(piece.passed.logits) if p is None else p
+                    torch.zeros_like(piece.cache.logits) if p is None else p
                     for p in pushed
                 ]
                 each_flat = [p.flatten(1) for p in found]
@@ -107,10 +107,10 @@ class LayerWise(Way):
             sums = [t.new_zeros(num, *t.shape) for t in folded]
             for piece in self._pieces(folded):
                 columns = cotangents(piece.targets, piece.predictions)
-                like = piece.passed.logits
+                like = piece.cache.logits
                 for j, column in enumerate(columns.to(like.dtype).unbind(2)):
                     w = column.reshape(like.shape)
-                    pull(piece.passed, w.contiguous(), self._sums(sums, j))
+                    pull(piece.cache, w.contiguous(), self._sums(sums, j))
             return self._joined(self.program.pull(self._named, sums), num)
 
     def _block(self, kind: Kind, vectors: Tensor) -> Tensor:
@@ -171,9 +171,9 @@ class LayerWise(Way):
         weights = self.program.pairs(folded)
         kept = []
         for inputs, targets in self.risk.pieces(1, least=6 * self.risk.dim):
-            passed = forward(self.program, weights, inputs)
-            predictions = self.risk.criterion.predict(passed.logits)
-            piece = _Piece(passed, targets, predictions)
+            cache = forward(self.program, weights, inputs)
+            predictions = self.risk.criterion.predict(cache.logits)
+            piece = _Piece(cache, targets, predictions)
             if keep:
                 kept.append(piece)
             yield piece
@@ -185,7 +185,7 @@ class LayerWise(Way):
         criterion = self.risk.criterion
         residual = criterion.gradient(piece.predictions, piece.targets)
         residual = residual / self.risk.normaliser
-        pulled = pull(piece.passed, residual.to(self.risk.dtype), gradient)
+        pulled = pull(piece.cache, residual.to(self.risk.dtype), gradient)
         piece.pulled = {
             index + 1: g
             for index, step in enumerate(self.program.steps)
@@ -196,7 +196,7 @@ class LayerWise(Way):
         self, kind: Kind, piece: _Piece, along: Sequence[Pair], total: Sums
     ) -> None:
         """Add these examples' share of one product, in the folded weights."""
-        derivatives = push(piece.passed, along)
+        derivatives = push(piece.cache, along)
         dlogits = derivatives[-1]
         if dlogits is None:
             return
@@ -207,9 +207,11 @@ class LayerWise(Way):
             )
             cotangent = (product / self.risk.normaliser).to(dlogits.dtype)
         if kind == "G":
-            pull(piece.passed, cotangent, total)
+            pull(piece.cache, cotangent, total)
         elif piece.pulled is not None:
-            bend(piece.passed, along, derivatives, piece.pulled, cotangent, total)
+            pull_tangent(
+                piece.cache, along, derivatives, piece.pulled, cotangent, total
+            )
 
 
 def is_small(risk: EmpiricalRisk) -> bool:

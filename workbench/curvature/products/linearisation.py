@@ -13,7 +13,7 @@ from workbench.curvature.products.program import Pair, Program, Step
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Passed:
+class ForwardCache:
     """What one forward pass leaves behind: all that the derivatives need of it."""
 
     program: Program
@@ -40,7 +40,7 @@ class Sums:
                 total += term
 
 
-def forward(program: Program, weights: Sequence[Pair], inputs: Tensor) -> Passed:
+def forward(program: Program, weights: Sequence[Pair], inputs: Tensor) -> ForwardCache:
     """f(x), and all that is on the way."""
     values: dict[int, Tensor] = {0: inputs}
     memories: list[Tensor | None] = []
@@ -56,27 +56,27 @@ def forward(program: Program, weights: Sequence[Pair], inputs: Tensor) -> Passed
         memories.append(memory)
         for slot in program.dropped[index]:
             del values[slot]
-    return Passed(program, weights, value, values, memories)
+    return ForwardCache(program, weights, value, values, memories)
 
 
-def push(passed: Passed, tangents: Sequence[Pair]) -> list[Tensor | None]:
+def push(cache: ForwardCache, tangents: Sequence[Pair]) -> list[Tensor | None]:
     """The derivative of each slot along the tangents; None where it has none.
 
     Two products a layer, ``B(W', x) + B(W, x')``; the last entry is ``J v``.
     """
     found: list[Tensor | None] = [None]
-    layers = iter(zip(passed.weights, tangents, strict=True))
-    for step, memory in zip(passed.program.steps, passed.memories, strict=True):
+    layers = iter(zip(cache.weights, tangents, strict=True))
+    for step, memory in zip(cache.program.steps, cache.memories, strict=True):
         dxs = [found[slot] for slot in step.reads]
         dy: Tensor | None = None
         if isinstance(step.rule, Layer):
             (weight, _), (dweight, dbias) = next(layers)
-            dy = step.rule.multiply(passed.inputs(step)[0], dweight, dbias)
+            dy = step.rule.multiply(cache.inputs(step)[0], dweight, dbias)
             if dxs[0] is not None:
                 dy += step.rule.multiply(dxs[0], weight, None)
         elif any(step.live):
             filled = [
-                torch.zeros_like(passed.values[slot]) if dx is None else dx
+                torch.zeros_like(cache.values[slot]) if dx is None else dx
                 for slot, dx in zip(step.reads, dxs, strict=True)
             ]
             dy = step.rule.push(memory, *filled)
@@ -84,22 +84,24 @@ def push(passed: Passed, tangents: Sequence[Pair]) -> list[Tensor | None]:
     return found
 
 
-def pull(passed: Passed, cotangent: Tensor, sums: Sums | None) -> list[Tensor | None]:
+def pull(
+    cache: ForwardCache, cotangent: Tensor, sums: Sums | None
+) -> list[Tensor | None]:
     """The gradient of ``<cotangent, f>`` in each slot, and in the weights if asked.
 
     Two products a layer, ``B^T(W, g)`` and ``g x^T``, the second where there are sums
     to add it to.
     """
-    steps = passed.program.steps
+    steps = cache.program.steps
     found: list[Tensor | None] = [None] * len(steps) + [cotangent]
-    layer = len(passed.weights)
+    layer = len(cache.weights)
     for index in reversed(range(len(steps))):
         step, g = steps[index], found[index + 1]
         if isinstance(step.rule, Layer):
             layer -= 1
             if g is None:
                 continue
-            (x,), weight = passed.inputs(step), passed.weights[layer][0]
+            (x,), weight = cache.inputs(step), cache.weights[layer][0]
             if sums is not None:
                 pulled = step.rule.pull(g, x, weight, step.live[0])
                 sums.add(layer, pulled.weight, pulled.bias)
@@ -107,13 +109,13 @@ def pull(passed: Passed, cotangent: Tensor, sums: Sums | None) -> list[Tensor | 
             elif step.live[0]:
                 _accumulate(found, step, [step.rule.pull_input(g, x, weight)])
         elif g is not None and any(step.live):
-            gs = step.rule.pull(passed.memories[index], g, *passed.inputs(step))
+            gs = step.rule.pull(cache.memories[index], g, *cache.inputs(step))
             _accumulate(found, step, gs)
     return found
 
 
-def bend(
-    passed: Passed,
+def pull_tangent(
+    cache: ForwardCache,
     tangents: Sequence[Pair],
     pushed: Sequence[Tensor | None],
     pulled: Mapping[int, Tensor],
@@ -126,24 +128,24 @@ def bend(
     ``B^T(W', g)`` and ``g x'^T``. Links have no second derivative.
 
     Args:
-        passed: What `forward` returned.
+        cache: What `forward` returned.
         tangents: The direction, W' and b'.
         pushed: What `push` returned for it.
         pulled: What `pull` returned, g, behind each layer by slot.
         cotangent: Derivative of the cotangent.
         sums: Where to add.
     """
-    steps = passed.program.steps
+    steps = cache.program.steps
     found: list[Tensor | None] = [None] * len(steps) + [cotangent]
-    layer = len(passed.weights)
+    layer = len(cache.weights)
     for index in reversed(range(len(steps))):
         step, dg, g = steps[index], found[index + 1], pulled.get(index + 1)
         if isinstance(step.rule, Layer):
             layer -= 1
             if dg is None or g is None:
                 continue
-            (x,), live = passed.inputs(step), step.live[0]
-            first = step.rule.pull(dg, x, passed.weights[layer][0], live)
+            (x,), live = cache.inputs(step), step.live[0]
+            first = step.rule.pull(dg, x, cache.weights[layer][0], live)
             sums.add(layer, first.weight, first.bias)
             dx = pushed[step.reads[0]]
             if dx is None or first.inputs is None:
@@ -153,7 +155,7 @@ def bend(
             assert second.inputs is not None
             _accumulate(found, step, [first.inputs.add_(second.inputs)])
         elif dg is not None and any(step.live):
-            gs = step.rule.pull(passed.memories[index], dg, *passed.inputs(step))
+            gs = step.rule.pull(cache.memories[index], dg, *cache.inputs(step))
             _accumulate(found, step, gs)
 
 

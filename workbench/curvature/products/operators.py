@@ -10,12 +10,11 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from workbench.curvature.problem.binding import empirical_risk
-from workbench.curvature.problem.network import Outputs
+from workbench.curvature.problem.adapter import as_problem
+from workbench.curvature.problem.network import Outputs, Trained
 from workbench.curvature.problem.risk import EmpiricalRisk
 from workbench.curvature.products.proof import Products
 from workbench.curvature.products.way import Kind
-from workbench.errors import WorkbenchError
 from workbench.linalg.operator import LinearOperator
 from workbench.linalg.precision import full_precision
 from workbench.machine.distributed import ALONE, World
@@ -24,7 +23,7 @@ from workbench.progress.control import Control
 KINDS: tuple[Kind, ...] = ("G", "Hess", "H")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Curvature(LinearOperator):
     r"""One of the three curvature matrices of a loss, ``Hess = G + H``.
 
@@ -50,24 +49,19 @@ class Curvature(LinearOperator):
             object.__setattr__(self, "network", Products(self.risk))
         for name in ("dim", "dtype", "device"):
             object.__setattr__(self, name, getattr(self.risk, name))
+        object.__setattr__(self, "label", self.kind)
 
     @override
     @full_precision()
-    def matmat(self, vectors: Tensor) -> Tensor:
+    def _matmat(self, vectors: Tensor) -> Tensor:
         """``A V``, the vectors of a block sharing each forward pass.
 
         Raises:
-            WorkbenchError: If V does not have ``dim`` rows, or torch's derivatives of
-                the network do not agree.
+            WorkbenchError: If torch's derivatives of the network do not agree.
         """
-        if vectors.ndim != 2 or len(vectors) != self.dim:
-            raise WorkbenchError(
-                f"{self.kind} times vectors of shape {tuple(vectors.shape)}; expected "
-                f"columns of {self.dim:,} numbers, one a parameter."
-            )
         assert self.network is not None
-        vectors = vectors.detach().to(self.device, self.dtype)
-        return self.risk.world.sum(self.network.product(self.kind, vectors))
+        product = self.network.product(self.kind, vectors.detach())
+        return self.risk.world.sum(product)
 
     @property
     def how(self) -> str:
@@ -79,9 +73,10 @@ class Curvature(LinearOperator):
 
 @full_precision()
 def operators(
-    model: nn.Module,
-    data: Any,
+    model: nn.Module | Trained,
+    data: Any = None,
     *,
+    classes: Sequence[int] | None = None,
     loss: Any = "cross_entropy",
     outputs: Outputs | None = None,
     parameters: str | Sequence[str] | None = None,
@@ -108,10 +103,13 @@ def operators(
     which was taken and why.
 
     Args:
-        model: The network; anything that maps inputs to outputs example by example.
+        model: The network; anything that maps inputs to outputs example by example. Or
+            a `Checkpoint`.
         data: A `Dataset`, a pair ``(inputs, targets)``, or a re-iterable of such pairs
-            or of mappings with ``"labels"``. Inputs: a tensor, or tensors in dicts,
-            lists and tuples. The examples may come in another order on each pass.
+            or of mappings with ``"labels"``. Inputs: a tensor or NumPy array, or some
+            in dicts, lists and tuples. The examples may come in another order on each
+            pass. By default those of the checkpoint.
+        classes: Look only at these classes and their logits, as `choose_classes`.
         loss: ``"cross_entropy"`` of logits (B, C) or (B, C, ...), ``"mse"``, ``"bce"``,
             or one of torch's losses with its options: class weights, smoothing, ignored
             labels. Over the whole data as if it were one batch.
@@ -127,8 +125,9 @@ def operators(
         world: Processes that share the examples.
 
     Returns:
-        ``{"G": ..., "Hess": ..., "H": ...}``, each with ``dim``, ``matvec``,
-        ``matmat`` of (dim, k), ``+ - *``, ``to_dense()`` and ``to_scipy()``.
+        ``{"G": ..., "Hess": ..., "H": ...}``, used like matrices: ``G @ v`` of a vector
+        or of columns, tensors or NumPy arrays, ``+ - *``, ``shape``, ``to_dense()``
+        and ``to_scipy()``.
 
     Raises:
         WorkbenchError: As `empirical_risk`: a random network, one that mixes the
@@ -140,12 +139,15 @@ def operators(
         >>> _ = nn.init.zeros_(model.weight)
         >>> data = torch.tensor([[2.0, 0.0], [0.0, 0.0]]), torch.tensor([0, 1])
         >>> ops = operators(model, data)
-        >>> ops["G"].matvec(torch.tensor([1.0, 0.0, 0.0, 0.0]))  # p = 1/2: x^2/4, Ave
+        >>> ops["G"]
+        <G, 4 x 4, float32 on cpu>
+        >>> ops["G"] @ torch.tensor([1.0, 0.0, 0.0, 0.0])  # p = 1/2: x^2/4, averaged
         tensor([ 0.5000,  0.0000, -0.5000,  0.0000])
     """
-    risk = empirical_risk(
+    risk = as_problem(
         model,
         data,
+        classes=classes,
         loss=loss,
         outputs=outputs,
         parameters=parameters,
@@ -164,7 +166,8 @@ def curvatures(risk: EmpiricalRisk) -> dict[str, Curvature]:
     return {kind: Curvature(risk, kind, network) for kind in KINDS}
 
 
-def network_of(operator: Curvature) -> Products:
+def network_of(operator: LinearOperator) -> Products:
     """What takes the products of one of these."""
+    assert isinstance(operator, Curvature)
     assert operator.network is not None
     return operator.network

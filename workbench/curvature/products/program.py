@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from workbench.curvature.products.layers import Layer, Link
+from workbench.curvature.products.layers import Activation, Layer
 
 Pair = tuple[Tensor, Tensor | None]  # weight and bias of a layer
 Named = dict[str, Tensor]
@@ -144,7 +144,7 @@ def _rows(stacked: Tensor, weight: Tensor) -> Tensor:
 class Step:
     """One layer or link: the slots it reads, the slot of the same number it writes."""
 
-    rule: Layer | Link
+    rule: Layer | Activation
     reads: tuple[int, ...]
     live: tuple[bool, ...]  # which of them depend on a parameter
     weights: Weights | None = None  # of a layer

@@ -19,15 +19,15 @@ from torch.nn.functional import (
 
 from workbench.curvature.problem.recognition import NORMS, is_altered, plain_type
 from workbench.curvature.products.layers import (
+    Activation,
     Add,
     Convolution,
+    FixedLinear,
     Joined,
     Layer,
     Linear,
-    Link,
     MaxPool,
     ReLU,
-    Same,
     Scale,
 )
 from workbench.curvature.products.program import Program, Step, Weights
@@ -196,14 +196,16 @@ class _Reader:
             return self._append(node, _max_pool(pool), [first])
         if called in _MEAN:
             function = getattr(torch, called) if isinstance(called, str) else called
-            return self._append(node, Same(_Bound(function, rest, options)), [first])
+            return self._append(
+                node, FixedLinear(_Bound(function, rest, options)), [first]
+            )
         if options:
             return False
         if called in ("view", "reshape"):
             number, *sizes = rest[0] if isinstance(rest[0], tuple) else rest
             same = number == -1 or number in self.lengths
             function = _Bound(_reshape, sizes)
-            return same and self._append(node, Same(function), [first])
+            return same and self._append(node, FixedLinear(function), [first])
         if type(called) in (nn.Identity, nn.Dropout, nn.Dropout2d):
             return self._stands_for(node, first)
         if called in _SUM:
@@ -214,7 +216,7 @@ class _Reader:
         if type(called) is nn.MaxPool2d and not called.return_indices:
             return self._append(node, _max_pool(called), [first])
         if type(called) in (nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.Flatten):
-            return self._append(node, Same(called), [first])
+            return self._append(node, FixedLinear(called), [first])
         return False
 
     def _alike(self, *nodes: Any) -> bool:
@@ -225,7 +227,7 @@ class _Reader:
     def _append(
         self,
         node: fx.Node,
-        rule: Layer | Link,
+        rule: Layer | Activation,
         args: list[Any],
         weights: Weights | None = None,
     ) -> bool:

@@ -149,7 +149,7 @@ class Truth:
         along = trial.risk.split(self.vectors[:, 0].to(trial.risk.dtype))
         moved = []
         with evaluating(trial.risk.model), torch.no_grad():
-            given = trial.risk.there(inputs)
+            given = trial.risk.to_device(inputs)
             for sign in (1.0, -1.0):
                 weights = {n: p + sign * h * along[n] for n, p in trial.theta.items()}
                 found = trial.risk.logits({**trial.fixed, **weights}, given)

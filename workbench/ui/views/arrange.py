@@ -9,7 +9,7 @@ from typing import Any
 
 from bokeh.models import Column, Div, InlineStyleSheet, LayoutDOM, Row, UIElement
 
-from workbench.study.records import Levels, Study
+from workbench.study.records import Study
 from workbench.ui.theme import FONT, MARKERS, Theme, class_style, variables
 from workbench.ui.views.bar import BarView
 from workbench.ui.views.compare import CompareView
@@ -18,16 +18,15 @@ from workbench.ui.views.embedding import EmbeddingView, describe_embedding
 from workbench.ui.views.film import FilmView
 from workbench.ui.views.overlap import OverlapView, darkest
 from workbench.ui.views.parts import MARKERS as PART_MARKERS
-from workbench.ui.views.parts import Part, parts_of
+from workbench.ui.views.parts import Part
+from workbench.ui.views.scene import Scene
 from workbench.ui.views.spectrum import SpectrumView
 from workbench.ui.views.stepper import StepperView
 from workbench.ui.views.words import percent
 
 
 def arrange(
-    study: Study,
-    levels: Levels,
-    theme: Theme,
+    scene: Scene,
     *,
     embedding: EmbeddingView,
     spectrum: SpectrumView,
@@ -39,6 +38,7 @@ def arrange(
     bar: BarView,
 ) -> LayoutDOM:
     """Lay the views out, in the look of ``linked.css``."""
+    study, theme = scene.study, scene.theme
     page = _column(
         "wb-linked",
         _row("wb-tools", bar.theme, bar.tour, bar.download),
@@ -61,9 +61,7 @@ def arrange(
                 _text("wb-heading", "Gradients and their averages"),
                 _text("wb-legend", _level_legend(study)),
                 embedding.figure,
-                _text(
-                    "wb-caption", escape(describe_embedding(study, levels.weighting))
-                ),
+                _text("wb-caption", escape(describe_embedding(study, scene.weighting))),
             ),
             _column(
                 "wb-card",
@@ -100,7 +98,7 @@ def arrange(
             _column(
                 "wb-card",
                 _text("wb-heading", "Which class mean points along which outlier"),
-                _text("wb-caption", _table_caption(study, levels)),
+                _text("wb-caption", _table_caption(scene)),
                 overlap.figure,
             ),
         ),
@@ -116,7 +114,7 @@ def arrange(
     ]
     controls.parts.stylesheets = [
         *controls.parts.stylesheets,
-        InlineStyleSheet(css=_part_swatches(parts_of(study, levels, theme))),
+        InlineStyleSheet(css=_part_swatches(scene.parts)),
     ]
     page.styles = {"font-family": FONT} | variables(theme)  # what is inside inherits
     return page
@@ -183,10 +181,10 @@ def _swatches(num_classes: int, theme: Theme) -> str:
     return "".join(rules)
 
 
-def _table_caption(study: Study, levels: Levels) -> str:
-    most = darkest(study, levels)
+def _table_caption(scene: Scene) -> str:
+    most = darkest(scene)
     shades = (
-        "" if most == 1 else f" The darker the more; the darkest is {percent(most)}."
+        "" if most == 1 else f" Darker means larger; the darkest is {percent(most)}."
     )
     return (
         f"Percent of each δ<sub>c</sub> along each eigenvector of G.{shades} "

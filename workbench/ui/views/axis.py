@@ -10,9 +10,10 @@ import numpy as np
 from bokeh.models import ColumnDataSource
 from numpy.typing import NDArray
 
+from workbench.page.view_state import BY_NAME
 from workbench.study.spectrum import DensityCurve, Spectrum, density_curve
 
-SCALES = ("linear", "log")
+SCALES = BY_NAME["scale"].choices
 
 Array = NDArray[np.float64]
 Sides = dict[tuple[str, int], DensityCurve]  # (scale, sign) -> the density there
@@ -46,7 +47,7 @@ def log_floor(densities: Iterable[Sides], values: Iterable[Array]) -> int:
 
 
 def position(values: Array, scale: str, floor: int) -> Array:
-    """Where a value stands on the axis; `place` in browser/spectrum.js is the same."""
+    """Where a value stands on the axis, as `placeOn` in browser/spectrum.js has it."""
     if scale == "linear":
         return values
     size = np.maximum(np.abs(values), 10.0**floor)

@@ -22,6 +22,7 @@ from bokeh.models import (
 from bokeh.plotting import figure
 from numpy.typing import NDArray
 
+from workbench.page.view_state import BY_NAME
 from workbench.study.procrustes import align
 from workbench.study.records import Study
 from workbench.ui.theme import Theme, class_style, plain
@@ -29,10 +30,11 @@ from workbench.ui.views.axis import joined
 from workbench.ui.views.embedding import TOOLTIPS, EmbeddingView, mark_sizes
 from workbench.ui.views.film import FilmView, densities
 from workbench.ui.views.frame import style_figure, tooltip
+from workbench.ui.views.scene import Scene
 from workbench.ui.views.spectrum import SpectrumView, leading
-from workbench.ui.views.words import number, run_in_words
+from workbench.ui.views.words import run_in_words
 
-MODES = ("ghost", "beside")
+MODES = BY_NAME["compare"].choices
 GHOST_TOP = 0.5  # height of the ghost's sticks, as share of the plot
 GHOSTS = (1, 2)  # levels that are outlined behind; single gradients would hide all
 
@@ -62,10 +64,8 @@ class CompareView:
 
 
 def build_compare(
-    study: Study,
+    scene: Scene,
     pinned: Study,
-    weighting: str,
-    theme: Theme,
     embedding: EmbeddingView,
     spectrum: SpectrumView,
 ) -> CompareView:
@@ -74,7 +74,8 @@ def build_compare(
     The points are turned and mirrored so that the means lie as near to those of the
     study as they can. Where the classes are not as many, only spectra are compared.
     """
-    levels = pinned.levels.get(weighting, pinned.levels[pinned.weighting])
+    study, theme = scene.study, scene.theme
+    levels = pinned.levels.get(scene.weighting, pinned.levels[pinned.weighting])
     stored = {
         name: leading(pinned, levels, name).data
         for name in spectrum.eigenvalues
@@ -94,7 +95,8 @@ def build_compare(
     marks = _marks(study, pinned, theme) if matched else []
     if matched:
         _hold(embedding, marks)
-    sticks = _sticks(stored["G"], frame)
+    drawn = ("x", "base", "top", "alpha", "name", "told")
+    sticks = ColumnDataSource({column: [] for column in drawn}, name="pinned sticks")
     curve = ColumnDataSource({"x": [], "y": []}, name="pinned density")
     plot = _plot(spectrum, sticks, curve, theme)
     pictures = [_plane(pinned, embedding, marks, theme)] if matched else []
@@ -139,7 +141,7 @@ def describe_pinned(study: Study, pinned: Study) -> str:
             f"{text} It has {other} classes and this study {C}: only the spectra are "
             "compared."
         )
-    text += " Its means are turned so that they lie near this study’s."
+    text += " Its map has been rotated to line up with this one."
     if pinned.class_names != study.class_names:
         text += " Classes are matched in their order."
     return text
@@ -191,20 +193,6 @@ def _hold(embedding: EmbeddingView, marks: list[ColumnDataSource]) -> None:
         held = np.concatenate([data[axis], *(source.data[axis] for source in marks)])
         held = held[np.isfinite(held)]
         data[axis] = np.array([held.min(), held.max()])
-
-
-def _sticks(stored: Any, frame: dict[str, Any]) -> ColumnDataSource:
-    bottom, top = frame["y"]
-    value = stored["value"]
-    data = {
-        "x": value.copy(),
-        "base": np.full(len(value), bottom),
-        "top": np.full(len(value), bottom + GHOST_TOP * (top - bottom)),
-        "alpha": np.full(len(value), 0.9),
-        "name": stored["name"],
-        "told": [number(v) for v in value],
-    }
-    return ColumnDataSource(data, name="pinned sticks")
 
 
 def _name_marks(

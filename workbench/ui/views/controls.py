@@ -10,11 +10,9 @@ from bokeh.models import Button, CheckboxButtonGroup, Div, RadioButtonGroup, Sli
 from workbench.study.records import Study
 from workbench.ui.theme import plain
 from workbench.ui.views.axis import SCALES
-from workbench.ui.views.parts import Part
+from workbench.ui.views.scene import Scene
 from workbench.ui.views.spectrum import ALL, OPERATORS, describe_spectrum
 from workbench.ui.views.words import count, number, typeset
-
-KNOCKOUTS = ("none", "subtracted", "projected")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,8 +33,9 @@ class Controls:
     rule: Div  # who counted the outliers, and how
 
 
-def build_controls(study: Study, num_rows: int, parts: tuple[Part, ...]) -> Controls:
-    """Make the controls for a study whose overlap table has so many rows."""
+def build_controls(scene: Scene) -> Controls:
+    """Make the controls of a scene."""
+    study, num_rows, parts = scene.study, scene.num_rows, scene.parts
     operators = [name for name in OPERATORS if name in study.spectra]
     return Controls(
         classes=CheckboxButtonGroup(

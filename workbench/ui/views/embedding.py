@@ -16,9 +16,11 @@ from bokeh.models import (
 from bokeh.plotting import figure
 from numpy.typing import NDArray
 
+from workbench.study.convention import CONVENTIONS
 from workbench.study.records import Embedding, Study
 from workbench.ui.theme import FONT, Theme, class_style, plain
 from workbench.ui.views.frame import add_label, style_figure, tooltip
+from workbench.ui.views.scene import Scene
 from workbench.ui.views.words import METHOD_WORDS, count
 
 # Tooltips by level; {c} and {k} become class names in the browser, as text.
@@ -43,8 +45,9 @@ class EmbeddingView:
     averaged: Label  # while an average is taken: the index that it is over
 
 
-def build_embedding(study: Study, theme: Theme) -> EmbeddingView:
+def build_embedding(scene: Scene) -> EmbeddingView:
     """Draw all levels of the embedding; ``browser/marks.js`` moves and fades them."""
+    study, theme = scene.study, scene.theme
     plot = style_figure(
         figure(
             x_range=DataRange1d(range_padding=0.08),
@@ -136,8 +139,8 @@ def describe_embedding(study: Study, weighting: str) -> str:
     total = count(embedding.num_total, "gradient")
     text = (
         f"{method} of {embedding.metric} distances, {embedding.weighting} averages. "
-        f"{drawn:,} of {total} drawn. Colour and shape say the true class c. "
-        "Only who is near whom means something; the axes do not."
+        f"{drawn:,} of {total} drawn. Colour and shape show the true class c. "
+        "Only distances between nearby points are meaningful; the axes are not."
     )
     if weighting != embedding.weighting:
         text += (
@@ -177,7 +180,8 @@ def _source(
     potential = embedding.potential_class[rows]
     styles = [class_style(c, theme) for c in range(study.num_classes)]
     styles.append((theme.ink, "x"))  # delta_G, whose class is -1
-    left_out = (classes == potential) & (embedding.weighting != "slide") & (level == 1)
+    every = CONVENTIONS[embedding.weighting].includes_true
+    left_out = (classes == potential) & (level == 1) & (not every)
     solid = {0: 0.8, 1: 0.1, 2: 0.1, 3: 1.0}[level]
     data = {
         "x": points[:, 0].copy(),

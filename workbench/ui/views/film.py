@@ -15,7 +15,6 @@ from bokeh.models import Button, Div, RadioButtonGroup, Slider
 from numpy.typing import NDArray
 
 from workbench.study.records import Levels, Study
-from workbench.ui.theme import Theme
 from workbench.ui.views.axis import (
     SCALES,
     Frame,
@@ -25,7 +24,7 @@ from workbench.ui.views.axis import (
     without_leading,
 )
 from workbench.ui.views.controls import describe_rule
-from workbench.ui.views.parts import parts_of
+from workbench.ui.views.scene import Scene
 from workbench.ui.views.spectrum import (
     ALL,
     SpectrumView,
@@ -51,23 +50,20 @@ class FilmView:
     texts: list[dict[str, Any]]  # by moment, the last included: what is said of it
 
 
-def build_film(
-    study: Study, levels: Levels, theme: Theme, spectrum: SpectrumView
-) -> FilmView:
+def build_film(scene: Scene, spectrum: SpectrumView) -> FilmView:
     """Make rail and stops, and the moments; log axes are widened to hold them all."""
-    names = [str(moment.run.get("epochs", 0)) for moment in study.film]
+    names = [str(moment.study.run.get("epochs", 0)) for moment in scene.film]
     last = len(names) - 1
     moments = [
-        content(moment, moment.levels[levels.weighting], theme, spectrum)
-        | {"homes": _homes(moment)}
-        for moment in study.moments
+        content(moment, spectrum) | {"homes": _homes(moment.study)}
+        for moment in scene.moments
     ]
     for key in spectrum.frames:
         if key.endswith("/log"):  # the axis stays, and the outliers travel along it
             frames = [spectrum.frames[key], *(m["frames"][key] for m in moments)]
             for frame in frames:
                 frame |= joined(frames)
-    texts = [_told(s, s.levels[levels.weighting], theme, spectrum) for s in study.film]
+    texts = [_told(moment, spectrum) for moment in scene.film]
     return FilmView(
         roll=Button(
             label="Play training", name="roll", css_classes=["wb-button", "wb-roll"]
@@ -99,13 +95,11 @@ def build_film(
             html_attributes={"aria-live": "polite"},
         ),
         moments=moments,
-        texts=texts if study.moments else [],
+        texts=texts if scene.moments else [],
     )
 
 
-def content(
-    moment: Study, levels: Levels, theme: Theme, spectrum: SpectrumView
-) -> dict[str, Any]:
+def content(scene: Scene, spectrum: SpectrumView) -> dict[str, Any]:
     """The spectra of a moment, in the rows and on the log axis of the study's.
 
     Returns:
@@ -113,11 +107,11 @@ def content(
         ``parts``: role -> eigenvalues; ``curves`` and ``frames``: see `densities`.
     """
     eigenvalues = {
-        name: _rows(moment, levels, name, np.asarray(source.data["value"]))
+        name: _rows(scene.study, scene.levels, name, np.asarray(source.data["value"]))
         for name, source in spectrum.eigenvalues.items()
     }
     values = {name: columns["value"] for name, columns in eigenvalues.items()}
-    parts = {part.role: part.eigenvalues for part in parts_of(moment, levels, theme)}
+    parts = {part.role: part.eigenvalues for part in scene.parts}
     return {
         "eigenvalues": eigenvalues,
         "parts": {
@@ -125,7 +119,7 @@ def content(
             for role, source in spectrum.parts.items()
         },
         **densities(
-            moment,
+            scene.study,
             values,
             parts.get("class", np.empty(0)),
             spectrum,
@@ -229,10 +223,9 @@ def _homes(moment: Study) -> list[dict[str, NDArray[np.float32]]]:
     return [{"x": p[:, 0].copy(), "y": p[:, 1].copy()} for p in by_level]
 
 
-def _told(
-    moment: Study, levels: Levels, theme: Theme, spectrum: SpectrumView
-) -> dict[str, Any]:
+def _told(scene: Scene, spectrum: SpectrumView) -> dict[str, Any]:
     """What the page says of a moment."""
+    moment, levels = scene.study, scene.levels
     run = moment.run
     words = [f"<b>epoch {run.get('epochs', 0)}</b>"]
     if isinstance(run.get("train_loss"), float):
@@ -253,8 +246,8 @@ def _told(
         },
         "overlap": np.nan_to_num(levels.class_overlap[:rows]).tolist(),
         "span": np.nan_to_num(levels.overlap[:rows]).tolist(),
-        "sentences": describe_levels(moment, levels),
-        "kept": np.clip(np.nan_to_num(levels.kept), 0, 1).tolist(),
-        "titles": moment_titles(moment, parts_of(moment, levels, theme)),
+        "sentences": describe_levels(scene),
+        "kept": list(scene.kept),
+        "titles": moment_titles(scene),
         "chips": [number(v) for v in moment.spectra["G"].eigenvalues[:rows]],
     }

@@ -12,7 +12,7 @@ from dataclasses import fields
 from types import EllipsisType, MappingProxyType
 from typing import Any
 
-from bokeh.events import ButtonClick, Tap
+from bokeh.events import ButtonClick, Event, Tap
 from bokeh.models import (
     Button,
     Column,
@@ -26,7 +26,8 @@ from bokeh.models import (
 )
 
 from workbench.errors import WorkbenchError
-from workbench.study.records import CLASS_PART, Levels, Study
+from workbench.page.view_state import BY_NAME, OF_ANY_STUDY, OF_THE_SAME_STUDY
+from workbench.study.records import Study
 from workbench.ui.theme import (
     AUTO,
     MARKERS,
@@ -37,12 +38,10 @@ from workbench.ui.theme import (
     roles,
     variables,
 )
-from workbench.ui.views.arrange import arrange, asset
-from workbench.ui.views.axis import SCALES
+from workbench.ui.views.arrange import arrange
 from workbench.ui.views.bar import PICTURES, THEME_NAMES, TYPES, build_bar
 from workbench.ui.views.compare import GHOST_TOP, MODES, build_compare
 from workbench.ui.views.controls import (
-    KNOCKOUTS,
     build_controls,
     describe_rule,
     hint,
@@ -50,8 +49,10 @@ from workbench.ui.views.controls import (
 from workbench.ui.views.embedding import build_embedding
 from workbench.ui.views.film import build_film
 from workbench.ui.views.frame import tip_style
-from workbench.ui.views.overlap import build_overlap, overlaps
-from workbench.ui.views.parts import HEIGHTS, parts_of
+from workbench.ui.views.overlap import build_overlap
+from workbench.ui.views.parts import HEIGHTS
+from workbench.ui.views.scene import Scene, make_scene
+from workbench.ui.views.script import script
 from workbench.ui.views.spectrum import (
     ALL,
     STICK_TOP,
@@ -59,40 +60,18 @@ from workbench.ui.views.spectrum import (
     describe_spectrum,
 )
 from workbench.ui.views.state import LinkState
-from workbench.ui.views.stepper import SPEEDS, build_stepper
+from workbench.ui.views.stepper import build_stepper
 from workbench.ui.views.titles import LABELS, build_titles
 from workbench.ui.views.tour import STOPS
 from workbench.ui.views.words import stem, symbol
 
-# Joined in this order; a new part's file stands before pair.js, which lists the parts.
-SCRIPTS = (
-    "base",
-    "stepper",
-    "still",
-    "sheet",
-    "brush",
-    "marks",
-    "film",
-    "spectrum",
-    "compare",
-    "table",
-    "controls",
-    "look",
-    "bar",
-    "tour",
-    "pair",
-)
+# What Bokeh runs for each event. (`main.begin` makes the pair, at the first of them.)
+ACT = """
+const pair = globalThis.workbenchPairs?.get(state)
+if (pair) pair.handle(cb_obj)
+else {main}.begin(cb_obj, {{state, models, told}})
+"""
 STATE = tuple(sorted(LinkState.properties() - Model.properties()))
-LASTING = ("operator", "scale", "parts", "speed", "theme", "compare")  # of any study
-KEPT = (  # of the same one, drawn anew
-    *LASTING,
-    "selected_class",
-    "selected_outlier",
-    "level",
-    "num_outliers",
-    "knockout",
-    "moment",
-)
 
 
 class LinkedView:
@@ -124,11 +103,20 @@ class LinkedView:
         self.layout = Column(
             sizing_mode="stretch_width", name="linked", margin=0, syncable=False
         )
-        self.study: Study | None = None
         self.pinned: Study | None = None
-        self.weighting = ""
         self.state = LinkState(name="state", theme=theme)
-        self.show(study, weighting=weighting)
+        self.scene = make_scene(study, self._theme, weighting)
+        self._draw(self.scene, None, OF_ANY_STUDY)
+
+    @property
+    def study(self) -> Study:
+        """What is drawn."""
+        return self.scene.study
+
+    @property
+    def weighting(self) -> str:
+        """In which convention of averages."""
+        return self.scene.weighting
 
     def show(
         self,
@@ -152,17 +140,13 @@ class LinkedView:
             WorkbenchError: If the study does not hold that weighting.
         """
         chosen = weighting or study.weighting
-        if chosen not in study.levels:
-            raise WorkbenchError(
-                f"show: this study was not measured with weighting {chosen!r}; "
-                f"it holds {', '.join(study.levels)}."
-            )
         beside = self.pinned if isinstance(pinned, EllipsisType) else pinned
-        is_new = study is not self.study or chosen != self.weighting
-        if is_new or beside is not self.pinned:
-            same = self.study is not None and _same_measurement(study, self.study)
-            kept = KEPT if same and chosen == self.weighting else LASTING
-            self._draw(study, chosen, beside, kept)
+        scene = self.scene
+        if study is not self.study or chosen != self.weighting:
+            scene = make_scene(study, self._theme, chosen)
+        if scene is not self.scene or beside is not self.pinned:
+            again = _same_measurement(study, self.study) and chosen == self.weighting
+            self._draw(scene, beside, OF_THE_SAME_STUDY if again else OF_ANY_STUDY)
 
     def compare(self, other: Study | None, *, mode: str | None = None) -> None:
         """Pin another study, or unpin it; what is selected and shown stays.
@@ -179,29 +163,23 @@ class LinkedView:
         mode = mode or self.state.compare
         if mode not in MODES:
             raise WorkbenchError(f"compare: {mode!r} is none of {', '.join(MODES)}.")
-        assert self.study is not None
         if other is not self.pinned:
-            self._draw(self.study, self.weighting, other, KEPT)
+            self._draw(self.scene, other, OF_THE_SAME_STUDY)
         self.state.compare = mode
 
-    def _draw(
-        self, study: Study, weighting: str, pinned: Study | None, kept: Sequence[str]
-    ) -> None:
+    def _draw(self, scene: Scene, pinned: Study | None, kept: Sequence[str]) -> None:
         """Replace what is in the layout; these properties of the state stay."""
+        study = scene.study
         taken = {name: getattr(self.state, name) for name in kept}
         operators = [*study.spectra, ALL] if len(study.spectra) > 1 else ["G"]
         state = LinkState(name="state", **taken)
         if state.operator not in operators:
             state.operator = "G"
         before = {"id": self.state.id, "taken": taken, "operators": operators}
-        levels = study.levels[weighting]
-        pair = build_pair(
-            study, levels, self._theme, state, self._files, pinned, before
-        )
+        pair = build_pair(scene, state, self._files, pinned, before)
         for name in STATE:
             state.on_change(name, self._changed)
-        self.study, self.weighting, self.state = study, weighting, state
-        self.pinned = pinned
+        self.scene, self.state, self.pinned = scene, state, pinned
         self.layout.children = [pair]
 
     def observe(self, callback: Callable[[LinkState], None]) -> None:
@@ -223,38 +201,31 @@ def _same_measurement(one: Study, other: Study) -> bool:
 
 
 def build_pair(
-    study: Study,
-    levels: Levels,
-    theme: Theme,
+    scene: Scene,
     state: LinkState,
     files: Mapping[str, str] = MappingProxyType({}),
     pinned: Study | None = None,
     before: Mapping[str, Any] = MappingProxyType({}),
 ) -> LayoutDOM:
-    """Build all views of a study and tie them together in the browser.
+    """Build all views of a scene and tie them together in the browser.
 
     ``before`` says which state this one follows, and what was taken over from it: what
     a person changes there while this pair is on its way is taken over in the browser.
     """
-    embedding = build_embedding(study, theme)
-    spectrum = build_spectrum(study, levels, theme, pinned)
+    embedding = build_embedding(scene)
+    spectrum = build_spectrum(scene, pinned)
     compare = None
     if pinned is not None:
-        compare = build_compare(
-            study, pinned, levels.weighting, theme, embedding, spectrum
-        )
-    overlap = build_overlap(study, levels, theme)
-    stepper = build_stepper(study, levels)
-    parts = parts_of(study, levels, theme)
-    controls = build_controls(study, overlap.num_rows, parts)
-    film = build_film(study, levels, theme, spectrum)
+        compare = build_compare(scene, pinned, embedding, spectrum)
+    overlap = build_overlap(scene)
+    stepper = build_stepper(scene)
+    controls = build_controls(scene)
+    film = build_film(scene, spectrum)
     if compare is not None:
         compare.widen(film)
     bar = build_bar(files)
     layout = arrange(
-        study,
-        levels,
-        theme,
+        scene,
         embedding=embedding,
         spectrum=spectrum,
         overlap=overlap,
@@ -274,21 +245,30 @@ def build_pair(
         **({} if compare is None else {"compare": compare}),
         "bar": bar,
     }
+    wired = _asking(layout)
     act = CustomJS(
         name="act",
-        code="\n".join(asset(f"browser/{name}.js") for name in SCRIPTS),
+        code=ACT.format(main=script("main.js")),
         args={
             "state": state,
             "models": {
                 **{name: _fields(view) for name, view in views.items()},
                 "look": {"layout": layout},
             },
-            "told": {**_told(study, levels, theme, files), "before": dict(before)},
+            "told": {
+                **_told(scene, files),
+                "before": dict(before),
+                "wired": sorted({str(model.name).split()[0] for model, _ in wired}),
+            },
         },
     )
     for name in STATE:
         state.js_on_change(name, act)
-    _wire(layout, act)
+    for model, what in wired:
+        if isinstance(what, str):
+            model.js_on_change(what, act)
+        else:
+            model.js_on_event(what, act)
     embedding.figure.js_on_change("inner_width", act)  # it is on the page now
     # jupyter_bokeh sends every change of a property to the kernel, each frame of an
     # animation included. Only the state is worth it.
@@ -297,21 +277,23 @@ def build_pair(
     return layout
 
 
-def _wire(layout: LayoutDOM, act: CustomJS) -> None:
-    """Let each control that has a name ask the browser's half, by that name."""
-    for model in layout.references():
-        if model.name is None:
-            continue
-        if isinstance(model, Button):
-            model.js_on_event(ButtonClick, act)
-        elif isinstance(model, Plot):
-            model.js_on_event(Tap, act)
-        elif isinstance(model, ToggleButtonGroup):
-            model.js_on_change("active", act)
-        elif isinstance(model, Slider):
-            model.js_on_change("value", act)
-        elif isinstance(model, Span):
-            model.js_on_change("location", act)
+_ASKS: Mapping[type[Model], str | type[Event]] = {
+    Button: ButtonClick,
+    Plot: Tap,
+    ToggleButtonGroup: "active",
+    Slider: "value",
+    Span: "location",
+}
+
+
+def _asking(layout: LayoutDOM) -> list[tuple[Model, str | type[Event]]]:
+    """The controls that ask the browser's half, by their names, and upon what."""
+    return [
+        (model, what)
+        for model in layout.references()
+        for kind, what in _ASKS.items()
+        if model.name is not None and isinstance(model, kind)
+    ]
 
 
 def _fields(view: Any) -> dict[str, Any]:
@@ -320,39 +302,37 @@ def _fields(view: Any) -> dict[str, Any]:
     return {k: list(v) if isinstance(v, tuple) else v for k, v in named.items()}
 
 
-def _told(
-    study: Study, levels: Levels, theme: Theme, files: Mapping[str, str]
-) -> dict[str, Any]:
+def _told(scene: Scene, files: Mapping[str, str]) -> dict[str, Any]:
     """Plain values that the browser needs beside the models."""
-    share = overlaps(study, levels)
+    study = scene.study
     return {
         "initial": {name: getattr(LinkState(), name) for name in STATE},
         "classNames": [plain(name, 40) for name in study.class_names],
         "themes": {name: _look(theme) for name, theme in THEMES.items()},
         "themeNames": list(THEME_NAMES),
-        "built": theme.name,
+        "built": scene.theme.name,
         "pictures": list(PICTURES),
         "types": list(TYPES),
         "stem": stem(study),
-        "overlap": share.tolist(),
+        "overlap": scene.overlap.tolist(),
         "hint": hint(study),
         "notes": {name: describe_spectrum(study, name) for name in study.spectra},
         "automatic": study.num_outliers,
         "rule": describe_rule(study),
-        "partName": symbol(CLASS_PART[levels.weighting]),
-        "parts": [part.role for part in parts_of(study, levels, theme)],
+        "partName": symbol(scene.levels.convention.class_part),
+        "parts": [part.role for part in scene.parts],
         "partTops": HEIGHTS,
         "tour": [list(stop) for stop in STOPS],
         "labels": LABELS,
-        "titles": build_titles(study, parts_of(study, levels, theme), files),
+        "titles": build_titles(scene, files),
         "files": list(files),
-        "speeds": list(SPEEDS),
-        "scales": list(SCALES),
-        "knockouts": list(KNOCKOUTS),
+        "speeds": list(BY_NAME["speed"].choices),
+        "scales": list(BY_NAME["scale"].choices),
+        "knockouts": list(BY_NAME["knockout"].choices),
         "markers": dict(MARKERS),
         "stickTop": STICK_TOP,
         "ghostTop": GHOST_TOP,
-        "compareModes": list(MODES),
+        "compareModes": list(BY_NAME["compare"].choices),
     }
 
 

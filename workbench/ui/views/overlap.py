@@ -16,11 +16,11 @@ from bokeh.models import (
     Text,
 )
 from bokeh.plotting import figure
-from numpy.typing import NDArray
 
-from workbench.study.records import Levels, Study
-from workbench.ui.theme import Theme, plain
+from workbench.study.records import Study
+from workbench.ui.theme import plain
 from workbench.ui.views.frame import TYPE, style_figure, tooltip
+from workbench.ui.views.scene import Scene
 from workbench.ui.views.words import number, percent, rank
 
 MAX_NUMBERS = 24  # up to so many columns a number fits into its cell
@@ -37,29 +37,17 @@ class OverlapView:
     most: float  # share of the darkest cell; 1 where each cell says its number
 
 
-def num_rows(study: Study, levels: Levels) -> int:
-    """Rows of the table: the leading eigenvectors, as far as overlaps are there."""
-    return min(study.num_leading, len(levels.overlap))
-
-
-def overlaps(study: Study, levels: Levels) -> NDArray[np.float64]:
-    """Share of each class mean along each row's eigenvector, (rows, C)."""
-    return np.nan_to_num(levels.class_overlap[: num_rows(study, levels)])
-
-
-def build_overlap(study: Study, levels: Levels, theme: Theme) -> OverlapView:
+def build_overlap(scene: Scene) -> OverlapView:
     """Draw the table; a last column holds the share within span{delta_c}."""
-    share = overlaps(study, levels)
+    study, theme = scene.study, scene.theme
+    share, total = scene.overlap, scene.span
     rows, num_classes = share.shape
-    total = np.nan_to_num(levels.overlap[:rows])
     j, c = (a.ravel() for a in np.indices((rows, num_classes + 1)))
     value = np.concatenate([share, total[:, None]], axis=1).ravel()
     value = np.clip(value, 0.0, 1.0)
     is_total = c == num_classes
     numbers = num_classes <= MAX_NUMBERS
-    most = darkest(study, levels)
-    # As in browser/table.js. Of a hundred shares the greatest is small.
-    shade = value if numbers else np.sqrt(np.where(is_total, value, value / most))
+    most = darkest(scene)
     cells = ColumnDataSource(
         {
             "x": np.where(is_total, c + 0.35, c).astype(float),
@@ -67,14 +55,11 @@ def build_overlap(study: Study, levels: Levels, theme: Theme) -> OverlapView:
             "c": np.where(is_total, -1, c).astype(np.int32),
             "j": j.astype(np.int32),
             "value": value,
-            "alpha": np.where(is_total, 0.55 * shade, 0.9 * shade),
+            "alpha": np.zeros(len(value)),  # by browser/table.js, as text_color
             "color": np.where(is_total, theme.muted, theme.accent).tolist(),
             "line_color": [theme.line if numbers else theme.background] * len(value),
             "text": [f"{100 * v:.0f}" if numbers else "" for v in value],
-            "text_color": [
-                theme.on_accent if v > 0.55 and not t else theme.ink
-                for v, t in zip(value, is_total, strict=True)
-            ],
+            "text_color": [theme.ink] * len(value),
             "text_alpha": np.where(value < 0.005, 0.35, 1.0),
         },
         name="cells",
@@ -147,11 +132,11 @@ def build_overlap(study: Study, levels: Levels, theme: Theme) -> OverlapView:
     return OverlapView(plot, cells, edge, rows, most)
 
 
-def darkest(study: Study, levels: Levels) -> float:
+def darkest(scene: Scene) -> float:
     """Share that the darkest cell stands for: all, unless there are many classes."""
-    if study.num_classes <= MAX_NUMBERS:
+    if scene.study.num_classes <= MAX_NUMBERS:
         return 1.0
-    return max(float(overlaps(study, levels).max(initial=0.0)), 1e-12)
+    return max(float(scene.overlap.max(initial=0.0)), 1e-12)
 
 
 def overlap_html(study: Study, weighting: str | None = None) -> str:
@@ -162,7 +147,8 @@ def overlap_html(study: Study, weighting: str | None = None) -> str:
         weighting: Which convention; by default the study's own.
     """
     levels = study.levels[weighting or study.weighting]
-    share = overlaps(study, levels)
+    rows = min(study.num_leading, len(levels.overlap))
+    share = np.nan_to_num(levels.class_overlap[:rows])
     head = "".join(f'<th scope="col">{escape(name)}</th>' for name in study.class_names)
     body = "".join(
         f'<tr><th scope="row">{rank(study, j).capitalize()} '

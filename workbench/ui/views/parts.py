@@ -9,7 +9,9 @@ from bokeh.models import ColumnDataSource, Scatter, Segment
 from bokeh.plotting import figure
 from numpy.typing import NDArray
 
-from workbench.study.records import CLASS_PART, MEANS_PART, PARTS, Levels, Study
+from workbench.page.view_state import BY_NAME
+from workbench.study.convention import Convention
+from workbench.study.records import Levels, Study
 from workbench.ui.theme import Theme
 from workbench.ui.views.frame import tooltip
 from workbench.ui.views.words import count, number, percent
@@ -17,7 +19,7 @@ from workbench.ui.views.words import count, number, percent
 MAX_DRAWN = 100  # leading eigenvalues of a part that stand as sticks
 
 # From the smallest to the largest share of a plot's height that its sticks take.
-ROLES = ("diag", "within", "cross", "class", "means")
+ROLES = BY_NAME["parts"].choices
 HEIGHTS = {"diag": 0.13, "within": 0.20, "cross": 0.27, "class": 0.34, "means": 0.41}
 MARKERS = {
     "diag": "inverted_triangle",
@@ -45,7 +47,7 @@ _WORDS = {
     ),
     "means": (
         "all means",
-        "all parts but “within” together: what is left after the first average",
+        "all parts but “within” together: what remains after the first average",
     ),
 }
 
@@ -64,11 +66,12 @@ class Part:
 
 def parts_of(study: Study, levels: Levels, theme: Theme) -> tuple[Part, ...]:
     """The parts in this convention, in the order of the hierarchy, then their sum."""
-    means = MEANS_PART[levels.weighting]
-    names = [*PARTS[levels.weighting], *([means] if means in levels.parts else [])]
+    convention = levels.convention
+    means = convention.means_part
+    names = [*convention.parts, *([means] if means in levels.parts else [])]
     found = []
     for name in names:
-        role = _role(name, levels.weighting)
+        role = _role(name, convention)
         values = levels.parts[name]
         values = values[values > 1e-9 * values.max(initial=0.0)]
         if role == "class":
@@ -99,18 +102,14 @@ def parts_of(study: Study, levels: Levels, theme: Theme) -> tuple[Part, ...]:
     return tuple(found)
 
 
-def part_source(part: Part, bottom: float, top: float) -> ColumnDataSource:
-    """Its sticks upon a linear axis; not shown ones stand nowhere."""
-    values = part.eigenvalues
-    place = values if part.role == "class" else np.full(len(values), np.nan)
-    height = bottom + HEIGHTS[part.role] * (top - bottom)
+def part_source(part: Part) -> ColumnDataSource:
+    """Its eigenvalues; where they stand, and what is said of them, is the browser's."""
+    many = len(part.eigenvalues)
     columns = {
-        "x": place.copy(),
-        "base": np.full(len(values), bottom),
-        "top": np.full(len(values), height),
-        "value": values,
-        "told": [number(v) for v in values],
-        "nth": np.arange(1, len(values) + 1),
+        **{name: np.full(many, np.nan) for name in ("x", "base", "top")},
+        "value": part.eigenvalues,
+        "told": [""] * many,
+        "nth": np.arange(1, many + 1),
     }
     return ColumnDataSource(columns, name=f"{part.role} part")
 
@@ -145,10 +144,10 @@ def draw_part(plot: figure, part: Part, source: ColumnDataSource, theme: Theme) 
     tooltip(plot, heads, theme, f"eigenvalue @nth of {_plain(part.name)}: @told")
 
 
-def _role(name: str, weighting: str) -> str:
-    if name == CLASS_PART[weighting]:
+def _role(name: str, convention: Convention) -> str:
+    if name == convention.class_part:
         return "class"
-    if name == MEANS_PART[weighting]:
+    if name == convention.means_part:
         return "means"
     roles = {"G0": "diag", "G2": "cross", "G3": "within"}
     return roles.get(name) or name.removeprefix("G_")

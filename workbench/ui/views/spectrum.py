@@ -23,6 +23,7 @@ from bokeh.models import (
 )
 from bokeh.plotting import figure
 
+from workbench.page.view_state import BY_NAME
 from workbench.study.records import Levels, Study
 from workbench.study.spectrum import Spectrum
 from workbench.ui.theme import Theme
@@ -39,12 +40,16 @@ from workbench.ui.views.axis import (
     without_leading,
 )
 from workbench.ui.views.frame import add_label, style_figure, tooltip
-from workbench.ui.views.parts import draw_part, part_source, parts_of
-from workbench.ui.views.words import count, number
+from workbench.ui.views.parts import draw_part, part_source
+from workbench.ui.views.scene import Scene
+from workbench.ui.views.words import count
 
-OPERATORS = ("G", "Hess", "H")
-ALL = "all"  # the three of them in one picture
+*OPERATORS, ALL = BY_NAME["operator"].choices  # ALL: the others in one picture
 STICK_TOP = 0.66  # height of the sticks as share of the plot
+STICKS = (  # columns of what the browser draws of them (``browser/spectrum.js``)
+    *("x", "low", "high", "base", "top", "color"),
+    *("alpha", "width", "size", "label", "name", "told"),
+)
 
 _POWER = """
 const raised = (n) => String(n).replace(/./g, (d) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[d] ?? "⁻")
@@ -73,18 +78,16 @@ class SpectrumView:
     floor: int  # the log axis starts at 10^floor on either side
 
 
-def build_spectrum(
-    study: Study, levels: Levels, theme: Theme, pinned: Study | None = None
-) -> SpectrumView:
+def build_spectrum(scene: Scene, pinned: Study | None = None) -> SpectrumView:
     """Prepare each operator on each scale, and draw G on the linear one.
 
     The log axis reaches down to the smallest eigenvalue of every moment, and of a
     study that is pinned beside.
     """
+    study, theme, parts = scene.study, scene.theme, scene.parts
     others = _others([*study.moments, *([pinned] if pinned else [])])
     names = [name for name in OPERATORS if name in study.spectra]
-    eigenvalues = {name: leading(study, levels, name) for name in names}
-    parts = parts_of(study, levels, theme)
+    eigenvalues = {name: leading(study, scene.levels, name) for name in names}
     orange = np.concatenate([p.eigenvalues for p in parts if p.role == "class"])
     densities = {name: density_sides(study.spectra[name]) for name in names}
     values = {
@@ -142,11 +145,12 @@ def build_spectrum(
             for name in names
             if name != "G"
         },
-        sticks=_sticks(study, eigenvalues["G"], frame, theme),
-        ghosts=_at_height("ghosts", np.full(0, np.nan), frame, STICK_TOP),
-        parts={part.role: part_source(part, *frame["y"]) for part in parts},
+        sticks=_empty("sticks", STICKS),
+        ghosts=_empty("ghosts", ("x", "base", "top")),
+        parts={part.role: part_source(part) for part in parts},
         cut=Span(
-            location=_cut(study),
+            location=0,
+            visible=False,
             dimension="height",
             editable=True,
             name="cut",
@@ -242,14 +246,6 @@ def _drawn(curve: ColumnDataSource) -> dict[str, Any]:
     return {name: curve.data[name] for name in ("x", "y", "low", "high", "base")}
 
 
-def _cut(study: Study) -> float:
-    """Midway between the last outlier and the next; `cutAt` does the same."""
-    values, found = study.spectra["G"].eigenvalues, study.num_outliers
-    if found == 0 or found >= len(values):
-        return float(values[0]) * 1.02 if len(values) and found == 0 else 0.0
-    return float(values[found - 1] + values[found]) / 2
-
-
 def padded(values: Array, length: int) -> Array:
     """The first ``length`` values; those that were not measured are not drawn."""
     padded = np.full(length, np.nan)
@@ -257,47 +253,9 @@ def padded(values: Array, length: int) -> Array:
     return padded
 
 
-def _sticks(
-    study: Study, values: ColumnDataSource, frame: Frame, theme: Theme
-) -> ColumnDataSource:
-    """Sticks of G as they stand at first: linear scale, nothing selected."""
-    value, residual = values.data["value"], values.data["residual"]
-    outlier = np.arange(len(value)) < study.num_outliers
-    thin = 0.5 if len(value) > 40 else 1.0
-    names = values.data["name"]
-    return _at_height(
-        "sticks",
-        value,
-        frame,
-        STICK_TOP,
-        low=value - residual,
-        high=value + residual,
-        color=[theme.ink] * len(value),
-        alpha=np.where(outlier, 0.95, 0.5),
-        width=thin * np.where(outlier, 2.4, 1.6),
-        size=thin * np.where(outlier, 9.0, 6.0),
-        label=[""] * len(value),
-        name=[
-            name.replace("eigenvalue", "outlier") if out else name
-            for name, out in zip(names, outlier, strict=True)
-        ],
-        told=[
-            number(v) + (f" ± {number(r)}" if r > 0 else "")
-            for v, r in zip(value, residual, strict=True)
-        ],
-    )
-
-
-def _at_height(
-    title: str, x: Array, frame: Frame, share: float, **columns: Any
-) -> ColumnDataSource:
-    bottom, top = frame["y"]
-    height = {
-        "x": x.copy(),
-        "base": np.full(len(x), bottom),
-        "top": np.full(len(x), bottom + share * (top - bottom)),
-    }
-    return ColumnDataSource(height | columns, name=title)
+def _empty(name: str, columns: Sequence[str]) -> ColumnDataSource:
+    """A source that the browser fills, when it is on the page."""
+    return ColumnDataSource({column: [] for column in columns}, name=name)
 
 
 def _draw(view: SpectrumView, theme: Theme) -> None:

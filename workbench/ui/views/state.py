@@ -2,8 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from bokeh.core.properties import Bool, Dict, Float, Int, String
 from bokeh.model import DataModel
+
+from workbench.page.view_state import BY_NAME
+
+_TYPES = {bool: Bool, int: Int, float: Float, str: String}
+
+
+def _property(name: str) -> Any:
+    """Bokeh's property for one of `page.view_state`."""
+    found = BY_NAME[name]
+    return _TYPES[type(found.default)](default=found.default, help=found.help)
 
 
 class LinkState(DataModel):
@@ -13,26 +25,20 @@ class LinkState(DataModel):
     browser alone. Python may set each property too, and observe it with ``on_change``.
     """
 
-    selected_class = Int(default=-1, help="Class c that is picked; -1: none.")
-    selected_outlier = Int(default=-1, help="Outlier j that is picked; -1: none.")
-    level = Int(default=0, help="Level the stepper is at, or on its way to; 0 to 3.")
-    playing = Bool(default=False, help="Whether the stepper goes on by itself.")
-    speed = Float(default=1.0, help="1: one step takes 1.6 seconds.")
-    operator = String(default="G", help="Whose spectrum is drawn: G, Hess, H, all.")
-    scale = String(default="linear", help="Eigenvalue axis: linear, log.")
-    parts = String(
-        default="class", help="Parts of G drawn as sticks: class,cross,within,..."
-    )
-    num_outliers = Int(
-        default=-1, help="Outliers that the person counts; -1: those of the rule."
-    )
-    knockout = String(
-        default="none", help="G without what: none, subtracted, projected."
-    )
-    moment = Int(default=-1, help="Moment of the film, by index; -1: the last epoch.")
-    rolling = Bool(default=False, help="Whether the film goes on by itself.")
-    compare = String(default="ghost", help="Where a pinned study is: ghost, beside.")
-    theme = String(default="auto", help="auto: as the host; else the name of a theme.")
+    selected_class = _property("selected_class")
+    selected_outlier = _property("selected_outlier")
+    level = _property("level")
+    playing = _property("playing")
+    speed = _property("speed")
+    operator = _property("operator")
+    scale = _property("scale")
+    parts = _property("parts")
+    num_outliers = _property("num_outliers")
+    knockout = _property("knockout")
+    moment = _property("moment")
+    rolling = _property("rolling")
+    compare = _property("compare")
+    theme = _property("theme")
     wanted = String(default="", help="File that is asked of Python; empty: none.")
     parcel = Dict(
         String, String, help="The file that was asked for: name, type, data (base64)."

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 from bokeh.models import Button, Div, RadioButtonGroup, Slider
 from bokeh.models.dom import HTML
 
-from workbench.study.records import Levels, Study
+from workbench.page.view_state import BY_NAME
+from workbench.study.convention import Convention
+from workbench.ui.views.scene import Scene
 from workbench.ui.views.words import (
     DELTA_C,
     DELTA_CK,
@@ -18,8 +19,7 @@ from workbench.ui.views.words import (
     percent,
 )
 
-SPEEDS = (0.25, 0.5, 1.0, 2.0, 4.0)
-CURVE_POINTS = 32  # of the trace share, a step
+SPEEDS = BY_NAME["speed"].choices
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,11 +40,11 @@ class StepperView:
     kept: tuple[float, ...]  # share of G's trace that each level keeps
 
 
-def build_stepper(study: Study, levels: Levels) -> StepperView:
+def build_stepper(scene: Scene) -> StepperView:
     """Make the stations with formula, count and share, and the controls."""
-    sentences = describe_levels(study, levels)
+    study, kept = scene.study, scene.kept
+    sentences = describe_levels(scene)
     C = study.num_classes
-    kept = tuple(np.clip(np.nan_to_num(levels.kept), 0, 1).tolist())
     return StepperView(
         stations=tuple(
             Button(
@@ -53,10 +53,10 @@ def build_stepper(study: Study, levels: Levels) -> StepperView:
                 css_classes=["wb-station", *(["wb-on"] if n == 0 else [])],
                 margin=0,
             )
-            for n, html in enumerate(_stations(study, levels))
+            for n, html in enumerate(_stations(scene))
         ),
         left=Div(
-            text=_left(kept),
+            text=_left(),
             name="left",
             css_classes=["wb-left"],
             disable_math=True,
@@ -79,7 +79,7 @@ def build_stepper(study: Study, levels: Levels) -> StepperView:
         step=Button(label="Step ›", name="step", css_classes=["wb-button"]),
         speed=RadioButtonGroup(
             labels=[f"{s:g}×" for s in SPEEDS],
-            active=SPEEDS.index(1.0),
+            active=SPEEDS.index(BY_NAME["speed"].default),
             name="speed",
             css_classes=["wb-switch"],
         ),
@@ -91,35 +91,17 @@ def build_stepper(study: Study, levels: Levels) -> StepperView:
             html_attributes={"aria-live": "polite"},
         ),
         sentences=sentences,
-        doing=_doing(levels),
+        doing=_doing(scene.levels.convention),
         counts=(study.embedding.num_total, C * C, C, 1),
         kept=kept,
     )
 
 
-def share_on_the_way(kept: tuple[float, ...], position: float) -> float:
-    r"""Share of trace G that is left when the points have gone part of their way.
-
-    A gradient that has gone the share w of the way to its mean m is
-    ``(1 - w) delta + w m``, so that of what the average loses ``(1 - w)^2`` is left.
-    `shareAt` in browser/stepper.js is the same.
-    """
-    level = min(int(position), 2)
-    t = position - level
-    way = t * t * (3 - 2 * t)
-    return kept[level + 1] + (1 - way) ** 2 * (kept[level] - kept[level + 1])
-
-
-def _left(kept: tuple[float, ...]) -> str:
-    """The share of trace G along the rail; the browser moves ball and number."""
-    places = [n / CURVE_POINTS for n in range(3 * CURVE_POINTS + 1)]
-    line = " L".join(
-        f"{100 * x:.1f},{100 * (1 - share_on_the_way(kept, x)):.1f}" for x in places
-    )
-    area = f"M0,100 L{line} L300,100 Z"
+def _left() -> str:
+    """The share of trace G along the rail; the browser draws curve, ball and number."""
     svg = (
         '<svg viewBox="0 0 300 100" preserveAspectRatio="none" aria-hidden="true">'
-        f'<path d="{area}"/></svg>'
+        "<path/></svg>"
     )
     return (
         '<div class="wb-curve-left" style="--at:0%;--share:1">'
@@ -128,10 +110,10 @@ def _left(kept: tuple[float, ...]) -> str:
     )
 
 
-def _doing(levels: Levels) -> tuple[str, ...]:
+def _doing(convention: Convention) -> tuple[str, ...]:
     """What is being averaged on the way to each level, in one sentence."""
-    others = "" if levels.weighting == "slide" else ", all but c itself"
-    weighted = " weighted by p" if levels.weighting == "jmlr" else ""
+    others = "" if convention.includes_true else ", all but c itself"
+    weighted = " weighted by p" if convention.weighted else ""
     return (
         "",
         f"Averaging over the examples <b>i</b>{weighted}: each gradient travels to the "
@@ -143,11 +125,12 @@ def _doing(levels: Levels) -> tuple[str, ...]:
     )
 
 
-def _stations(study: Study, levels: Levels) -> tuple[str, ...]:
+def _stations(scene: Scene) -> tuple[str, ...]:
     """What is averaged, its formula, how many there are, and what is left of G."""
-    ave = "Ave" if levels.weighting != "jmlr" else "wAve"
-    one = "δ" if levels.weighting != "jmlr" else "g"
-    others = "" if levels.weighting == "slide" else " ≠ c"
+    study, convention = scene.study, scene.levels.convention
+    ave = "wAve" if convention.weighted else "Ave"
+    one = "g" if convention.weighted else "δ"
+    others = "" if convention.includes_true else " ≠ c"
     C = study.num_classes
     drawn = int((study.embedding.level == 0).sum())
     of_all = f"every gradient ({drawn:,} drawn)" if drawn else "every gradient"
@@ -171,14 +154,13 @@ def _stations(study: Study, levels: Levels) -> tuple[str, ...]:
             1,
         ),
     )
-    kept = np.clip(np.nan_to_num(levels.kept), 0, 1)
     return tuple(
         f'<span class="wb-title">{title}</span>'
         f'<span class="wb-formula">{formula}</span>'
         f'<span class="wb-count">{number:,}</span>'
         f'<span class="wb-kept">{percent(share)} of G’s trace</span>'
         f'<span class="wb-bar"><span style="width:{100 * share:.1f}%"></span></span>'
-        for (title, formula, number), share in zip(rows, kept, strict=True)
+        for (title, formula, number), share in zip(rows, scene.kept, strict=True)
     )
 
 
@@ -186,15 +168,16 @@ def _op(name: str, below: str) -> str:
     return f'<span class="wb-op">{name}</span><sub>{below}</sub>'
 
 
-def describe_levels(study: Study, levels: Levels) -> tuple[str, ...]:
+def describe_levels(scene: Scene) -> tuple[str, ...]:
     """One sentence a level, with the numbers of this study."""
-    C, total, kept = study.num_classes, study.embedding.num_total, levels.kept
+    study, convention = scene.study, scene.levels.convention
+    C, total, kept = study.num_classes, study.embedding.num_total, scene.levels.kept
     left_out = ""
-    if levels.weighting != "slide":
+    if not convention.includes_true:
         left_out = f" (the {C} with c′ = c are left out)"
     one, root, weight = DELTA_ICK, "√p<sub>c′</sub> ", ""
     by_p = by_w = ""
-    if levels.weighting == "jmlr":
+    if convention.weighted:
         one, root, weight = G_ICK, "", "p<sub>c′</sub> "
         by_p = " Averages are weighted (wAve) by the predicted probability p."
         by_w = (
@@ -203,13 +186,13 @@ def describe_levels(study: Study, levels: Levels) -> tuple[str, ...]:
         )
     return (
         f"{one} = {root}(y<sub>c′</sub> − p)ᵀ ∂f/∂θ is the gradient of "
-        "example i of class c, as if its label were c′. Together they are all of "
+        "example i of class c, as if its label were c′. Summed up, they make up "
         f"G = Ave<sub>i,c</sub> Σ<sub>c′</sub> {weight}{one}ᵀ {one}.",
         f"<b>{total:,} gradients became {C * C:,} means {DELTA_CK}</b>: what sets the "
-        f"examples of a class apart is gone, {percent(kept[1])} of G’s trace is left."
+        f"examples of a class apart is gone; {percent(kept[1])} of G’s trace remains."
         f"{by_p}",
         f"<b>{C * C:,} means became {C} class means {DELTA_C}</b>{left_out}: "
-        f"{percent(kept[2])} of G’s trace is left, in these few directions.",
+        f"{percent(kept[2])} of G’s trace remains, in these few directions.",
         f"<b>{C} class means became one, {DELTA_G}</b>: {percent(kept[3])} of G’s "
-        f"trace is left. What sets the classes apart is gone.{by_w}",
+        f"trace remains. What distinguished the classes has been averaged out.{by_w}",
     )

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from workbench.study.records import Study
-from workbench.ui.views.parts import Part
+from workbench.ui.views.scene import Scene
 from workbench.ui.views.spectrum import ALL
 from workbench.ui.views.stepper import SPEEDS
 from workbench.ui.views.words import number
@@ -35,10 +34,9 @@ _OPERATORS = {
 }
 
 
-def build_titles(
-    study: Study, parts: tuple[Part, ...], files: Mapping[str, str]
-) -> dict[str, str | list[str]]:
+def build_titles(scene: Scene, files: Mapping[str, str]) -> dict[str, str | list[str]]:
     """A tooltip for each button, or each of a group, by the model's name."""
+    study = scene.study
     operators = [
         _OPERATORS[name] for name in ("G", "Hess", "H") if name in study.spectra
     ]
@@ -55,7 +53,7 @@ def build_titles(
             "Equal steps of λ: shows how far out the outliers are",
             "Powers of ten: shows the bulk near zero too",
         ],
-        **moment_titles(study, parts),
+        **moment_titles(scene),
         "knockout": [
             "G as it is",
             "G minus its class part: do the outliers go?",
@@ -69,7 +67,7 @@ def build_titles(
             "Go to the mean of everything",
         ],
         "back": "Undo the last average (←)",
-        "play": "Take the three averages one after the other (space)",
+        "play": "Average three times, one step at a time (space)",
         "step": "Take the next average (→)",
         "compare": [
             "As dashed outlines behind this study",
@@ -83,7 +81,7 @@ def build_titles(
             "Light on dark",
             "Larger type and thicker marks, for a lecture hall",
         ],
-        "tour": "Points at what is where; Escape ends it",
+        "tour": "A guided look around the page (Esc to leave)",
         "download": "Pictures, tables, the study, and this page as a file",
         "picture": [
             f"Save the {words}, as drawn now, as {kind}"
@@ -94,9 +92,9 @@ def build_titles(
     }
 
 
-def moment_titles(study: Study, parts: tuple[Part, ...]) -> dict[str, str | list[str]]:
+def moment_titles(scene: Scene) -> dict[str, str | list[str]]:
     """Those with numbers that are others at an earlier epoch."""
     return {
-        "parts": [part.about for part in parts],
-        "automatic": f"Count as the rule does: {study.num_outliers}",
+        "parts": [part.about for part in scene.parts],
+        "automatic": f"Count as the rule does: {scene.study.num_outliers}",
     }

@@ -1,4 +1,8 @@
-"""Symbols, numbers and sentences that several views share."""
+"""Symbols, numbers and sentences that several views share.
+
+What changes in the browser is written there, by ``browser/formats.js``, in the same
+way: ``tests/formats.json`` holds both to that.
+"""
 
 from __future__ import annotations
 
@@ -35,10 +39,12 @@ def number(value: float) -> str:
     """Write a measured number with three digits, powers of ten in Unicode."""
     if value == 0 or not math.isfinite(value):
         return "0" if value == 0 else "not a number"
-    if 0.001 <= abs(value) < 1000:
-        return f"{value:#.3g}".rstrip(".").replace("-", "−")
     mantissa, exponent = f"{value:.2e}".split("e")
-    return f"{mantissa} · 10{superscript(int(exponent))}".replace("-", "−")
+    power = int(exponent)
+    text = f"{mantissa} · 10{superscript(power)}"
+    if -3 <= power < 3:
+        text = f"{value:.{2 - power}f}"
+    return text.replace("-", "−")
 
 
 def rank(study: Study, j: int) -> str:
@@ -77,7 +83,7 @@ def run_in_words(run: Mapping[str, object]) -> str:
     """Say in one line what was trained on what, as far as it is known."""
     words = [str(run.get("data", "")), str(run.get("model", ""))]
     if per_class := run.get("per_class"):
-        words.append(f"{per_class} a class")
+        words.append(f"{per_class} per class")
     used, there = run.get("num_examples"), run.get("num_available")
     if isinstance(used, int) and isinstance(there, int):
         words.append(f"{used:,} of {there:,} examples")

@@ -1,28 +1,40 @@
 // A pinned study: dashed outlines behind the one that is drawn, or a pair of its own.
 
-class Compare {
+import { labelGroup } from "./bokeh.js"
+import { gridded } from "./curves.js"
+import { withError } from "./formats.js"
+import { FADED, greatest, mix } from "./numbers.js"
+
+/** @import {LinkedPair} from "./pair.js" */
+/** @import {Curve, Part} from "./types.js" */
+
+/** @implements {Part} */
+export class Compare {
+  /** @type {Record<string, Curve>} */
+  curves = {}
+
+  /** @param {LinkedPair} pair */
   constructor(pair) {
-    Object.assign(this, {pair, models: pair.models.compare})
+    this.pair = pair
+    this.models = pair.models.compare
+    const { models } = this
+    /** @type {Part["actions"]} */
     this.actions = {
-      compare: ({active}) => pair.state.setv({compare: pair.told.compareModes[active]}),
+      compare: () => models && pair.state.setv({ compare: pair.told.compareModes[models.mode.active] }),
       plane: () => {}, // a tap there asks for nothing
       plot: () => {},
     }
-    if (this.models === undefined) return
-    this.curves = Object.fromEntries(
-      Object.entries(this.models.curves).map(([key, curve]) => [key, gridded(curve)]))
+    for (const [key, curve] of Object.entries(models?.curves ?? {})) this.curves[key] = gridded(curve)
   }
 
   // The axes hold both studies, which Python drew one by one.
   appear() {
     if (this.models === undefined) return
-    const {spectrum} = this.pair.parts
-    spectrum.drawFrame()
-    spectrum.drawSticks()
-    spectrum.drawParts()
+    this.pair.parts.spectrum.drawFrame()
     this.drawSpectrum()
   }
 
+  /** @type {Required<Part>["render"]} */
   render(changed) {
     if (this.models === undefined) return
     if (changed.has("compare")) this.show()
@@ -31,7 +43,8 @@ class Compare {
   }
 
   show() {
-    const {ghosts, mode, row} = this.models
+    if (this.models === undefined) return
+    const { ghosts, mode, row } = this.models
     const beside = this.pair.state.compare === "beside"
     for (const ghost of ghosts) ghost.visible = !beside
     row.visible = beside
@@ -40,16 +53,16 @@ class Compare {
 
   dress() {
     if (this.models === undefined) return
-    const {labels, titles} = this.pair.told
-    const {mode} = this.models
-    labelGroup(this.pair.element(mode), mode, labels.compare, titles.compare)
+    const { labels, titles } = this.pair.told
+    const { mode } = this.models
+    labelGroup(this.pair.element(mode), mode.active, labels.compare, titles.compare)
   }
 
   // What is selected stands out in both studies, class by class.
   fade() {
     const weights = this.pair.classWeights()
-    for (const source of this.models.marks) {
-      const {c, alpha} = source.data
+    for (const source of this.models?.marks ?? []) {
+      const { c, alpha } = source.data
       for (let row = 0; row < c.length; row++) alpha[row] = mix(FADED, 1, weights[c[row]])
       source.change.emit()
     }
@@ -57,14 +70,18 @@ class Compare {
 
   drawSpectrum() {
     if (this.models === undefined) return
-    const {sticks, curve, eigenvalues, overlap, plot} = this.models
-    const {state, parts: {spectrum}, models} = this.pair
-    const {operator, scale, selected_class: c} = state
+    const { sticks, curve, eigenvalues, overlap, plot } = this.models
+    const {
+      state,
+      parts: { spectrum },
+      models,
+    } = this.pair
+    const { operator, scale, selected_class: c } = state
     const shown = operator === "all" ? "G" : operator
-    const {value = [], residual = [], name = []} = eigenvalues[shown] ?? {}
+    const { value = [], residual = [], name = [] } = eigenvalues[shown] ?? {}
     const values = Array.from(value)
-    const [bottom, top] = spectrum.frames[spectrum.frameKey].y
-    const most = Math.max(...overlap.map((row) => row[c] ?? 0), 1e-12)
+    const [bottom, top] = spectrum.frame.y
+    const most = greatest(overlap.map((row) => row[c] ?? 0))
     const linked = shown === "G" && c >= 0 && overlap.length > 0
     sticks.data = {
       x: values.map((value) => spectrum.place(value)),
@@ -74,10 +91,11 @@ class Compare {
       name,
       told: values.map((value, j) => withError(value, residual[j])),
     }
-    const {x, y} = this.curves[`${shown}/${scale}`]
-    curve.data = {x, y}
-    const {below, left} = models.spectrum.figure
-    plot.below[0].setv({axis_label: below[0].axis_label, ticker: below[0].ticker, formatter: below[0].formatter})
+    const { x, y } = this.curves[`${shown}/${scale}`]
+    curve.data = { x, y }
+    const { below, left } = models.spectrum.figure
+    const { axis_label, ticker, formatter } = below[0]
+    plot.below[0].setv({ axis_label, ticker, formatter })
     plot.left[0].axis_label = left[0].axis_label
   }
 }

@@ -10,37 +10,87 @@
 // for ("station 2" asks `station`, index 2), `render(changed)` draws what hangs on the
 // properties of the state whose names are in `changed`.
 
-const PARTS = {stepper: Stepper, film: Film, marks: Marks, spectrum: Spectrum, compare: Compare, table: Table,
-  controls: Controls, look: Look, bar: Bar, tour: Tour}
+import { Bar } from "./bar.js"
+import { buttonIn, holdStill, inOneSentence, lacking, lackingOf, shadowOf, textIn } from "./bokeh.js"
+import { Compare } from "./compare.js"
+import { Controls } from "./controls.js"
+import { Film } from "./film.js"
+import { Look } from "./look.js"
+import { Marks } from "./marks.js"
+import { greatest } from "./numbers.js"
+import { Spectrum } from "./spectrum.js"
+import { Stepper } from "./stepper.js"
+import { Table } from "./table.js"
+import { Tour } from "./tour.js"
+
+/** @import {Action, Figure, Model, ModelEvent, Models, Part, State, StateName, StateValues, Told} from "./types.js" */
 
 const DRAWN = "workbench-drawn" // said to all pairs of the page when one more is drawn
 
-class LinkedPair {
+export class LinkedPair {
+  /** @type {Record<string, string>} */
+  colors = {} // of the theme that is on, by role
+  /** @type {string[]} */
+  classColors = []
+  lineScale = 1 // how much thicker than usual its marks are
+  /** @type {Map<Model, ShadowRoot | undefined>} */
+  elements = new Map()
+
+  /**
+   * @param {State} state
+   * @param {Models} models
+   * @param {Told} told
+   */
   constructor(state, models, told) {
-    Object.assign(this, {state, models, told})
-    this.shown = {...told.initial} // the state as it was last drawn
-    this.parts = {}
-    for (const [name, Part] of Object.entries(PARTS)) this.parts[name] = new Part(this)
-    this.actions = Object.assign({}, ...Object.values(this.parts).map((part) => part.actions))
+    this.state = state
+    this.models = models
+    this.told = told
+    this.shown = { ...told.initial } // the state as it was last drawn
+    this.parts = {
+      stepper: new Stepper(this),
+      film: new Film(this),
+      marks: new Marks(this),
+      spectrum: new Spectrum(this),
+      compare: new Compare(this),
+      table: new Table(this),
+      controls: new Controls(this),
+      look: new Look(this),
+      bar: new Bar(this),
+      tour: new Tour(this),
+    }
+    this.actions = actionsFor(told.wired, this.allParts)
+    /** @param {KeyboardEvent} event */
+    this.onKey = (event) => this.key(event)
+    /** @param {Event} event */
+    this.onDrawn = (event) => {
+      const { detail } = /** @type {CustomEvent<LinkedPair>} */ (event)
+      if (detail.told.before.id === this.state.id) detail.follow(this.state)
+      if (!this.onPage) this.leave()
+    }
+  }
+
+  /** @returns {Part[]} */
+  get allParts() {
+    return Object.values(this.parts)
   }
 
   // Take the place of another, which hands over and lets go.
   enter() {
-    document.dispatchEvent(new CustomEvent(DRAWN, {detail: this}))
-    this.onKey = (event) => this.key(event)
-    this.onDrawn = ({detail}) => {
-      if (detail.told.before.id === this.state.id) detail.follow(this.state)
-      if (!this.onPage) this.leave()
-    }
+    document.dispatchEvent(new CustomEvent(DRAWN, { detail: this }))
     document.addEventListener("keydown", this.onKey)
     document.addEventListener(DRAWN, this.onDrawn)
   }
 
-  // What a person changed there after Python had taken it over.
+  /**
+   * What a person changed there after Python had taken it over.
+   * @param {State} state
+   */
   follow(state) {
-    const {taken, operators} = this.told.before
-    const late = Object.keys(taken).filter((key) => state[key] !== taken[key])
-    const values = Object.fromEntries(late.map((key) => [key, state[key]]))
+    const { taken = {}, operators = [] } = this.told.before
+    const names = /** @type {StateName[]} */ (Object.keys(taken))
+    const late = names.filter((name) => state[name] !== taken[name])
+    /** @type {Partial<StateValues>} */
+    const values = Object.fromEntries(late.map((name) => [name, state[name]]))
     if (!operators.includes(values.operator ?? "G")) delete values.operator
     this.state.setv(values)
   }
@@ -49,42 +99,54 @@ class LinkedPair {
   leave() {
     document.removeEventListener("keydown", this.onKey)
     document.removeEventListener(DRAWN, this.onDrawn)
-    for (const part of Object.values(this.parts)) part.leave?.()
+    for (const part of this.allParts) part.leave?.()
   }
 
+  /** @param {Model | ModelEvent} origin The model that has changed, or what was done to it. */
   handle(origin) {
-    const event = origin.event_name === undefined ? null : origin
-    const model = event ? event.origin : origin
+    const event = "event_name" in origin ? origin : null
+    const model = "event_name" in origin ? origin.origin : origin
     if (model === this.state) return this.render()
-    const [name, index] = model.name.split(" ")
-    this.actions[name](model, {event, index: Number(index)})
+    const [name, index] = String(model.name).split(" ")
+    this.actions[name](event, Number(index))
   }
 
   // The pictures are on the page now.
   appear() {
-    const views = Object.values(this.models).flatMap((view) => Object.values(view))
-    for (const model of views.filter(({type}) => type === "Figure")) holdStill(Bokeh.index.find_one(model))
+    const missing = lackingOf(this.figures)
+    if (missing.length > 0) throw new Error(inOneSentence(missing))
+    for (const figure of this.figures) holdStill(figure)
     this.parts.look.apply()
-    this.parts.compare.appear()
+    for (const part of this.allParts) part.appear?.()
     this.render() // what the state was before there was anything to draw
     this.dress()
   }
 
+  /** @returns {Figure[]} */
+  get figures() {
+    const { embedding, spectrum, overlap, compare } = this.models
+    return [embedding.figure, spectrum.figure, overlap.figure, ...(compare ? [compare.plot] : [])]
+  }
+
   render() {
-    const {state, shown} = this
-    const changed = new Set(Object.keys(shown).filter((key) => state[key] !== shown[key]))
+    const { state, shown } = this
+    const names = /** @type {StateName[]} */ (Object.keys(shown))
+    const changed = new Set(names.filter((name) => state[name] !== shown[name]))
     if (changed.size === 0) return
-    for (const key of changed) shown[key] = state[key]
-    for (const part of Object.values(this.parts)) part.render?.(changed)
+    for (const name of changed) Object.assign(shown, { [name]: state[name] })
+    for (const part of this.allParts) part.render?.(changed)
     this.dress()
   }
 
   // What Bokeh's widgets leave unsaid to a screen reader.
   dress() {
-    for (const part of Object.values(this.parts)) part.dress?.()
+    for (const part of this.allParts) part.dress?.()
   }
 
-  // Write into the state what is drawn already, or is being drawn.
+  /**
+   * Write into the state what is drawn already, or is being drawn.
+   * @param {Partial<StateValues>} values
+   */
   note(values) {
     Object.assign(this.shown, values)
     this.state.setv(values)
@@ -92,35 +154,53 @@ class LinkedPair {
 
   // Whether no other study took this one's place. (Its models outlive that a while.)
   get onPage() {
-    return this.element(this.models.embedding.figure)?.host.isConnected ?? false
+    return this.host(this.models.embedding.figure)?.isConnected ?? false
   }
 
-  // The shadow tree that a model is drawn in. Looking it up is slow, so it is kept.
+  /**
+   * The shadow tree that a model is drawn in. Looking it up is slow, so it is kept.
+   * @param {Model} model
+   */
   element(model) {
-    this.elements ??= new Map()
     let found = this.elements.get(model)
     if (!found?.host.isConnected) {
-      found = Bokeh.index.find_one(model)?.shadow_el
+      found = shadowOf(model)
       this.elements.set(model, found)
     }
     return found
   }
 
-  // A change of a Bokeh widget lays the whole page out anew and paints all of it, which
-  // takes longer than a frame; its elements are changed alone, and the model told so.
+  /**
+   * What that tree hangs on.
+   * @param {Model} model
+   */
+  host(model) {
+    return /** @type {HTMLElement | undefined} */ (this.element(model)?.host)
+  }
+
+  /**
+   * A change of a Bokeh widget lays the whole page out anew and paints all of it, which
+   * takes longer than a frame; its elements are changed alone, and the model told so.
+   * @param {Model & {text: string}} model
+   * @param {string} text
+   */
   write(model, text) {
-    this.quietly(model, {text}, ".bk-clearfix", (place) => { place.innerHTML = text })
+    if (model.text === text) return
+    const place = textIn(this.element(model))
+    model.setv({ text }, { silent: place !== undefined })
+    if (place) place.innerHTML = text
   }
 
+  /**
+   * The same of a button.
+   * @param {Model & {disabled: boolean}} model
+   * @param {boolean} disabled
+   */
   disable(model, disabled) {
-    this.quietly(model, {disabled}, "button", (button) => { button.disabled = disabled })
-  }
-
-  quietly(model, values, where, change) {
-    if (Object.entries(values).every(([name, value]) => model[name] === value)) return
-    const place = this.element(model)?.querySelector(where)
-    model.setv(values, {silent: place != null})
-    if (place) change(place)
+    if (model.disabled === disabled) return
+    const place = buttonIn(this.element(model))
+    model.setv({ disabled }, { silent: place !== undefined })
+    if (place) place.disabled = disabled
   }
 
   get selected() {
@@ -129,61 +209,90 @@ class LinkedPair {
 
   // How many outliers of G there are, by the rule or by who looks.
   get numOutliers() {
-    const {num_outliers} = this.state
+    const { num_outliers } = this.state
     return num_outliers < 0 ? this.told.automatic : num_outliers
   }
 
+  /** @param {number} count */
   countOutliers(count) {
-    this.state.setv({num_outliers: count === this.told.automatic ? -1 : count})
+    this.state.setv({ num_outliers: count === this.told.automatic ? -1 : count })
   }
 
+  /** @param {number} j */
   rank(j) {
     return `${j < this.numOutliers ? "outlier" : "eigenvector"} ${j + 1}`
   }
 
-  // One thing is selected at a time; selecting it again clears it.
-  select({selected_class = -1, selected_outlier = -1}) {
-    const {state} = this
-    if (selected_class === state.selected_class && selected_outlier === state.selected_outlier) {
-      selected_class = selected_outlier = -1
-    }
+  /**
+   * One thing is selected at a time; selecting it again clears it.
+   * @param {{selected_class?: number, selected_outlier?: number}} picked
+   */
+  select({ selected_class: c = -1, selected_outlier: j = -1 }) {
+    const { state } = this
+    const again = c === state.selected_class && j === state.selected_outlier
+    const [selected_class, selected_outlier] = again ? [-1, -1] : [c, j]
     // Overlaps were measured for G, so an outlier is one of G's.
     const operator = selected_outlier < 0 || state.operator === "all" ? state.operator : "G"
-    state.setv({selected_class, selected_outlier, operator})
+    state.setv({ selected_class, selected_outlier, operator })
   }
 
-  // How much each class matters to what is selected; 1 where nothing is.
+  /**
+   * How much each class matters to what is selected; 1 where nothing is.
+   * @returns {number[]}
+   */
   classWeights() {
-    const {selected_class, selected_outlier} = this.state
-    const {overlap, classNames} = this.told
+    const { selected_class, selected_outlier } = this.state
+    const { overlap, classNames } = this.told
     if (selected_class >= 0) return classNames.map((_, c) => Number(c === selected_class))
     if (selected_outlier < 0) return classNames.map(() => 1)
     const row = overlap[selected_outlier]
-    const most = Math.max(...row, 1e-12)
+    const most = greatest(row)
     return row.map((share) => share / most)
   }
 
-  // Escape clears from anywhere; the other keys only where the pictures have the focus, and
-  // what has it does not need the key for itself.
+  /**
+   * Escape clears from anywhere; the other keys only where the pictures have the focus, and
+   * what has it does not need the key for itself.
+   * @param {KeyboardEvent} event
+   */
   key(event) {
     if (!this.onPage) return this.leave()
-    if (event.key === "Escape") return this.state.setv({selected_class: -1, selected_outlier: -1})
+    if (event.key === "Escape") return this.state.setv({ selected_class: -1, selected_outlier: -1 })
     const path = event.composedPath()
-    const root = this.element(this.models.look.layout)?.host
-    const busy = path[0].matches?.("input, select, textarea, [role=slider]")
-    if (!path.includes(root) || busy || event.ctrlKey || event.metaKey || event.altKey) return
-    const {stepper} = this.parts
+    const root = this.host(this.models.look.layout)
+    if (root === undefined || !path.includes(root) || event.ctrlKey || event.metaKey || event.altKey) return
+    /** @param {string} kinds */
+    const on = (kinds) => path[0] instanceof Element && path[0].matches(kinds)
+    if (on("input, select, textarea, [role=slider]")) return
+    const { stepper } = this.parts
     if (event.key === "ArrowRight") stepper.jump(stepper.next(1))
     else if (event.key === "ArrowLeft") stepper.jump(stepper.next(-1))
-    else if (event.key === " " && !path[0].matches?.("button, a, summary")) stepper.toggle()
+    else if (event.key === " " && !on("button, a, summary")) stepper.toggle()
     else return
     event.preventDefault()
   }
 }
 
-globalThis.workbenchPairs ??= new WeakMap()
-const pair = new LinkedPair(state, models, told)
-globalThis.workbenchPairs.set(state, pair)
-pair.enter()
-pair.render() // what Python asked for before anyone saw it
-pair.handle(cb_obj)
+/**
+ * What each control does, by its name.
+ * @param {string[]} wired Names of the controls that ask.
+ * @param {Pick<Part, "actions">[]} parts
+ * @returns {Record<string, Action>}
+ */
+export const actionsFor = (wired, parts) => {
+  const actions = Object.assign({}, ...parts.map((part) => part.actions))
+  const unknown = wired.filter((name) => !Object.hasOwn(actions, name))
+  if (unknown.length > 0) {
+    throw new Error(
+      `Nothing answers to the control ${unknown.map((name) => `“${name}”`).join(", ")}: ` +
+        "give one of the parts in browser/ an action of that name, or the model no name.",
+    )
+  }
+  return actions
+}
+
+/** @throws {Error} A sentence, if this BokehJS will not do. */
+export const demandBokeh = () => {
+  const missing = lacking()
+  if (missing.length > 0) throw new Error(inOneSentence(missing))
+}

@@ -6,40 +6,66 @@
 
 const PHASES = 4 // places of a mark between two pixels, each way
 
-// The outline of a marker, of side 1 around the origin: circle, inset or polygon of CSS.
-const trace = (ctx, shape = "circle(50%)") => {
-  const numbers = shape.match(/[\d.]+/g).map((percent) => Number(percent) / 100)
+/** @typedef {CanvasRenderingContext2D | OffscreenCanvasRenderingContext2D} Canvas2D */
+
+/**
+ * The outline of a marker, of side 1 around the origin.
+ * @param {Canvas2D} ctx
+ * @param {string} shape Circle, inset or polygon of CSS.
+ */
+export const trace = (ctx, shape = "circle(50%)") => {
+  const numbers = (shape.match(/[\d.]+/g) ?? []).map((percent) => Number(percent) / 100)
   ctx.beginPath()
   if (shape.startsWith("circle")) ctx.arc(0, 0, 0.5, 0, 2 * Math.PI)
-  else if (shape.startsWith("inset")) ctx.rect(numbers[0] - 0.5, numbers[0] - 0.5, 1 - 2 * numbers[0], 1 - 2 * numbers[0])
+  else if (shape.startsWith("inset"))
+    ctx.rect(numbers[0] - 0.5, numbers[0] - 0.5, 1 - 2 * numbers[0], 1 - 2 * numbers[0])
   else for (let n = 0; n < numbers.length; n += 2) ctx.lineTo(numbers[n] - 0.5, numbers[n + 1] - 0.5)
   ctx.closePath()
 }
 
-class Sheet {
-  constructor() {
-    this.masks = new Map()
-    this.canvas = new OffscreenCanvas(1, 1)
-  }
+/**
+ * @param {OffscreenCanvas} canvas
+ * @param {CanvasRenderingContext2DSettings} [settings]
+ */
+const paper = (canvas, settings) =>
+  /** @type {OffscreenCanvasRenderingContext2D} */ (canvas.getContext("2d", settings))
 
-  // Begin anew, empty.
+export class Sheet {
+  /** @type {Map<string, {side: number, masks: Float32Array[]}>} */
+  masks = new Map()
+  canvas = new OffscreenCanvas(1, 1)
+  image = new ImageData(1, 1)
+  ctx = paper(this.canvas)
+
+  /**
+   * Begin anew, empty.
+   * @param {number} width
+   * @param {number} height
+   */
   clear(width, height) {
-    const {canvas} = this
-    if (canvas.width !== width || canvas.height !== height || this.image === undefined) {
-      Object.assign(canvas, {width, height})
-      this.ctx = canvas.getContext("2d")
+    const { canvas } = this
+    if (canvas.width !== width || canvas.height !== height) {
+      Object.assign(canvas, { width, height })
       this.image = new ImageData(width, height)
     }
     this.image.data.fill(0)
   }
 
-  // Blend a mark of this width upon what is there, its centre at (x, y). Until `picture`,
-  // colours are held multiplied with their opacity.
+  /**
+   * Blend a mark upon what is there. Until `picture`, colours are held multiplied with
+   * their opacity.
+   * @param {number} x Of its centre.
+   * @param {number} y
+   * @param {string} shape
+   * @param {number} size Its width.
+   * @param {number[]} color Red, green and blue.
+   * @param {number} opacity
+   */
   put(x, y, shape, size, [red, green, blue], opacity) {
     const [column, row] = [Math.round((x - size / 2) * PHASES), Math.round((y - size / 2) * PHASES)]
     const [left, top] = [Math.floor(column / PHASES), Math.floor(row / PHASES)]
-    const {width, height, data} = this.image
-    const {side, masks} = this.shape(shape, size)
+    const { width, height, data } = this.image
+    const { side, masks } = this.shape(shape, size)
     if (!(left > -side && top > -side && left < width && top < height)) return // or no number
     const mask = masks[(row - top * PHASES) * PHASES + column - left * PHASES]
     const [first, last] = [Math.max(0, -left), Math.min(side, width - left)]
@@ -57,30 +83,35 @@ class Sheet {
     }
   }
 
-  // How much of each pixel a mark covers, from each of the places between two pixels.
+  /**
+   * How much of each pixel a mark covers, from each of the places between two pixels.
+   * @param {string} shape
+   * @param {number} size
+   */
   shape(shape, size) {
     const key = `${shape} ${size}`
-    let found = this.masks.get(key)
-    if (found !== undefined) return found
+    const known = this.masks.get(key)
+    if (known !== undefined) return known
     const side = Math.ceil(size) + 1
-    const ctx = new OffscreenCanvas(side, side).getContext("2d", {willReadFrequently: true})
-    const masks = Array.from({length: PHASES ** 2}, (_, phase) => {
+    const ctx = paper(new OffscreenCanvas(side, side), { willReadFrequently: true })
+    const masks = Array.from({ length: PHASES ** 2 }, (_, phase) => {
       const [x, y] = [phase % PHASES, Math.floor(phase / PHASES)].map((part) => part / PHASES + size / 2)
       ctx.setTransform(1, 0, 0, 1, 0, 0)
       ctx.clearRect(0, 0, side, side)
       ctx.setTransform(size, 0, 0, size, x, y)
       trace(ctx, shape)
       ctx.fill()
-      const {data} = ctx.getImageData(0, 0, side, side)
-      return Float32Array.from({length: side ** 2}, (_, n) => data[4 * n + 3] / 255)
+      const { data } = ctx.getImageData(0, 0, side, side)
+      return Float32Array.from({ length: side ** 2 }, (_, n) => data[4 * n + 3] / 255)
     })
-    this.masks.set(key, found = {side, masks})
-    return found
+    const made = { side, masks }
+    this.masks.set(key, made)
+    return made
   }
 
-  // What was put, as a picture that a canvas draws.
+  /** What was put, as a picture that a canvas draws. */
   picture() {
-    const {data} = this.image
+    const { data } = this.image
     const words = new Uint32Array(data.buffer)
     for (let n = 0; n < words.length; n++) {
       if (words[n] === 0) continue

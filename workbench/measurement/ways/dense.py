@@ -1,0 +1,72 @@
+"""G as a matrix in R^P: for networks of few parameters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Self, final
+
+from torch import Tensor
+from typing_extensions import override
+
+from workbench.curvature.gram.coordinates import (
+    Coordinates,
+    checked_trace,
+    dense_gauss_newton,
+)
+from workbench.curvature.means.averages import cross_class_means
+from workbench.linalg.operator import Dense
+from workbench.measurement.cost import Cost, Tally
+from workbench.measurement.picture import Sample, products_of_means
+from workbench.measurement.ways.way import Bound, Costs, MatrixWay
+from workbench.progress.control import Report, span
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class DenseWay(MatrixWay):
+    """The matrix of order P, and all its eigenvalues."""
+
+    name: ClassVar = "dense"
+    title: ClassVar = "dense, exact"
+
+    bound: Bound
+    coordinates: Coordinates
+
+    @override
+    @classmethod
+    def costs(cls, tally: Tally) -> Costs:
+        P = tally.sizes.num_params
+        return Costs(
+            prepare=tally.pair_means + tally.rows + tally.square,
+            spectrum=tally.solved(P),
+            dense_g=Cost(),
+            split=tally.matrix_split(P),
+            products=tally.picture(),
+        )
+
+    @override
+    @classmethod
+    def numbers_held(cls, tally: Tally, whole: bool) -> tuple[float, float]:
+        return tally.matrix_numbers(tally.sizes.num_params, 3.0, whole)
+
+    @override
+    @classmethod
+    def prepare(cls, bound: Bound, report: Report) -> Self:
+        dense = dense_gauss_newton(bound.risk, span(report, 0.0, 0.7))
+        means = cross_class_means(bound.risk, span(report, 0.7)).double()
+        trace = checked_trace(float(dense.matrix.trace()))
+        return cls(bound, Coordinates(dense, means, trace))
+
+    @override
+    def in_parameters(self, vectors: Tensor) -> Tensor:
+        return vectors.to(self.bound.risk.dtype)
+
+    @override
+    def dense_g(self, report: Report) -> Dense:
+        return self.coordinates.matrix
+
+    @override
+    def products(self, sample: Sample) -> tuple[Tensor, str]:
+        bound = self.bound
+        found = products_of_means(bound.risk, self.coordinates, bound.settings, sample)
+        return found, ""

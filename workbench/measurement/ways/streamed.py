@@ -1,0 +1,150 @@
+"""G by its products, and the means of pairs likewise: for many classes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self, final
+
+import numpy as np
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from workbench.curvature.gram.coordinates import (
+    checked_trace,
+    dense_gauss_newton,
+    trace_gauss_newton,
+)
+from workbench.curvature.means.class_gram import SLICE, ClassGram, class_gram
+from workbench.curvature.means.parts_of_g import kept_shares
+from workbench.curvature.means.streamed import ClassesOut, StreamedMeans, estimate_trace
+from workbench.curvature.products.operators import network_of
+from workbench.linalg.lanczos import EigenPairs
+from workbench.linalg.operator import Dense
+from workbench.measurement.cost import PER_PAIR, Cost, Tally
+from workbench.measurement.picture import SKETCHED, Sample, sketched_products
+from workbench.measurement.solver import NUM_SIGNS, NUM_STREAMED, SPARE, IterativeSolver
+from workbench.measurement.ways.way import VANISHED, Bound, Costs, Search, Way
+from workbench.progress.control import Report, span
+from workbench.study.convention import Convention
+from workbench.study.records import Levels
+from workbench.study.spectrum import Spectrum
+
+_PRODUCTS = 9  # of five parts that the subspace of G's own pairs does not give
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class StreamedWay(Way):
+    """Block Krylov where the C^2 means of pairs are too many to be formed."""
+
+    name: ClassVar = "streamed"
+    title: ClassVar = "block Krylov without the means of pairs"
+    exact: ClassVar = False
+    forms_pairs: ClassVar = False
+
+    bound: Bound
+    gram: ClassGram
+    trace: float  # of G, exact
+
+    @override
+    @classmethod
+    def costs(cls, tally: Tally) -> Costs:
+        P, C = tally.sizes.num_params, tally.sizes.num_classes
+        slices = math.ceil(2.0 * C * P / SLICE)
+        few = PER_PAIR["G"] * min(tally.num_leading, NUM_STREAMED)
+        products = Cost(g_products=_PRODUCTS * few + NUM_STREAMED)
+        return Costs(
+            prepare=Cost(gradients=2.0 * slices) + tally.rows,
+            spectrum=tally.iterated("G"),
+            dense_g=tally.square,
+            split=tally.split(P) + products,
+            products=tally.picture(),
+        )
+
+    @override
+    @classmethod
+    def numbers_held(cls, tally: Tally, whole: bool) -> tuple[float, float]:
+        P, C, k = tally.sizes.num_params, tally.sizes.num_classes, tally.num_asked
+        g, some = tally.subspace(P, k + SPARE), min(k, NUM_STREAMED)
+        knocked = some + NUM_SIGNS + tally.subspace(P, some)
+        return 0.0, k + max(g, tally.ends, knocked, min(2.0 * C, SLICE / P))
+
+    @override
+    @classmethod
+    def prepare(cls, bound: Bound, report: Report) -> Self:
+        convention = bound.settings.convention
+        gram = class_gram(bound.risk, convention, span(report, 0.0, 0.6))
+        trace = checked_trace(trace_gauss_newton(bound.risk, span(report, 0.6)))
+        return cls(bound, gram, trace)
+
+    @override
+    def spectrum(
+        self, solver: IterativeSolver, report: Report
+    ) -> tuple[EigenPairs, Spectrum]:
+        g, half = self.bound.g, span(report, 0.0, 0.5)
+        pairs = solver.pairs(g, "LA", None, half).alone()  # no room for the subspace
+        found = solver.spectrum(g, pairs, span(report, 0.5))
+        return pairs, replace(found, trace=self.trace, trace_error=0.0)
+
+    @override
+    def in_parameters(self, vectors: Tensor) -> Tensor:
+        return vectors.to(self.bound.risk.dtype)
+
+    @override
+    def dense_g(self, report: Report) -> Dense:
+        return dense_gauss_newton(self.bound.risk, report)
+
+    @override
+    def split(
+        self,
+        convention: Convention,
+        pairs: EigenPairs,
+        solver: IterativeSolver,
+        report: Report,
+    ) -> Levels:
+        """From products alone.
+
+        What C vectors each make, G1 and G0 in ``icml``, and the overlaps are exact. Of
+        all else the leading 20 eigenvalues are found, and the trace of the means is
+        estimated, with half its 95 % interval.
+        """
+        gram, g = self.gram, self.bound.g
+        class_part, cross_part = convention.class_part, convention.cross_part
+        means_part, within_part = convention.means_part, convention.within_part
+        few = replace(solver, num=min(solver.num, NUM_STREAMED), spare=0)
+        search = Search(few, float(pairs.values[0]), report, 5)
+        eigenvalues = {part: v.cpu().numpy() for part, v in gram.eigenvalues().items()}
+        trace = {part: float(values.sum()) for part, values in eigenvalues.items()}
+        if trace[class_part] <= VANISHED * self.trace:  # rounding has no directions
+            gram = replace(gram, inner=torch.zeros_like(gram.inner))
+        means = StreamedMeans(self.bound.risk, network_of(g), gram)
+        all_means = means.part(means_part)
+        whole = search.pairs(means_part, all_means)
+        own, spread = estimate_trace(
+            all_means.quadratic, whole.vectors, NUM_SIGNS, solver.generator
+        )
+        trace[cross_part] = own - sum(trace.values())
+        trace |= {means_part: own, within_part: self.trace - own, "G": self.trace}
+        eigenvalues[means_part] = whole.values.cpu().numpy()
+        eigenvalues[cross_part] = search.values(cross_part, means.part(cross_part))
+        eigenvalues[within_part] = search.values(within_part, g - all_means)
+        each, in_span = means.class_overlap(pairs.vectors)
+        return Levels(
+            weighting=convention.name,
+            parts=eigenvalues,
+            trace=trace,
+            kept=np.asarray(kept_shares(convention, trace, gram.everything)),
+            overlap=in_span.cpu().numpy(),
+            class_overlap=each.cpu().numpy(),
+            subtracted=search.values("subtracted", g - means.part(class_part)),
+            projected=search.values("projected", ClassesOut(means, g)),
+            trace_error=dict.fromkeys((cross_part, means_part, within_part), spread),
+            residuals=search.residuals,
+        )
+
+    @override
+    def products(self, sample: Sample) -> tuple[Tensor, str]:
+        found = sketched_products(self.bound.risk, self.bound.settings, sample)
+        return found, f"The picture is drawn {SKETCHED}"

@@ -1,0 +1,73 @@
+"""A scene: all that the views draw, made once of a study, a convention and a theme."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from workbench.errors import WorkbenchError
+from workbench.study.records import Levels, Study
+from workbench.ui.theme import Theme
+from workbench.ui.views.parts import Part, parts_of
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scene:
+    """What is drawn of one study; every view takes it, and nothing is asked twice."""
+
+    study: Study
+    levels: Levels  # in the convention that was chosen
+    theme: Theme
+    parts: tuple[Part, ...]  # of G, in the order of the hierarchy
+    overlap: NDArray[np.float64]  # of each leading eigenvector and class mean
+    span: NDArray[np.float64]  # of each leading eigenvector, in the span of all of them
+    kept: tuple[float, ...]  # share of G's trace that each level keeps
+    moments: tuple[Scene, ...]  # earlier epochs, in the same convention and theme
+
+    @property
+    def weighting(self) -> str:
+        """The convention of the averages."""
+        return self.levels.weighting
+
+    @property
+    def film(self) -> tuple[Scene, ...]:
+        """The moments, and this scene as the last of them."""
+        return (*self.moments, self)
+
+    @property
+    def num_rows(self) -> int:
+        """Leading eigenvectors whose overlaps are known: rows of the table."""
+        return len(self.overlap)
+
+
+def make_scene(study: Study, theme: Theme, weighting: str | None = None) -> Scene:
+    """Make a scene of a study.
+
+    Args:
+        study: What was measured.
+        theme: How it looks.
+        weighting: Which convention of averages; by default the study's own.
+
+    Raises:
+        WorkbenchError: If the study does not hold that weighting.
+    """
+    chosen = weighting or study.weighting
+    if chosen not in study.levels:
+        raise WorkbenchError(
+            f"show: this study was not measured with weighting {chosen!r}; "
+            f"it holds {', '.join(study.levels)}."
+        )
+    levels = study.levels[chosen]
+    rows = min(study.num_leading, len(levels.overlap))
+    return Scene(
+        study=study,
+        levels=levels,
+        theme=theme,
+        parts=parts_of(study, levels, theme),
+        overlap=np.nan_to_num(levels.class_overlap[:rows]),
+        span=np.nan_to_num(levels.overlap[:rows]),
+        kept=tuple(np.clip(np.nan_to_num(levels.kept), 0, 1).tolist()),
+        moments=tuple(make_scene(moment, theme, chosen) for moment in study.moments),
+    )
