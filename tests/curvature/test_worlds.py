@@ -47,7 +47,7 @@ def found(name: str, world: World) -> dict[str, Tensor]:
         "plain": means.plain,
         "weighted": means.weighted,
         "mass": means.mass,
-        "lifted": primal_eigenvectors(risk, gram, root, lifted),
+        "lifted": primal_eigenvectors(risk, root, lifted),
     }
 
 

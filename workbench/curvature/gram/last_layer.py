@@ -89,10 +89,13 @@ class Features:
 def find_last_layer(risk: EmpiricalRisk) -> LastLayer | None:
     """The linear layer that puts out the logits; None where there is none.
 
-    Told by numbers, on some examples: what is called once, on one vector an example,
-    and gives the logits of the network, with a weight that enters nowhere else and is
-    looked at, as is its bias.
+    Nor is one told of where examples have weights of their own in the loss, or several
+    labels each. Told by numbers, on some examples: what is called once, on one vector
+    an example, and gives the logits of the network, with a weight that enters nowhere
+    else and is looked at, as is its bias.
     """
+    if not risk.is_plain:
+        return None
     model, rows = risk.model, list(range(risk.num_classes))
     if isinstance(model, ChosenLogits):
         rows = model.classes

@@ -38,7 +38,7 @@ from workbench.curvature.problem.network import (
 )
 from workbench.curvature.problem.risk import CHECKS, PIECE, EmpiricalRisk, Proven
 from workbench.curvature.problem.surroundings import evaluating, random_state
-from workbench.curvature.problem.survey import class_counts, look_at, normaliser
+from workbench.curvature.problem.survey import class_weights, look_at, normaliser
 from workbench.errors import WorkbenchError
 from workbench.linalg.precision import full_precision
 from workbench.machine.device import resolve_device
@@ -138,7 +138,8 @@ def empirical_risk(
         with evaluating(network.module):
             found = run(network, move(inputs, target, own))
         criterion.check(found, targets.to(target))
-    counts = class_counts(criterion, seen, logits)
+    Z = normaliser(criterion, seen)
+    per_class = class_weights(criterion, seen, logits, Z)
     if isinstance(criterion, CrossEntropy) and not seen.ignored:
         criterion = replace(criterion, ignore_index=None)
     weights = dict(network.module.named_parameters())
@@ -151,8 +152,11 @@ def empirical_risk(
         num_examples=sum(seen.sizes),
         num_classes=logits.shape[1],
         num_columns=criterion.num_columns(logits),
-        normaliser=normaliser(criterion, seen),
-        class_counts=counts,
+        num_rows=criterion.num_rows(
+            seen.num_targets, logits.shape[1], seen.targets.is_floating_point()
+        ),
+        normaliser=Z,
+        class_weights=per_class,
         dim=sum(p.numel() for p in named.values()),
         num_activations=num_activations,
         dtype=own,

@@ -20,7 +20,8 @@ from workbench.curvature.problem.batches import (
     split,
     take,
 )
-from workbench.curvature.problem.criterion import Criterion
+from workbench.curvature.problem.criterion import Criterion, CrossEntropy
+from workbench.curvature.problem.labelled import Labelled, each_alone
 from workbench.curvature.problem.network import (
     Network,
     run,
@@ -78,8 +79,11 @@ class EmpiricalRisk:
     num_examples: int  # N
     num_classes: int  # C; where there are none, the numbers that an example puts out
     num_columns: int  # m, the largest rank of A: C - 1 for one label an example
+    num_rows: int  # n, all columns of all examples: G = R^T R / Z with n rows R
     normaliser: float  # Z
-    class_counts: Tensor | None  # (C,) n_c, int64; None: no class to an example
+    # (C,) float64 W_c, the sum of m / Z over a class: n_c / N where nothing is
+    # weighted; None: no class to an example or token
+    class_weights: Tensor | None
     dim: int  # P
     num_activations: int  # numbers that the layers of one example put out
     dtype: torch.dtype
@@ -107,28 +111,44 @@ class EmpiricalRisk:
         """Numbers of each parameter, in order."""
         return [p.numel() for p in self.parameters.values()]
 
+    @property
+    def num_labelled(self) -> int:
+        """R, the examples, or tokens, that have a class each."""
+        return self.num_rows // max(self.num_classes - 1, 1)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the loss is the mean cross-entropy, with one label an example."""
+        own = self.criterion
+        return (
+            isinstance(own, CrossEntropy)
+            and self.class_weights is not None
+            and (own.plain and own.mean and own.ignore_index is None)
+            and self.num_labelled == self.num_examples
+        )
+
     def classes(self, who: str) -> Tensor:
-        """How many examples each class has, (C,), all of them some.
+        """The weight of each class in G, W (C,) float64, none of them zero.
 
         Raises:
-            WorkbenchError: If an example has no class, or a class has no example.
+            WorkbenchError: If an example has no class, or a class has no weight.
         """
-        if self.class_counts is None:
+        if self.class_weights is None:
             raise WorkbenchError(
-                f"{who}: class means are those of the plain cross-entropy of logits "
-                "(B, C) with one label an example; this loss has none: take operators "
-                "or exact_spectrum."
+                f"{who}: class means are those of a cross-entropy with a class number "
+                "to each example or token; this loss has none: take operators or "
+                "exact_spectrum."
             )
-        missing = (self.class_counts == 0).nonzero().flatten().tolist()
+        missing = (self.class_weights == 0).nonzero().flatten().tolist()
         if missing:
             first = ", ".join(map(str, missing[:3])) + ", ..." * (len(missing) > 3)
             raise WorkbenchError(
                 f"{who}: classes [{first}] have no example among the "
-                f"{self.num_examples:,} given ({len(missing)} of {self.num_classes:,} "
-                "classes), so they have no mean; pass a sample that holds every class, "
-                "or choose classes=."
+                f"{self.num_labelled:,} given that counts ({len(missing)} of "
+                f"{self.num_classes:,} classes), so they have no mean; pass a sample "
+                "that holds every class, or choose classes=."
             )
-        return self.class_counts
+        return self.class_weights
 
     def same_order(self, who: str) -> None:
         """Make sure that the examples come in one order on every pass.
@@ -206,9 +226,16 @@ class EmpiricalRisk:
         with evaluating(self.model):  # with a graph there, as `run` says
             return self.criterion.predict(run(self.network, inputs))
 
-    def probabilities(self, inputs: Inputs) -> Tensor:
-        """Softmax f(x), shape (B, C), float64, without a graph."""
-        return self.predictions(inputs)
+    def labelled(self, predictions: Tensor, targets: Tensor) -> Labelled:
+        """What has a class among some examples, from what the criterion predicts."""
+        mass = self.mass(targets).flatten()
+        labels = torch.where(mass > 0, targets.flatten(), 0)
+        return Labelled(each_alone(predictions), labels, mass / self.normaliser)
+
+    def mass(self, targets: Tensor) -> Tensor:
+        """The mass of what has a class, in its loss, (B, ...)."""
+        assert isinstance(self.criterion, CrossEntropy)
+        return self.criterion.mass(targets, self.num_classes)
 
     def root(self, inputs: Inputs, targets: Tensor) -> Tensor:
         """B with ``B B^T = A`` of each example, (B, O, m), float64.

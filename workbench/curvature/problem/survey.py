@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
@@ -37,6 +37,7 @@ class Survey:
     counts: Tensor  # of each label
     ignored: bool  # whether a label is ignored
     num_terms: float
+    num_targets: int = 0  # numbers that the targets are
     others: list[Batch] = field(default_factory=list)  # a few of each further shape
     seconds: float = 0.0  # that the look took
 
@@ -91,6 +92,7 @@ def look_at(batches: Iterable[Batch], criterion: Criterion) -> Survey:
         seen.sizes.append(len(targets))
         seen.ignored |= ignored
         seen.num_terms += criterion.num_terms(targets)
+        seen.num_targets += targets.numel()
         same = alike.setdefault(shape_of(inputs), [])
         if len(alike) <= 4 and sum(len(t) for _, t in same) < 2:
             chosen = spread(len(targets), PIECE)
@@ -147,8 +149,10 @@ def _labels(targets: Tensor, criterion: Criterion) -> tuple[Tensor, bool]:
     return kept.flatten().cpu().bincount(), bool(ignored.any())
 
 
-def class_counts(criterion: Criterion, seen: Survey, logits: Tensor) -> Tensor | None:
-    """How many examples each class has, where each example has one."""
+def class_weights(
+    criterion: Criterion, seen: Survey, logits: Tensor, Z: float
+) -> Tensor | None:
+    """W of each class, (C,): the sum of ``m / Z`` over its examples or tokens."""
     if not isinstance(criterion, CrossEntropy) or seen.targets.is_floating_point():
         return None
     C = logits.shape[1]
@@ -157,9 +161,9 @@ def class_counts(criterion: Criterion, seen: Survey, logits: Tensor) -> Tensor |
             f"empirical_risk: a label is {len(seen.counts) - 1} but the network has "
             f"{C} logits; labels go from 0 to {C - 1}."
         )
-    if logits.ndim > 2 or not criterion.plain or seen.ignored:
-        return None
-    return nn.functional.pad(seen.counts, (0, C - len(seen.counts)))
+    counts = nn.functional.pad(seen.counts, (0, C - len(seen.counts)))
+    each = replace(criterion, ignore_index=None).mass(torch.arange(C), C)
+    return counts.to(each) * each / Z
 
 
 def normaliser(criterion: Criterion, seen: Survey) -> float:
