@@ -60,7 +60,10 @@ class Curvature(LinearOperator):
             WorkbenchError: If torch's derivatives of the network do not agree.
         """
         assert self.network is not None
+        self.risk.unchanged(self.kind)
         product = self.network.product(self.kind, vectors.detach())
+        if vectors.isfinite().all():
+            return self.risk.summed(self.kind, product)
         return self.risk.world.sum(product)
 
     @property

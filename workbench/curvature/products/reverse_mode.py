@@ -13,7 +13,7 @@ from typing_extensions import override
 
 from workbench.curvature.problem.batches import Inputs, join, num_of, take
 from workbench.curvature.problem.risk import EmpiricalRisk, evaluating
-from workbench.curvature.products.way import Cotangents, Kind, Way
+from workbench.curvature.products.way import Cotangents, Kind, ModesDifferError, Way
 from workbench.curvature.products.written_out import WrittenOut
 
 
@@ -95,7 +95,11 @@ class Reverse(Way):
             self.risk.criterion.product(predictions, targets, column.view_as(outputs))
             for column in pushed.unbind(2)
         ]
-        return self._pull(outputs, torch.stack([c.flatten(1) for c in curved], dim=2))
+        w = torch.stack([c.flatten(1) for c in curved], dim=2)
+        pulled = self._pull(outputs, w)
+        if self.differ(vectors, pulled, pushed, w):
+            raise ModesDifferError
+        return pulled
 
     def _pull(self, outputs: Tensor, columns: Tensor) -> Tensor:
         """``J^T w`` of every column, (B, O, m) to (P, m)."""
