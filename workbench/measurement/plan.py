@@ -11,8 +11,8 @@ from torch import nn
 
 from workbench.curvature.problem.adapter import as_problem
 from workbench.curvature.problem.risk import EmpiricalRisk
-from workbench.curvature.products.operators import KINDS, curvatures, network_of
-from workbench.curvature.products.way import Kind
+from workbench.curvature.products.operators import curvatures, network_of
+from workbench.curvature.products.way import KINDS, Kind
 from workbench.errors import WorkbenchError
 from workbench.machine.distributed import ALONE, World
 from workbench.machine.memory import device_memory, say_bytes
