@@ -23,6 +23,7 @@ lab: .venv/installed-lab ## the same in JupyterLab
 
 test: check ## run check, then every test that needs no accelerator
 	$(BIN)/python tests/chromium.py
+	$(BIN)/python -m tests.hub.tools
 	$(BIN)/python -m pytest -m "not (gpu or browser)" -n logical --maxprocesses 4 --dist worksteal
 	$(BIN)/python -m pytest -m "browser and not gpu"
 

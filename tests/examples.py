@@ -34,6 +34,7 @@ def make(preset: Preset, *, download: bool = False) -> Path:
     config = wb.TrainConfig(
         epochs=chosen.epochs,
         lr=chosen.lr,
+        weight_decay=chosen.weight_decay,
         seed=chosen.seed,
         snapshots=kept_epochs(chosen.epochs) if preset.film else (),
         device="cpu",

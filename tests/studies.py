@@ -14,8 +14,9 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
+from tests.neural_collapse import measures
 from workbench.study.convention import CONVENTIONS
-from workbench.study.records import Embedding, Levels, Study
+from workbench.study.records import Embedding, LastLayer, Levels, Study
 from workbench.study.spectrum import Spectrum
 
 Array = NDArray[np.float64]
@@ -33,6 +34,8 @@ class _Gradients:
     delta: Array  # (N, C, P)
     prob: Array  # (N, C)
     label: NDArray[np.int64]  # (N,)
+    features: Array  # (N, q)
+    weight: Array  # (C, q)
     accuracy: float
     loss: float
 
@@ -46,10 +49,12 @@ def make_study(
     exact: bool = True,
     with_hess: bool = True,
     with_dots: bool = True,
+    with_last_layer: bool = True,
     weightings: tuple[str, ...] = tuple(CONVENTIONS),
     num_outliers: int | None = None,
     class_names: tuple[str, ...] | None = None,
     signal: float = 3.0,
+    noise: float = 0.5,
     num_moments: int = 0,
     seed: int = 0,
 ) -> Study:
@@ -62,21 +67,23 @@ def make_study(
         exact: Whether all eigenvalues are there; else the leading ones and a density.
         with_hess: Whether Hess and H were measured as well.
         with_dots: Whether the embedding holds individual gradients at all.
+        with_last_layer: Whether the last layer was looked at.
         weightings: The weightings that are there.
         num_outliers: How many outliers there are said to be; by default C - 1.
         class_names: One for each class; by default clothes, or numbers.
         signal: How far apart the classes are; 0 for a network that learnt nothing.
+        noise: How far the features of a class are apart; 0: they have collapsed.
         num_moments: Earlier epochs, in which the classes were nearer to each other.
         seed: The same seed gives the same study.
     """
     rng = np.random.default_rng(seed)
     per_class = max(2, min(24, 240 // num_classes), -(-num_gradients // num_classes**2))
-    grads = _gradients(rng, num_classes, per_class, signal)
+    grads = _gradients(rng, num_classes, per_class, signal, noise)
     num_examples, _, dim = grads.delta.shape
     flat = grads.delta.reshape(-1, dim)
     G = flat.T @ flat / num_examples
-    noise = rng.standard_normal((dim, dim))
-    H = (noise + noise.T) * 0.02 * np.trace(G) / dim
+    random = rng.standard_normal((dim, dim))
+    H = (random + random.T) * 0.02 * np.trace(G) / dim
     operators = {"G": G} | ({"Hess": G + H, "H": H} if with_hess else {})
     counted = num_outliers
     if num_outliers is None:
@@ -118,6 +125,7 @@ def make_study(
         ),
         versions={"workbench": "0.1.0"},
         created="2025-01-01T00:00:00+00:00",
+        last_layer=_last_layer(grads, G, rng) if with_last_layer else None,
     )
     if not num_moments:
         return study
@@ -131,10 +139,12 @@ def make_study(
             exact=exact,
             with_hess=with_hess,
             with_dots=with_dots,
+            with_last_layer=with_last_layer,
             weightings=weightings,
             num_outliers=counted,
             class_names=names,
             signal=signal * share,
+            noise=noise,
             seed=seed,
         )
         points = study.embedding.points  # the classes move apart, and turn a little
@@ -152,14 +162,18 @@ def make_study(
 
 
 def _gradients(
-    rng: np.random.Generator, num_classes: int, per_class: int, signal: float
+    rng: np.random.Generator,
+    num_classes: int,
+    per_class: int,
+    signal: float,
+    spread: float,
 ) -> _Gradients:
     num_features = max(2, min(12, 200 // num_classes))
     centre = rng.standard_normal((num_classes, num_features))
     centre /= np.linalg.norm(centre, axis=1, keepdims=True)
     label = np.repeat(np.arange(num_classes), per_class)
     noise = rng.standard_normal((len(label), num_features)) / np.sqrt(num_features)
-    features = centre[label] + 0.5 * noise
+    features = centre[label] + spread * noise
     logits = signal * features @ centre.T
     prob = np.exp(logits - logits.max(axis=1, keepdims=True))
     prob /= prob.sum(axis=1, keepdims=True)
@@ -172,8 +186,31 @@ def _gradients(
         delta=delta.reshape(len(label), num_classes, -1),
         prob=prob,
         label=label,
+        features=features,
+        weight=signal * centre,
         accuracy=float((prob.argmax(axis=1) == label).mean()),
         loss=float(-np.log(own).mean()),
+    )
+
+
+def _last_layer(grads: _Gradients, G: Array, rng: np.random.Generator) -> LastLayer:
+    """The only layer there is, so its G is all of G."""
+    C = grads.prob.shape[1]
+    per_class = len(grads.label) // C
+    means = grads.features.reshape(C, per_class, -1).mean(axis=1)
+    apart = grads.features - means[grads.label]
+    return LastLayer(
+        name="linear",
+        bias=False,
+        class_means=means,
+        probabilities=grads.prob.reshape(C, per_class, C).mean(axis=1),
+        shares=np.full(C, 1 / C),
+        within=float((apart**2).sum(axis=1).mean()),
+        between=float(((means - means.mean(axis=0)) ** 2).sum(axis=1).mean()),
+        neural_collapse=measures(
+            grads.features, grads.label, grads.weight, grads.prob.argmax(axis=1)
+        ),
+        spectrum=_spectrum(G, True, 0, rng),
     )
 
 

@@ -31,6 +31,7 @@ def records() -> dict[str, tuple[Any, tuple[str, ...]]]:
     density = wb.spectral_density(matrix, deflate=pairs)
     both = wb.top_eigenpairs(matrix, 2, which="BE", k_low=1)
     film = make_study(4, 60, num_moments=2, exact=False)
+    assert film.last_layer is not None
     return {
         "Dataset": (
             data,
@@ -90,6 +91,16 @@ def records() -> dict[str, tuple[Any, tuple[str, ...]]]:
                 f"± {film.spectra['G'].trace_error:.2g}",
                 "slide, icml, jmlr",
                 "0, 1, 30",
+                "12 features, mean cosine of classes",
+            ),
+        ),
+        "LastLayer": (
+            film.last_layer,
+            (
+                "Last layer linear",
+                f"mean cosine of classes {film.last_layer.cosine:.4g}",
+                f"NC1 {film.last_layer.neural_collapse['NC1']:.4g}",
+                f"trace {film.last_layer.spectrum.trace:.4g}",
             ),
         ),
     }
@@ -122,6 +133,7 @@ KINDS = (
     "both ends",
     "SpectralDensity",
     "Study",
+    "LastLayer",
 )
 
 

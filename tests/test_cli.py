@@ -62,8 +62,8 @@ def test_the_commands_have_these_flags_and_tell_of_each(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     wanted = {
-        "train": "data per-class model epochs lr seed snapshots device root download "
-        "resume out force",
+        "train": "data per-class model epochs lr weight-decay seed snapshots device "
+        "root download resume out force",
         "measure": "weighting embedding metric classes method eigenvalues steps device "
         "minutes moments plan out force",
         "show": "json",
@@ -161,6 +161,24 @@ def test_a_study_comes_from_three_commands(
     hess = found["spectra"]["G"]["trace"] + found["spectra"]["H"]["trace"]
     assert hess == pytest.approx(found["spectra"]["Hess"]["trace"], rel=1e-4)
     assert len(found["attribution"]["overlap"]) >= found["attribution"]["num_outliers"]
+
+
+def test_the_plan_is_a_line_or_one_json_object(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("measure", checkpoint, "--plan") == 0
+    line = capsys.readouterr().out
+    assert line.startswith("Plan: ")
+    assert line.count("\n") == 1
+    assert " Products: G, Hess, H forward mode. Their proof takes " in line
+    assert run("measure", checkpoint, "--plan", "--json") == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["products"] == dict.fromkeys(("G", "Hess", "H"), "forward mode")
+    assert 0 < facts["proof_seconds"] < 60
+    assert facts["line"].startswith("Plan: ")
+    study = tmp_path / "no.study"
+    assert run("measure", checkpoint, "--json", "--out", study) == 2
+    assert not study.exists()
 
 
 def test_the_study_lies_beside_the_checkpoint_by_default(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import gzip
 import io
+import json
 import os
 import pickle
 import shutil
 import subprocess
 import sys
 import tempfile
+import tracemalloc
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,13 +19,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.numpy import save
 from safetensors.torch import save_file
 
 from tests.studies import make_study
 from workbench.cli.main import main
 from workbench.errors import WorkbenchError, printable
 from workbench.files.atomic import kind_of
-from workbench.files.container import LITTER, remove_litter, write_whole
+from workbench.files.container import (
+    LITTER,
+    remove_litter,
+    write_container,
+    write_whole,
+)
 from workbench.study.records import load_study
 from workbench.training import loop
 from workbench.training.checkpoint import load_checkpoint
@@ -94,7 +103,7 @@ def test_devices_and_pipes_are_never_replaced(tmp_path: Path) -> None:
     os.mkfifo(pipe)
     for special in (pipe, Path("/dev/full"), Path("/dev/null")):
         with pytest.raises(WorkbenchError, match="a device or a pipe and no file"):
-            write_whole(special, b"x", "export")
+            write_whole(special, [b"x"], "export")
         assert not special.is_file()
 
 
@@ -105,7 +114,7 @@ def test_a_link_stays_and_its_file_is_replaced_with_its_rights(tmp_path: Path) -
     real.write_text("older")
     real.chmod(0o640)
     link.symlink_to(real)
-    write_whole(link, b"new", "export")
+    write_whole(link, [b"new"], "export")
     assert link.is_symlink()
     assert real.read_text() == "new"
     assert real.stat().st_mode & 0o777 == 0o640
@@ -262,3 +271,38 @@ def test_files_of_other_tools_are_named_without_torch(tmp_path: Path) -> None:
         check=True,
     )
     assert done.stdout.strip() == "False"
+
+
+def test_what_is_written_is_what_safetensors_writes(tmp_path: Path) -> None:
+    arrays = {
+        "b": np.arange(6.0).reshape(2, 3).T,
+        "a": np.float32(1.5),
+        "c": np.array([True, False, True]),
+        "empty": np.zeros((0, 4)),
+        "d": np.arange(5, dtype=np.int16),
+    }
+    path = write_container(tmp_path / "x", "part", {"é": [1, 2.5]}, arrays)
+    with safe_open(path, framework="np") as opened:
+        metadata = opened.metadata()
+    plain = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    expected, found = save(plain, metadata), path.read_bytes()
+
+    def head(content: bytes) -> object:  # of its plain values the order is by chance
+        return json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+
+    assert head(found) == head(expected)
+    assert len(found) == len(expected)
+    data = sum(array.nbytes for array in plain.values())
+    assert found[-data:] == expected[-data:]
+    tensors = {name: torch.from_numpy(array) for name, array in plain.items()}
+    again = write_container(tmp_path / "y", "part", {"é": [1, 2.5]}, tensors)
+    assert again.read_bytes() == found
+
+
+def test_a_file_is_written_without_a_copy_of_it_in_memory(tmp_path: Path) -> None:
+    arrays = {"large": np.ones(2**22), "other": np.ones(2**20)}
+    tracemalloc.start()
+    write_container(tmp_path / "x", "part", {}, arrays)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 0.1 * arrays["large"].nbytes

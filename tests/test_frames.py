@@ -11,7 +11,7 @@ import pytest
 
 from tests.studies import make_study
 from workbench.errors import WorkbenchError
-from workbench.study.tables import TABLES, csv_tables
+from workbench.study.tables import LAST, TABLES, csv_tables
 
 NAMES = ("=1+1", "été", "-1", "d")
 FILM = make_study(4, 60, num_moments=2, exact=False, class_names=NAMES)
@@ -53,7 +53,7 @@ def test_the_arrays_are_those_of_the_study():
     pytest.importorskip("xarray")
     found = FILM.to_xarray()
     assert found["epoch"].values.tolist() == [0, 1, 30]
-    assert found["operator"].values.tolist() == ["G", "Hess", "H"]
+    assert found["operator"].values.tolist() == ["G", "Hess", "H", LAST]
     assert found["class"].values.tolist() == list(NAMES)
     for moment in FILM.film:
         now = found.sel(epoch=moment.run["epochs"])
@@ -75,6 +75,18 @@ def test_the_arrays_are_those_of_the_study():
                 row = one["part_eigenvalue"].sel(part=part).values
                 assert row[: len(values)].tolist() == [*values]
                 assert one["part_trace"].sel(part=part).item() == levels.trace[part]
+        layer = moment.last_layer
+        one = now.sel(operator=LAST)
+        m = len(layer.spectrum.eigenvalues)
+        assert one["eigenvalue"].values[:m].tolist() == [*layer.spectrum.eigenvalues]
+        assert one["trace"].item() == layer.spectrum.trace
+        assert now["other_class"].values.tolist() == list(NAMES)
+        np.testing.assert_array_equal(now["cosine"], layer.cosines)
+        np.testing.assert_array_equal(now["probability"], layer.probabilities)
+        np.testing.assert_array_equal(now["class_share"], layer.shares)
+        np.testing.assert_array_equal(now["class_feature"], layer.class_means)
+        for name, value in layer.neural_collapse.items():
+            assert now["last_layer"].sel(measure=name).item() == value
         points = np.stack([now["x"], now["y"]], axis=1)
         np.testing.assert_array_equal(
             points.astype(np.float32), moment.embedding.points

@@ -135,6 +135,57 @@ def test_the_training_split_is_taken_by_whatever_name_and_said(
     assert held == tmp_path / test
 
 
+WORDS = (
+    ("my_train", "my_test"), ("cats_train", "cats_val"), ("01_train", "02_test"),
+    ("trn", "tst"), ("TR", "TE"), ("train (1)", "test (1)"), ("myTrain", "myHoldout"),
+    ("train.zip_FILES", "test.zip_FILES"),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("pair", WORDS)
+def test_folders_that_hold_the_same_folders_are_splits_by_any_word(
+    tmp_path: Path, pair: tuple[str, str]
+) -> None:
+    add(tmp_path, *(f"{pair[0]}/{name}/1.png" for name in ("cat", "dog", "fox")))
+    add(tmp_path, *(f"{pair[1]}/{name}/1.png" for name in ("cat", "dog")))
+    assert count_images(tmp_path) == (3, 3)
+    assert f"{pair[0]}; {pair[1]} is not used" in describe_choice(tmp_path)
+    for name in pair:  # what holds images is a class, whatever it is called
+        add(tmp_path, f"{name}/2.png")
+    assert count_images(tmp_path) == (2, 7)
+
+
+@pytest.mark.parametrize(
+    ("outer", "inner", "said"),
+    [
+        (("fold1", "fold2"), ("cat", "dog"), "fold1 and fold2, each of which holds"),
+        (("images", "labels"), ("cat", "dog"), "; if those are the classes, give"),
+        (("cat", "dog"), ("test", "train"), "Each class holds test and train: the"),
+        (("cat", "dog"), ("left", "front"), "cat and dog, each of which holds front"),
+    ],
+)
+def test_folders_of_which_nobody_can_know_what_they_are_are_classes_and_it_is_said(
+    tmp_path: Path, outer: tuple[str, str], inner: tuple[str, str], said: str
+) -> None:
+    add(tmp_path, *(f"{a}/{b}/1.png" for a in outer for b in inner))
+    assert count_images(tmp_path) == (2, 4)
+    assert said in describe_choice(tmp_path)
+    assert find_classes(tmp_path).folder == tmp_path
+
+
+def test_an_exact_name_of_a_split_comes_before_a_word(tmp_path: Path) -> None:
+    for top in ("train", "train_labels", "extra"):
+        add(tmp_path, f"{top}/cat/1.png", f"{top}/dog/1.png")
+    assert find_classes(tmp_path).folder == tmp_path / "train"
+    assert "extra and train_labels are not used" in describe_choice(tmp_path)
+
+
+def test_folders_around_it_do_not_matter_however_many_they_are(tmp_path: Path) -> None:
+    add(tmp_path, *(f"a/b/c/train/{name}/1.png" for name in ("cat", "dog")))
+    assert count_images(tmp_path) == (2, 2)
+    assert find_classes(tmp_path).folder == tmp_path / "a" / "b" / "c" / "train"
+
+
 def test_of_three_splits_test_is_for_testing(tmp_path: Path) -> None:
     for split in ("train", "val", "test"):
         add(tmp_path, f"{split}/cat/1.png", f"{split}/dog/1.png")
@@ -197,6 +248,34 @@ def test_what_is_passed_over_is_counted_by_its_kind(tmp_path: Path) -> None:
     note = describe_choice(tmp_path)
     assert "2 .heic, 1 .mov and 1 without an ending." in note
     assert count_images(tmp_path) == (2, 2)
+
+
+def test_what_is_not_taken_is_said_by_the_page_and_by_the_command_line(
+    tmp_path: Path,
+) -> None:
+    frames = [Image.new("L", (8, 8), 50 * n) for n in range(4)]
+    for n, name in enumerate(("cat", "dog")):
+        (tmp_path / name).mkdir()
+        first, *rest = frames[n:] + frames[:n]
+        first.save(tmp_path / name / "1.gif", save_all=True, append_images=rest)
+        frames[2 + n].save(tmp_path / name / "2.png")
+        frames[n].save(tmp_path / f"{name}.png")
+    note = "2 images lie beside the class folders, unused."
+    assert describe_choice(tmp_path) == note
+    source = load_data(f"folder:{tmp_path}").source
+    assert source.endswith(
+        f"{note} 2 files hold several images, of which the first is taken."
+    )
+
+
+def test_a_folder_of_photographs_that_cannot_be_read_says_what_they_are(
+    tmp_path: Path,
+) -> None:
+    add(tmp_path, "cat/1.HEIC", "cat/2.heic", "dog/1.heic")
+    with pytest.raises(WorkbenchError, match=r"cat holds no .*, and there is 2 \.heic"):
+        count_images(tmp_path)
+    with pytest.raises(WorkbenchError, match=r"2 folders .*, and there is 3 \.heic"):
+        load_data(f"folder:{tmp_path}")
 
 
 @pytest.mark.skipif(os.name != "posix", reason="links and pipes of POSIX")

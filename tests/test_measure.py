@@ -369,14 +369,14 @@ def test_progress_never_falls_and_ends_at_one(
     assert fractions == sorted(fractions)
     assert fractions[0] == 0.0
     assert fractions[-1] == 1.0
-    assert len({event.stage for event in events}) == 7
+    assert len({event.stage for event in events}) == 8
     assert max(b - a for a, b in zip(fractions, fractions[1:])) < 0.45  # noqa: B905, RUF007
 
 
 STAGES = (
     "Averaging the gradients", "Eigenvalues of G", "Eigenvalues of Hess",
     "Eigenvalues of H", "Splitting G into its parts",
-    "Placing the gradients in the plane",
+    "Placing the gradients in the plane", "Looking at the last layer",
 )  # fmt: skip
 
 

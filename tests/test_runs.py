@@ -52,7 +52,8 @@ def test_each_run_is_found_in_the_state_it_is_in(tmp_path: Path) -> None:
     (tmp_path / "2026-nothing").mkdir()
     found = {run.state: run for run in find_runs(tmp_path)}
     assert {state: run.folder for state, run in found.items()} == made
-    assert found["stopped"].words.startswith("digits · mlp · 100 a class · 30 epochs, ")
+    words = found["stopped"].words
+    assert words.startswith("digits · mlp · 100 per class · 30 epochs, ")
     assert network_of(found["running"]) is None
     assert network_of(found["stopped"]) == str(made["stopped"].path / "run-001.ckpt")
 

@@ -22,10 +22,11 @@ from tests.studies import make_study
 from workbench.errors import WorkbenchError
 from workbench.files.container import CHECKSUM, checksum
 from workbench.measurement.settings import MeasureSettings
-from workbench.study.records import Embedding, Levels, Study, load_study
+from workbench.study.records import Embedding, LastLayer, Levels, Study, load_study
 from workbench.study.schema import (
     CheckpointFile,
     EmbeddingFile,
+    LastLayerFile,
     LevelsFile,
     SettingsFile,
     SpectrumFile,
@@ -43,6 +44,7 @@ from workbench.training.settings import TrainConfig
         (SpectrumFile, Spectrum),
         (LevelsFile, Levels),
         (EmbeddingFile, Embedding),
+        (LastLayerFile, LastLayer),
         (StudyFile, Study),
     ],
 )
@@ -108,6 +110,18 @@ FORGED: dict[str, Change] = {
     ),
     "a dimension of 0": lambda h, a: h["spectra"]["G"].update(dim=0),
     "a trace that is no number": lambda h, a: h["spectra"]["G"].update(trace=None),
+    "probabilities of a last layer that sum to half": lambda h, a: a.update(
+        {"last_layer/probabilities": a["last_layer/probabilities"] * 0.5}
+    ),
+    "features of fewer classes": lambda h, a: a.update(
+        {"last_layer/class_means": a["last_layer/class_means"][:-1]}
+    ),
+    "no features": lambda h, a: a.update(
+        {"last_layer/class_means": a["last_layer/class_means"][:, :0]}
+    ),
+    "more eigenvalues of a last layer than parameters": lambda h, a: h["last_layer"][
+        "spectrum"
+    ].update(dim=2),
     "ten million classes of settings": lambda h, a: h["settings"].update(
         classes=["x"] * 20_000
     ),

@@ -28,12 +28,19 @@ START = (
 )
 
 
-@contextmanager
-def serving(folder: Path, more: str = "", **environment: str) -> Iterator[str]:
-    """Start the page's server in its own process; yield the URL that it says."""
+def free_port() -> int:
+    """A port that nobody listens on."""
     with socket.socket() as trial:
         trial.bind(("127.0.0.1", 0))
-        port = trial.getsockname()[1]
+        return int(trial.getsockname()[1])
+
+
+@contextmanager
+def serving(
+    folder: Path, more: str = "", *, port: int = 0, **environment: str
+) -> Iterator[str]:
+    """Start the page's server in its own process; yield the URL that it says."""
+    port = port or free_port()
     env = os.environ | {"XDG_DATA_HOME": str(folder / "data"), "BROWSER": ""}
     env |= {"JUPYTER_RUNTIME_DIR": str(folder / "runtime")}
     env |= {"JUPYTER_CONFIG_DIR": str(folder / "config")} | environment

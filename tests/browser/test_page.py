@@ -178,7 +178,7 @@ def test_training_on_digits_from_the_click_to_the_new_picture(
     workbench.until(lambda: workbench.state("level") == 1, seconds=2)
     expect(workbench.badge).to_have_text("your run", timeout=120_000)
     workbench.until(lambda: workbench.read("sticks", "data.x") != before)
-    about = "10 a class · 100 of 1,797 examples · 8 epochs"
+    about = "10 per class · 100 of 1,797 examples · 8 epochs"
     expect(page.locator(".wb-about")).to_contain_text(about)
     # Then come the earlier epochs, as many as a minute allows.
     expect(workbench.button("Train")).to_be_enabled(timeout=120_000)
@@ -245,7 +245,7 @@ def test_a_link_restores_the_page_and_locks_what_it_says(
     )
     page = open_page(f"{voila}?{query}", permissions=["clipboard-write"])
     workbench = Workbench(page).wait()
-    expect(page.locator(".wb-about")).to_contain_text("100 a class · 30 epochs")
+    expect(page.locator(".wb-about")).to_contain_text("100 per class · 30 epochs")
     assert workbench.state("selected_class") == 3
     assert workbench.state("scale") == "log"
     workbench.until(lambda: workbench.read("position", "value") == 2)
@@ -253,7 +253,8 @@ def test_a_link_restores_the_page_and_locks_what_it_says(
     workbench.until(lambda: workbench.read("rail", "value") == 1)
     expect(page.locator(".wb-words")).to_contain_text("At epoch 1 of 30:")
     assert workbench.read("parts", "active") == [1, 4]
-    expect(page.get_by_text("Pinned: digits · mlp · 10 a class").first).to_be_visible()
+    pinned = page.get_by_text("Pinned: digits · mlp · 10 per class")
+    expect(pinned.first).to_be_visible()
     expect(workbench.button("Train")).to_be_hidden()
     expect(workbench.field("Seed")).to_be_disabled()
     workbench.button("Share").click()
@@ -265,7 +266,7 @@ def test_a_link_restores_the_page_and_locks_what_it_says(
     page.goto(f"{voila}?v=1&preset=<b>none</b>")
     workbench.wait()
     expect(workbench.problem).to_contain_text("Preset: '<b>none</b>' is not known")
-    expect(page.locator(".wb-about")).to_contain_text("50 a class · 40 epochs")
+    expect(page.locator(".wb-about")).to_contain_text("50 per class · 40 epochs")
 
 
 def upload(page: Page, path: Path) -> None:
@@ -279,7 +280,7 @@ def test_a_preset_opens_at_once_and_a_file_of_ones_own_too(
 ) -> None:
     page = workbench.page
     workbench.field("Show").select_option(label="Too few examples")
-    expect(page.locator(".wb-about")).to_contain_text("10 a class · 60 epochs")
+    expect(page.locator(".wb-about")).to_contain_text("10 per class · 60 epochs")
     expect(workbench.field("Epochs")).to_have_value("60")
     expect(workbench.button("Run this live")).to_be_enabled()
     workbench.field("Show").select_option(label="Your own…")

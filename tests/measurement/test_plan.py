@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import re
+import time
 from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from tests.cases import CASES, problem
 from tests.worlds import together
+from workbench.curvature.products.operators import operators
 from workbench.errors import WorkbenchError
 from workbench.machine.distributed import World
 from workbench.measurement.cost import Cost, sizes_of
@@ -189,7 +192,7 @@ def test_what_does_not_fit_is_refused_with_the_largest_number_that_does() -> Non
     with pytest.raises(WorkbenchError, match="take at most") as error:
         checked(tight)
     assert tight.line == tight.refusal == str(error.value)
-    found = re.search(r"at most (\d+) examples a class", str(error.value))
+    found = re.search(r"at most (\d+) examples per class", str(error.value))
     assert found is not None
     most = int(found[1])
     assert 20 <= most < 100
@@ -214,6 +217,86 @@ def test_more_time_than_was_asked_for_is_refused() -> None:
     assert all(slow.fits(method) for method in slow.methods)
 
 
+class Rounding(torch.autograd.Function):
+    """An operation that knows reverse mode only."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return x.sin()
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:  # type: ignore[override]
+        return grad * ctx.saved_tensors[0].cos()
+
+
+class Sine(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return Rounding.apply(x)
+
+
+TAKEN = {
+    "layer by layer": nn.ReLU,
+    "forward mode": nn.Tanh,
+    "reverse mode": Sine,
+}
+
+
+@pytest.mark.parametrize("way", TAKEN)
+def test_the_plan_says_how_products_are_taken_and_why(
+    way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workbench.curvature.products.layerwise.SMALL", 0)
+    model = nn.Sequential(nn.Linear(4, 5), TAKEN[way](), nn.Linear(5, 3)).double()
+    data = torch.randn(9, 4).double(), torch.arange(9) % 3
+    made = plan(model, data, settings())
+    ops = operators(model, data)
+    assert made.products == {kind: ops[kind].how for kind in ("G", "Hess", "H")}
+    assert all(how.startswith(way) for how in made.products.values())
+    facts = json.loads(json.dumps(made.facts))
+    assert facts["products"] == made.products
+    assert facts["method"] == checked(made).method
+    if way == "reverse mode":  # and why not faster
+        reason = made.products["G"].removeprefix("reverse mode ")
+        assert "jvp" in reason
+        assert reason in made.line
+    else:
+        assert f" Products: G, Hess, H {way}. Their proof takes " in made.line
+    study = measure(model, data, settings(num_drawn=0))
+    assert study.run["products"] == made.products
+    assert f"{way}" in study.plan
+
+
+def test_kinds_that_are_taken_in_different_ways_are_told_apart() -> None:
+    """Weight norm, whose second derivative torch has wrong, in forward mode."""
+    made = replace(planned(5), products={"G": "a", "Hess": "b (why)", "H": "b (why)"})
+    assert made.line.endswith(f" Products: G a; Hess, H b (why). {SHORT}")
+
+
+SHORT = "Their proof takes 1 s."
+
+
+def test_the_proof_is_counted_once_for_each_network() -> None:
+    made = replace(planned(5), proof=100.0)
+    assert made.seconds() - replace(made, proof=0.0).seconds() == pytest.approx(100)
+    film = replace(made, num_moments=3)
+    assert film.seconds() - replace(film, proof=0.0).seconds() == pytest.approx(400)
+    assert made.line.endswith("Their proof takes 2 min.")
+
+
+def test_what_the_proof_takes_is_what_it_took(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pass through the network that takes long makes a proof that takes long."""
+    slow = planned(5).proof
+    forward = nn.Tanh.forward
+
+    def slowly(self: nn.Tanh, x: Tensor) -> Tensor:
+        time.sleep(0.02)
+        return forward(self, x)
+
+    monkeypatch.setattr(nn.Tanh, "forward", slowly)
+    assert planned(5).proof > slow + 0.2
+
+
 def test_the_line_names_every_way_and_its_price() -> None:
     line = planned(5).line
     assert line.startswith("Plan: every eigenvalue of G (")
@@ -229,7 +312,8 @@ def test_earlier_epochs_are_priced_at_half_each() -> None:
     done = train(model, data, config)
     with_them = plan(done, settings=settings())
     assert with_them.num_moments == 3
-    assert with_them.seconds() == 2.5 * sum(with_them.stages().values())
+    stages = sum(with_them.stages().values())
+    assert with_them.seconds() == 2.5 * stages + 4 * with_them.proof
     assert ", and 3 earlier epochs: " in with_them.line
     assert plan(done, settings=settings(moments=False)).num_moments == 0
 

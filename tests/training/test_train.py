@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 import threading
 import time
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +18,7 @@ from torch.nn.functional import cross_entropy
 
 from workbench.errors import WorkbenchError
 from workbench.progress.control import Control, Progress
+from workbench.training import loop
 from workbench.training.checkpoint import Checkpoint, State
 from workbench.training.data import Dataset, load_data
 from workbench.training.models import build_model
@@ -138,17 +142,52 @@ def test_one_batch_an_epoch_is_gradient_descent_with_momentum_as_written_by_hand
     np.testing.assert_allclose(done.history["loss"], losses, rtol=1e-4)
 
 
+def test_a_run_is_that_of_torch_s_own_sgd_bit_by_bit(few: Dataset) -> None:
+    model = build_model("cnn", few)
+    settings = config(epochs=1, batch_size=32)
+    done = train(model, few, settings)
+    optimizer = torch.optim.SGD(
+        model.parameters(),
+        lr=settings.lr,
+        momentum=settings.momentum,
+        weight_decay=settings.weight_decay,
+    )
+    torch.set_num_threads(1)
+    for batch in loop._batches(few, settings, 0):
+        optimizer.zero_grad()
+        logits = model(few.images[batch])
+        loss = cross_entropy(logits, few.labels[batch], reduction="sum") / len(batch)
+        loss.backward()
+        optimizer.step()
+    assert same(done.weights, model.state_dict())
+
+
+def test_training_does_not_load_torch_s_compiler() -> None:
+    program = """
+import sys
+from workbench import TrainConfig, load_data, train
+from workbench.training.models import build_model
+data = load_data("digits", per_class=5)
+train(build_model("linear", data), data, TrainConfig(epochs=1, device="cpu"))
+print("torch._dynamo" in sys.modules)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, check=True, text=True
+    )
+    assert done.stdout == "False\n"
+
+
 def test_the_rate_falls_at_one_and_two_thirds_of_any_number_of_epochs(
     few: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rates: list[float] = []
-    step = torch.optim.SGD.step
+    step = loop.sgd
 
-    def recording(self: torch.optim.SGD) -> None:
-        rates.append(self.param_groups[0]["lr"])
-        step(self)
+    def recording(*tensors: list[Tensor], lr: float, **more: Any) -> None:
+        rates.append(lr)
+        step(*tensors, lr=lr, **more)
 
-    monkeypatch.setattr(torch.optim.SGD, "step", recording)
+    monkeypatch.setattr(loop, "sgd", recording)
     train(build_model("linear", few), few, config(epochs=7, lr=1.0, batch_size=130))
     assert rates == pytest.approx([1, 1, 1, 0.1, 0.1, 0.01, 0.01])
 

@@ -44,11 +44,11 @@ def test_the_head_escapes_what_a_study_says_of_itself(tmp_path: Path) -> None:
 
 def test_a_run_is_told_as_far_as_it_is_known() -> None:
     run = {"data": "digits", "model": "mlp", "per_class": 100, "epochs": 30}
-    told = "digits · mlp · 100 a class · 30 epochs"
+    told = "digits · mlp · 100 per class · 30 epochs"
     assert run_in_words(run) == told
     assert run_in_words(run | {"train_accuracy": 0.999}) == f"{told} · accuracy 99.9%"
     chosen = run | {"num_examples": 1000, "num_available": 60_000}
-    assert "100 a class · 1,000 of 60,000 examples · 30" in run_in_words(chosen)
+    assert "100 per class · 1,000 of 60,000 examples · 30" in run_in_words(chosen)
     assert run_in_words(chosen | {"num_available": None}) == told
     assert run_in_words({"model": "mlp", "epochs": 0}) == "mlp · 0 epochs"
     assert run_in_words({}) == ""

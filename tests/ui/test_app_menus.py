@@ -40,7 +40,7 @@ def test_a_preset_is_shown_and_its_settings_fill_the_controls(page: Workbench) -
     page.head.presets.value = "few"
     assert page.session.preset == "few"
     assert (page.settings.per_class.value, page.settings.epochs.value) == (10, 60)
-    assert "With ten images a class" in page.head.words.value
+    assert "With ten images per class" in page.head.words.value
     page.head.live.click()
     wait_until(lambda: page.session.state == "idle")
     assert page.session.source == "your run"
@@ -88,7 +88,7 @@ def test_the_share_panel_says_what_is_not_in_the_link(page: Workbench) -> None:
     page.study.pin.click()
     page.study.pin.click()
     page.head.presets.value = "few"
-    assert "What is pinned is no preset, and so not in" in page.share.link.value
+    assert "The pinned study is not a preset, so the link" in page.share.link.value
 
 
 def test_a_link_opens_the_pictures_at_its_epoch_beside_what_is_pinned(
@@ -296,7 +296,7 @@ def test_a_finished_run_opens_from_the_menu(page: Workbench, tmp_path: Path) -> 
     page.drawer.open("open")
     (line,) = page.opening.runs.children
     pressed, words = line.children
-    assert "digits · mlp · 100 a class · 30 epochs" in words.value
+    assert "digits · mlp · 100 per class · 30 epochs" in words.value
     pressed.click()
     assert page.session.study is not None
     assert page.session.study.num_classes == 4

@@ -35,6 +35,13 @@ def refusal(guard: Guard, *given: str, **headers: str) -> str:
         ("127.0.0.1", (), "localhost:9000", True),  # as through a tunnel
         ("127.0.0.1", (), "[::1]:8866", True),
         ("127.0.0.1", (), "LOCALHOST", True),
+        ("127.0.0.1", (), "localhost.:8866", True),
+        ("127.0.0.1", (), "[0:0:0:0:0:0:0:1]:8866", True),
+        ("::1", (), "[::1]:8866", True),
+        ("::1", (), "[::2]:8866", False),
+        ("127.0.0.1", (), "::1", True),
+        ("127.0.0.1", (), "", False),
+        ("127.0.0.1", (), "[", False),
         ("127.0.0.1", (), "evil.example:8866", False),
         ("127.0.0.1", (), "127.0.0.1.evil.example", False),
         ("127.0.0.1", (), "localhost.evil.example", False),
@@ -42,6 +49,9 @@ def refusal(guard: Guard, *given: str, **headers: str) -> str:
         ("127.0.0.1", ("lab.example",), "lab.example", True),
         ("127.0.0.1", ("Lab.Example:8000",), "lab.example:8000", True),
         ("127.0.0.1", ("lab.example",), "sub.lab.example", False),
+        ("127.0.0.1", ("lab.example.",), "LAB.example", True),
+        ("127.0.0.1", ("[2001:DB8::7]",), "[2001:db8:0::7]:80", True),
+        ("127.0.0.1", ("2001:db8::7",), "[2001:db8::7]:80", True),
         ("10.0.0.7", (), "10.0.0.7:8866", True),
         ("10.0.0.7", (), "10.0.0.8:8866", False),
         ("0.0.0.0", (), "10.0.0.8:8866", True),  # no name leads to an address
@@ -67,6 +77,13 @@ def test_only_hosts_that_were_bound_or_given_are_answered(
         ("null", (), False),
         ("https://lab.example", ("lab.example",), True),
         ("https://lab.example:444", ("lab.example:443",), False),
+        ("https://lab.example", ("lab.example:443",), True),
+        ("http://lab.example", ("lab.example:443",), False),
+        ("https://[2001:db8::7]", ("2001:db8::7",), True),
+        ("HTTP://127.0.0.1:8866", (), True),
+        ("http://127.0.0.1.:8866", (), True),
+        ("http://[::1", (), False),
+        ("http://", (), False),
         ("https://evil.example", ("lab.example",), False),
     ],
 )
@@ -76,6 +93,22 @@ def test_pages_of_other_origins_are_refused_unless_they_were_given(
     guard = make_guard("127.0.0.1", given)
     for name in ("Origin", "Sec-Websocket-Origin"):
         assert (guard.refusal(request(**{name: origin})) == "") == answered
+
+
+@pytest.mark.parametrize(
+    ("host", "origin", "answered"),
+    [
+        ("lab.example:443", "https://lab.example", True),  # as nginx may pass it on
+        ("lab.example", "https://lab.example:443", True),
+        ("lab.example", "http://lab.example:443", False),
+        ("lab.example:80", "https://lab.example", False),
+    ],
+)
+def test_a_port_that_is_not_said_is_that_of_the_scheme(
+    host: str, origin: str, answered: bool
+) -> None:
+    guard = Guard(frozenset(("lab.example",)), frozenset())
+    assert (guard.refusal(request(host, Origin=origin)) == "") == answered
 
 
 @pytest.mark.parametrize("site", ["cross-site", "same-site"])
@@ -97,7 +130,8 @@ def test_a_link_of_another_page_is_followed_and_its_pictures_and_frames_are_not(
 def test_what_is_refused_is_said_in_a_short_sentence() -> None:
     guard, long = make_guard("127.0.0.1"), "x" * 2000
     assert 0 < len(refusal(guard, long)) <= 300
-    assert 0 < len(guard.refusal(request(Origin=f"http://{long}"))) <= 400
+    guard = make_guard("x" * 100)
+    assert 0 < len(refusal(guard, "x" * 100, Origin=f"http://{long}")) <= 300
 
 
 class Noted(Application):

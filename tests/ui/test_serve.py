@@ -33,7 +33,7 @@ def test_a_taken_port_is_avoided_unless_it_was_asked_for(
         free = choose(None)
         assert free not in (0, taken)
         assert choose(free) == free
-        with pytest.raises(WorkbenchError, match=rf"port {taken} .* is not to be had"):
+        with pytest.raises(WorkbenchError, match=rf"port {taken} .* is not available"):
             choose(taken)
 
 
@@ -72,7 +72,7 @@ def test_a_port_that_does_not_exist_is_refused(port: int) -> None:
 
 
 def test_an_address_that_this_machine_has_not_is_one_sentence() -> None:
-    with pytest.raises(WorkbenchError, match=r"192\.0\.2\.1 is not to be had"):
+    with pytest.raises(WorkbenchError, match=r"192\.0\.2\.1 is not available"):
         serve.listen(None, "192.0.2.1")
 
 
@@ -84,6 +84,30 @@ def test_a_prefix_begins_and_ends_with_a_slash(given: str, path: str) -> None:
     assert serve._path(given) == path
     with pytest.raises(WorkbenchError, match="is not a path"):
         serve._path(f"{given}?x=<b>")
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ("hub.example", "hub.example"),
+        (" https://hub.example:8000/hub/ ", "hub.example:8000"),
+        ("[2001:db8::7]:80", "[2001:db8::7]:80"),
+        ("2001:db8::7", "2001:db8::7"),
+        ("münchen.example", "xn--mnchen-3ya.example"),
+        ("*", None),
+        ("", None),
+        ("a b", None),
+        ("a@b", None),
+    ],
+)
+def test_names_of_hosts_are_taken_as_they_are_pasted(
+    given: str, name: str | None
+) -> None:
+    if name is not None:
+        assert serve._name(given) == name
+        return
+    with pytest.raises(WorkbenchError, match="is not the name of a host"):
+        serve._name(given)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="there is no root")

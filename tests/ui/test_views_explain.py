@@ -103,12 +103,12 @@ def test_outliers_that_stay_after_the_knock_out_are_said_to_stay():
     stays, goes = np.array([8.9, 7.9, 6.9, 1.0]), np.array([1.0, 0.9, 0.9, 0.8])
     told = explain(with_values(study, values, subtracted=stays, projected=goes))
     assert "<b>all 3 outliers stay</b>" in told
-    assert "<b>all 3 outliers go</b>" in told
+    assert "<b>all 3 outliers disappear</b>" in told
     few = with_values(study, values, subtracted=stays[:2], projected=goes[:2])
     assert "at least 2 of 3 outliers stay</b> (2 eigenvalues were measured)" in (
         explain(few)
     )
-    assert "<b>all 3 outliers go</b>" in explain(few)  # the largest left is below
+    assert "<b>all 3 outliers disappear</b>" in explain(few)  # below is the rest
     unsure = {"subtracted": np.array([0.1, 6.0, 0.1, 0.1])}
     told = explain(
         with_values(study, values, subtracted=stays, projected=goes, residuals=unsure)
@@ -117,7 +117,7 @@ def test_outliers_that_stay_after_the_knock_out_are_said_to_stay():
     assert "2 to 3 of 3 outliers stay, within the error" in told
     half = np.array([8.9, 1.0, 0.9, 0.8])
     told = explain(with_values(study, values, subtracted=half, projected=goes))
-    assert "2 of 3 outliers go" in told
+    assert "2 of 3 outliers disappear" in told
 
 
 def test_an_untrained_network_is_warned_about_and_a_trained_one_is_not():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -100,6 +100,71 @@ def a_tree_of_inputs() -> Situation:
 
     x, y = vectors()
     return Situation(Tree(), ((x, {"index": [torch.arange(9) % 5]}), y))
+
+
+class Batched(NamedTuple):
+    x: Tensor
+    scale: Tensor
+
+
+class OfTuple(Net):
+    """Takes a named tuple, and an option that a second argument would stand for."""
+
+    def forward(self, batch: Batched, factor: float = 1.0) -> Tensor:
+        return super().forward(batch.x) * batch.scale * factor
+
+
+@case()
+def a_named_tuple_and_an_option() -> Situation:
+    x, y = vectors()
+    return Situation(OfTuple(), [(Batched(x, torch.rand(9, 1)), y)])
+
+
+class OfList(Net):
+    def forward(self, xs: list[Tensor], factor: float = 1.0) -> Tensor:
+        return super().forward(torch.cat(xs, 1)) * factor
+
+
+@case()
+def a_list_and_an_option() -> Situation:
+    x, y = vectors()
+    return Situation(OfList(), [([x[:, :2], x[:, 2:]], y)])
+
+
+@case()
+def a_list_of_one() -> Situation:
+    x, y = vectors()
+    return Situation(OfList(), [([x], y)])
+
+
+class PassesOn(nn.Module):
+    """Whatever it is given goes on to another network."""
+
+    def __init__(self, inside: nn.Module) -> None:
+        super().__init__()
+        self.inside = inside
+
+    def forward(self, *args: Any, **named: Any) -> Any:
+        return self.inside(*args, **named)
+
+
+class OfMapping(Net):
+    def forward(self, batch: dict[str, Tensor]) -> Tensor:
+        return super().forward(batch["x"])
+
+
+@case()
+def a_wrapper_around_a_network_of_one_mapping() -> Situation:
+    x, y = vectors()
+    return Situation(
+        PassesOn(OfMapping()), {"x": x, "labels": y}, examples=[({"x": x}, y)]
+    )
+
+
+@case()
+def a_wrapper_around_a_network_of_one_list() -> Situation:
+    x, y = vectors()
+    return Situation(PassesOn(OfList()), [([x], y)])
 
 
 @case(expect="either")

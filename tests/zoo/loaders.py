@@ -270,3 +270,23 @@ def loader_of_dictionaries() -> Situation:
 @case(entries=("operators",))
 def loader_with_workers() -> Situation:
     return loaded(num_workers=1)
+
+
+class FillsOneBuffer:
+    """Batches that are the same memory each time, as of loaders that read ahead."""
+
+    def __init__(self, x: Tensor, y: Tensor) -> None:
+        self.x, self.y = x, y
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        x, y = torch.empty_like(self.x[:5]), torch.empty_like(self.y[:5])
+        for start in range(0, len(self.x), 5):
+            num = len(self.x[start : start + 5])
+            x[:num], y[:num] = self.x[start : start + 5], self.y[start : start + 5]
+            yield x[:num], y[:num]
+
+
+@case()
+def loader_that_fills_one_buffer() -> Situation:
+    x, y = vectors(12)
+    return Situation(mlp(), FillsOneBuffer(x, y), examples=[(x, y)], watch=(x, y))

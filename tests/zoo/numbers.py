@@ -380,3 +380,64 @@ def weights_near_the_least_float32() -> Situation:
     with torch.no_grad():
         model[2].weight.mul_(1e-18)
     return Situation(model, (vectors()[0].float(), labels()))
+
+
+class Masked(nn.Module):
+    """One class is never to be had; and perhaps noise, or a look at the batch."""
+
+    def __init__(self, noise: float = 0.0, value: float = -1e9) -> None:
+        super().__init__()
+        self.n = mlp(num_classes=4)
+        self.noise, self.value = noise, value
+
+    def forward(self, x: Tensor) -> Tensor:
+        f = self.n(x)
+        f = f + self.noise * torch.rand_like(f)
+        return f.masked_fill(torch.tensor([False, False, False, True]), self.value)
+
+
+WITHOUT_MEANS = ("operators", "gram", "exact_spectrum", "dual_operator")
+
+
+@case(entries=WITHOUT_MEANS)
+def a_logit_masked() -> Situation:
+    return Situation(Masked(), vectors())
+
+
+@case(expect="refused")
+def a_logit_masked_by_infinity() -> Situation:
+    return Situation(Masked(value=-torch.inf), vectors())
+
+
+@case(expect="refused")
+def a_logit_masked_and_the_others_random() -> Situation:
+    x, y = vectors()
+    return Situation(Masked(0.01).float(), (x.float(), y))
+
+
+class TwoSizes(nn.Module):
+    """Of two outputs one is a million times the other, which is to be found out."""
+
+    def __init__(self, second: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.a, self.b = mlp(num_classes=1), mlp(num_classes=1)
+        self.second = second
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([self.a(x) * 1e6, self.b(self.second(x))], 1)
+
+
+def _two_sizes(second: Callable[[Tensor], Tensor]) -> Situation:
+    model = TwoSizes(second).float()
+    x = torch.randn(9, 4)
+    return Situation(model, (x.float(), torch.randn(9, 2).float()), {"loss": "mse"})
+
+
+@case(entries=WITHOUT_MEANS, expect="refused")
+def a_small_output_that_is_random() -> Situation:
+    return _two_sizes(lambda x: nn.functional.dropout(x, 0.3, training=True))
+
+
+@case(entries=WITHOUT_MEANS, expect="refused")
+def a_small_output_that_mixes_examples() -> Situation:
+    return _two_sizes(lambda x: x - x.mean(0))

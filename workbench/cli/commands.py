@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -56,7 +57,7 @@ def train(
         str | None,
         typer.Option(
             help="digits, mnist, fashion, cifar10, cifar100, or folder:PATH, a folder "
-            "that holds one folder of images a class.  [default: digits]"
+            "that holds one folder of images per class.  [default: digits]"
         ),
     ] = None,
     per_class: Annotated[
@@ -81,17 +82,21 @@ def train(
         float | None,
         typer.Option(help="Learning rate at the start.  [default: 0.05]"),
     ] = None,
+    weight_decay: Annotated[
+        float | None,
+        typer.Option(help="Weight decay of every parameter.  [default: 0.0005]"),
+    ] = None,
     seed: Annotated[
         int | None,
         typer.Option(
-            help="Of the choice of data, the weights and the order.  [default: 0]"
+            help="Seed for sampling, initialisation and batch order.  [default: 0]"
         ),
     ] = None,
     snapshots: Annotated[
         str | None,
         typer.Option(
             help="Epochs whose weights are kept, as 0,1,3,10,30; 0 is the fresh "
-            "network. Measuring makes each a moment of the study."
+            "network. Measuring makes each a snapshot of the study."
         ),
     ] = None,
     device: Device = "auto",
@@ -118,7 +123,13 @@ def train(
     """Train a network; Ctrl-C keeps what it has learnt."""
     check_out(out, force)
     kept = None if snapshots is None else _epochs(snapshots)
-    config = {"epochs": epochs, "lr": lr, "seed": seed, "snapshots": kept}
+    config = {
+        "epochs": epochs,
+        "lr": lr,
+        "weight_decay": weight_decay,
+        "seed": seed,
+        "snapshots": kept,
+    }
     given = {name: value for name, value in config.items() if value is not None}
     if resume is not None:
         fixed = {
@@ -293,6 +304,9 @@ def measure(
     plan: Annotated[
         bool, typer.Option("--plan", help="Print how it would go, and measure nothing.")
     ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="With --plan: print it as one JSON object.")
+    ] = False,
     out: Annotated[
         Path | None,
         typer.Option(help="Study to write.  [default: the checkpoint's name, .study]"),
@@ -305,6 +319,10 @@ def measure(
     command again goes on from there.
     """
     out = out or checkpoint.with_suffix(".study")
+    if as_json and not plan:
+        raise WorkbenchError(
+            "--json: it says how --plan prints; 'workbench show --json' prints a study."
+        )
     if not plan:
         check_out(out, force)
     from workbench.cli.terminal import watched
@@ -337,7 +355,7 @@ def measure(
         )
         subject = load_checkpoint(checkpoint)
         if plan:
-            _print_plan(subject, settings, world)
+            _print_plan(subject, settings, world, as_json)
             return
         study = measure_checkpoint(
             subject,
@@ -362,14 +380,15 @@ def _chosen(text: str) -> int | tuple[str, ...]:
 
 
 def _print_plan(
-    checkpoint: Checkpoint, settings: MeasureSettings, world: World
+    checkpoint: Checkpoint, settings: MeasureSettings, world: World, as_json: bool
 ) -> None:
     """Say what measuring would take, on stdout, once."""
     from workbench.measurement.plan import plan
 
     made = plan(checkpoint, settings=settings, world=world)
     if world.rank == 0:
-        print(made.line)
+        facts = json.dumps(made.facts, allow_nan=False)
+        print(facts if as_json else printable(made.line))
 
 
 def check_out(path: Path, force: bool) -> None:

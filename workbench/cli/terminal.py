@@ -131,6 +131,12 @@ def _words(progress: Progress, left: float | None) -> list[str]:
     return words
 
 
+NO_LAST_LAYER = (
+    "Nothing is recorded of a last layer: the network does not end in a linear layer, "
+    "or an older version measured it."
+)
+
+
 def print_summary(summary: Mapping[str, Any], console: Console | None = None) -> None:
     """Print what `workbench.study.summary.summary` says, as tables on stdout."""
     console = console or Console()
@@ -146,6 +152,10 @@ def print_summary(summary: Mapping[str, Any], console: Console | None = None) ->
     console.print(_parts(summary["levels"]))
     console.print(_overlaps(summary["attribution"]))
     console.print(_text(summary["attribution"]["rule"]))
+    if summary["last_layer"] is None:
+        console.print(_text(NO_LAST_LAYER))
+    else:
+        console.print(_last_layer(summary["last_layer"]))
     if summary["picture"]:
         console.print(_text(summary["picture"]))
 
@@ -247,6 +257,28 @@ def _overlaps(attribution: Mapping[str, Any]) -> Table:
     overlap = attribution["overlap"][: max(count, 10)]
     table.add_row(*(str(n + 1) for n in range(len(overlap))))
     table.add_row(*("" if share is None else f"{share:.2f}" for share in overlap))
+    return table
+
+
+def _last_layer(found: Mapping[str, Any]) -> Table:
+    """Its features, its G, and what collapse predicts of that."""
+    name = f" {found['name']}" if found["name"] else ""
+    title = f"The last layer{name}, {_count(found['num_features'])} features"
+    table = Table(title=title, title_justify="left", show_header=False)
+    top = found["spectrum"]["top"][:10]
+    values = [pair["value"] for pair in top]
+    worst = [pair["residual"] for pair in top]
+    table.add_row("eigenvalues of its G", _values(values, worst))
+    if (predicted := found["predicted"]) is not None:
+        table.add_row("if collapsed", _values(predicted["G"][:10], []))
+        part = _values(predicted["class_part"][:10], [])
+        table.add_row(f"class part then, {predicted['weighting']}", part)
+    table.add_section()
+    table.add_row("mean cosine of class means", _number(found["cosine"]))
+    table.add_row("within-class variation", _number(found["within"]))
+    table.add_row("between-class variation", _number(found["between"]))
+    for measure, value in found["neural_collapse"].items():
+        table.add_row(_text(measure), _number(value))
     return table
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +32,11 @@ _SPLIT = re.compile(
     r"|(?P<val>val(?:id(?:ation)?)?|dev|eval(?:uation)?|pred(?:iction)?s?))"
     rf"(?:[\W_]*(?:{_WORDS}|\d+))*"
 )
+# Of folders that all hold the same folders, a word in the name is enough: my_train.
+_WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
+_SHORT = {"tr": "train", "trn": "train", "te": "test", "ts": "test", "tst": "test",
+          "holdout": "val", "heldout": "val"}  # fmt: skip
+MOST_SPLITS = 12  # of one data set
 _NOT_OURS = frozenset(("__MACOSX", "@eaDir", "$RECYCLE.BIN", "lost+found"))
 _NO_IMAGES = frozenset(("thumbs.db", "desktop.ini"))
 
@@ -60,11 +65,14 @@ def find_classes(path: Path, split: str = "train") -> Classes:
             what = "is a file" if path.exists() else "does not exist"
             raise WorkbenchError(
                 f"load_data: {path} {what}; "
-                "give the path of a folder that holds one folder of images a class."
+                "give the path of a folder that holds one folder of images per class."
             )
         top = _unwrapped(path, splits=True)
         names = _class_folders(top)
+        inner = _same_folders(top, names)
         roles = {name: role for name in names if (role := _role(name))}
+        if "train" not in roles.values() and inner and not any(map(_role, inner)):
+            roles = {name: role for name in names if (role := _role_by_word(name))}
         # A class may be called "train": then its folder holds images, and no folder.
         whole = {
             name: role for name, role in roles.items() if _class_folders(top / name)
@@ -73,7 +81,8 @@ def find_classes(path: Path, split: str = "train") -> Classes:
         if not training:
             _expect_no_splits(top, names, roles, whole)
             if split == "train":
-                return Classes(top, "" if top == path else f"The classes are in {top}.")
+                where = "" if top == path else f"The classes are in {top}."
+                return Classes(top, where or _ambiguity(names, inner))
         elif wanted := training if split == "train" else _held_out(whole):
             if len(wanted) > 1:
                 raise WorkbenchError(
@@ -81,7 +90,11 @@ def find_classes(path: Path, split: str = "train") -> Classes:
                     f"the {split} split; give the path of one of them."
                 )
             folder = _unwrapped(top / wanted[0], splits=False)
-            others = [name for name in roles if name != wanted[0]]
+            others = [
+                name
+                for name in names
+                if name != wanted[0] and (name in roles or _has_image(top / name))
+            ]
             unused = f"; {_listed(others)} {_are(others)} not used" if others else ""
             return Classes(folder, f"The {split} images are those in {folder}{unused}.")
     raise WorkbenchError(
@@ -91,21 +104,53 @@ def find_classes(path: Path, split: str = "train") -> Classes:
 
 
 def _unwrapped(path: Path, *, splits: bool) -> Path:
-    """The folder itself, or the one folder in it if that holds the folders."""
+    """The folder itself, or what lies in the one folder in it, however deep."""
     names = _class_folders(path)
     if len(names) != 1 or _has_image(path, deep=False):
         return path
     inner = path / names[0]
     if splits and _role(names[0]) == "train":
         return path
-    wrapped = _class_folders(inner) and not _has_image(inner, deep=False)
-    return inner if wrapped else path
+    if not _class_folders(inner) or _has_image(inner, deep=False):
+        return path
+    return _unwrapped(inner, splits=splits)
+
+
+def _same_folders(top: Path, names: list[str]) -> list[str]:
+    """The folders that are in each of these, if that is most of what is in them."""
+    if not 2 <= len(names) <= MOST_SPLITS:
+        return []
+    if any(_has_image(top / name, deep=False) for name in names):
+        return []
+    held = [set(_class_folders(top / name)) for name in names]
+    shared = set.intersection(*held)
+    most = max(map(len, held))
+    return sorted(shared) if len(shared) >= 2 and 2 * len(shared) >= most else []
+
+
+def _ambiguity(names: list[str], inner: list[str]) -> str:
+    """Say what could be meant by folders that all hold the same folders."""
+    if not inner:
+        return ""
+    if any(map(_role, inner)):
+        return f"Each class holds {_listed(inner)}: the images of all are taken."
+    return (
+        f"The classes are {_listed(names)}, each of which holds {_listed(inner)}; "
+        "if those are the classes, give the path of one of the former."
+    )
 
 
 def _role(name: str) -> str:
     """Which split a folder of this name is: train, test or val; "" if none."""
     found = _SPLIT.fullmatch(name.lower())
     return found.lastgroup or "" if found else ""
+
+
+def _role_by_word(name: str) -> str:
+    """The same by any word in the name."""
+    words = (word.lower() for word in _WORD.findall(name))
+    roles = {_SHORT.get(word) or _role(word) for word in words} - {""}
+    return roles.pop() if len(roles) == 1 else _role(name)
 
 
 def _held_out(whole: dict[str, str]) -> list[str]:
@@ -144,11 +189,24 @@ def _are(names: list[str]) -> str:
 
 
 def passed_over(folder: Path, names: Iterable[str]) -> str:
-    """Say how many files of which kind in the class folders are not read.
+    """Say how many files of which kind are not read, and how many images lie beside.
 
     Raises:
         WorkbenchError: If a folder cannot be read.
     """
+    found = _other_files(folder, names)
+    with readable("load_data", folder):
+        beside = sum(map(_is_image, os.listdir(folder)))
+    image = "image lies" if beside == 1 else "images lie"
+    said = (
+        f"Passed over, as they cannot be read: {found}." if found else "",
+        f"{beside:,} {image} beside the class folders, unused." if beside else "",
+    )
+    return " ".join(filter(None, said))
+
+
+def _other_files(folder: Path, names: Iterable[str]) -> str:
+    """Name the kinds of files in the class folders that are no images, with numbers."""
     kinds: Counter[str] = Counter()
     with readable("load_data", folder):
         for name in names:
@@ -162,7 +220,14 @@ def passed_over(folder: Path, names: Iterable[str]) -> str:
         for kind, n in sorted(kinds.items(), key=lambda pair: (-pair[1], pair[0]))
         if n
     ]
-    return f"Passed over, as they cannot be read: {_listed(found)}." if found else ""
+    return _listed(found) if found else ""
+
+
+def no_image(folder: Path, names: Sequence[str]) -> str:
+    """Say that there is no image in class folders: the end of a sentence."""
+    found = _other_files(folder, names)
+    instead = f", and there is {found}" if found else ""
+    return f"no image; images end in {', '.join(SUFFIXES)}{instead}."
 
 
 def class_label(name: str) -> str:
@@ -230,8 +295,7 @@ def count_images(path: Path) -> tuple[int, int]:
                     )
     if empty := [name for name, count in counts.items() if count == 0]:
         raise WorkbenchError(
-            f"Image folder: {folder / empty[0]} holds no image; images end in "
-            f"{', '.join(SUFFIXES)}."
+            f"Image folder: {folder / empty[0]} holds {no_image(folder, empty[:1])}"
         )
     return len(names), sum(counts.values())
 

@@ -180,7 +180,7 @@ def explain_failure(error: BaseException) -> tuple[str, str]:
         or "can't allocate memory" in str(error)
     ):
         sentence = (
-            "There is not enough memory for this; choose fewer examples a class or "
+            "There is not enough memory for this; choose fewer examples per class or "
             "a smaller network."
         )
         return sentence, ""

@@ -28,7 +28,7 @@ START = 30.0  # seconds that a process found elsewhere may be silent at first
 MEMORY = (
     "The process that did the work was killed (signal SIGKILL), which is what a "
     "machine does when its memory is full. If nobody killed it, choose fewer examples "
-    "a class or a smaller network."
+    "per class or a smaller network."
 )
 NO_ROOM = (
     "The work ended, but {} cannot be written: free some space there. What it had "

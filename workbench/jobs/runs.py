@@ -42,7 +42,7 @@ class Run:
         asked = self.job.settings
         words = [str(asked.get(key, "")) for key in ("data", "model")]
         if per_class := asked.get("per_class"):
-            words.append(f"{per_class} a class")
+            words.append(f"{per_class} per class")
         if epochs := asked.get("epochs"):
             words.append(f"{epochs} epochs")
         told = " · ".join(word for word in words if word) or "a measurement"
@@ -79,7 +79,7 @@ def make_run(base: Path) -> RunFolder:
 
 
 def find_runs(base: Path, most: int = NUM_SHOWN) -> tuple[Run, ...]:
-    """Return the newest runs that there is something of to open, newest first."""
+    """Return the newest runs with something to open, newest first."""
     try:
         names = sorted(os.listdir(base), reverse=True)
     except OSError:

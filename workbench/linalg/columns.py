@@ -54,6 +54,14 @@ def lengths(columns: Tensor) -> Tensor:
     return squares.sqrt()
 
 
+def products(one: Tensor, other: Tensor) -> Tensor:
+    """``<a, b>`` of each pair of columns, (dim, k) and (dim, k): (k,), float64."""
+    total = one.new_zeros(one.shape[1], dtype=torch.float64)
+    for piece in pieces(len(one)):
+        total += (one[piece].double() * other[piece].double()).sum(0)
+    return total
+
+
 def distances(inner: Any, metric: str) -> Any:
     """Plain (not squared) distances of vectors from their inner products, (n, n).
 

@@ -10,6 +10,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from workbench.curvature.gram.assembly import TILE
+from workbench.curvature.gram.last_layer import find_last_layer, smaller_order
 from workbench.curvature.gram.layer_gradients import layer_gradients
 from workbench.curvature.problem.batches import numbers_of, take
 from workbench.curvature.problem.risk import EmpiricalRisk, evaluating
@@ -35,6 +36,7 @@ STAGES: Mapping[str, str] = {
     "H": "Eigenvalues of H",
     **dict.fromkeys(CONVENTIONS, "Splitting G into its parts"),
     "picture": "Placing the gradients in the plane",
+    "last_layer": "Looking at the last layer",
 }
 # Matvecs a wanted eigenpair until the residuals are at 1e-3: seen on three networks.
 PER_PAIR = {"G": 4.0, "Hess": 7.0, "H": 8.0}
@@ -61,6 +63,7 @@ class Sizes:
     layers: tuple[tuple[int, int, int, int], ...]  # P, positions, inputs, outputs
     num_weights: int  # of all the network
     num_inputs: int  # numbers of one example
+    num_features: int  # that the last layer takes, with its bias; 0: there is none
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +111,7 @@ def sizes_of(risk: EmpiricalRisk) -> Sizes:
         layers.append((layer.num_parameters, positions, q, r))
     weights = sum(p.numel() for p in risk.model.parameters())
     number = torch.finfo(risk.dtype).bits // 8
+    last = find_last_layer(risk)
     return Sizes(
         num_params=risk.dim,
         num_examples=risk.num_examples,
@@ -118,6 +122,7 @@ def sizes_of(risk: EmpiricalRisk) -> Sizes:
         layers=tuple(layers),
         num_weights=weights,
         num_inputs=numbers_of(example),
+        num_features=0 if last is None else last.num_features,
     )
 
 
@@ -265,6 +270,26 @@ class Tally:
             placing += _IMPORT
         return Cost(gradients=passes, algebra=algebra, seconds=placing)
 
+    @property
+    def last_order(self) -> int:
+        """The order of the smaller matrix with all that G of the last layer has."""
+        sizes = self.sizes
+        return smaller_order(sizes.num_examples, sizes.num_classes, sizes.num_features)
+
+    @property
+    def last_layer(self) -> Cost:
+        """One forward pass, and G of one layer from what it puts out."""
+        sizes = self.sizes
+        N, C, q = sizes.num_examples, sizes.num_classes, sizes.num_features
+        if not q:
+            return Cost()
+        forward = Cost(gradients=1 / 3)
+        if self.last_order > self.settings.exact_limit:
+            products = PER_PAIR["G"] * self.num_asked
+            return forward + Cost(algebra=2.0 * N * C * q * products)
+        formed = 0.5 * N * (C * q) ** 2 if q <= N else float(self.last_order) ** 2 * C
+        return forward + Cost(algebra=formed) + self.solved(self.last_order)
+
     def subspace(self, dim: int, num: int, low: int = 0, start: int = 0) -> float:
         """Vectors of one, with those that a step works on; few are ever filled."""
         block = max(self.step, start)
@@ -312,6 +337,10 @@ class Tally:
             2.0**24, sizes.num_activations * N
         )
         stored = 2.0 * sizes.num_weights + N * sizes.num_inputs
+        if sizes.num_features:
+            stored += N * (sizes.num_features + 2 * C)
+            if self.last_order <= settings.exact_limit:
+                matrices += 3.0 * self.last_order**2
         numbers = (vectors + in_work) * P + passing + stored
         own = PROCESS + (UMAP_ITSELF if settings.embedding == "umap" else 0)
         return int(own + 8 * matrices + sizes.num_bytes * numbers)

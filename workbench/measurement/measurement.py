@@ -26,6 +26,7 @@ from workbench.measurement.cost import (
     num_eigenvalues,
     whole_hessian,
 )
+from workbench.measurement.last_layer import record_last_layer
 from workbench.measurement.picture import draw
 from workbench.measurement.plan import bind, checked, classes_of, make_plan
 from workbench.measurement.record import record
@@ -301,6 +302,10 @@ def _measure_one(
     picture = stages.do(
         "picture", lambda report: draw(risk, way.products, settings, near)
     )
+    last_layer = None
+    if plan.sizes.num_features:
+        look = partial(record_last_layer, risk, solver("last_layer"))
+        last_layer = stages.do("last_layer", look)
     classes = classes_of(subject, settings)
     if classes is not None:
         picture = _numbered(picture, subject, classes)
@@ -311,7 +316,7 @@ def _measure_one(
     if progress is not None:
         progress(Progress("Measured", 1.0))
     return Study(
-        run=head.run,
+        run={**head.run, "products": dict(plan.products)},
         settings=plain(asdict(settings)),
         class_names=head.class_names,
         history=head.history,
@@ -328,6 +333,7 @@ def _measure_one(
             "python": platform.python_version(),
         },
         created=datetime.now(UTC).isoformat(timespec="seconds"),
+        last_layer=last_layer,
     )
 
 

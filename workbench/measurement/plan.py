@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import astuple, dataclass, replace
 from typing import Any
 
@@ -10,6 +11,8 @@ from torch import nn
 
 from workbench.curvature.problem.adapter import as_problem
 from workbench.curvature.problem.risk import EmpiricalRisk
+from workbench.curvature.products.operators import curvatures, network_of
+from workbench.curvature.products.way import KINDS, Kind
 from workbench.errors import WorkbenchError
 from workbench.machine.distributed import ALONE, World
 from workbench.machine.memory import device_memory, say_bytes
@@ -37,6 +40,10 @@ from workbench.training.checkpoint import Checkpoint
 DOUBLE_LIMIT = 5_000  # parameters up to which everything is measured in float64
 ROOM = 0.8  # of the memory there is may be used
 FEW = 10  # classes that are measured of many, as in the papers
+NO_LAST_LAYER = (
+    "No linear layer with a weight of its own puts out the logits, so nothing is "
+    "recorded of a last layer."
+)
 LEAST = 20  # leading eigenvalues; fewer are not proposed
 
 
@@ -50,6 +57,8 @@ class Plan:
     memory: int  # bytes that may be used
     methods: tuple[Counted, ...]  # all of them
     method: Counted | None  # the one taken; None where none fits
+    products: Mapping[Kind, str]  # G, Hess, H: the way that is proven right, and why
+    proof: float  # seconds that the proofs take, of the network and of all ways
     num_processes: int = 1
     num_moments: int = 0  # earlier epochs that are measured too
 
@@ -60,8 +69,9 @@ class Plan:
         return {k: self.speeds.seconds(c, own) for k, c in method.stages.items()}
 
     def seconds(self, method: Counted | None = None) -> float:
-        """Predicted seconds of all of it."""
-        return sum(self.stages(method).values()) * (1 + COST * self.num_moments)
+        """Predicted seconds of all of it; each earlier epoch is proven anew."""
+        stages = sum(self.stages(method).values()) * (1 + COST * self.num_moments)
+        return stages + self.proof * (1 + self.num_moments)
 
     def by_name(self, name: str) -> Counted:
         """The way that a study calls so."""
@@ -83,8 +93,32 @@ class Plan:
         earlier = f", and {self.num_moments} earlier epochs" if self.num_moments else ""
         return (
             f"Plan: {_found(self.method, self.sizes, self.settings)}{earlier}: "
-            f"{self._price(self.method)}. The others: {rest}."
+            f"{self._price(self.method)}. The others: {rest}. {self._taken()}"
+            f"{'' if self.sizes.num_features else f' {NO_LAST_LAYER}'}"
         )
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """All of it in plain values, ready for JSON."""
+
+        def priced(method: Counted) -> dict[str, Any]:
+            return {
+                "seconds": self.seconds(method),
+                "stages": self.stages(method),
+                "memory": method.memory,
+                "fits": self.fits(method),
+            }
+
+        return {
+            "method": None if self.method is None else self.method.method,
+            "line": self.line,
+            "methods": {method.method: priced(method) for method in self.methods},
+            "products": dict(self.products),
+            "proof_seconds": self.proof,
+            "memory": self.memory,
+            "num_processes": self.num_processes,
+            "num_moments": self.num_moments,
+        }
 
     @property
     def refusal(self) -> str:
@@ -101,6 +135,14 @@ class Plan:
             f"{self.sizes.num_params:,} parameters, {self.sizes.num_classes} classes, "
             f"{self.sizes.num_examples:,} examples; {self._way_on()}."
         )
+
+    def _taken(self) -> str:
+        """How products are taken, and what the proof of it takes."""
+        kinds: dict[str, list[str]] = {}
+        for kind, how in self.products.items():
+            kinds.setdefault(how, []).append(kind)
+        ways = "; ".join(f"{', '.join(of)} {how}" for how, of in kinds.items())
+        return f"Products: {ways}. Their proof takes {say_duration(self.proof)}."
 
     def _price(self, method: Counted) -> str:
         if method.memory > self.memory:
@@ -141,7 +183,7 @@ class Plan:
         while high - low > 1:
             middle = (low + high) // 2
             low, high = (middle, high) if fitting(middle) else (low, middle)
-        return f"take at most {low} examples a class (Per class), or a smaller network"
+        return f"take at most {low} examples per class, or a smaller network"
 
 
 def plan(
@@ -155,13 +197,13 @@ def plan(
 ) -> Plan:
     """Predict what each way to measure would take here, and choose; measure nothing.
 
-    One batch is timed; the rest is counted. Where ``min(P, N (C - 1))`` is at most
-    ``exact_limit`` every eigenvalue of G is asked for, and the exact way of fewest
-    operations is taken, if it fits the memory and takes no longer than ``max_minutes``,
-    or half an hour where that is None; beyond it the way of fewest operations of all;
-    with a limit of 0 the iterative one, always. Among these operations decide, not
-    seconds, so that a measurement and its numbers are the same in every run. With
-    ``method`` nothing is chosen.
+    The ways to take products are proven, one batch is timed, and the rest is counted.
+    Where ``min(P, N (C - 1))`` is at most ``exact_limit`` every eigenvalue of G is
+    asked for, and the exact way of fewest operations is taken, if it fits the memory
+    and takes no longer than ``max_minutes``, or half an hour where that is None; beyond
+    it the way of fewest operations of all; with a limit of 0 the iterative one, always.
+    Among these operations decide, not seconds, so that a measurement and its numbers
+    are the same in every run. With ``method`` nothing is chosen.
 
     Args:
         subject: What `train` returned, or a network.
@@ -173,7 +215,8 @@ def plan(
         **given: What else `measure` would be given.
 
     Returns:
-        The plan; its ``line`` says all in one sentence, also where nothing fits.
+        The plan; its ``line`` says all in few words, also where nothing fits, and its
+        ``facts`` in plain values.
 
     Raises:
         WorkbenchError: If a setting, the network or the data cannot be measured.
@@ -236,9 +279,13 @@ def make_plan(
 ) -> Plan:
     """Count each way, time one batch, and choose: the same in every process."""
     sizes, world = sizes_of(risk), risk.world
-    told = torch.zeros(world.size, 6, dtype=torch.float64)
-    told[world.rank] = torch.tensor((*astuple(timed(risk)), device_memory(risk.device)))
-    *speeds, _ = world.sum(told).mean(0).tolist()
+    ways = curvatures(risk)
+    products = {kind: ways[kind].how for kind in KINDS}  # proven here
+    speed = astuple(timed(risk, network_of(ways["G"])))
+    told = torch.zeros(world.size, len(speed) + 2, dtype=torch.float64)
+    there = device_memory(risk.device)
+    told[world.rank] = torch.tensor((*speed, risk.proven.seconds, there))
+    *speeds, proof, _ = world.sum(told).mean(0).tolist()
     there = int(told[:, -1].min())
     methods = tuple(way.count(sizes, settings) for way in WAYS)
     made = Plan(
@@ -248,6 +295,8 @@ def make_plan(
         memory=memory or int(ROOM * there),
         methods=methods,
         method=None,
+        products=products,
+        proof=proof,
         num_processes=world.size,
         num_moments=num_moments,
     )

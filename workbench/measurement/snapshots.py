@@ -48,8 +48,13 @@ def as_snapshot(study: Study) -> Study:
         name: _rounded(_binned(spectrum, leading))
         for name, spectrum in study.spectra.items()
     }
+    last = study.last_layer
+    if last is not None:
+        one = _rounded(_binned(last.spectrum, leading))
+        last = replace(_rounded(last), spectrum=one)
     return replace(
         study,
+        last_layer=last,
         spectra=spectra,
         levels={name: _rounded(levels) for name, levels in study.levels.items()},
         history={name: _single(values) for name, values in study.history.items()},

@@ -13,7 +13,7 @@ from torch.nn.functional import cross_entropy
 from workbench.curvature.problem.batches import take
 from workbench.curvature.problem.risk import EmpiricalRisk, evaluating
 from workbench.curvature.products.layerwise import is_small
-from workbench.curvature.products.operators import Curvature
+from workbench.curvature.products.proof import Products
 from workbench.curvature.products.way import Kind
 from workbench.measurement.cost import Cost
 
@@ -46,7 +46,7 @@ class Speeds:
         )
 
 
-def timed(risk: EmpiricalRisk) -> Speeds:
+def timed(risk: EmpiricalRisk, products: Products) -> Speeds:
     """Time a gradient and blocks of products on part of a batch, each once warm."""
     inputs, labels = next(risk.whole())
 
@@ -65,9 +65,9 @@ def timed(risk: EmpiricalRisk) -> Speeds:
     def product(kind: Kind, size: int) -> float:
         few = risk.on([(take(inputs, slice(0, size)), labels[:size])])
         block = torch.ones(risk.dim, width, dtype=risk.dtype, device=risk.device)
-        operator = Curvature(few, kind)
-        operator.matmat(block[:, :1])
-        return _seconds(lambda: operator.matmat(block), risk) / width
+        way = products.way(kind).on(few)
+        way.product(kind, block[:, :1])
+        return _seconds(lambda: way.product(kind, block), risk) / width
 
     width = _TOGETHER if is_small(risk) else _VECTORS
     most = min(len(labels), max(2, int(_TRIAL / (2 * _VECTORS * one))))

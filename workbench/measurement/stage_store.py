@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import save as serialize
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
@@ -43,7 +42,7 @@ from workbench.measurement.settings import MeasureSettings
 from workbench.measurement.subject import Subject
 from workbench.measurement.ways import WAYS
 from workbench.study.convention import Convention
-from workbench.study.records import Embedding, Levels, Study
+from workbench.study.records import Embedding, LastLayer, Levels, Study
 from workbench.study.spectrum import Spectrum
 
 _FORM = Format("part", 1, "measure", "workbench measure", "measuring that again")
@@ -51,7 +50,7 @@ _RECORDS: Mapping[str, Any] = {
     kind.__name__: kind
     for kind in (
         ClassGram, Convention, Coordinates, CrossClassMeans, Dense, EigenPairs,
-        Embedding, Gram, Levels, Spectrum, *WAYS,
+        Embedding, Gram, LastLayer, Levels, Spectrum, *WAYS,
     )
 }  # fmt: skip
 
@@ -124,7 +123,7 @@ class StageStore:
         header = {"schema": _FORM.schema, "key": self._key, "value": packed}
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            write_container(self._folder / name, _FORM.kind, header, tensors, serialize)
+            write_container(self._folder / name, _FORM.kind, header, tensors)
         except (WorkbenchError, OSError) as error:
             cause = error if isinstance(error, OSError) else error.__cause__
             self._say(
@@ -204,7 +203,7 @@ def _pack(
     if isinstance(value, Tensor):
         order = sorted(range(value.ndim), key=value.stride, reverse=True)
         plain = value.detach().cpu().permute(order)
-        tensors[name] = plain.clone(memory_format=torch.contiguous_format)
+        tensors[name] = plain.contiguous()  # as it is nearly always: no copy
         return {"tensor": name, "order": order, "device": str(value.device)}
     if isinstance(value, np.ndarray):
         tensors[name] = torch.from_numpy(np.ascontiguousarray(value))

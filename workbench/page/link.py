@@ -21,7 +21,8 @@ from workbench.study.convention import CONVENTIONS
 VERSION = 1
 LONGEST = 4096  # characters
 RUN = (
-    "data", "per_class", "model", "epochs", "lr", "seed", "embedding", "metric",
+    "data", "per_class", "model", "epochs", "lr", "weight_decay", "seed", "embedding",
+    "metric",
 )  # fmt: skip
 CAPS = {"max_epochs": "epochs", "max_per_class": "per_class"}
 FOREIGN = ("token", "theme")  # read by the server, and in the browser

@@ -42,15 +42,15 @@ PRESETS = (
     Preset(
         name="training",
         title="Untrained and trained",
-        sentence="Before training the class means hardly matter; as the network "
-        "learns, they grow into the outliers.",
+        sentence="Watch the spectrum from the fresh network to the trained one: the "
+        "bulk sinks, and the outliers come to stand apart.",
         settings=RunSettings(model="mlp", per_class=100, epochs=30),
         film=True,
     ),
     Preset(
         name="few",
         title="Too few examples",
-        sentence="With ten images a class the outliers run into the bulk: the "
+        sentence="With ten images per class the outliers run into the bulk: the "
         "directions are right, but no gap tells how many there are.",
         settings=RunSettings(model="mlp", per_class=10, epochs=60),
     ),

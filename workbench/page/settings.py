@@ -49,7 +49,7 @@ CONTROLS: tuple[str, ...] = (
 HELD: Mapping[str, tuple[str, ...]] = {
     "data": ("data", "folder", "download", "per_class"),
     "network": ("model", "seed"),
-    "training": ("epochs", "lr"),
+    "training": ("epochs", "lr", "weight_decay"),
     "measuring": ("weighting", "embedding", "metric"),
     "dataset": ("data", "folder", "download"),
 }
@@ -62,6 +62,7 @@ class Limits:
     epochs: tuple[int, int] = (1, 500)
     per_class: tuple[int, int] = (2, 5000)
     lr: tuple[float, float] = (1e-6, 10.0)
+    weight_decay: tuple[float, float] = (0.0, 10.0)
     seed: tuple[int, int] = (0, 2**31 - 1)
 
     def expect_within(self, begun: Mapping[str, Any]) -> None:
@@ -91,6 +92,7 @@ class RunSettings:
     model: str = "mlp"
     epochs: int = 30
     lr: float = 0.05
+    weight_decay: float = 5e-4
     seed: int = 0
     embedding: str = "umap"
     metric: str = "cosine"
@@ -145,6 +147,7 @@ class RunSettings:
             "model": self.model,
             "epochs": self.epochs,
             "lr": self.lr,
+            "weight_decay": self.weight_decay,
             **self.to_measure(weighting),
         }
 
@@ -171,8 +174,9 @@ _CHOICES: Mapping[str, tuple[str, Mapping[str, str]]] = {
 }
 _NUMBERS: Mapping[str, tuple[str, type]] = {
     "epochs": ("Epochs", int),
-    "per_class": ("Examples a class", int),
+    "per_class": ("Examples per class", int),
     "lr": ("Learning rate", float),
+    "weight_decay": ("Weight decay", float),
     "seed": ("Seed", int),
 }
 

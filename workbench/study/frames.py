@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from workbench.errors import WorkbenchError
-from workbench.study.records import Study
-from workbench.study.tables import table
+from workbench.study.records import LastLayer, Study
+from workbench.study.tables import LAST, table
 
 if TYPE_CHECKING:
     import pandas
@@ -50,10 +50,12 @@ def to_xarray(study: Study) -> xarray.Dataset:
         compat="override",
         join="outer",
     )
+    there = found.indexes["operator"]  # in another order, where one has no density
+    order = [name for name in (*study.spectra, LAST) if name in there]
     epochs = [moment.run.get("epochs") for moment in study.film]
     history, about = to_frame(study, "history"), to_frame(study, "about")
     marks = to_frame(replace(study, moments=()), "embedding")
-    found = found.assign_coords(
+    found = found.reindex(operator=order).assign_coords(
         {
             "epoch": [np.nan if epoch is None else epoch for epoch in epochs],
             "trained": history["epoch"].to_numpy(float),
@@ -98,8 +100,28 @@ def _moment(study: Study) -> xarray.Dataset:
         _cube(overlaps, ["weighting", "eigenvector", "class"], ["overlap"], {}),
         xr.Dataset({xy: ("mark", points[xy].to_numpy(float)) for xy in ("x", "y")}),
     ]
+    if study.last_layer is not None:
+        cubes.append(_last_layer(study.last_layer, to_frame(study, "last_layer")))
     found = xr.merge(cubes, join="outer", compat="no_conflicts")
-    return found.assign_coords({"class": list(study.class_names)})
+    names = list(study.class_names)
+    found = found.assign_coords({"class": names})
+    return found.assign_coords(other_class=names) if study.last_layer else found
+
+
+def _last_layer(layer: LastLayer, measures: pandas.DataFrame) -> xarray.Dataset:
+    """The last layer's numbers, by class; what is one number by its name."""
+    pair = ("class", "other_class")
+    classes = range(len(layer.shares))
+    return _library("xarray", "to_xarray").Dataset(
+        {
+            "cosine": (pair, layer.cosines),
+            "probability": (pair, layer.probabilities),
+            "class_share": ("class", layer.shares),
+            "class_feature": (("class", "feature"), layer.class_means),
+            "last_layer": ("measure", measures["value"].to_numpy(float)),
+        },
+        {"class": list(classes), "measure": list(measures["name"])},
+    )
 
 
 def _cube(

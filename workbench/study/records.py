@@ -14,21 +14,29 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import save as serialize
 
 from workbench.errors import printable
 from workbench.files.container import Format, read_container, write_container
-from workbench.study.card import Card, Described, fit_in_words, give_or_take, listed
+from workbench.study.card import (
+    Card,
+    Described,
+    fit_in_words,
+    give_or_take,
+    listed,
+    numbers,
+)
 from workbench.study.convention import CONVENTIONS, Convention
-from workbench.study.schema import StudyFile, read_study
+from workbench.study.schema import LastLayerFile, StudyFile, read_study
 from workbench.study.spectrum import Spectrum
+from workbench.theory.collapsed import SUM_TO_1, Collapse, collapse_of
 
 if TYPE_CHECKING:
     import pandas
     import xarray
 
-SCHEMA = 4  # 2: moments, which a reader of before would not show; 3: stated errors;
-# 4: residuals of parts and knock-outs, and which eigenvalues are of the low end
+SCHEMA = 5  # 2: moments, which a reader of before would not show; 3: stated errors;
+# 4: residuals of parts and knock-outs, and which eigenvalues are of the low end;
+# 5: the last layer
 _FORM = Format("study", SCHEMA, "load_study", "workbench measure", "measure again")
 Record = TypeVar("Record")
 
@@ -91,6 +99,102 @@ class Embedding:
     note: str = ""  # what was left out, and how exact the rest is; nothing: all, exact
 
 
+# What is measured of neural collapse: each falls to 0 as a network collapses.
+NEURAL_COLLAPSE: Mapping[str, str] = {
+    "NC1": "within-class over between-class variation, tr(S_W pinv(S_B)) / C",
+    "NC2 equinorm, means": "spread of the lengths of the class means over their mean",
+    "NC2 equinorm, weights": "the same of the rows of the weight",
+    "NC2 equiangular, means": "spread of the cosines of the class means",
+    "NC2 equiangular, weights": "the same of the rows of the weight",
+    "NC2 maximal angle, means": "mean of |cosine + 1 / (C - 1)| of the class means",
+    "NC2 maximal angle, weights": "the same of the rows of the weight",
+    "NC3": "squared distance of the weight and the class means, both of length 1",
+    "NC4": "share of examples that the nearest class mean puts into another class",
+}
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class LastLayer(Described):
+    r"""The linear layer that puts out the logits, and the features that it takes.
+
+    Features are its inputs h(x_i); ``S_W`` is their covariance within the classes,
+    ``S_B`` that of the class means, both weighted by the shares of the classes. The
+    class means of `NEURAL_COLLAPSE` are relative to the mean of all examples.
+    """
+
+    name: str  # of the module
+    bias: bool  # whether it has one, which acts as a feature that is 1 everywhere
+    class_means: NDArray[np.float64]  # (C, q) mean features of each class
+    probabilities: NDArray[np.float64]  # (C, C) mean probabilities of its examples
+    shares: NDArray[np.float64]  # (C,) n_c / N
+    within: float  # tr S_W
+    between: float  # tr S_B
+    neural_collapse: dict[str, float]  # by the names in NEURAL_COLLAPSE
+    spectrum: Spectrum  # of G of the weights of this layer alone
+
+    @property
+    def inputs(self) -> NDArray[np.float64]:
+        """The class means; for a bias with one more feature, (C, q) or (C, q + 1)."""
+        if not self.bias:
+            return self.class_means
+        return np.c_[self.class_means, np.ones(len(self.class_means))]
+
+    @property
+    def cosines(self) -> NDArray[np.float64]:
+        """Between the `inputs` of any two classes, (C, C)."""
+        length = np.linalg.norm(self.inputs, axis=1, keepdims=True)
+        tiny = np.finfo(np.float64).tiny
+        unit = self.inputs / np.maximum(length, tiny)
+        return unit @ unit.T
+
+    @property
+    def cosine(self) -> float:
+        """r, the mean of the cosines between different classes."""
+        apart = ~np.eye(len(self.shares), dtype=bool)
+        return float(self.cosines[apart].mean()) if apart.any() else float("nan")
+
+    def collapsed(self, convention: str = "icml") -> Collapse:
+        """What G of this layer would be, had its features collapsed to their means.
+
+        `workbench.theory.collapse_of` the measured class means. What the `spectrum` has
+        beyond it is the variation within the classes.
+
+        Args:
+            convention: Of the class part: ``"icml"``, ``"slide"`` or ``"jmlr"``.
+
+        Raises:
+            WorkbenchError: If there is no such convention, or there are too many
+                classes to solve for.
+        """
+        return collapse_of(
+            self.inputs, self.probabilities, self.shares, convention=convention
+        )
+
+    @property
+    def in_words(self) -> str:
+        """How many features it takes, and how alike those of different classes are."""
+        bias = " and a bias" if self.bias else ""
+        num = self.class_means.shape[1]
+        return f"{num:,} features{bias}, mean cosine of classes {self.cosine:.4g}"
+
+    def card(self) -> Card:
+        """What it is, in a few lines."""
+        values, measured = self.spectrum.eigenvalues, self.neural_collapse
+        lines = {
+            "takes": self.in_words,
+            "classes": f"{len(self.shares):,}",
+            "variation": f"{self.within:.4g} within, {self.between:.4g} between",
+            "collapse": ", ".join(
+                f"{name} {measured[name]:.4g}"
+                for name in ("NC1", "NC3", "NC4")
+                if name in measured
+            ),
+            "G": f"of its weights alone: {numbers(values)}, "
+            f"trace {self.spectrum.trace:.4g}",
+        }
+        return Card(f"Last layer {self.name}".rstrip(), lines)
+
+
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Study(Described):
     """One measurement of one checkpoint."""
@@ -110,6 +214,8 @@ class Study(Described):
     versions: dict[str, str] = field(default_factory=dict)
     created: str = ""  # ISO 8601, UTC
     moments: tuple[Study, ...] = ()  # earlier epochs, by epoch; see `as_snapshot`
+    last_layer: LastLayer | None = None  # None: no linear layer puts out the logits, or
+    # the file is older
 
     @property
     def film(self) -> tuple[Study, ...]:
@@ -139,7 +245,7 @@ class Study(Described):
 
     def card(self) -> Card:
         """What it is, in a few lines."""
-        run, picture = self.run, self.embedding
+        run, picture, layer = self.run, self.embedding, self.last_layer
         names = ", ".join(self.levels)
         lines = {
             "network": f"{run.get('num_params', 0):,} parameters",
@@ -157,6 +263,7 @@ class Study(Described):
                 f"trace {trace}"
             )
         lines |= {
+            "last layer": "" if layer is None else layer.in_words,
             "outliers": f"{self.num_outliers}, {self.outlier_rule}",
             "averages": f"{names} (picture: {self.weighting})",
             "picture": f"{len(picture.points):,} points, {picture.method}, "
@@ -179,8 +286,9 @@ class Study(Described):
 
         Args:
             table: ``"eigenvalues"``, ``"embedding"``, ``"overlaps"``, ``"traces"``,
-                ``"density"``, ``"history"`` or ``"about"``; `csv_tables` says what is
-                in each.
+                ``"density"``, ``"last_layer"``, ``"class_pairs"``,
+                ``"class_features"``, ``"history"`` or ``"about"``; `csv_tables` says
+                what is in each.
 
         Raises:
             WorkbenchError: If there is no such table, or no pandas.
@@ -195,9 +303,10 @@ class Study(Described):
         The epochs that were measured lie along ``epoch``. Besides it, eigenvalues are
         ``[operator, rank]``, those of the parts of G ``[weighting, part, part_rank]``,
         overlaps ``[weighting, eigenvector, class]``, points ``[mark]`` and the density
-        ``[operator, probe, number]``; losses are ``[trained]``. What is not there is
-        NaN; the mark of an average has example -1 and class ``""``. Words are in
-        ``attrs``.
+        ``[operator, probe, number]``; losses are ``[trained]``. Of the last layer,
+        cosines and probabilities are ``[class, other_class]``, mean features ``[class,
+        feature]``, and single numbers ``[measure]``. What is not there is NaN; the mark
+        of an average has example -1 and class ``""``. Words are in ``attrs``.
 
         Raises:
             WorkbenchError: If there is no xarray.
@@ -213,7 +322,7 @@ class Study(Described):
             WorkbenchError: If the folder does not exist or cannot be written.
         """
         header, arrays = _flatten(self)
-        return write_container(path, _FORM.kind, header, arrays, serialize)
+        return write_container(path, _FORM.kind, header, arrays)
 
 
 def load_study(path: str | os.PathLike[str]) -> Study:
@@ -302,7 +411,14 @@ def _study(found: StudyFile) -> Study:
         embedding=_made(Embedding, found.embedding),
         class_names=tuple(found.class_names),
         moments=tuple(map(_study, found.moments)),  # none in schema 1
+        last_layer=_last_layer(found.last_layer),
     )
+
+
+def _last_layer(found: LastLayerFile | None) -> LastLayer | None:
+    if found is None:
+        return None
+    return _made(LastLayer, found, spectrum=_made(Spectrum, found.spectrum))
 
 
 def _made(kind: type[Record], found: Any, **inner: Any) -> Record:
@@ -317,7 +433,18 @@ def _check(study: Study) -> None:
         raise ValueError(f"weighting {study.weighting!r}")
     if "G" not in study.spectra:
         raise ValueError(f"spectra {sorted(study.spectra)}")
-    for name, spectrum in study.spectra.items():
+    measured = dict(study.spectra)
+    if (layer := study.last_layer) is not None:
+        measured["the last layer"] = layer.spectrum
+        for name, rows in (
+            ("probabilities", layer.probabilities),
+            ("shares", layer.shares[None]),
+        ):
+            if not np.allclose(rows.sum(axis=1), 1.0, atol=SUM_TO_1):
+                raise ValueError(f"{name} of the last layer")
+        if not layer.class_means.size:
+            raise ValueError("no features of the last layer")
+    for name, spectrum in measured.items():
         if len(spectrum.eigenvalues) > spectrum.dim:
             raise ValueError(f"eigenvalues of {name}")
         if not np.allclose(spectrum.weights.sum(axis=1), 1.0, atol=1e-3):

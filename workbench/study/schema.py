@@ -171,6 +171,20 @@ class EmbeddingFile(Record):
     note: Line = ""
 
 
+class LastLayerFile(Record):
+    """`workbench.study.LastLayer`."""
+
+    name: Line
+    bias: bool
+    class_means: Annotated[np.ndarray, Axes("Cq")]
+    probabilities: Annotated[np.ndarray, Axes("CC", low=0.0, high=1.001)]
+    shares: Annotated[np.ndarray, Axes("C", low=0.0, high=1.001)]
+    within: float
+    between: float
+    neural_collapse: Annotated[dict[Name, float], Meta(max_length=100)]
+    spectrum: SpectrumFile
+
+
 class StudyFile(Record):
     """`workbench.study.records.Study`."""
 
@@ -189,6 +203,7 @@ class StudyFile(Record):
     versions: Annotated[dict[Name, Name], Meta(max_length=100)] = {}
     created: Name = ""
     moments: Annotated[list[StudyFile], Meta(max_length=1000)] = []
+    last_layer: LastLayerFile | None = None
 
 
 class CheckpointRun(TypedDict):

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from workbench.study.records import Levels, Study
+from workbench.study.records import MAX_LEADING, Levels, Study
 from workbench.study.spectrum import Spectrum
 
 SCHEMA = 1  # of the object below; raised when a reader of before would stumble
@@ -28,8 +28,9 @@ _RUN = (
     "train_loss",
     "train_accuracy",
 )
-# What is said of a run only where it holds: of whom loss and accuracy are.
-_KNOWN = ("held_out", "loss", "accuracy", "given", "trained")
+# What is said of a run only where it is known: of whom loss and accuracy are, and how
+# products with G, Hess and H were taken.
+_KNOWN = ("held_out", "loss", "accuracy", "given", "trained", "products")
 
 
 def summary(study: Study) -> dict[str, Any]:
@@ -46,7 +47,10 @@ def summary(study: Study) -> dict[str, Any]:
         ``levels``, the leading eigenvalues and the trace of each part of G in the
         convention that was asked for, with the errors of those that were estimated,
         and what the knock-outs leave of G; ``conventions``, the same in each that was
-        measured; ``picture``, what was left out of it and how exact it is, if not all;
+        measured; ``last_layer``, the cosines and the variation of its features, the
+        measures of neural collapse, G of its weights alone, and what that would be if
+        the features had collapsed (up to 20 classes), or None where nothing was
+        recorded; ``picture``, what was left out of it and how exact it is, if not all;
         ``attribution``, what share of each leading eigenvector of G lies in
         span{delta_c}, and how many outliers there are by which rule; ``snapshots``, all
         of this for each earlier epoch. Numbers that do not exist, such as the loss of a
@@ -63,6 +67,7 @@ def summary(study: Study) -> dict[str, Any]:
         },
         "levels": _levels(levels),
         "conventions": {name: _levels(one) for name, one in study.levels.items()},
+        "last_layer": _last_layer(study),
         "picture": study.embedding.note,
         "attribution": {
             "overlap": _numbers(levels.overlap),
@@ -129,6 +134,32 @@ def _levels(levels: Levels) -> dict[str, Any]:
         "subtracted": _numbers(levels.subtracted[:NUM_LEADING]),
         "projected": _numbers(levels.projected[:NUM_LEADING]),
         "overlap": _numbers(levels.overlap),
+    }
+
+
+def _last_layer(study: Study) -> dict[str, Any] | None:
+    """What is known of the last layer, and what collapse predicts of it."""
+    layer = study.last_layer
+    if layer is None:
+        return None
+    predicted = None
+    if 1 < study.num_classes <= MAX_LEADING:
+        collapsed = layer.collapsed(study.weighting)
+        predicted = {
+            "weighting": study.weighting,
+            "G": _numbers(collapsed.G.all[:NUM_LEADING]),
+            "class_part": _numbers(collapsed.class_part.all[:NUM_LEADING]),
+        }
+    return {
+        "name": layer.name,
+        "bias": layer.bias,
+        "num_features": layer.class_means.shape[1],
+        "cosine": _plain(layer.cosine),
+        "within": _plain(layer.within),
+        "between": _plain(layer.between),
+        "neural_collapse": {k: _plain(v) for k, v in layer.neural_collapse.items()},
+        "spectrum": _spectrum("G", layer.spectrum),
+        "predicted": predicted,
     }
 
 

@@ -19,6 +19,7 @@ from workbench.study.records import Study
 
 Row = tuple[Any, ...]
 FORMULA = ("=", "+", "-", "@")
+LAST = "G of the last layer"
 
 
 def csv_tables(study: Study) -> dict[str, str]:
@@ -26,15 +27,20 @@ def csv_tables(study: Study) -> dict[str, str]:
 
     Returns:
         Name -> text of the table, its first line naming the columns. ``eigenvalues``:
-        of each operator, of each part of G and of what each knock-out leaves, with
-        residuals. ``embedding``: one row a mark, with the level it belongs to (0: one
-        gradient, 1: mean over examples, 2: class mean, 3: mean of all). ``overlaps``:
-        how much of each class mean points along each leading eigenvector of G, and how
-        much of that eigenvector lies in the span of all of them. ``traces``: of each
-        operator and part, and of the mean of all, with errors. ``density``: nodes and
-        weights of each probe. ``history``: of the training. ``about``: all else, a name
-        and a value a row. The last column of the first five is the epoch: a study with
-        earlier ones has its rows for each.
+        of each operator, of G of the last layer, of each part of G and of what each
+        knock-out leaves, with residuals. ``embedding``: one row a mark, with the level
+        it belongs to (0: one gradient, 1: mean over examples, 2: class mean, 3: mean of
+        all). ``overlaps``: how much of each class mean points along each leading
+        eigenvector of G, and how much of that eigenvector lies in the span of all of
+        them. ``traces``: of each operator and part, of G of the last layer, and of the
+        mean of all, with errors. ``density``: nodes and weights of each probe.
+        ``last_layer``: the measures of neural collapse and other numbers of the last
+        layer, a name and a value a row; ``class_pairs``: of any two classes the cosine
+        of their mean features, and the mean probability of the second among examples
+        of the first; ``class_features``: the mean features. ``history``: of the
+        training. ``about``: all else, a name and a value a row. All but ``history`` and
+        ``about`` have the epoch as their last column: a study with earlier ones has its
+        rows for each.
     """
     return {name: _text(*table(study, name)) for name in TABLES}
 
@@ -88,7 +94,10 @@ def _each(rows: Callable[[Study], Iterator[Row]]) -> Callable[[Study], Iterator[
 
 
 def _eigenvalues(study: Study) -> Iterator[Row]:
-    for name, spectrum in study.spectra.items():
+    spectra = dict(study.spectra)
+    if study.last_layer is not None:
+        spectra[LAST] = study.last_layer.spectrum
+    for name, spectrum in spectra.items():
         pairs = zip(spectrum.eigenvalues, spectrum.residuals, strict=True)
         for j, (value, residual) in enumerate(pairs):
             yield name, None, j + 1, float(value), float(residual)
@@ -126,12 +135,39 @@ def _overlaps(study: Study) -> Iterator[Row]:
 def _traces(study: Study) -> Iterator[Row]:
     for name, spectrum in study.spectra.items():
         yield name, None, spectrum.trace, spectrum.trace_error
+    if (layer := study.last_layer) is not None:
+        yield LAST, None, layer.spectrum.trace, layer.spectrum.trace_error
     for convention, levels in study.levels.items():
         parts = levels.convention.parts
         for name in (*parts, *(p for p in levels.trace if p not in parts)):
             error = levels.trace_error.get(name, 0.0)
             yield name, convention, levels.trace[name], error
         yield "delta_G", convention, float(levels.kept[3]) * levels.trace["G"], 0.0
+
+
+def _last_layer(study: Study) -> Iterator[Row]:
+    if (layer := study.last_layer) is not None:
+        yield "bias", int(layer.bias)
+        yield "num_features", layer.class_means.shape[1]
+        yield "mean cosine", layer.cosine
+        yield "within-class variation", layer.within
+        yield "between-class variation", layer.between
+        yield from layer.neural_collapse.items()
+
+
+def _class_pairs(study: Study) -> Iterator[Row]:
+    if (layer := study.last_layer) is not None:
+        names, cosines = study.class_names, layer.cosines
+        for c, row in enumerate(layer.probabilities):
+            for k, probability in enumerate(row):
+                yield names[c], names[k], float(cosines[c, k]), float(probability)
+
+
+def _class_features(study: Study) -> Iterator[Row]:
+    if (layer := study.last_layer) is not None:
+        rows = zip(study.class_names, layer.shares, layer.class_means, strict=True)
+        for name, share, features in rows:
+            yield name, float(share), *map(float, features)
 
 
 def _density(study: Study) -> Iterator[Row]:
@@ -141,6 +177,12 @@ def _density(study: Study) -> Iterator[Row]:
         ):
             for node, weight in zip(nodes, weights, strict=True):
                 yield name, probe + 1, float(node), float(weight)
+
+
+def _feature_columns(study: Study) -> Row:
+    layer = study.last_layer
+    num = 0 if layer is None else layer.class_means.shape[1]
+    return ("true_class", "share", *(f"feature {n + 1}" for n in range(num)), "epoch")
 
 
 def _history(study: Study) -> Iterator[Row]:
@@ -157,6 +199,8 @@ def _about(study: Study) -> Iterator[Row]:
         "picture": study.embedding.note,
         "created": study.created,
     }
+    if study.last_layer is not None:
+        whole["last_layer"] = study.last_layer.name
     for group in ("run", "settings", "versions"):
         values = getattr(study, group)
         whole |= {f"{group}.{key}": value for key, value in values.items()}
@@ -189,6 +233,12 @@ _TABLES: dict[str, tuple[Callable[[Study], Row], Callable[[Study], Iterator[Row]
     "density": (
         lambda _: ("of", "probe", "node", "weight", "epoch"), _each(_density)
     ),
+    "last_layer": (lambda _: ("name", "value", "epoch"), _each(_last_layer)),
+    "class_pairs": (
+        lambda _: ("true_class", "other_class", "cosine", "probability", "epoch"),
+        _each(_class_pairs),
+    ),
+    "class_features": (_feature_columns, _each(_class_features)),
     "history": (lambda _: ("epoch", "loss", "accuracy"), _history),
     "about": (lambda _: ("name", "value"), _about),
 }  # fmt: skip

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save as serialize
 from torch import Tensor, nn
 
 from workbench.errors import WorkbenchError
@@ -174,7 +173,7 @@ class Checkpoint(Described):
             tensors |= {f"epoch/{epoch}/{k}": v for k, v in state.items()}
         tensors = {k: v.contiguous() for k, v in tensors.items()}
         header = {"schema": SCHEMA, **{name: getattr(self, name) for name in _PLAIN}}
-        return write_container(path, _FORM.kind, header, tensors, serialize)
+        return write_container(path, _FORM.kind, header, tensors)
 
 
 # Fields that are plain values, and go into the header.

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from workbench.errors import WorkbenchError, readable
@@ -247,18 +252,32 @@ def _open_digits(split: str) -> Source:
             "load_data: digits has no test split, its 1,797 images are one set; "
             "use split='train', or a data set with both, such as fashion."
         )
-    from sklearn.datasets import load_digits
-
-    bunch: Any = load_digits()
-    images = torch.from_numpy(bunch.images).float()[:, None] / 16  # 0 to 16 in the file
+    table = torch.from_numpy(_digits())
+    images = table[:, :-1].float().reshape(-1, 1, 8, 8) / 16  # 0 to 16 in the file
     return Source(
-        labels=torch.from_numpy(bunch.target).long(),
-        class_names=tuple(map(str, bunch.target_names.tolist())),
+        labels=table[:, -1].long(),
+        class_names=tuple("0123456789"),
         read=lambda chosen: images[chosen],
         words="scikit-learn's bundled digits, 8x8 scans (UCI optdigits, test part)",
         mean=(0.3053,),
         std=(0.3760,),
     )
+
+
+def _digits() -> NDArray[np.float64]:
+    """Scikit-learn's file of digits: 64 pixels and the label in each row, (1797, 65).
+
+    Read past scikit-learn, which takes 100 MB; by it, should it keep them elsewhere.
+    """
+    package = find_spec("sklearn")
+    for folder in (package and package.submodule_search_locations) or ():
+        file = Path(folder, "datasets", "data", "digits.csv.gz")
+        with suppress(OSError), gzip.open(file, "rt") as text:
+            return np.loadtxt(text, delimiter=",")
+    from sklearn.datasets import load_digits
+
+    bunch: Any = load_digits()
+    return np.column_stack([bunch.data, bunch.target])
 
 
 def _check_choice(name: str, per_class: int | None, split: str, seed: int) -> None:

@@ -15,11 +15,11 @@ from torch import Tensor
 
 from workbench.errors import WorkbenchError
 from workbench.files.image_folder import (
-    SUFFIXES,
     class_label,
     class_names,
     find_classes,
     list_images,
+    no_image,
     passed_over,
 )
 from workbench.progress.control import Control, Progress, ProgressCallback
@@ -66,8 +66,8 @@ def open_folder(
     ]
     if not listed:
         raise WorkbenchError(
-            f"load_data: the {len(names)} folders of {folder} hold no image; "
-            f"images end in {', '.join(SUFFIXES)}."
+            f"load_data: the {len(names)} folders of {folder} hold "
+            f"{no_image(folder, names)}"
         )
     files, labels = [file for file, _ in listed], [c for _, c in listed]
     labelled = tuple(class_label(name) for name in names)
@@ -75,7 +75,8 @@ def open_folder(
 
     def read(chosen: Tensor) -> Tensor:
         indices = chosen.tolist()
-        images = _read([files[i] for i in indices], shape, progress, control)
+        images, note = _read([files[i] for i in indices], shape, progress, control)
+        notes.append(note)
         of = [labelled[labels[i]] for i in indices]
         notes.append(_copies(images, [files[i] for i in indices], of, folder))
         if progress and (note := " ".join(filter(None, notes))):
@@ -127,8 +128,8 @@ def _read(
     shape: tuple[int, int, int] | None,
     progress: ProgressCallback | None,
     control: Control | None,
-) -> Tensor:
-    """Read the files into one tensor of values in [0, 1]."""
+) -> tuple[Tensor, str]:
+    """Read the files into one tensor of values in [0, 1]; say what of them is taken."""
     from PIL import Image
     from torchvision.transforms.functional import center_crop, pil_to_tensor, resize
 
@@ -137,6 +138,7 @@ def _read(
     told = time.monotonic()
     channels, height, width = shape or _common_shape(files, control)
     images = torch.empty(len(files), channels, height, width)
+    num_films = 0
     for n, file in enumerate(files):
         if control:
             control.check()
@@ -145,7 +147,7 @@ def _read(
             detail = f"image {n:,} of {len(files):,}"
             progress(Progress("Reading images", n / len(files), detail))
         try:
-            image = _decoded(file, "L" if channels == 1 else "RGB")
+            image, film = _decoded(file, "L" if channels == 1 else "RGB")
         except (
             OSError,
             SyntaxError,
@@ -158,18 +160,26 @@ def _read(
         if image.size != (width, height):
             image = center_crop(resize(image, min(height, width)), [height, width])
         images[n] = pil_to_tensor(image).float().div_(255)  # deep ones are grey
-    return images
+        num_films += film
+    are = "file holds" if num_films == 1 else "files hold"
+    some = f"{num_films:,} {are} several images, of which the first is taken."
+    return images, some if num_films else ""
 
 
-def _decoded(file: str, mode: str) -> Image:
+def _decoded(file: str, mode: str) -> tuple[Image, bool]:
     """Read one image, in this mode; with more than 8 bits in single precision, ``F``.
 
     On white where it is transparent, and turned as its camera says.
+
+    Returns:
+        The image, and whether others follow it in the file: a film, or pages.
     """
     from PIL import Image, ImageOps
 
     with Image.open(file) as opened:
         opened.load()
+        # Behind a photograph some cameras keep small ones of it.
+        film = opened.format != "MPO" and getattr(opened, "is_animated", False)
         image: Image.Image = opened
         try:
             image = ImageOps.exif_transpose(opened)
@@ -182,12 +192,12 @@ def _decoded(file: str, mode: str) -> Image:
                 f"load_data: {file} has more than 16 bits a pixel (mode {image.mode}); "
                 "save it with 8 or 16 bits."
             )
-        return Image.fromarray(values * np.float32(255 / _DEEP))
+        return Image.fromarray(values * np.float32(255 / _DEEP)), film
     if image.has_transparency_data:
         white = Image.new("RGBA", image.size, "white")
         white.alpha_composite(image.convert("RGBA"))
         image = white
-    return image.convert(mode)
+    return image.convert(mode), film
 
 
 def _common_shape(

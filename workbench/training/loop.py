@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+from torch.optim.sgd import sgd
 
 from workbench.errors import WorkbenchError
 from workbench.machine.distributed import ALONE, World
@@ -45,7 +46,7 @@ def run_epochs(
     """Train from a checkpoint on, until all epochs are done or a cancel comes."""
     model = start.load_model().to(device)
     learner = in_step(model, world, device)
-    optimizer = _optimizer(model, start.momentum, config)
+    momentum = {k: v.to(device, copy=True) for k, v in start.momentum.items()}
     epoch, tally = start.run["epochs"], Tally(**start.batch)
     history = {key: list(values) for key, values in start.history.items()}
     snapshots, snapshot_runs = dict(start.snapshots), dict(start.snapshot_runs)
@@ -67,7 +68,7 @@ def run_epochs(
             run={**start.run, **found, "epochs": epoch, "device": device.type},
             history={key: list(values) for key, values in history.items()},
             status=status,
-            momentum=_momentum(model, optimizer),
+            momentum={k: v.cpu().clone() for k, v in momentum.items()},
             batch=asdict(tally) if tally.num_batches else {},
             snapshots=dict(snapshots),
             snapshot_runs=dict(snapshot_runs),
@@ -81,17 +82,18 @@ def run_epochs(
                 snapshot_runs[epoch] = found
             if epoch == config.epochs:
                 break
-            for group in optimizer.param_groups:
-                group["lr"] = config.lr * _falling(epoch, config.epochs)
+            rate = config.lr * _falling(epoch, config.epochs)
             detail = f"epoch {epoch + 1} of {config.epochs}"
             batches = _batches(data, config, epoch)
             for n in range(tally.num_batches, len(batches)):
                 _check(control, world)
                 step = (epoch * len(batches) + n) * world.size + world.rank
                 _seed(config.seed, step, device)
-                loss, correct = _step(
-                    learner, optimizer, data, batches[n], config, device, world
+                model.zero_grad()
+                loss, correct = _backward(
+                    learner, data, batches[n], config, device, world
                 )
+                _descend(model, momentum, rate, config)
                 if first_loss is None:
                     first_loss = max(loss, math.log(data.num_classes))
                 if not loss <= DIVERGED * first_loss:  # NaN is not
@@ -196,42 +198,43 @@ class _Teller:
             self.progress(Progress("Training", fraction, detail, self.values))
 
 
-def _optimizer(
-    model: nn.Module, momentum: State, config: TrainConfig
-) -> torch.optim.SGD:
-    """Make the optimiser, with the momentum of before."""
-    optimizer = torch.optim.SGD(
-        model.parameters(),
-        lr=config.lr,
-        momentum=config.momentum,
-        weight_decay=config.weight_decay,
-    )
-    for name, parameter in model.named_parameters():
-        if name in momentum:
-            buffer = momentum[name].to(parameter.device, copy=True)
-            optimizer.state[parameter]["momentum_buffer"] = buffer
-    return optimizer
+def _descend(
+    model: nn.Module, momentum: dict[str, Tensor], rate: float, config: TrainConfig
+) -> None:
+    """One step of SGD with momentum; the momentum is changed in place.
+
+    By the function below `torch.optim.SGD`: the class loads torch's compiler, which
+    takes 70 MB and some seconds, and compiles nothing here.
+    """
+    moved = {n: p for n, p in model.named_parameters() if p.grad is not None}
+    gradients = [p.grad for p in moved.values() if p.grad is not None]
+    buffers = [momentum.get(name) for name in moved]
+    with torch.no_grad():
+        sgd(
+            list(moved.values()),
+            gradients,
+            buffers,
+            has_sparse_grad=any(gradient.is_sparse for gradient in gradients),
+            lr=rate,
+            momentum=config.momentum,
+            weight_decay=config.weight_decay,
+            dampening=0.0,
+            nesterov=False,
+            maximize=False,
+        )
+    found = zip(moved, buffers, strict=True)
+    momentum.update({name: kept for name, kept in found if kept is not None})
 
 
-def _momentum(model: nn.Module, optimizer: torch.optim.SGD) -> State:
-    """Copy the momentum to the CPU."""
-    buffers = {
-        name: optimizer.state[parameter].get("momentum_buffer")
-        for name, parameter in model.named_parameters()
-    }
-    return {k: v.cpu().clone() for k, v in buffers.items() if v is not None}
-
-
-def _step(
+def _backward(
     model: nn.Module,
-    optimizer: torch.optim.SGD,
     data: Dataset,
     batch: Tensor,
     config: TrainConfig,
     device: torch.device,
     world: World,
 ) -> tuple[float, int]:
-    """Learn from one batch; return its mean loss before, and how many were right."""
+    """Find the gradients of one batch; return its mean loss, and how many are right."""
     model.train()
     own = batch[world.share(len(batch))]
     dtype = next(model.parameters()).dtype
@@ -246,9 +249,7 @@ def _step(
     if half:
         logits = logits.float()
     loss = cross_entropy(logits, labels, reduction="sum") / len(batch)
-    optimizer.zero_grad()
     (world.size * loss).backward()  # the processes' gradients are averaged
-    optimizer.step()
     correct = (logits.argmax(1) == labels).sum()
     found = world.sum(torch.stack([loss.detach().double(), correct.double()]))
     return float(found[0]), int(found[1])

@@ -197,4 +197,5 @@ def _write(path: Path, text: str) -> Path:
         raise WorkbenchError(
             f"export: cannot write {path}: {error.strerror}; choose another place."
         ) from error
-    return write_whole(path, text.encode("utf-8", "backslashreplace"), "export")
+    content = text.encode("utf-8", "backslashreplace")
+    return write_whole(path, [content], "export")

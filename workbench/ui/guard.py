@@ -13,7 +13,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from html import escape
 from typing import Any
-from urllib.parse import urlsplit
 
 from tornado.httputil import HTTPMessageDelegate, HTTPServerRequest, split_host_and_port
 from tornado.routing import Router
@@ -21,7 +20,30 @@ from tornado.web import Application, RequestHandler
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 ALL = ("", "0.0.0.0", "::")
+PORTS = {"http": 80, "https": 443}
 FETCHES = ("same-origin", "none", "")  # of Sec-Fetch-Site; "": an old browser, a script
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a server is for a browser: a name in its usual form, and a port."""
+
+    name: str
+    port: int | None = None
+
+    @staticmethod
+    def of(host: str, scheme: str = "") -> Place:
+        """Read a host; without a port it has that of the scheme.
+
+        Args:
+            host: As in the Host header, behind the scheme of an Origin, or as typed.
+            scheme: Of the Origin; without one and without a port there is no port.
+        """
+        name, port = host.strip().lower(), None
+        if _address(name) is None:  # "::1" has no port
+            name, port = split_host_and_port(name)
+        name = name.strip("[]").rstrip(".")
+        return Place(_address(name) or name, port or PORTS.get(scheme))
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,26 +51,29 @@ class Guard:
     """Decides by the headers of a request."""
 
     names: frozenset[str]  # what this server is called, as in the Host header
-    given: frozenset[str]  # of them, those that a person has vouched for
+    given: frozenset[Place]  # of them, those that a person has vouched for
     addresses: bool = False  # whether any address will do, as of one bound to all
 
     def refusal(self, request: HTTPServerRequest) -> str:
         """Say why this request is not answered; empty where it is."""
-        headers, host = request.headers, request.host.lower()
-        if not self._is_ours(_name(host)):
+        headers, host = request.headers, request.host
+        here = Place.of(host)
+        if not (here.name in self.names or (self.addresses and _address(here.name))):
             return (
-                f"This workbench does not answer by the name {_name(host)[:60]!r}. "
+                f"This workbench does not answer by the name {here.name[:90]!r}. "
                 "Whoever runs it can allow that: workbench app --allow-host "
-                f"{_name(host)[:60]}"
+                f"{here.name[:90]}"
             )
         origin = headers.get("Origin") or headers.get("Sec-Websocket-Origin")
-        if origin and not self._may_ask(origin.lower(), host):
-            return (
-                f"A page of {origin[:60]} asks this workbench, which takes itself for "
-                f"{host[:60]}. If both are the same, a proxy in between changes the "
-                "Host header: let it pass that on, or start the workbench with "
-                f"--allow-host {(urlsplit(origin).hostname or 'NAME')[:60]}."
-            )
+        if origin:
+            scheme, _, netloc = origin.lower().partition("://")
+            there = Place.of(netloc, scheme)
+            if there != Place.of(host, scheme) and not self._is_given(there):
+                return (
+                    f"A page of {origin[:70]} asks this workbench, which takes itself "
+                    f"for {host[:60]}. If both are one, a proxy changes the Host "
+                    "header: let it pass that on, or give its name to --allow-host."
+                )
         followed = (
             headers.get("Sec-Fetch-Mode") == "navigate"
             and headers.get("Sec-Fetch-Dest", "document") == "document"
@@ -59,14 +84,8 @@ class Guard:
             return "This workbench is not shown inside pages of others; open its link."
         return ""
 
-    def _is_ours(self, name: str) -> bool:
-        return name in self.names or (self.addresses and _is_address(name))
-
-    def _may_ask(self, origin: str, host: str) -> bool:
-        there = urlsplit(origin)
-        return there.netloc == host or bool(
-            self.given.intersection((there.netloc, there.hostname or ""))
-        )
+    def _is_given(self, there: Place) -> bool:
+        return bool(self.given & {there, Place(there.name)})
 
 
 def make_guard(host: str, given: Iterable[str] = ()) -> Guard:
@@ -74,12 +93,13 @@ def make_guard(host: str, given: Iterable[str] = ()) -> Guard:
 
     Args:
         host: The address, or a name of it; "0.0.0.0" for all of this machine.
-        given: Further names, as of a proxy in front.
+        given: Further names, as of a proxy in front; with a port, only that port.
     """
-    vouched = frozenset(name.lower() for name in given)
-    own = {host.lower(), *map(_name, vouched)}
+    vouched = frozenset(map(Place.of, given))
+    own = {Place.of(host).name, *(place.name for place in vouched)}
     if host in ALL:
-        own |= {socket.gethostname().lower(), socket.getfqdn().lower(), *LOOPBACK}
+        names = (socket.gethostname(), socket.getfqdn(), *LOOPBACK)
+        own |= {Place.of(name).name for name in names}
     elif host in LOOPBACK:
         own |= set(LOOPBACK)
     return Guard(frozenset(own), vouched, addresses=host in ALL)
@@ -101,6 +121,9 @@ class Gate(Router):
         """Return what answers this request."""
         if said := self._guard.refusal(request):
             return self._app.get_handler_delegate(request, Refused, {"said": said})
+        # What comes behind would compare them with the Host header, letter by letter.
+        for name in {"Origin", "Sec-Websocket-Origin"} & set(request.headers):
+            del request.headers[name]
         if not request.path.startswith(self._base):
             rest = request.path.lstrip("/")
             if f"{request.path}/" == self._base:
@@ -128,14 +151,9 @@ class Refused(RequestHandler):
         )
 
 
-def _name(host: str) -> str:
-    name, _ = split_host_and_port(host)
-    return name.strip("[]")
-
-
-def _is_address(name: str) -> bool:
+def _address(name: str) -> str | None:
+    """An address in its usual form; None for a name, which could lead anywhere."""
     try:
-        ipaddress.ip_address(name)
+        return str(ipaddress.ip_address(name))
     except ValueError:
-        return False
-    return True
+        return None

@@ -196,7 +196,7 @@ class OpenPanel:
         suffix = ".ckpt" if name.endswith((".ckpt", ".safetensors")) else ".study"
         path = folder / f"upload{suffix}"
         try:
-            write_whole(path, bytes(content), "Upload")
+            write_whole(path, [content], "Upload")
             self._session.open_file(path, name=name)
         except WorkbenchError as error:
             path.unlink(missing_ok=True)
@@ -221,7 +221,9 @@ class FoundPanel:
         self._run: Run | None = None
         self.text = w.HTML()
         self.open = button(session, "Show", "Show it on this page", self._open)
-        self.close = button(session, "Not now", "The menu Open keeps it", self._close)
+        self.close = button(
+            session, "Not now", "You can find it later under Open", self._close
+        )
         self.widget = w.Box([self.text, self.open, self.close])
         self.widget.add_class("wb-found")
         self._closed = False

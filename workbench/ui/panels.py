@@ -86,7 +86,7 @@ class JobPanel:
         )
         self.train.add_class("wb-primary")
         self.pause = button(
-            session, "Pause", "Wait between two batches", self._pause_or_resume
+            session, "Pause", "Pause after the current batch", self._pause_or_resume
         )
         self.stop = button(
             session, "Stop", "End the work; what was trained is kept", session.stop

@@ -48,6 +48,7 @@ UPLOAD = "WORKBENCH_UPLOAD"  # MB that the pages say they take; see `opening`
 _HERE = Path(__file__).parent
 # voila.json, labconfig/, and below nbconvert/ the template of the page
 _JUPYTER = _HERE / "jupyter"
+_NAME = re.compile(r"([A-Za-z0-9._-]+|\[[A-Fa-f0-9:.]+\])(:[0-9]+)?|[A-Fa-f0-9:.]+")
 _PATH = re.compile(r"(/[\w.~@%+-]+)*/")
 
 
@@ -98,7 +99,7 @@ def listen(port: int | None, host: str = HOST) -> socket.socket:
             made = socket.create_server((host, 0), family=family)
         else:
             raise WorkbenchError(
-                f"app: port {port or PORT} of {host} is not to be had "
+                f"app: port {port or PORT} of {host} is not available "
                 f"({error.strerror}); choose another, or leave --port out to take any "
                 "free one."
             ) from error
@@ -155,7 +156,7 @@ def serve(
             no kernel of this environment can draw the page.
     """
     token = secrets.token_hex(16) if token is None else token
-    at = Address(port, host, tuple(allow), _path(base_url), token)
+    at = Address(port, host, tuple(map(_name, allow)), _path(base_url), token)
     notebook = find_notebook()
     surroundings.expect_versions()
     os.environ["JUPYTER_PATH"] = _first(_JUPYTER, os.environ.get("JUPYTER_PATH"))
@@ -177,6 +178,19 @@ def _path(base_url: str) -> str:
             "/proxy/8866/."
         )
     return path
+
+
+def _name(given: str) -> str:
+    """Put a name by which the page is reached into its form: ``hub.example:8000``."""
+    name = re.sub(r"^\w+://", "", given.strip()).partition("/")[0]
+    with suppress(UnicodeError):
+        name = name if name.isascii() else name.encode("idna").decode()
+    if not _NAME.fullmatch(name):
+        raise WorkbenchError(
+            f"app: --allow-host {given[:80]!r} is not the name of a host; give one "
+            "such as hub.example, as it stands in the browser's address."
+        )
+    return name
 
 
 def _first(folder: Path, others: str | None) -> str:

@@ -68,7 +68,7 @@ OWN = (
     "A run of your own is not in the link: it carries its settings, and one press on "
     "Train makes it again. "
 )
-OWN_PINNED = "What is pinned is no preset, and so not in the link. "
+OWN_PINNED = "The pinned study is not a preset, so the link cannot include it. "
 TEACH = (
     "For a class: add <code>&amp;hide=training,open</code>, "
     "<code>&amp;lock=epochs,lr</code>, <code>&amp;max_epochs=20</code> or "

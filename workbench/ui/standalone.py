@@ -38,20 +38,31 @@ class PageHandler(TornadoVoilaHandler):
     async def prepare(self) -> None:
         """Look who asks, and give the page the cookie that it shows with requests."""
         await super().prepare(_redirect_to_login=False)
+        if any(self.path_args):
+            raise HTTPError(404)
         _ = self.xsrf_token  # reading it sets the cookie
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
-        """Ask for the token, and keep what the link asks for beside it."""
-        if status_code != 403:
+        """Say how to get in, or where the page is."""
+        if status_code == 403:
+            page = self._ask_for_token()
+        elif status_code == 404:
+            path = f"/{self.request.path.removeprefix(self.base_url)}"
+            page = self.render_template("elsewhere.html", path=path, page=self.base_url)
+        else:
             super().write_error(status_code, **kwargs)
             return
+        self.set_header("Content-Type", "text/html")
+        self.finish(page)
+
+    def _ask_for_token(self) -> str:
+        """Ask for it, and keep what the link asks for beside it."""
         asked = [
             (name, self.get_query_argument(name))
             for name in self.request.query_arguments
             if name != "token"
         ]
-        self.set_header("Content-Type", "text/html")
-        self.finish(self.render_template("403.html", asked=asked))
+        return str(self.render_template("403.html", asked=asked))
 
 
 class FromThePage:
@@ -129,12 +140,14 @@ class Server(Voila):
         """Add what Voila leaves to configuration."""
         settings = super().init_settings()
         self.identity_provider.cookie_options = {"samesite": "Lax"}
-        given = sorted(self.guard.given)
-        pattern = "|".join(rf"https?://{re.escape(name)}(:\d+)?" for name in given)
+        # A name of our own: behind a Jupyter server's proxy, that server's cookie has
+        # the name that ours would have, and each would end the other's session.
+        self.identity_provider.cookie_name = re.sub(
+            r"\W", "-", f"workbench-{self.port}{self.base_url}"
+        )
         return {
             **settings,
             **TORNADO,
-            "allow_origin_pat": f"^({pattern})$" if given else "",
             "xsrf_cookie_kwargs": {"samesite": "Lax", "path": self.base_url},
         }
 

@@ -151,7 +151,7 @@ def risk_gram(risk: EmpiricalRisk, report: Report | None = None) -> Gram:
             share = (1 - READING) * layer.num_parameters / risk.dim
             _add_layer(matrix, layer, risk, span(step, done, done + share))
             done += share
-    mirror(risk.world.sum(matrix))
+    mirror(risk.summed("gram", matrix))
     probs = labels = None
     if risk.class_counts is not None:
         probs = torch.cat([risk.probabilities(inputs) for inputs, _ in batches])

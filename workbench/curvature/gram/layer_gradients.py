@@ -157,7 +157,8 @@ def _taps(risk: EmpiricalRisk, wanted: set[str]) -> dict[nn.Module, Tap]:
         found = _readers(risk)
         every = {name for names, _ in found.values() for name in names}
         if risk.check != "off" and every:
-            every &= _prove(risk, found)
+            with risk.proven.timed():
+                every &= _prove(risk, found)
         risk.proven.readable = frozenset(every)
     readable = risk.proven.readable
     return {
@@ -269,17 +270,17 @@ def _read(
     """Read the layers off; the ``general`` path takes those that cannot be."""
     num = num_of(inputs)
     example = take(inputs, slice(0, 1))
-    logits, seen = _watch(risk, inputs, taps)
+    logits, seen = watch(risk, inputs, taps)
     # another size: the network makes a pair of one example
-    _, other = _watch(risk, join([example] * 3) if num <= 2 else example, taps)
-    uses = _uses(logits)
+    _, other = watch(risk, join([example] * 3) if num <= 2 else example, taps)
+    used = uses(logits)
 
     def plain(module: nn.Module) -> bool:
         """Called once, batch first whatever its size, its weights used nowhere else."""
         calls = [(seen[module], max(num, 2)), (other[module], 3 if num <= 2 else 2)]
         return all(
             len(call) == 1 and len(call[0][1]) == size for call, size in calls
-        ) and all(uses[id(p)] <= 1 for p in module.parameters(recurse=False))
+        ) and all(used[id(p)] <= 1 for p in module.parameters(recurse=False))
 
     read = [module for module in taps if plain(module)]
     tensors = [seen[module][0][1] for module in read]
@@ -306,7 +307,7 @@ def _read(
 Calls = dict[nn.Module, list[tuple[Tensor, Tensor]]]
 
 
-def _watch(
+def watch(
     risk: EmpiricalRisk, inputs: Inputs, modules: Iterable[nn.Module]
 ) -> tuple[Tensor, Calls]:
     """The logits, and the input and output of each call of the modules."""
@@ -328,7 +329,7 @@ def _watch(
     return logits, seen
 
 
-def _uses(logits: Tensor) -> Counter[int]:
+def uses(logits: Tensor) -> Counter[int]:
     """How often each parameter, by its id, enters the graph of the logits."""
     uses: Counter[int] = Counter()
     for node in nodes(logits):
@@ -390,7 +391,8 @@ def _general(
     """Any parameters of any network, by backward passes for each example."""
     wanted = [name for names in groups for name in names]
     if risk.proven.together is None:
-        risk.proven.together = _vmap_agrees(risk)
+        with risk.proven.timed():
+            risk.proven.together = _vmap_agrees(risk)
     if risk.proven.together:
         rows = _rows_together(risk, inputs, cotangents, wanted)
     else:

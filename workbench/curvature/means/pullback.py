@@ -94,7 +94,7 @@ def class_sums(
             done += len(logits)
             if report:
                 report(done / risk.num_own)
-    return risk.world.sum(sums), risk.world.sum(mass)
+    return risk.summed("class means", sums), risk.world.sum(mass)
 
 
 def pull_back(risk: EmpiricalRisk, cotangents: Tensor) -> Tensor:
@@ -116,7 +116,7 @@ def pull_back(risk: EmpiricalRisk, cotangents: Tensor) -> Tensor:
             for column in range(num):
                 w = weight[:, :, column].reshape(logits.shape)
                 total[:, column] += risk.gradient(logits, w)
-    return risk.world.sum(total)
+    return risk.summed("gradients", total)
 
 
 def _class_pieces(risk: EmpiricalRisk) -> Iterator[tuple[int, Inputs]]:

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from scipy.special import stdtrit
 from torch import Tensor
 from typing_extensions import override
 
@@ -178,6 +177,8 @@ def estimate_trace(
     signs = torch.randint(2, shape, generator=generator, dtype=torch.int8, device="cpu")
     probes = (2 * signs - 1).to(known.device, known.dtype)
     probes -= known @ dots(known, probes).to(probes.dtype)
+    from scipy.special import stdtrit
+
     found = quadratic(torch.cat([known, probes], dim=1)).double()
     rest = found[known.shape[1] :]
     trace = float(found[: known.shape[1]].sum() + rest.mean())

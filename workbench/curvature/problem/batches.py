@@ -186,7 +186,8 @@ def _mixed(numbers: Tensor) -> Tensor:
 class Repeating:
     """A loader whose passes are compared: with the first in what they hold.
 
-    The order may change from pass to pass (`ordered` tells), the examples may not.
+    The order may change from pass to pass (`ordered` tells), the examples may not. Its
+    batches are copies, as a loader may fill one buffer again and again.
     """
 
     data: Iterable[Any]
@@ -204,7 +205,7 @@ class Repeating:
         """
         total = placed = num = 0
         for raw in self._undisturbed():
-            inputs, labels = as_batch(raw)
+            inputs, labels = clone(as_batch(raw))
             if not len(labels):
                 continue
             marks = signature(inputs, labels).tolist()

@@ -15,6 +15,7 @@ from workbench.curvature.problem.batches import (
     Inputs,
     as_batches,
     join,
+    move,
     shape_of,
     take,
 )
@@ -31,16 +32,23 @@ class ChosenLogits(nn.Module):
     """A network of which only some logits are looked at."""
 
     def __init__(
-        self, model: nn.Module, classes: Sequence[int], outputs: Outputs | None = None
+        self,
+        model: nn.Module,
+        classes: Sequence[int],
+        outputs: Outputs | None = None,
+        *,
+        whole: bool = False,
     ) -> None:
         super().__init__()
         self.model = model
         self.classes = list(classes)
         self.outputs = outputs
+        self.whole = whole  # as of `Network`
 
     def forward(self, inputs: Inputs) -> Tensor:
         """The chosen logits, in the order of the choice."""
-        logits = Network(self.model, self.outputs)(inputs, paired=False)
+        network = Network(self.model, self.outputs, self.whole)
+        logits = network(inputs, paired=False)
         if max(self.classes) >= logits.shape[1]:
             raise WorkbenchError(
                 f"classes: class {max(self.classes)} was chosen and the network has "
@@ -97,8 +105,9 @@ def choose_classes(
             f"classes: {str(list(chosen))[:60]} were chosen; give at least two "
             "different class numbers from 0."
         )
-    network = ChosenLogits(model, chosen, outputs)
     batches = as_batches(data, None)
+    settled = _settled(model, outputs, batches)
+    network = ChosenLogits(model, chosen, outputs, whole=settled)
     examples = ChosenExamples(batches, chosen)
     if not isinstance(batches, list):
         return network, examples
@@ -117,8 +126,25 @@ def inside(parameters: str | Sequence[str] | None) -> list[str] | None:
     return [f"model.{word}" for word in words]
 
 
+def _settled(
+    model: nn.Module, outputs: Outputs | None, batches: Iterable[Batch]
+) -> bool:
+    """Whether the network takes inputs of several tensors as one argument."""
+    inputs, _ = next(iter(batches), (None, None))
+    like = next(iter(model.parameters()), None)
+    if like is None or inputs is None or isinstance(inputs, Tensor):
+        return False
+    few = move(take(inputs, slice(0, 2)), like.device, like.dtype)
+    return Network(model, outputs).settled(few).whole
+
+
 def _relabelled(labels: Tensor, classes: tuple[int, ...]) -> tuple[Tensor, Tensor]:
     """Which examples are of the chosen classes, and their new labels."""
+    if labels.ndim != 1 or labels.is_floating_point():
+        raise WorkbenchError(
+            f"classes: the labels have shape {tuple(labels.shape)} and dtype "
+            f"{labels.dtype}; expected one class number an example, to choose by."
+        )
     match = labels[:, None] == torch.tensor(classes, device=labels.device)
     kept = match.any(1).nonzero().flatten()
     return kept, match[kept].long().argmax(1)

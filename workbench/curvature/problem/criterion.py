@@ -102,7 +102,7 @@ class CrossEntropy(Criterion):
         if self.weight is not None and len(self.weight) != C:
             raise WorkbenchError(
                 f"empirical_risk: {len(self.weight)} class weights and {C} logits; "
-                "expected one weight a class."
+                "expected one weight per class."
             )
         if targets.is_floating_point():
             if targets.shape != outputs.shape:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
@@ -49,6 +50,7 @@ class Network:
 
     module: nn.Module
     outputs: Outputs | None = None
+    whole: bool = False  # whether inputs of several tensors are one argument
 
     def __call__(
         self,
@@ -90,6 +92,8 @@ class Network:
                 f"{tuple(found.shape)}; expected logits of shape (B, C), with the "
                 "examples on the first axis."
             )
+        if type(found) is not Tensor:  # a kind of tensor of somebody's own
+            found = found.as_subclass(Tensor)
         found = found[:1] if alone else found
         return found[:, None] if found.ndim == 1 else found
 
@@ -109,20 +113,35 @@ class Network:
             return raw["logits"]
         return raw if isinstance(raw, Tensor) else getattr(raw, "logits", raw)
 
+    def settled(self, inputs: Inputs) -> Network:
+        """The same, told how its inputs go in where its signature leaves that open.
+
+        Mappings as keywords, sequences one by one; or either as one argument, where the
+        network takes these inputs only so.
+        """
+        if isinstance(inputs, Tensor) or not _takes(self.module, (inputs,), {}):
+            return self
+        with evaluating(self.module):
+            for whole in (False, True):
+                trial = replace(self, whole=whole)
+                try:
+                    run(trial, inputs)
+                except WorkbenchError:  # it does not take them so
+                    continue
+                return trial
+        return self
+
     def _arguments(self, inputs: Inputs) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Mappings as keywords, sequences one by one, where forward takes them so."""
-        whole: tuple[tuple[Any, ...], dict[str, Any]] = ((inputs,), {})
-        if isinstance(inputs, Tensor):
-            return whole
-        try:
-            signature = inspect.signature(self.module.forward)
-            if isinstance(inputs, Mapping):
-                signature.bind(**inputs)
-                return (), dict(inputs)
-            signature.bind(*inputs)
-        except (TypeError, ValueError):
-            return whole
-        return tuple(inputs), {}
+        args: tuple[Any, ...] = ()
+        named: dict[str, Any] = {}
+        if isinstance(inputs, Mapping):
+            named = dict(inputs)
+        elif isinstance(inputs, Sequence):
+            args = tuple(inputs)
+        if (args or named) and not self.whole and _takes(self.module, args, named):
+            return args, named
+        return (inputs,), {}
 
     def in_dtype(self, device: torch.device, dtype: torch.dtype) -> Network:
         """A copy on the device, its floating-point weights and buffers in the dtype.
@@ -185,6 +204,15 @@ def network_and_data(model: Any, data: Any) -> tuple[nn.Module, Any]:
             "tensors (inputs, labels), or a list or DataLoader of such pairs."
         )
     return model, data
+
+
+def _takes(module: nn.Module, args: tuple[Any, ...], named: Mapping[str, Any]) -> bool:
+    """Whether the signature of the module's forward allows these arguments."""
+    try:
+        inspect.signature(module.forward).bind(*args, **named)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def unwrapped(model: Any) -> nn.Module:
@@ -304,34 +332,58 @@ def check_function(network: Network, inputs: Inputs) -> Tensor:
         logits = run(network, inputs)
         again = run(network, inputs)
     if not logits.isfinite().all():
-        raise WorkbenchError(
-            "empirical_risk: the network gives NaN or infinite logits; train again "
-            "with a smaller rate, or look at the inputs."
-        )
-    eps, middle = torch.finfo(logits.dtype).eps, logits.mean()
-    spread, size = (logits - middle).abs().max(), logits.abs().max()
-    tolerance = eps * float(1e3 * spread + 50 * size)
-    if again.shape != logits.shape or (again - logits).abs().max() > tolerance:
+        raise WorkbenchError(_not_finite(logits))
+    rounding = _rounding(logits)
+    if again.shape != logits.shape or _differ(again, logits, rounding):
         raise WorkbenchError(
             "empirical_risk: two passes over the same inputs give different logits in "
             "eval mode; the curvature of a random function is not defined: switch the "
             "randomness (a functional dropout, say) off in eval mode."
         )
-    if _mixes(network, inputs, logits, tolerance):
+    if _mixes(network, inputs, logits, rounding):
         raise WorkbenchError(
             "empirical_risk: an example's logits depend on the others in its batch "
-            "even in eval mode (batch norm without running statistics, say), so the "
-            "per-example gradients are not defined; set track_running_stats=True."
+            "even in eval mode (batch norm without running statistics, or a branch on "
+            "the whole batch, say), so the per-example gradients are not defined; set "
+            "track_running_stats=True, or take that out."
         )
     return logits
 
 
-def _mixes(network: Network, inputs: Inputs, logits: Tensor, tolerance: float) -> bool:
-    """Whether an example as a pair gives other logits than beside the others.
+def _not_finite(logits: Tensor) -> str:
+    masked = not (logits.isnan().any() or (logits == math.inf).any())
+    if masked:
+        return (
+            "empirical_risk: the network gives logits of minus infinity (a mask, "
+            "say), of which no derivative is taken; give those a large negative number "
+            "in place of it, such as -1e4."
+        )
+    return (
+        "empirical_risk: the network gives NaN or infinite logits; train again with a "
+        "smaller rate, or look at the inputs."
+    )
 
-    Each time from the network as it is, not as an earlier pass left it.
+
+def _rounding(logits: Tensor) -> Tensor:
+    """How far two passes may be apart, of each output by its own size: (1, C, ...)."""
+    middle = logits.mean(0, keepdim=True)
+    spread = (logits - middle).abs().amax(0, keepdim=True)
+    size = logits.abs().amax(0, keepdim=True)
+    return torch.finfo(logits.dtype).eps * (1e3 * spread + 50 * size)
+
+
+def _differ(one: Tensor, other: Tensor, rounding: Tensor) -> bool:
+    return bool(((one - other).abs() > rounding).any())
+
+
+def _mixes(network: Network, inputs: Inputs, logits: Tensor, rounding: Tensor) -> bool:
+    """Whether an example gives other logits beside other examples.
+
+    Each time from the network as it is, not as an earlier pass left it. In its place,
+    with others around it, an example is computed as before: to the rounding of each
+    output. As a pair it need not be: to that of the largest.
     """
-    num = len(logits)
+    num, coarse = len(logits), rounding.max()
     if num == 1:  # beside another that is made up
         other = each(lambda t: t.flatten(1).roll(1, 1).view_as(t), inputs)
         try:
@@ -339,15 +391,21 @@ def _mixes(network: Network, inputs: Inputs, logits: Tensor, tolerance: float) -
                 beside = run(network, join([inputs, other]))[:1]
         except WorkbenchError:  # made up as no example is
             return False
-        return bool((beside - logits).abs().max() > tolerance)
+        return _differ(beside, logits, coarse)
+    half = -(-num // 2)
+    stay = [j if j < half else j - half for j in range(num)]
+    trials = [(take(inputs, stay), slice(0, half), rounding)]
     for i in spread(num, APART):
         one = take(inputs, slice(i, i + 1))
+        trials.append((join([one, one]), slice(i, i + 1), coarse))
+    for batch, where, least in trials:
+        right = logits[where]
         try:
             with evaluating(network.module):
-                found = run(network, join([one, one]))[:1]
+                found = run(network, batch)[: len(right)]
         except WorkbenchError:  # a batch norm that refuses so few numbers
             return True
-        if (found - logits[i : i + 1]).abs().max() > tolerance:
+        if _differ(found, right, least):
             return True
     return False
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any, Literal
@@ -40,6 +40,7 @@ from workbench.curvature.problem.network import (
     unwrapped,
 )
 from workbench.curvature.problem.surroundings import evaluating, random_state
+from workbench.curvature.problem.unchanged import Bound, bound
 from workbench.errors import WorkbenchError
 from workbench.linalg.precision import full_precision
 from workbench.machine.device import resolve_device
@@ -68,6 +69,17 @@ class Proven:
     readable: frozenset[str] | None = None  # parameters whose layers are read off
     together: bool | None = None  # whether vmap gives the gradients of single examples
     digits: torch.dtype | None = None  # the fewest that a pass computes with
+    seconds: float = 0.0  # that all proofs took
+    bound: Bound | None = None  # the network and data that it was proven of
+
+    @contextmanager
+    def timed(self) -> Iterator[None]:
+        """Inside, something is being proven."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds += time.perf_counter() - began
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -159,6 +171,40 @@ class EmpiricalRisk:
                 f"{who}: the data come in another order each time, and examples are "
                 "told apart by theirs; pass a loader that does not shuffle."
             )
+
+    def unchanged(self, who: str) -> None:
+        """Make sure that the network and the data are what they were when bound.
+
+        Raises:
+            WorkbenchError: If weights, buffers or examples have other numbers.
+        """
+        before = self.proven.bound
+        if before is None:
+            return
+        other = before.changed(self.network.named())
+        if other is None and not before.changed_data(self.data):
+            return
+        what = "data" if other is None else f"network ({other}, for instance)"
+        raise WorkbenchError(
+            f"{who}: the {what} has changed since it was bound, so products now and "
+            "before would not be of one matrix; bind it again, as operators() does."
+        )
+
+    def summed(self, who: str, total: Tensor) -> Tensor:
+        """A sum over this process's examples as that over all processes.
+
+        Raises:
+            WorkbenchError: If it is not finite.
+        """
+        total = self.world.sum(total)
+        # one sum is quick, and finite where all is, but for numbers that are too large
+        if not total.sum().isfinite() and not total.isfinite().all():
+            raise WorkbenchError(
+                f"{who}: the logits or the gradients of some examples are NaN or "
+                "infinite; look for a root, logarithm or quotient of zero in a layer, "
+                "and for inputs or weights that are too large."
+            )
+        return total
 
     def batches(self) -> Iterator[Batch]:
         """This process's share of the data, batch by batch, on the device.
@@ -332,28 +378,33 @@ def empirical_risk(
     own, half = _dtype(module, chosen)
     here = next(iter(chosen.values()))
     target = _with_double(resolve_device(device, near=here.device))
+    proven = Proven()
     with random_state(), full_precision(), same_weights(module):
         batches = as_batches(data, batch_size)
         seen = _look(batches, criterion)
         if isinstance(batches, Repeating):
             batches.look_again(whole=seen.seconds < QUICK or check == "full")
-        network, note = Network(module, outputs), ""
+        few = move(take(seen.first, slice(0, 2)), here.device, here.dtype)
+        given = network = Network(module, outputs).settled(few)
+        note = ""
         if check != "off":
             _same_when_evaluated(network, seen.first)
         if target != here.device or half or here.is_inference():
             network = network.in_dtype(target, own)
             note = "half precision is computed in float32" if half else ""
-            _compare(Network(module, outputs), network, seen.first)
+            _compare(given, network, seen.first)
         if dtype is not None and dtype != own:
             better = _converted(network, seen.first, dtype, target)
             network, own = (better, dtype) if better else (network, own)
         few = move(take(seen.first, slice(0, 2)), target, own)
+        network = network.settled(few)
         copied = network.module is not module  # else they are watched already
         with same_weights(network.module) if copied else nullcontext():
             num_activations = _count_activations(network, few)
             size = max(PIECE, CHECKED_ACTIVATIONS // num_activations)
             first = move(take(seen.first, slice(0, size)), target, own)
-            logits = _logits(network, first, check)
+            with proven.timed():
+                logits = _logits(network, first, check)
     labels = as_targets(seen.targets[:size]).to(target)
     criterion.check(logits, labels)
     for inputs, targets in seen.others:
@@ -385,12 +436,15 @@ def empirical_risk(
         note=note,
         world=world,
         num_own=sum(s.stop - s.start for s in map(world.share, seen.sizes)),
+        proven=proven,
     )
-    if check != "off":
-        check_gradients(risk)
-    if check == "full":
-        for inputs, targets in risk.whole():
-            criterion.check(check_function(network, inputs), targets)
+    proven.bound = bound(network.named(), batches)
+    with proven.timed():
+        if check != "off":
+            check_gradients(risk)
+        if check == "full":
+            for inputs, targets in risk.whole():
+                criterion.check(check_function(network, inputs), targets)
     return risk
 
 
@@ -665,7 +719,7 @@ def _look(batches: Iterable[Batch], criterion: Criterion) -> _Seen:
             same.append((take(inputs, chosen), targets[chosen]))
     if seen is None:
         raise WorkbenchError(
-            "empirical_risk: the data hold no example; pass at least one a class."
+            "empirical_risk: the data hold no example; pass at least one per class."
         )
     most = max(alike.values(), key=lambda parts: sum(len(t) for _, t in parts))
     parts, labels = zip(*most, strict=True)

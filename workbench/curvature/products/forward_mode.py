@@ -15,10 +15,31 @@ from typing_extensions import override
 
 from workbench.curvature.problem.batches import Inputs
 from workbench.curvature.problem.risk import EmpiricalRisk, evaluating
-from workbench.curvature.products.way import Cotangents, Kind, Named, Way
+from workbench.curvature.products.way import (
+    Cotangents,
+    Kind,
+    ModesDifferError,
+    Named,
+    Way,
+)
 from workbench.curvature.products.written_out import WrittenOut
 
 BLOCK = 64  # vectors that share a forward pass
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Share:
+    """Of some examples: ``A V``, and what tells whether both modes have one J."""
+
+    product: Tensor  # (P, m)
+    pulled: Tensor  # (P, m) J^T w
+    pushed: Tensor  # (B, O, m) J v
+    cotangents: Tensor  # (B, O, m) w
+
+    @property
+    def tested(self) -> tuple[Tensor, Tensor, Tensor]:
+        """What `Way.differ` looks at."""
+        return self.pulled, self.pushed, self.cotangents
 
 
 @final
@@ -31,6 +52,10 @@ class General(Way):
     Hess and held for H. About two gradients of the loss for G and three for the others,
     a vector; two thirds of it in blocks of ten. Memory: the activations of one piece of
     the data for the block, and twice the block.
+
+    Both modes should have one J, and for some layers they do not where a number is
+    special (PReLU at zero). So each product is checked on all examples, at no further
+    pass: ``<w, J v> = <J^T w, v>`` with the w that is there, ``A J v`` or r.
     """
 
     name: ClassVar[str] = "forward mode"
@@ -49,12 +74,17 @@ class General(Way):
     def product(self, kind: Kind, vectors: Tensor) -> Tensor:
         total = torch.zeros_like(vectors)
         width = min(vectors.shape[1], BLOCK) if self.together else 1
+        apart = torch.zeros((), dtype=torch.bool, device=vectors.device)
         with evaluating(self.risk.model):
             for inputs, targets in self.risk.pieces(width):
                 for start in range(0, vectors.shape[1], width):
                     columns = slice(start, start + width)
                     block = vectors[:, columns]
-                    total[:, columns] += self._share(kind, block, inputs, targets)
+                    share = self._share(kind, block, inputs, targets)
+                    apart |= self.differ(block, *share.tested)
+                    total[:, columns] += share.product
+        if apart:
+            raise ModesDifferError
         return total
 
     @override
@@ -105,19 +135,25 @@ class General(Way):
 
     def _share(
         self, kind: Kind, block: Tensor, inputs: Inputs, targets: Tensor
-    ) -> Tensor:
+    ) -> _Share:
         """These examples' share of ``A V``, with the factor 1/Z of the whole data."""
 
-        def product(vector: Tensor) -> Tensor:
+        def one(vector: Tensor) -> tuple[Tensor, ...]:
             tangent = self.risk.split(vector)
-            found = self._product(kind, tangent, inputs, targets)
-            return self.risk.flatten(list(found.values()))
+            found, pulled, pushed, w = self._product(kind, tangent, inputs, targets)
+            flat = (self.risk.flatten(list(of.values())) for of in (found, pulled))
+            return (*flat, pushed.flatten(1), w.flatten(1))
 
-        return self._each(product, block, 1, 1)
+        axes = (1, 1, 2, 2)
+        if self.together and block.shape[1] > 1:
+            return _Share(*vmap(one, in_dims=1, out_dims=axes)(block))
+        each = zip(*map(one, block.unbind(1)), strict=True)
+        return _Share(*map(torch.stack, each, axes))
 
     def _product(
         self, kind: Kind, tangent: Named, inputs: Inputs, targets: Tensor
-    ) -> Named:
+    ) -> tuple[Named, Named, Tensor, Tensor]:
+        """``A v``; and ``J^T w``, ``J v`` and w of some w."""
         network, criterion = partial(self._outputs, inputs), self.risk.criterion
         Z = self.risk.normaliser
         if kind == "G":
@@ -126,7 +162,7 @@ class General(Way):
             predictions = criterion.predict(outputs)
             cotangent = criterion.product(predictions, targets, push.double()) / Z
             pulled: Named = pull_back(cotangent.to(outputs.dtype))[0]
-            return pulled
+            return pulled, pulled, push, cotangent
 
         # Forward over reverse: torch 2.11 to 2.14 give wrong numbers for layer norm the
         # other way round.
@@ -135,14 +171,16 @@ class General(Way):
             predictions = criterion.predict(network(self.theta))
             held = criterion.gradient(predictions, targets)
 
-        def gradient(parameters: Named) -> Named:
+        def gradient(parameters: Named) -> tuple[Named, Tensor, Tensor]:
             outputs, pull_back, *_ = vjp(network, parameters)
             residual = held
             if residual is None:
                 predictions = criterion.predict(outputs)
                 residual = criterion.gradient(predictions, targets)
-            found: Named = pull_back((residual / Z).to(outputs.dtype))[0]
-            return found
+            w = residual / Z
+            found: Named = pull_back(w.to(outputs.dtype))[0]
+            return found, outputs, w
 
-        product: Named = jvp(gradient, (self.theta,), (tangent,))[1]
-        return product
+        both: Any = jvp(gradient, (self.theta,), (tangent,))
+        (pulled, _, w), (product, push, _) = both
+        return product, pulled, push, w

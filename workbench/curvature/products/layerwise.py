@@ -8,7 +8,6 @@ from typing import ClassVar, final
 
 import torch
 from torch import Tensor
-from torch.func import jvp, vjp, vmap
 from typing_extensions import override
 
 from workbench.curvature.problem.risk import EmpiricalRisk, evaluating
@@ -75,10 +74,6 @@ class LayerWise(Way):
     def on(self, risk: EmpiricalRisk) -> Way:
         return replace(self, risk=risk, store=Store())
 
-    def fold(self, theta: dict[str, Tensor]) -> list[Tensor]:
-        """Weights and biases of the layers, batch norm folded in."""
-        return self.program.fold({**self.fixed, **theta})
-
     @override
     def product(self, kind: Kind, vectors: Tensor) -> Tensor:
         width = max(1, BLOCK_NUMBERS // self.risk.dim)
@@ -89,12 +84,14 @@ class LayerWise(Way):
     @override
     def push(self, vectors: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         with torch.no_grad(), full_precision(), random_state():
-            tangents = vmap(self._fold_along)(self._split(vectors))
+            tangents = self.program.push(
+                self._named, self._split(vectors), vectors.shape[1]
+            )
             each = [
                 self.program.pairs([t[j] for t in tangents])
                 for j in range(vectors.shape[1])
             ]
-            for piece in self._pieces(self.fold(self.theta)):
+            for piece in self._pieces(self.program.fold(self._named)):
                 pushed = [push(piece.cache, along)[-1] for along in each]
                 found = [
                     torch.zeros_like(piece.cache.logits) if p is None else p
@@ -106,7 +103,7 @@ class LayerWise(Way):
     @override
     def pull(self, cotangents: Cotangents, num: int) -> Tensor:
         with torch.no_grad(), full_precision(), random_state():
-            folded = self.fold(self.theta)
+            folded = self.program.fold(self._named)
             sums = [t.new_zeros(num, *t.shape) for t in folded]
             for piece in self._pieces(folded):
                 columns = cotangents(piece.targets, piece.predictions)
@@ -114,13 +111,12 @@ class LayerWise(Way):
                 for j, column in enumerate(columns.to(like.dtype).unbind(2)):
                     w = column.reshape(like.shape)
                     pull(piece.cache, w.contiguous(), self._sums(sums, j))
-            found = vmap(self._unfold)(sums)
-            return torch.cat([found[name].flatten(1) for name in self.theta], dim=1).T
+            return self._joined(self.program.pull(self._named, sums), num)
 
     def _block(self, kind: Kind, vectors: Tensor) -> Tensor:
-        folded = self.fold(self.theta)
+        folded = self.program.fold(self._named)
         directions = self._split(vectors)
-        tangents = vmap(self._fold_along)(directions)
+        tangents = self.program.push(self._named, directions, vectors.shape[1])
         sums = [t.new_zeros(vectors.shape[1], *t.shape) for t in folded]
         each = [
             (self.program.pairs([t[j] for t in tangents]), self._sums(sums, j))
@@ -136,11 +132,11 @@ class LayerWise(Way):
             for along, total in each:
                 self._share(kind, piece, along, total)
         self.store.gradient = gradient
-        found = vmap(self._unfold)(sums)
-        if curved and gradient is not None and self.program.folds:
-            bent = vmap(lambda along: self._unfold_along(gradient, along))(directions)
-            found = {name: found[name] + bent[name] for name in found}
-        return torch.cat([found[name].flatten(1) for name in self.theta], dim=1).T
+        found = self.program.pull(self._named, sums)
+        if curved and gradient is not None:
+            bent = self.program.bend(self._named, directions, gradient)
+            found |= {n: found[n] + t for n, t in bent.items() if n in found}
+        return self._joined(found, vectors.shape[1])
 
     def _split(self, vectors: Tensor) -> dict[str, Tensor]:
         """Columns (P, m) as tensors (m, ...) of the parameters' shapes."""
@@ -151,26 +147,17 @@ class LayerWise(Way):
     def _sums(self, stacked: Sequence[Tensor], j: int) -> Sums:
         return Sums(self.program, [tensor[j] for tensor in stacked])
 
-    def _fold_along(self, direction: dict[str, Tensor]) -> list[Tensor]:
-        tangents: list[Tensor] = jvp(self.fold, (self.theta,), (direction,))[1]
-        return tangents
+    @property
+    def _named(self) -> dict[str, Tensor]:
+        return {**self.fixed, **self.theta}
 
-    def _unfold(self, sums: list[Tensor]) -> dict[str, Tensor]:
-        """Gradients in the parameters from those in the folded weights."""
-        found: dict[str, Tensor] = vjp(self.fold, self.theta)[1](sums)[0]
-        return found
-
-    def _unfold_along(
-        self, gradient: list[Tensor], direction: dict[str, Tensor]
-    ) -> dict[str, Tensor]:
-        """How `_unfold` itself changes along a direction: folding is not linear."""
-
-        def unfold(theta: dict[str, Tensor]) -> dict[str, Tensor]:
-            found: dict[str, Tensor] = vjp(self.fold, theta)[1](gradient)[0]
-            return found
-
-        bent: dict[str, Tensor] = jvp(unfold, (self.theta,), (direction,))[1]
-        return bent
+    def _joined(self, found: dict[str, Tensor], num: int) -> Tensor:
+        """Gradients by name, (m, ...), as columns (P, m)."""
+        rows = [
+            found[name] if name in found else p.new_zeros(num, *p.shape)
+            for name, p in self.theta.items()
+        ]
+        return torch.cat([row.flatten(1) for row in rows], dim=1).T
 
     def _pieces(self, folded: list[Tensor]) -> Iterator[_Piece]:
         """The data in pieces with their forward passes, kept where they are few."""
@@ -252,7 +239,7 @@ def read_layers(
     layers = LayerWise(risk, program, theta, fixed)
     with full_precision(), torch.no_grad():
         try:
-            folded = program.pairs(layers.fold(theta))
+            folded = program.pairs(program.fold({**fixed, **theta}))
             found = forward(program, folded, inputs).logits
         except (RuntimeError, ValueError, IndexError):  # shapes that were not foreseen
             return None

@@ -14,13 +14,11 @@ from workbench.curvature.problem.adapter import as_problem
 from workbench.curvature.problem.network import Outputs, Trained
 from workbench.curvature.problem.risk import EmpiricalRisk
 from workbench.curvature.products.proof import Products
-from workbench.curvature.products.way import Kind
+from workbench.curvature.products.way import KINDS, Kind
 from workbench.linalg.operator import LinearOperator
 from workbench.linalg.precision import full_precision
 from workbench.machine.distributed import ALONE, World
 from workbench.progress.control import Control
-
-KINDS: tuple[Kind, ...] = ("G", "Hess", "H")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -60,7 +58,10 @@ class Curvature(LinearOperator):
             WorkbenchError: If torch's derivatives of the network do not agree.
         """
         assert self.network is not None
+        self.risk.unchanged(self.kind)
         product = self.network.product(self.kind, vectors.detach())
+        if vectors.isfinite().all():
+            return self.risk.summed(self.kind, product)
         return self.risk.world.sum(product)
 
     @property
@@ -85,7 +86,7 @@ def operators(
     device: str | torch.device | None = "auto",
     control: Control | None = None,
     world: World = ALONE,
-) -> dict[str, LinearOperator]:
+) -> dict[str, Curvature]:
     r"""G, Hess and H of the loss of a network on data.
 
     ``Hess = G + H``, G the Gauss-Newton matrix (`Curvature` has the formulas), with
@@ -160,7 +161,7 @@ def operators(
     return curvatures(risk)
 
 
-def curvatures(risk: EmpiricalRisk) -> dict[str, LinearOperator]:
+def curvatures(risk: EmpiricalRisk) -> dict[str, Curvature]:
     """G, Hess and H of a risk; they share what is kept."""
     network = Products(risk)
     return {kind: Curvature(risk, kind, network) for kind in KINDS}

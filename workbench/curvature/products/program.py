@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from workbench.curvature.products.layers import Activation, Layer
 
 Pair = tuple[Tensor, Tensor | None]  # weight and bias of a layer
+Named = dict[str, Tensor]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,22 +36,108 @@ class Weights:
         """Whether there is a b."""
         return bool(self.bias or self.mean)
 
-    def fold(self, theta: dict[str, Tensor]) -> Pair:
+    def fold(self, theta: Named) -> Pair:
         """W and b."""
         bias = theta[self.bias] if self.bias else None
-        if self.mean is None or self.var is None:
+        if self.mean is None:
             assert self.weight
             return theta[self.weight], bias
-        scale = (theta[self.var] + self.eps).rsqrt()
-        if self.gamma:
-            scale = scale * theta[self.gamma]
-        shift = (-theta[self.mean] if bias is None else bias - theta[self.mean]) * scale
+        scale, lifted = self._scale(theta), self._lifted(theta)
+        shift = lifted * scale
         if self.beta:
             shift = shift + theta[self.beta]
         if not self.weight:
             return scale, shift
         weight = theta[self.weight]
-        return scale.view(-1, *(1,) * (weight.ndim - 1)) * weight, shift
+        return _over(scale, weight) * weight, shift
+
+    def push(self, theta: Named, along: Named, num: int) -> Pair:
+        """How W and b change along directions (num, ...); fixed weights have none."""
+        weight, bias = self.fold(theta)
+        dweight = weight.new_zeros(num, *weight.shape)
+        dbias = None if bias is None else bias.new_zeros(num, *bias.shape)
+        scale = None if self.mean is None else self._scale(theta)
+        if self.weight in along:
+            own = along[self.weight]
+            dweight += own if scale is None else _over(scale, own[0]) * own
+        if dbias is not None and self.bias in along:
+            dbias += along[self.bias] if scale is None else scale * along[self.bias]
+        if dbias is not None and self.beta in along:
+            dbias += along[self.beta]
+        if dbias is not None and self.gamma in along:
+            dscale = self._root(theta) * along[self.gamma]
+            layer = theta[self.weight] if self.weight else None
+            dweight += dscale if layer is None else _over(dscale, layer) * layer
+            dbias += dscale * self._lifted(theta)
+        return dweight, dbias
+
+    def pull(self, theta: Named, weight: Tensor, bias: Tensor | None) -> Named:
+        """Gradients in what W and b are made of from those in W and b, (num, ...)."""
+        if self.mean is None:
+            return self._named(weight=weight, bias=bias)
+        assert bias is not None
+        scale = self._scale(theta)
+        rise = bias * self._lifted(theta)
+        rise = rise + (_rows(weight, theta[self.weight]) if self.weight else weight)
+        return self._named(
+            weight=_over(scale, weight[0]) * weight if self.weight else None,
+            bias=scale * bias,
+            gamma=self._root(theta) * rise,
+            beta=bias,
+        )
+
+    def bend(
+        self, theta: Named, along: Named, weight: Tensor, bias: Tensor | None
+    ) -> Named:
+        """How `pull` of gradients (...) changes along directions (num, ...)."""
+        if self.mean is None or bias is None:
+            return {}
+        found: Named = {}
+        if self.gamma in along:
+            dscale = self._root(theta) * along[self.gamma]
+            found |= self._named(
+                weight=_over(dscale, weight) * weight if self.weight else None,
+                bias=dscale * bias,
+            )
+        if self.gamma is None:
+            return found
+        rises = []
+        if self.weight in along:
+            rises.append(_rows(along[self.weight], weight))
+        if self.bias in along:
+            rises.append(bias * along[self.bias])
+        if rises:
+            found |= self._named(gamma=self._root(theta) * sum(rises))
+        return found
+
+    def _named(self, **found: Tensor | None) -> Named:
+        """By the names of the parameters, those that there are."""
+        named = ((getattr(self, part), value) for part, value in found.items())
+        return {name: value for name, value in named if name and value is not None}
+
+    def _root(self, theta: Named) -> Tensor:
+        assert self.var is not None
+        return (theta[self.var] + self.eps).rsqrt()
+
+    def _scale(self, theta: Named) -> Tensor:
+        """The factor s of each channel."""
+        root = self._root(theta)
+        return root * theta[self.gamma] if self.gamma else root
+
+    def _lifted(self, theta: Named) -> Tensor:
+        """``b_0 - mean``."""
+        assert self.mean is not None
+        return (theta[self.bias] if self.bias else 0.0) - theta[self.mean]
+
+
+def _over(scale: Tensor, weight: Tensor) -> Tensor:
+    """A number a channel, (..., r), as a factor of weights (r, ...)."""
+    return scale.reshape(*scale.shape, *(1,) * (weight.ndim - 1))
+
+
+def _rows(stacked: Tensor, weight: Tensor) -> Tensor:
+    """Inner products, channel by channel: (num, r, ...) and (r, ...) to (num, r)."""
+    return torch.einsum("nrq,rq->nr", stacked.flatten(2), weight.flatten(1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,18 +164,45 @@ class Program:
     steps: tuple[Step, ...]
     dropped: tuple[tuple[int, ...], ...]  # slots of no use after each step
 
-    def fold(self, theta: dict[str, Tensor]) -> list[Tensor]:
-        """W, and b where there is one, of each layer in order."""
-        found = [s.weights.fold(theta) for s in self.steps if s.weights is not None]
-        return [tensor for pair in found for tensor in pair if tensor is not None]
-
     @property
-    def folds(self) -> bool:
-        """Whether a norm was folded, so that `fold` is not linear."""
-        return any(s.weights is not None and s.weights.mean for s in self.steps)
+    def weights(self) -> list[Weights]:
+        """Of each layer in order."""
+        return [step.weights for step in self.steps if step.weights is not None]
+
+    def fold(self, theta: Named) -> list[Tensor]:
+        """W, and b where there is one, of each layer in order."""
+        return _flat(own.fold(theta) for own in self.weights)
+
+    def push(self, theta: Named, along: Named, num: int) -> list[Tensor]:
+        """The derivative of `fold` along directions, each (num, ...)."""
+        return _flat(own.push(theta, along, num) for own in self.weights)
+
+    def pull(self, theta: Named, sums: Sequence[Tensor]) -> Named:
+        """Gradients in the parameters, by name, from those in the folded weights."""
+        pairs = zip(self.weights, self.pairs(sums), strict=True)
+        return _added(own.pull(theta, *pair) for own, pair in pairs)
+
+    def bend(self, theta: Named, along: Named, gradient: Sequence[Tensor]) -> Named:
+        """How `pull` of a gradient changes along directions: folding is not linear."""
+        pairs = zip(self.weights, self.pairs(gradient), strict=True)
+        return _added(own.bend(theta, along, *pair) for own, pair in pairs)
 
     def pairs(self, tensors: Sequence[Tensor]) -> list[Pair]:
         """What `fold` returned, layer by layer."""
         left = iter(tensors)
-        layers = [s.weights for s in self.steps if s.weights is not None]
-        return [(next(left), next(left) if w.has_bias else None) for w in layers]
+        return [
+            (next(left), next(left) if own.has_bias else None) for own in self.weights
+        ]
+
+
+def _flat(pairs: Iterable[Pair]) -> list[Tensor]:
+    return [tensor for pair in pairs for tensor in pair if tensor is not None]
+
+
+def _added(parts: Iterable[Named]) -> Named:
+    """Sums by name: a parameter may be part of several layers."""
+    found: Named = {}
+    for part in parts:
+        for name, value in part.items():
+            found[name] = found[name] + value if name in found else value
+    return found

@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Generic, TypeVar, final
 
 import torch
 from torch import Tensor
 
-from workbench.curvature.problem.batches import Batch, take
-from workbench.curvature.problem.network import nodes
-from workbench.curvature.problem.risk import PIECE, EmpiricalRisk, evaluating
+from workbench.curvature.problem.batches import Inputs, take
+from workbench.curvature.problem.risk import PIECE, EmpiricalRisk
 from workbench.curvature.products.differences import Differences, differences
 from workbench.curvature.products.forward_mode import General
 from workbench.curvature.products.layerwise import read_layers
 from workbench.curvature.products.reverse_mode import Reverse
-from workbench.curvature.products.way import Cotangents, Kind, Way, Weights
+from workbench.curvature.products.truth import NUM, ROUNDING, Truth, truth_of
+from workbench.curvature.products.way import (
+    KINDS,
+    Cotangents,
+    Kind,
+    ModesDifferError,
+    Way,
+    Weights,
+)
 from workbench.errors import WorkbenchError
 from workbench.linalg.columns import dots, lengths
 from workbench.progress.control import Cancelled
 
-NUM = 2  # vectors that a way is tried on, alone and in a block
-FEW = 4  # examples that a large network is tried on
+SECOND: tuple[Kind, ...] = ("Hess", "H")  # tried together: they share their truth
+FEW = 3  # examples that a large network is tried on: two would each be a pair
 ACTIVATIONS = 2**22  # of those of a smaller one
-ROUNDING = {torch.float32: 1e-3, torch.float64: 1e-9}  # of a product's length
+Found = TypeVar("Found")
 ALIKE = {torch.float32: 2e-5, torch.float64: 1e-11}  # of two lengths: inner products
 
 
@@ -35,12 +43,13 @@ class Products:
     Layer by layer, by forward mode, by reverse mode, by differences of gradients.
     Before the first product of a kind each way is tried on up to eight examples:
     ``J v`` against ``J^T w`` of plain autograd, ``<w, J v> = <J^T w, v>``; products
-    against reverse mode twice, and for symmetry. The cost is that of a few gradients
-    of these.
+    against reverse mode twice, and for symmetry; Hess and H together, as one double
+    backward a vector is the truth of both. The cost is that of some gradients of these.
     """
 
     risk: EmpiricalRisk
     made: dict[int, Way | None] = field(default_factory=dict)  # ways, by their number
+    used: set[int] = field(default_factory=set)  # ways whose products were given out
     weights: list[Weights] = field(default_factory=list)  # one copy, for all ways
 
     def way(self, kind: Kind) -> Way:
@@ -59,8 +68,34 @@ class Products:
         return f"{said} ({reason})" if reason else said
 
     def product(self, kind: Kind, vectors: Tensor) -> Tensor:
-        """``A V``, summed over this process's examples: (P, m) to (P, m)."""
-        return self.way(kind).product(kind, vectors)
+        """``A V``, summed over this process's examples: (P, m) to (P, m).
+
+        Raises:
+            WorkbenchError: As `taken`.
+        """
+        return self.taken(kind, lambda way: way.product(kind, vectors))
+
+    def taken(self, kind: Kind, take: Callable[[Way], Tensor]) -> Tensor:
+        """What is taken by a way; by the next one where it proves wrong on the data.
+
+        Raises:
+            WorkbenchError: If numbers by that way were given out before.
+        """
+        way = self.way(kind)
+        number = next(n for n, made in self.made.items() if made is way)
+        try:
+            found = take(way)
+        except ModesDifferError as error:
+            known = self.risk.proven.faults
+            known |= dict.fromkeys((f"{number} {k}" for k in KINDS), str(error))
+            if number not in self.used:
+                return self.taken(kind, take)
+            raise WorkbenchError(
+                f"{kind}: {error}, and products before were by {way.name}; begin "
+                "again: other ways are taken from now on."
+            ) from error
+        self.used.add(number)
+        return found
 
     def push(self, vectors: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Targets, predictions and ``J_i v``, (B, O, m), piece by piece."""
@@ -72,9 +107,9 @@ class Products:
 
     def _chosen(self, kind: Kind) -> tuple[Way, str]:
         """The first way that is right, and why none of the faster ones."""
-        reason = ""
+        reason, truths = "", Truths(self.risk)
         for number, make in enumerate(MAKERS):
-            fault = self._fault(number, make, kind)
+            fault = self._fault(number, make, kind, truths)
             way = self.made.get(number)
             if fault is None and way is not None:
                 return way, reason
@@ -84,28 +119,33 @@ class Products:
             f"({reason}); write the layer in operations that torch can differentiate."
         )
 
-    def _fault(self, number: int, make: Maker, kind: Kind) -> str | None:
+    def _fault(
+        self, number: int, make: Maker, kind: Kind, truths: Truths
+    ) -> str | None:
         """Why a way is not taken: None where it is right, "" where it is not there."""
         known, key = self.risk.proven.faults, f"{number} {kind}"
         if known.get(key):
             return known[key]
-        try:
-            if number not in self.made:
-                self.weights[:] = self.weights or [self.risk.snapshot()]
-                self.made[number] = make(self.risk, self.weights[0])
-            way = self.made[number]
-            if way is None:
-                return ""
-            if self.risk.check != "off" and key not in known:
-                for batch in _examples(self.risk):
-                    _prove(way.on(self.risk.on([batch])), kind)
-        except (Cancelled, torch.OutOfMemoryError):
-            raise
-        except Exception as error:  # whatever a layer raises when it is differentiated
-            known[key] = _said(error)
-            return known[key]
-        known[key] = None
-        return None
+        if number not in self.made:
+            made = _tried(lambda: self._make(make))
+            if made.fault is not None:
+                known[key] = made.fault
+                return made.fault
+            self.made[number] = made.value
+        way = self.made[number]
+        if way is None:
+            return ""
+        if key not in known:
+            together = SECOND if kind in SECOND else (kind,)  # they share their truth
+            kinds = [k for k in together if f"{number} {k}" not in known]
+            with self.risk.proven.timed():
+                faults = _faults(way, kinds, truths)
+            known |= {f"{number} {k}": fault for k, fault in faults.items()}
+        return known[key]
+
+    def _make(self, make: Maker) -> Way | None:
+        self.weights[:] = self.weights or [self.risk.snapshot()]
+        return make(self.risk, self.weights[0])
 
 
 Maker = Callable[[EmpiricalRisk, Weights], Way | None]
@@ -132,53 +172,78 @@ MAKERS: tuple[Maker, ...] = (  # the fastest first
 )
 
 
-def _examples(risk: EmpiricalRisk) -> Iterator[Batch]:
-    """What a way is tried on: a piece, with ``check="full"`` some of each batch."""
-    inputs, targets = risk.piece
-    some = slice(0, max(FEW, ACTIVATIONS // risk.num_activations))
-    yield take(inputs, some), targets[some]
-    if risk.check == "full":
-        for inputs, targets in risk.whole():
-            if len(targets) > 1:
-                yield take(inputs, slice(0, PIECE)), targets[:PIECE]
+@final
+@dataclass(slots=True, eq=False)
+class Truths:
+    """Of what ways are tried on: a piece, with ``check="full"`` some of each batch.
+
+    That of the piece serves all ways.
+    """
+
+    risk: EmpiricalRisk
+    first: Truth | None = None
+
+    def __iter__(self) -> Iterator[Truth]:
+        if self.first is None:
+            inputs, targets = self.risk.piece
+            some = slice(0, max(FEW, ACTIVATIONS // self.risk.num_activations))
+            self.first = self._of(take(inputs, some), targets[some])
+        yield self.first
+        if self.risk.check == "full":
+            for inputs, targets in self.risk.whole():
+                if len(targets) > 1:
+                    yield self._of(take(inputs, slice(0, PIECE)), targets[:PIECE])
+
+    def _of(self, inputs: Inputs, targets: Tensor) -> Truth:
+        return truth_of(self.risk.on([(inputs, targets)]))
 
 
-def _prove(trial: Way, kind: Kind) -> None:
-    """Raise a `WorkbenchError` unless the way is right on its examples."""
-    few = trial.risk
-    generator = torch.Generator().manual_seed(0)
-    vectors = _noise(few, generator)
-    if kind == "G":
-        _prove_g(trial, few, vectors, generator)
-    else:
-        _prove_second(trial, kind, few, vectors)
+def _faults(way: Way, kinds: Sequence[Kind], truths: Truths) -> dict[Kind, str | None]:
+    """What is wrong with products of these kinds; None where nothing is."""
+    faults: dict[Kind, str | None] = dict.fromkeys(kinds)
+    if truths.risk.check == "off":
+        return faults
+    for truth in truths:
+        trial = _tried(partial(way.on, truth.few))
+        for kind in kinds:
+            if faults[kind] is None and trial.value is not None:
+                prove = _prove_g if kind == "G" else partial(_prove_second, kind=kind)
+                faults[kind] = _tried(partial(prove, trial.value, truth)).fault
+            faults[kind] = faults[kind] or trial.fault
+        if all(faults.values()):
+            break
+    return faults
 
 
-def _noise(few: EmpiricalRisk, generator: torch.Generator) -> Tensor:
-    """Vectors, (P, 2), of the same length in every parameter."""
-    found = []
-    for size in few.sizes:
-        noise = torch.randn(
-            size, NUM, generator=generator, dtype=torch.float64, device="cpu"
-        )
-        found.append(noise / noise.norm(dim=0).clamp(min=1e-30))
-    return torch.cat(found).to(few.device, few.dtype)
+@dataclass(frozen=True, slots=True, eq=False)
+class _Tried(Generic[Found]):
+    value: Found | None
+    fault: str | None  # what is said where it failed
 
 
-def _prove_g(
-    trial: Way, few: EmpiricalRisk, vectors: Tensor, generator: torch.Generator
-) -> None:
+def _tried(attempt: Callable[[], Found]) -> _Tried[Found]:
+    """What comes of an attempt that may raise whatever a layer raises."""
+    try:
+        return _Tried(attempt(), None)
+    except (Cancelled, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        return _Tried(None, _said(error))
+
+
+def _prove_g(trial: Way, truth: Truth) -> None:
     """Pull, push and product, each against plain autograd."""
+    few, vectors = truth.few, truth.vectors
     inputs, targets = next(few.whole())
     predictions = few.predictions(inputs)
     w = torch.randn(
         *predictions.flatten(1).shape,
         NUM,
-        generator=generator,
+        generator=torch.Generator().manual_seed(1),
         dtype=torch.float64,
         device="cpu",
     ).to(few.device)
-    right = _pulled(few, w)
+    right = truth.pulled(w)
     _compare("gradients", few, trial.pull(_given(w), NUM), right)
     pushed = torch.cat([p.double() for _, _, p in trial.push(vectors)])
     one, other = torch.einsum("bom,bon->mn", w, pushed), dots(right, vectors)
@@ -189,22 +254,11 @@ def _prove_g(
         few.criterion.product(predictions, targets, column.view_as(predictions))
         for column in pushed.unbind(2)
     ]
-    right = _pulled(few, torch.stack([c.flatten(1) for c in curved], dim=2))
+    right = truth.pulled(torch.stack([c.flatten(1) for c in curved], dim=2))
     right = right / few.normaliser
     for block in (vectors, vectors[:, :1]):
         product = trial.product("G", block)
         _compare("products with G", few, product, right[:, : block.shape[1]])
-
-
-def _pulled(few: EmpiricalRisk, w: Tensor) -> Tensor:
-    """``J^T w`` by plain autograd: (B, O, m) to (P, m)."""
-    inputs, _ = next(few.whole())
-    with evaluating(few.model), torch.enable_grad():
-        outputs = few.network(inputs)
-        found = [
-            few.gradient(outputs, column.view_as(outputs)) for column in w.unbind(2)
-        ]
-    return torch.stack(found, dim=1)
 
 
 def _given(w: Tensor) -> Cotangents:
@@ -219,115 +273,39 @@ def _given(w: Tensor) -> Cotangents:
     return cotangents
 
 
-def _prove_second(trial: Way, kind: Kind, few: EmpiricalRisk, vectors: Tensor) -> None:
+def _prove_second(trial: Way, truth: Truth, kind: Kind) -> None:
     """For symmetry, and against another way.
 
     That is reverse mode twice, or where it is not there or not symmetric (torch's
     second derivative of weight norm is wrong), differences of gradients, if these are
     sure. Reverse mode itself is what is meant by the network's derivatives.
     """
+    few, vectors = truth.few, truth.vectors
     found = trial.product(kind, vectors)
-    floor = _natural(few, vectors)
-    if not _symmetric(found, vectors, few, floor):
+    if not truth.symmetric(found):
         raise WorkbenchError(f"products with {kind} are not symmetric")
     if isinstance(trial, Differences):
         w = torch.ones_like(few.predictions(next(few.whole())[0]))
-        right = _pulled(few, w.flatten(1)[..., None])
+        right = truth.pulled(w.flatten(1)[..., None])
         _compare("gradients", few, trial.gradient(w)[:, None].to(right), right)
-    if isinstance(trial, Differences):
         return
-    if _has_own_backward(few) and _is_honest(few, vectors):
-        other = differences(few)
-        right = other.product(kind, vectors)
-        if other.error <= 1e-3:  # no kink nearby, and digits enough
+    moved = "the gradients' differences"
+    if truth.has_own_backward and truth.is_honest:
+        other = truth.by_differences(kind)
+        if other is not None:
             what = f"second derivatives ({kind})"
-            _compare(what, few, found, right, floor, 1e-2, "the gradients' differences")
+            _compare(what, few, found, other, truth.floor, 1e-2, moved)
     if isinstance(trial, Reverse):
         return
-    rough, twice = None, _reverse(kind, few, vectors, floor)
-    if twice is not None:
-        right = twice
-    else:
-        other = differences(few)
-        right, rough = other.product(kind, vectors), 1e-2
-        if other.error > 1e-3:  # a kink nearby, or too few digits
-            return
-    _compare(f"products with {kind}", few, found, right, floor, rough)
+    rough, twice = None, truth.second(kind)
+    if twice is None:
+        rough, twice = 1e-2, truth.by_differences(kind)
+    if twice is None:
+        return
+    _compare(f"products with {kind}", few, found, twice, truth.floor, rough)
     alone = trial.product(kind, vectors[:, :1])
-    _compare(f"products with {kind}", few, alone, right[:, :1], floor, rough)
-
-
-def _has_own_backward(few: EmpiricalRisk) -> bool:
-    """Whether a backward pass of the network's own is on the way to the parameters.
-
-    It may have no derivative, and not say so: one that leaves torch, for instance.
-    """
-    inputs, _ = next(few.whole())
-    with evaluating(few.model), torch.enable_grad():
-        found: list[Any] = list(nodes(few.network(inputs)))
-    own = [n for n in found if isinstance(n, torch.autograd.function.BackwardCFunction)]
-    hooks = "BackwardHookFunctionBackward"  # torch's own
-    return any(type(node).__name__ != hooks for node in own)
-
-
-def _is_honest(few: EmpiricalRisk, vectors: Tensor) -> bool:
-    """Whether gradients are those of the logits as they change, to some digits.
-
-    They are not where factors are detached, or rounding is passed straight through: the
-    second derivative is then what torch makes of it, and no difference of gradients.
-    """
-    inputs, _ = next(few.whole())
-    trial = differences(few)
-    double = trial.risk.dtype == torch.float64
-    h, rough = (1e-5, 1e-6) if double else (1e-2, 1e-2)
-    theta, along = trial.theta, trial.risk.split(vectors[:, 0].to(trial.risk.dtype))
-    moved = []
-    with evaluating(trial.risk.model), torch.no_grad():
-        given = trial.risk.to_device(inputs)
-        for sign in (1.0, -1.0):
-            weights = {n: p + sign * h * along[n] for n, p in theta.items()}
-            moved.append(trial.risk.logits({**trial.fixed, **weights}, given).double())
-    slope = ((moved[0] - moved[1]) / (2 * h)).flatten(1)
-    w = torch.ones_like(slope)
-    true = float(slope.sum())
-    found = float(_pulled(few, w[..., None])[:, 0].double() @ vectors[:, 0].double())
-    return abs(found - true) <= rough * float(slope.abs().sum())
-
-
-def _reverse(
-    kind: Kind, few: EmpiricalRisk, vectors: Tensor, floor: float
-) -> Tensor | None:
-    """Products by reverse mode; None where they are not there, or not symmetric."""
-    for written_out in (False, True):
-        try:
-            found = Reverse(few, written_out=written_out).product(kind, vectors)
-        except (RuntimeError, NotImplementedError):
-            continue
-        if _symmetric(found, vectors, few, floor):
-            return found
-    return None
-
-
-def _symmetric(
-    found: Tensor, vectors: Tensor, few: EmpiricalRisk, floor: float
-) -> bool:
-    """Whether ``u^T A v = v^T A u`` for all of the vectors."""
-    inner = dots(vectors, found)
-    scale = lengths(vectors)[:, None] * lengths(found)
-    least = 10 * ROUNDING[few.digits] * scale.maximum(scale.T) + floor
-    return bool(((inner - inner.T).abs() <= least).all())
-
-
-def _natural(few: EmpiricalRisk, vectors: Tensor) -> float:
-    """What is rounding beside the curvature of these examples, however small H is."""
-    inputs, targets = next(few.whole())
-    with evaluating(few.model), torch.enable_grad():
-        outputs = few.network(inputs)
-        predictions = few.criterion.predict(outputs.detach())
-        r = few.criterion.gradient(predictions, targets) / few.normaliser
-        sizes = [few.gradient(outputs, w).norm() for w in (r, r.abs())]
-    eps = torch.finfo(few.digits).eps
-    return 1e4 * eps * float(sum(sizes) * lengths(vectors).max())
+    first = twice[:, :1]
+    _compare(f"products with {kind}", few, alone, first, truth.floor, rough)
 
 
 def _compare(
@@ -341,14 +319,13 @@ def _compare(
 ) -> None:
     """Raise unless the columns agree in every parameter."""
     rough = rough or ROUNDING[few.digits]
-    eps = torch.finfo(few.digits).eps
-    least = 1e3 * eps * lengths(right) + floor
-    start = 0
-    for name, size in zip(few.parameters, few.sizes, strict=True):
-        own, other = found[start : start + size], right[start : start + size]
-        start += size
-        apart = lengths(own.double() - other.double())
-        if not (apart <= rough * lengths(other) + least).all():
+    sizes = torch.stack([lengths(part) for part in right.split(few.sizes)])
+    apart = torch.stack([lengths(part) for part in (found - right).split(few.sizes)])
+    least = 1e3 * torch.finfo(few.digits).eps * sizes.norm(dim=0) + floor
+    for name, fine in zip(
+        few.parameters, (apart <= rough * sizes + least).all(1).tolist(), strict=True
+    ):
+        if not fine:
             raise WorkbenchError(f"{what} differ from {truth} in {name}")
 
 

@@ -13,7 +13,7 @@ from typing_extensions import override
 
 from workbench.curvature.problem.batches import Inputs, join, num_of, take
 from workbench.curvature.problem.risk import EmpiricalRisk, evaluating
-from workbench.curvature.products.way import Cotangents, Kind, Way
+from workbench.curvature.products.way import Cotangents, Kind, ModesDifferError, Way
 from workbench.curvature.products.written_out import WrittenOut
 
 
@@ -23,11 +23,12 @@ class Reverse(Way):
     r"""The module as it is called, with the weights that it has now.
 
     ``J v`` is the derivative of ``w -> v^T J^T w``, which is linear in w; ``H v`` that
-    of ``theta -> v^T J^T r`` with r held; ``Hess = G + H``. For each piece of the data
-    a forward pass, and a vector three backward passes for G, three more for H, without
-    sharing between vectors: about 3 F, 3 F and 5 F. Where torch cannot differentiate a
-    layer twice, ``J v`` comes from the gradients of single numbers, one backward pass
-    for each output of each example (``rows``).
+    of ``theta -> v^T J^T r`` with r held; with ``w = r`` one double backward gives
+    both, and ``Hess = G + H``. For each piece of the data a forward pass, and a vector
+    three backward passes for G and for H, four for Hess, without sharing between
+    vectors: about 3 F, 3 F and 4 F. Where torch cannot differentiate a layer twice,
+    ``J v`` comes from the gradients of single numbers, one backward pass for each
+    output of each example (``rows``).
     """
 
     name: ClassVar[str] = "reverse mode"
@@ -42,19 +43,38 @@ class Reverse(Way):
 
     @override
     def product(self, kind: Kind, vectors: Tensor) -> Tensor:
+        if kind == "Hess":
+            g, h = self.both(vectors)
+            return g + h
         total = torch.zeros_like(vectors)
         with evaluating(self.risk.model), torch.enable_grad():
             for inputs, targets in self.risk.pieces(1):
                 outputs = self._outputs(inputs)
-                predictions = self.risk.criterion.predict(outputs.detach())
-                if kind != "H":
-                    total += self._gauss_newton(
-                        inputs, outputs, predictions, targets, vectors
-                    )
-                if kind != "G":
+                if kind == "G":
+                    pushed = self._push(inputs, outputs, vectors)
+                    total += self._curve(vectors, outputs, targets, pushed)
+                else:
+                    predictions = self.risk.criterion.predict(outputs.detach())
                     r = self.risk.criterion.gradient(predictions, targets)
                     total += self._second(outputs, r, vectors)
         return total / self.risk.normaliser
+
+    def both(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
+        """``G V`` and ``H V``, by one double backward a vector where J has no rows."""
+        g, h = torch.zeros_like(vectors), torch.zeros_like(vectors)
+        with evaluating(self.risk.model), torch.enable_grad():
+            for inputs, targets in self.risk.pieces(1):
+                outputs = self._outputs(inputs)
+                predictions = self.risk.criterion.predict(outputs.detach())
+                r = self.risk.criterion.gradient(predictions, targets)
+                if self.rows:
+                    pushed = self._push_rows(inputs, vectors)
+                    h += self._second(outputs, r, vectors)
+                else:
+                    pushed, second = self._push_and_second(outputs, r, vectors)
+                    h += second
+                g += self._curve(vectors, outputs, targets, pushed)
+        return g / self.risk.normaliser, h / self.risk.normaliser
 
     @override
     def push(self, vectors: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
@@ -82,20 +102,23 @@ class Reverse(Way):
         with WrittenOut() if self.written_out else nullcontext():
             return self.risk.network(inputs)
 
-    def _gauss_newton(
-        self,
-        inputs: Inputs,
-        outputs: Tensor,
-        predictions: Tensor,
-        targets: Tensor,
-        vectors: Tensor,
+    def _curve(
+        self, vectors: Tensor, outputs: Tensor, targets: Tensor, pushed: Tensor
     ) -> Tensor:
-        pushed = self._push(inputs, outputs, vectors).double()
+        """``J^T A J v`` of every v and its ``J v``, (B, O, m) to (P, m)."""
+        predictions, pushed = (
+            self.risk.criterion.predict(outputs.detach()),
+            pushed.double(),
+        )
         curved = [
             self.risk.criterion.product(predictions, targets, column.view_as(outputs))
             for column in pushed.unbind(2)
         ]
-        return self._pull(outputs, torch.stack([c.flatten(1) for c in curved], dim=2))
+        w = torch.stack([c.flatten(1) for c in curved], dim=2)
+        pulled = self._pull(outputs, w)
+        if self.differ(vectors, pulled, pushed, w):
+            raise ModesDifferError
+        return pulled
 
     def _pull(self, outputs: Tensor, columns: Tensor) -> Tensor:
         """``J^T w`` of every column, (B, O, m) to (P, m)."""
@@ -139,6 +162,18 @@ class Reverse(Way):
             for v in self._tangents(vectors)
         ]
         return torch.stack(found, dim=1)
+
+    def _push_and_second(
+        self, outputs: Tensor, residual: Tensor, vectors: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """`_push` and `_second`: ``v^T J^T r`` in r, and in the parameters."""
+        r = residual.to(outputs.dtype, copy=True).requires_grad_()
+        pulled = self._differentiable(outputs, r)
+        wanted = [r, *self.risk.parameters.values()]
+        found = [_derivative(pulled, v, wanted) for v in self._tangents(vectors)]
+        pushed = [along.flatten(1) for along, *_ in found]
+        second = [self.risk.flatten(rest) for _, *rest in found]
+        return torch.stack(pushed, dim=2), torch.stack(second, dim=1)
 
     def _differentiable(self, outputs: Tensor, cotangent: Tensor) -> list[Tensor]:
         """``J^T w``, a tensor for each parameter, with a graph."""

@@ -119,6 +119,7 @@ class Way(ABC):
             "H": h,
             **{each.name: costs.split for each in cls.conventions(settings)},
             "picture": costs.products,
+            "last_layer": tally.last_layer,
         }
         return Counted(cls, stages, tally.memory(*cls.numbers_held(tally, whole)))
 

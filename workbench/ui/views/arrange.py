@@ -184,7 +184,7 @@ def _swatches(num_classes: int, theme: Theme) -> str:
 def _table_caption(scene: Scene) -> str:
     most = darkest(scene)
     shades = (
-        "" if most == 1 else f" The darker the more; the darkest is {percent(most)}."
+        "" if most == 1 else f" Darker means larger; the darkest is {percent(most)}."
     )
     return (
         f"Percent of each δ<sub>c</sub> along each eigenvector of G.{shades} "

@@ -141,7 +141,7 @@ def describe_pinned(study: Study, pinned: Study) -> str:
             f"{text} It has {other} classes and this study {C}: only the spectra are "
             "compared."
         )
-    text += " Its means are turned so that they lie near this study’s."
+    text += " Its map has been rotated to line up with this one."
     if pinned.class_names != study.class_names:
         text += " Classes are matched in their order."
     return text

@@ -139,8 +139,8 @@ def describe_embedding(study: Study, weighting: str) -> str:
     total = count(embedding.num_total, "gradient")
     text = (
         f"{method} of {embedding.metric} distances, {embedding.weighting} averages. "
-        f"{drawn:,} of {total} drawn. Colour and shape say the true class c. "
-        "Only who is near whom means something; the axes do not."
+        f"{drawn:,} of {total} drawn. Colour and shape show the true class c. "
+        "Only distances between nearby points are meaningful; the axes are not."
     )
     if weighting != embedding.weighting:
         text += (

@@ -108,21 +108,21 @@ def _sizes(study: Study, levels: Levels) -> str:
     if shown is None:
         return ""
     verdict = (
-        "so it nearly carries them by itself"
+        "so it accounts for nearly all of their size"
         if shown >= 0.8
-        else "so it gives them much of their size"
+        else "so it accounts for much of their size"
         if shown >= 0.4
         else "so <b>most of their size comes from elsewhere</b>"
     )
     text = (
-        f"<b>Sizes:</b> the class part's eigenvalues are {percent(shown)} of G's (the "
-        f"median over these, <i>{levels.weighting}</i>); {verdict}."
+        f"<b>Sizes:</b> the class part's eigenvalues are {percent(shown)} as large as "
+        f"G's (median over these, <i>{levels.weighting}</i>); {verdict}."
     )
     if found:
         told = ", ".join(
             f"{percent(ratio)} (<i>{name}</i>)" for name, ratio in found.items()
         )
-        text += f" By other averages: {told}."
+        text += f" In the other conventions: {told}."
     return text
 
 
@@ -173,11 +173,12 @@ def _stayed(
     if sure < most:
         return f"{sure} to {most} of {found} outliers stay, within the error"
     if sure not in (0, found):
-        return f"{found - sure} of {found} outliers go"
-    verb = "stay" if sure else "go"
+        return f"{found - sure} of {found} outliers disappear"
+    verb = "stay" if sure else "disappear"
     if found == 1:
-        return f"<b>the outlier {verb}{'s' if sure else 'es'}</b>"
-    return f"<b>all {found} outliers {verb}</b>"
+        return f"<b>the outlier {verb}s</b>"
+    which = "both" if found == 2 else f"all {found}"
+    return f"<b>{which} outliers {verb}</b>"
 
 
 def _training(study: Study) -> str:
@@ -200,7 +201,7 @@ def _training(study: Study) -> str:
     if accuracy is not None:
         said.append(f"its accuracy {percent(float(accuracy))}")
     return (
-        f"<b>Mind:</b> this network has not fitted its data: {' and '.join(said)} "
+        f"<b>Note:</b> this network has not fitted its data: {' and '.join(said)} "
         f"(guessing gives a loss of {number(chance)}). The structure is described for "
         "trained networks and may be weak here."
     )
@@ -241,32 +242,32 @@ def _measured(study: Study, levels: Levels) -> str:
         worst = float((residuals / np.maximum(np.abs(own), 1e-300)).max())
         said.append(
             f"the leading eigenvalues of G are estimates, each within {percent(worst)} "
-            "of a true one, so that the order of closer neighbours is not certain"
+            "of a true one, so the order of closer neighbours is not certain"
         )
     if not G.exact:
         said.append(
             "the bulk is an estimated density, its error drawn as a band"
             if G.nodes.size
-            else "the bulk was not measured, so that outliers cannot be held against it"
+            else "the bulk was not measured, so the outliers cannot be compared with it"
         )
     if levels.residuals:
         worst = max(float(r.max(initial=0.0)) for r in levels.residuals.values())
         said.append(
-            "the spread within pairs and the knock-outs are found by iterating, each "
+            "the spread within pairs and the knock-outs are computed iteratively, each "
             f"eigenvalue within {number(worst)} of a true one"
         )
     missing = [name for name in ("Hess", "H") if name not in study.spectra]
     if missing:
         verb = "were" if len(missing) > 1 else "was"
         said.append(
-            f"{' and '.join(missing)} {verb} not measured, so that all of this is about"
-            " G, which is most of the Hessian only where the network fits its data"
+            f"{' and '.join(missing)} {verb} not measured, so all of this is about G"
+            ", whose share of the Hessian is not known here"
         )
     if levels.trace_error:
         error = max(levels.trace_error.values()) / levels.trace["G"]
         said.append(
-            "the means of pairs are too many to be formed: of their parts the leading "
-            "eigenvalues were found, and the traces are estimates, within "
+            "there are too many pair means to form: only the leading eigenvalues of "
+            "their parts were computed, and the traces are estimates, within "
             f"{percent(error)} of G's (95 % interval)"
         )
     text = f"<b>Measured:</b> {'; '.join(said)}." if said else ""
@@ -280,13 +281,13 @@ def _classes(study: Study) -> str:
     if C == 2:
         return (
             "<b>Two classes</b> have two class means, and C or C − 1 outliers are two "
-            "or one: such a picture can hardly tell them from chance. Ten classes can."
+            "or one: such a picture can hardly be told from chance. Ten classes can."
         )
     if C > 20:
         drawn = int((study.embedding.level == 1).sum())
         return (
             f"<b>{C} classes</b> are more than there are colours: colour and shape "
-            "together tell them, and a picked class stands out from the others. The "
-            f"{drawn:,} means of pairs overlap in the plane; trust the table."
+            "together identify them, and a picked class stands out from the others. "
+            f"The {drawn:,} pair means overlap in the plane; rely on the table."
         )
     return ""

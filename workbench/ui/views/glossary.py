@@ -16,7 +16,7 @@ GLOSSARY: Mapping[str, str] = {
     ),
     "class mean": (
         "The average δ_c of all gradients of one true class, over its images and "
-        "their possible labels. There are as many as classes."
+        "their possible labels. There is one per class."
     ),
     "Hessian": (
         "The matrix of all second derivatives of the training loss: how the gradient "
@@ -27,8 +27,8 @@ GLOSSARY: Mapping[str, str] = {
         "δ_i,c,c′. It is the part of the Hessian whose largest eigenvalues stand apart."
     ),
     "H": (
-        "What G leaves of the Hessian: the curvature of the network itself, weighted "
-        "by its errors. It shrinks as the network fits its data."
+        "The rest of the Hessian, Hess − G: the curvature of the network itself, "
+        "weighted by its errors. Compare its spectrum with G's: it may be small or not."
     ),
     "spectrum": (
         "All eigenvalues of a matrix, drawn as a density: how many of them lie where. "
@@ -51,8 +51,8 @@ GLOSSARY: Mapping[str, str] = {
         "is exact where all are measured, else estimated with an error."
     ),
     "class part": (
-        "The part of G that the class means carry by themselves, one eigenvalue a "
-        "class. If the outliers come from the classes, its eigenvalues follow them."
+        "The part of G that the class means carry by themselves, one eigenvalue per "
+        "class. The closer its eigenvalues are to G's, the more of them it explains."
     ),
     "trace share": (
         "The sum of a part's eigenvalues over the sum of G's. It says how much of G "
@@ -64,11 +64,11 @@ GLOSSARY: Mapping[str, str] = {
     ),
     "span": (
         "All directions that can be put together from the class means. An eigenvector "
-        "within it is explained by them."
+        "within it points where they point."
     ),
     "knock-out": (
-        "G without its class part, or without the directions of the class means. "
-        "Outliers that go were made by what was taken away."
+        "G without its class part, or without the directions of the class means. The "
+        "first tests sizes, the second directions; neither proves a cause."
     ),
     "averages": (
         "The convention of the means: slide averages over every c′, icml leaves out "
@@ -89,8 +89,8 @@ GLOSSARY: Mapping[str, str] = {
     ),
     "dual": (
         "Computed from the inner products of all gradients, a matrix with the same "
-        "eigenvalues as G but for zeros. It is the smaller one where the weights are "
-        "more than the gradients."
+        "eigenvalues as G but for zeros. It is the smaller one when there are more "
+        "weights than gradients."
     ),
     "rank": (
         "How many eigenvalues of a matrix are not zero. G is put together from the "
@@ -111,8 +111,8 @@ GLOSSARY: Mapping[str, str] = {
         "them, the smaller the error."
     ),
     "epoch": (
-        "One pass of the training over all its images. The longer the training, the "
-        "clearer the outliers, as a rule."
+        "One pass of the training over all its images. The film shows how the outliers "
+        "change from epoch to epoch."
     ),
 }
 _FORMS = {  # as the words stand in a sentence, where that is not the same

@@ -47,7 +47,7 @@ _WORDS = {
     ),
     "means": (
         "all means",
-        "all parts but “within” together: what is left after the first average",
+        "all parts but “within” together: what remains after the first average",
     ),
 }
 

@@ -186,13 +186,13 @@ def describe_levels(scene: Scene) -> tuple[str, ...]:
         )
     return (
         f"{one} = {root}(y<sub>c′</sub> − p)ᵀ ∂f/∂θ is the gradient of "
-        "example i of class c, as if its label were c′. Together they are all of "
+        "example i of class c, as if its label were c′. Summed up, they make up "
         f"G = Ave<sub>i,c</sub> Σ<sub>c′</sub> {weight}{one}ᵀ {one}.",
         f"<b>{total:,} gradients became {C * C:,} means {DELTA_CK}</b>: what sets the "
-        f"examples of a class apart is gone, {percent(kept[1])} of G’s trace is left."
+        f"examples of a class apart is gone; {percent(kept[1])} of G’s trace remains."
         f"{by_p}",
         f"<b>{C * C:,} means became {C} class means {DELTA_C}</b>{left_out}: "
-        f"{percent(kept[2])} of G’s trace is left, in these few directions.",
+        f"{percent(kept[2])} of G’s trace remains, in these few directions.",
         f"<b>{C} class means became one, {DELTA_G}</b>: {percent(kept[3])} of G’s "
-        f"trace is left. What sets the classes apart is gone.{by_w}",
+        f"trace remains. What distinguished the classes has been averaged out.{by_w}",
     )

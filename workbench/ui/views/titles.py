@@ -67,7 +67,7 @@ def build_titles(scene: Scene, files: Mapping[str, str]) -> dict[str, str | list
             "Go to the mean of everything",
         ],
         "back": "Undo the last average (←)",
-        "play": "Take the three averages one after the other (space)",
+        "play": "Average three times, one step at a time (space)",
         "step": "Take the next average (→)",
         "compare": [
             "As dashed outlines behind this study",
@@ -81,7 +81,7 @@ def build_titles(scene: Scene, files: Mapping[str, str]) -> dict[str, str | list
             "Light on dark",
             "Larger type and thicker marks, for a lecture hall",
         ],
-        "tour": "Points at what is where; Escape ends it",
+        "tour": "A guided look around the page (Esc to leave)",
         "download": "Pictures, tables, the study, and this page as a file",
         "picture": [
             f"Save the {words}, as drawn now, as {kind}"

@@ -21,21 +21,21 @@ STOPS = (
     ),
     (
         "embedding",
-        "Who gathers where",
-        "Colour and shape say the true class. Press a mark, and what belongs to its"
-        " class stays; the outliers that it points along stand out in the spectrum.",
+        "Which gradients gather",
+        "Colour and shape show the true class. Press a mark: its class stays, and "
+        "the outliers that it points along stand out in the spectrum.",
     ),
     (
         "spectrum",
         "The outliers",
         "Nearly all eigenvalues lie in the bulk near zero; a few stand apart. The "
-        "orange sticks are what the class means alone predict.",
+        "orange sticks are what the class means carry by themselves.",
     ),
     (
         "knockout",
         "Break it",
-        "Take the class part away and watch: outliers that go were made by the "
-        "classes, outliers that stay were not.",
+        "Subtract the class part, and the outliers shrink by what it carries. Remove "
+        "all directions of the class means, to see which outliers need them.",
     ),
     (
         "classes",
@@ -45,14 +45,14 @@ STOPS = (
     ),
     (
         "overlap",
-        "The proof in numbers",
+        "The overlaps in numbers",
         "How much of each class mean points along each eigenvector. The last column"
-        " says how much of the eigenvector all class means together explain.",
+        " says how much of the eigenvector lies in the span of all class means.",
     ),
     (
         ".wb-controls",
         "Your own",
-        "Choose images, a network and a training, and press Train: the same picture"
-        " of your run takes the place of this one.",
+        "Choose images, a network and a training, and press Train: the same "
+        "pictures, for your network, will replace these.",
     ),
 )

@@ -83,7 +83,7 @@ def run_in_words(run: Mapping[str, object]) -> str:
     """Say in one line what was trained on what, as far as it is known."""
     words = [str(run.get("data", "")), str(run.get("model", ""))]
     if per_class := run.get("per_class"):
-        words.append(f"{per_class} a class")
+        words.append(f"{per_class} per class")
     used, there = run.get("num_examples"), run.get("num_available")
     if isinstance(used, int) and isinstance(there, int):
         words.append(f"{used:,} of {there:,} examples")

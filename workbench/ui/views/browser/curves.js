@@ -16,7 +16,7 @@ export const gridded = ({ spans, ...columns }) => {
     ...Array.from({ length: each }, (_, n) => mix(left, right, n / (each - 1))),
     Number.NaN,
   ])
-  return { x: Float64Array.from(x), ...columns, spans }
+  return { x: Float64Array.from(x), ...columns }
 }
 
 /**
@@ -37,7 +37,7 @@ export const unpacked = (moment) => ({
  */
 export const blended = (from, to, t) => {
   if (from.y.length !== to.y.length) return t < 0.5 ? from : to
-  const [a, b] = [from.spans ?? spansOf(from.x), to.spans ?? spansOf(to.x)]
+  const [a, b] = [spansOf(from.x), spansOf(to.x)]
   /** @type {Span2[]} */
   const spans = a.map(([left, right], n) => [between(left, b[n][0], t), between(right, b[n][1], t)])
   /** @param {Numbers} one @param {Numbers} other */

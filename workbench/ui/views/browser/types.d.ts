@@ -138,7 +138,6 @@ export interface Curve {
   low: Numbers
   high: Numbers
   rest?: Numbers
-  spans?: Span2[]
 }
 export type Span2 = [left: number, right: number]
 export type PackedCurve = Omit<Curve, "x"> & { spans: Span2[] }

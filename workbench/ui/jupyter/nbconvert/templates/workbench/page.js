@@ -118,29 +118,40 @@
   }
 
   const config = () => JSON.parse(document.getElementById("jupyter-config-data")?.textContent ?? "null")
-  /** @param {string} path */
-  const fetched = (path) => {
+  /**
+   * @param {string} path
+   * @param {RequestRedirect} [redirect]
+   */
+  const fetched = (path, redirect = "manual") => {
     const token = document.cookie.match(/(?:^|; )_xsrf=([^;]*)/)?.[1]
     const headers = new Headers(token ? [["X-XSRFToken", token]] : [])
-    return fetch(config().baseUrl + path, { cache: "no-store", headers, redirect: "manual" })
+    return fetch(config().baseUrl + path, { cache: "no-store", headers, redirect })
   }
+  /** @param {Response} answer */
+  const stopped = ({ status }) => status === 424 || status === 503 // a hub's
   /**
    * How the kernel is.
    * @param {string} kernel
    * @returns {Promise<"there" | keyof typeof SENTENCES>}
    */
   const look = async (kernel) => {
+    const path = `api/kernels/${kernel}?no_track_activity=1`
     let answer
     try {
-      answer = await fetched(`api/kernels/${kernel}?no_track_activity=1`)
+      answer = await fetched(path)
     } catch {
       return "lost"
+    }
+    if (answer.type === "opaqueredirect") {
+      // To a page to log in at, or, of a server that a hub has stopped, to the hub.
+      const followed = await fetched(path, "follow").catch(() => null)
+      return followed && stopped(followed) ? "stopped" : "denied"
     }
     const json = /json/.test(answer.headers.get("Content-Type") ?? "")
     if (answer.ok) return json ? "there" : "elsewhere"
     if (answer.status === 404) return json ? "ended" : "elsewhere"
-    if (answer.status === 424 || answer.status === 503) return "stopped" // a hub's
-    if (answer.type === "opaqueredirect" || answer.status === 401 || answer.status === 403) return "denied"
+    if (stopped(answer)) return "stopped"
+    if (answer.status === 401 || answer.status === 403) return "denied"
     return "lost"
   }
   // Why the socket is not opened, although the server answers.
