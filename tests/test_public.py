@@ -47,7 +47,7 @@ FOUND = {
     'study.spectra["G"].eigenvalues': "numpy.ndarray[tuple[Any, ...], "
     "numpy.dtype[numpy.float64]]",
     "checkpoint.load_data()": "workbench.training.data.Dataset",
-    "G": "workbench.linalg.operator.LinearOperator",
+    "G": "workbench.curvature.products.operators.Curvature",
     "G @ v": "torch._tensor.Tensor",
     "G @ np.ones(G.dim)": "numpy.ndarray[tuple[Any, ...], numpy.dtype[Any]]",
     "pairs.values": "torch._tensor.Tensor",

@@ -14,6 +14,7 @@ from workbench.curvature.problem.risk import EmpiricalRisk
 from workbench.curvature.products.operators import curvatures, network_of
 from workbench.curvature.products.way import KINDS, Kind
 from workbench.errors import WorkbenchError
+from workbench.linalg.precision import full_precision
 from workbench.machine.distributed import ALONE, World
 from workbench.machine.memory import device_memory, say_bytes
 from workbench.measurement.cost import (
@@ -186,6 +187,7 @@ class Plan:
         return f"take at most {low} examples per class, or a smaller network"
 
 
+@full_precision()
 def plan(
     subject: Checkpoint | nn.Module,
     data: Any = None,

@@ -65,6 +65,7 @@ class Curvature(LinearOperator):
         return self.risk.world.sum(product)
 
     @property
+    @full_precision()
     def how(self) -> str:
         """How products are taken, and why not faster, in words."""
         assert self.network is not None

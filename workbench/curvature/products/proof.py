@@ -18,6 +18,7 @@ from workbench.curvature.products.layerwise import read_layers
 from workbench.curvature.products.reverse_mode import Reverse
 from workbench.curvature.products.truth import NUM, ROUNDING, Truth, truth_of
 from workbench.curvature.products.way import (
+    ALIKE,
     KINDS,
     Cotangents,
     Kind,
@@ -33,7 +34,6 @@ SECOND: tuple[Kind, ...] = ("Hess", "H")  # tried together: they share their tru
 FEW = 3  # examples that a large network is tried on: two would each be a pair
 ACTIVATIONS = 2**22  # of those of a smaller one
 Found = TypeVar("Found")
-ALIKE = {torch.float32: 2e-5, torch.float64: 1e-11}  # of two lengths: inner products
 
 
 @dataclass(frozen=True, slots=True, eq=False)

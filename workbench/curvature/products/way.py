@@ -21,6 +21,7 @@ Weights = tuple[Named, Named]  # copies: parameters that are looked at, and all 
 Cotangents = Callable[[Tensor, Tensor], Tensor]
 
 
+ALIKE = {torch.float32: 2e-5, torch.float64: 1e-11}  # of two lengths: inner products
 ROUNDING = {torch.float32: 1e-3, torch.float64: 1e-9}  # of a sum of products
 
 
@@ -70,7 +71,6 @@ class Way(ABC):
         """
         terms = (pushed.double() * cotangents.double()).flatten(0, 1)
         rough = ROUNDING[self.risk.digits] * terms.abs().sum(0)
-        eps = torch.finfo(self.risk.digits).eps
-        rough += 100 * eps * lengths(vectors) * lengths(pulled)
+        rough += ALIKE[self.risk.digits] * lengths(vectors) * lengths(pulled)
         apart = terms.sum(0) - products(vectors, pulled)
         return ~(apart.abs() <= rough).all()
