@@ -69,6 +69,7 @@ class Proven:
     readable: frozenset[str] | None = None  # parameters whose layers are read off
     together: bool | None = None  # whether vmap gives the gradients of single examples
     digits: torch.dtype | None = None  # the fewest that a pass computes with
+    steepness: float = 0.0  # |J^T w| / |w| of some w: how large derivatives are
     seconds: float = 0.0  # that all proofs took
     bound: Bound | None = None  # the network and data that it was proven of
 

@@ -245,6 +245,7 @@ def _prove_g(trial: Way, truth: Truth) -> None:
     ).to(few.device)
     right = truth.pulled(w)
     _compare("gradients", few, trial.pull(_given(w), NUM), right)
+    few.proven.steepness = float((lengths(right) / lengths(w.flatten(0, 1))).max())
     pushed = torch.cat([p.double() for _, _, p in trial.push(vectors)])
     one, other = torch.einsum("bom,bon->mn", w, pushed), dots(right, vectors)
     scale = lengths(right)[:, None] * lengths(vectors)

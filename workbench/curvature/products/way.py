@@ -69,8 +69,11 @@ class Way(ABC):
             pushed: ``J v``, (B, O, m).
             cotangents: w, (B, O, m).
         """
-        terms = (pushed.double() * cotangents.double()).flatten(0, 1)
+        w = cotangents.double().flatten(0, 1)
+        terms = pushed.double().flatten(0, 1) * w
+        # where layers cancel, what is pulled back is itself rounding
+        longest = lengths(pulled).maximum(self.risk.proven.steepness * lengths(w))
         rough = ROUNDING[self.risk.digits] * terms.abs().sum(0)
-        rough += ALIKE[self.risk.digits] * lengths(vectors) * lengths(pulled)
+        rough += ALIKE[self.risk.digits] * lengths(vectors) * longest
         apart = terms.sum(0) - products(vectors, pulled)
         return ~(apart.abs() <= rough).all()
