@@ -65,7 +65,7 @@ def test_the_commands_have_these_flags_and_tell_of_each(
         "train": "data per-class model epochs lr weight-decay seed snapshots device "
         "root download resume out force",
         "measure": "weighting embedding metric classes method eigenvalues steps device "
-        "minutes moments plan out force",
+        "minutes moments plan json out force",
         "show": "json",
         "export": "html csv weighting pin force",
         "app": "port no-browser lab host allow-host base-url token",

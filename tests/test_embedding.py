@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
@@ -180,13 +181,18 @@ def grown(share: float) -> Array:
 @pytest.mark.parametrize("method", EACH_METHOD)
 def test_points_that_start_where_they_lay_move_less(method: str) -> None:
     before = embed(gram(grown(1.0)), method=method, metric="euclidean")
-    alone = embed(gram(grown(0.7)), method=method, metric="euclidean", seed=1)
-    moved = embed(
-        gram(grown(0.7)), method=method, metric="euclidean", seed=1, start=before
-    )
-    path = np.linalg.norm(moved - before, axis=1).mean()
-    assert path < 0.5 * np.linalg.norm(alone - before, axis=1).mean() + 0.02
-    assert spread(moved, clusters()[1]) > 1.5
+    paths = []
+    for seed in range(1, 6):  # UMAP by itself lies near its last one by chance
+        place = partial(
+            embed, gram(grown(0.7)), method=method, metric="euclidean", seed=seed
+        )
+        alone, moved = place(), place(start=before)
+        assert spread(moved, clusters()[1]) > 1.5
+        paths.append(
+            [np.linalg.norm(p - before, axis=1).mean() for p in (moved, alone)]
+        )
+    path, path_alone = np.mean(paths, axis=0)
+    assert path < 0.5 * path_alone + 0.02
 
 
 def test_aligned_points_keep_their_distances_up_to_one_factor() -> None:

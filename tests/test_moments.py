@@ -78,6 +78,15 @@ def test_a_moment_is_what_measuring_its_epoch_finds(
     expected = own.spectra["G"].eigenvalues[:rows]
     found = moment.spectra["G"].eigenvalues
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6 * expected[0])
+    layer, its = moment.last_layer, own.last_layer
+    assert layer is not None
+    assert its is not None
+    np.testing.assert_allclose(layer.class_means, its.class_means, rtol=1e-6)
+    assert layer.neural_collapse == its.neural_collapse
+    values = layer.spectrum.eigenvalues
+    np.testing.assert_allclose(
+        values, its.spectrum.eigenvalues[: len(values)], rtol=1e-6
+    )
     for name in ("Hess", "H"):
         found, error = moment.spectra[name].eigenvalues, moment.spectra[name].residuals
         whole = own.spectra[name].eigenvalues

@@ -16,6 +16,7 @@ import workbench
 from tests.conftest import ROOT
 
 SCRIPT = """\
+import numpy as np
 import torch
 import workbench as wb
 
@@ -30,6 +31,7 @@ G = wb.operators(model, data)["G"]
 reveal_type(G)
 v = torch.ones(G.dim)
 reveal_type(G @ v)
+reveal_type(G @ np.ones(G.dim))
 pairs = wb.top_eigenpairs(G, 3)
 reveal_type(pairs.values)
 reveal_type(wb.gram(model, data).eigenvalues())
@@ -45,8 +47,9 @@ FOUND = {
     'study.spectra["G"].eigenvalues': "numpy.ndarray[tuple[Any, ...], "
     "numpy.dtype[numpy.float64]]",
     "checkpoint.load_data()": "workbench.training.data.Dataset",
-    "G": "workbench.linalg.operator.LinearOperator",
+    "G": "workbench.curvature.products.operators.Curvature",
     "G @ v": "torch._tensor.Tensor",
+    "G @ np.ones(G.dim)": "numpy.ndarray[tuple[Any, ...], numpy.dtype[Any]]",
     "pairs.values": "torch._tensor.Tensor",
     "wb.gram(model, data).eigenvalues()": "torch._tensor.Tensor",
     "wb.class_means(model, data).classes": "torch._tensor.Tensor | None",

@@ -17,6 +17,7 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
+from tests.full_disk import fill
 from tests.studies import make_study
 from workbench.errors import WorkbenchError
 from workbench.files.container import checksum
@@ -270,12 +271,7 @@ def test_a_failed_save_leaves_the_old_file(
     path = study.save(tmp_path / "run.study")
     before = path.read_bytes()
 
-    def full(self: Path, data: bytes) -> int:
-        with self.open("wb") as file:
-            file.write(data[:100])
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(Path, "write_bytes", full)
+    fill(monkeypatch, lambda file: file.parent == tmp_path)
     with pytest.raises(WorkbenchError, match="No space left on device"):
         study.save(path)
     assert path.read_bytes() == before

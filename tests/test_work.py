@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import math
 import subprocess
@@ -14,10 +13,11 @@ from typing import Any
 
 import pytest
 
+from tests import full_disk
 from tests.conftest import ROOT
 from workbench.jobs import work
 from workbench.jobs.job import Job, JobEvent, perform
-from workbench.measurement import measurement
+from workbench.measurement.ways.way import MatrixWay
 from workbench.page.report import end_in_words
 from workbench.page.settings import RunSettings
 from workbench.progress.control import Control, Progress
@@ -174,7 +174,7 @@ def test_what_a_killed_process_had_done_is_gone_on_from(
     def again(*_: Any) -> None:
         raise AssertionError("this stage was done")
 
-    monkeypatch.setattr(measurement, "of_g", again)
+    monkeypatch.setattr(MatrixWay, "spectrum", again)
     (other := tmp_path / "other").mkdir()
     done = work.measure(settings, other, lambda _: None, Control())
     assert load_study(done.files["study"]).spectra["G"].complete
@@ -186,7 +186,7 @@ def test_what_a_killed_process_had_done_is_gone_on_from(
     (moment,) = parts.glob("epoch-*")
     assert (moment / "G").is_file()
     monkeypatch.setattr(work, "FILM_SECONDS", 0.0)  # no other epoch
-    monkeypatch.setattr(measurement, "of_g", again)
+    monkeypatch.setattr(MatrixWay, "spectrum", again)
     film = work.film(settings, tmp_path, lambda _: None, Control())
     assert len(load_study(film.files["study"]).moments) == 1
     assert not parts.exists()
@@ -237,15 +237,7 @@ def fill(
     full: Callable[[], bool] = lambda: True,
 ) -> None:
     """Let a folder be on a full disk, but for the stages of a measurement."""
-    write = Path.write_bytes
-
-    def written(self: Path, content: bytes) -> int:
-        if self.parent == folder and full():
-            write(self, content[:10])
-            raise OSError(errno.ENOSPC, "No space left on device")
-        return write(self, content)
-
-    monkeypatch.setattr(Path, "write_bytes", written)
+    full_disk.fill(monkeypatch, lambda file: file.parent == folder and full())
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from tests.conftest import ROOT
 pytestmark = pytest.mark.browser
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("lab")
     settings = folder / "config" / "lab" / "user-settings" / "@jupyterlab"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -232,15 +233,20 @@ def test_only_tensors_are_kept_from_product_to_product() -> None:
 
 
 @pytest.mark.parametrize("name", ["twice", "general"])
-def test_operators_are_of_the_weights_they_were_made_from(name: str) -> None:
+def test_operators_are_of_the_weights_they_were_made_from_or_none(name: str) -> None:
     build = Twice if name == "twice" else lambda: nn.Sequential(nn.Linear(4, 3))
     found = problem(build, (4,), EVEN, smooth=False)
     ops = operators(found.model, found.data)
     vector = torch.ones(found.dim, dtype=torch.float64)
     before = {kind: ops[kind].matvec(vector) for kind in KINDS}
+    state = copy.deepcopy(found.model.state_dict())
     with torch.no_grad():
         for tensor in [*found.model.parameters(), *found.model.buffers()]:
             tensor.mul_(2)
+    for kind in KINDS:
+        with pytest.raises(WorkbenchError, match="has changed since it was bound"):
+            ops[kind].matvec(vector)
+    found.model.load_state_dict(state)
     for kind in KINDS:
         assert torch.equal(ops[kind].matvec(vector), before[kind])
 

@@ -16,11 +16,13 @@ from tests.neural_collapse import measures
 from tests.studies import make_study
 from tests.worlds import together
 from workbench import choose_classes, exact_spectrum
+from workbench.curvature.gram.last_layer import find_last_layer
 from workbench.machine.distributed import World
 from workbench.measurement.last_layer import record_last_layer
 from workbench.measurement.measurement import MeasureSettings, measure
 from workbench.measurement.plan import bind, plan
 from workbench.measurement.solver import IterativeSolver
+from workbench.measurement.subject import subject_of
 from workbench.study.convention import CONVENTIONS
 from workbench.study.records import LastLayer, Study, load_study
 from workbench.study.summary import summary
@@ -195,6 +197,14 @@ def test_without_a_last_layer_nothing_is_recorded_and_that_is_said(name: str) ->
     line = plan(model, data, settings()).line
     assert "no linear layer with a weight of its own puts out the logits" in line
     assert "last layer" not in plan(body(), examples(), settings()).line
+
+
+def test_where_other_parameters_are_looked_at_nothing_is_recorded() -> None:
+    model, data = body(), examples()
+    for chosen, there in (("0", False), ("2", True), ("2.weight", False)):
+        subject = subject_of(model, data, parameters=chosen)
+        risk = bind(subject, None, settings())
+        assert (find_last_layer(risk) is not None) == there
 
 
 def test_a_study_without_a_last_layer_is_shown_as_such(tmp_path: Path) -> None:

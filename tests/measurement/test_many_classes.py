@@ -75,7 +75,7 @@ def test_without_the_means_of_pairs_all_is_measured_with_its_error_stated(
     found = summary(again)
     assert found["picture"] == note
     assert found["levels"]["trace_error"] == levels.trace_error
-    assert "too many to be formed" in explain(again)
+    assert "too many pair means to form" in explain(again)
     assert escape(note) in explain(again)
     resumed = measure(done, chosen, parts=tmp_path)
     assert resumed.levels["icml"].trace == levels.trace

@@ -86,11 +86,15 @@ def test_the_words_are_about_the_convention_that_is_shown():
         }
         levels[name] = replace(level, parts=parts)
     study = replace(study, levels=levels)
-    for name, verdict in {
-        "slide": "10\u00a0% of G's (the median over these, <i>slide</i>); so <b>most",
-        "icml": "50\u00a0% of G's (the median over these, <i>icml</i>); so it gives",
-        "jmlr": "90\u00a0% of G's (the median over these, <i>jmlr</i>); so it nearly",
-    }.items():
+    for name, share, verdict in (
+        ("slide", "10", "<b>most"),
+        ("icml", "50", "it accounts for much"),
+        ("jmlr", "90", "it accounts for nearly"),
+    ):
+        verdict = (
+            f"{share}\u00a0% as large as G's (median over these, <i>{name}</i>); "
+            f"so {verdict}"
+        )
         told = explain(study, name)
         assert verdict in told
         assert f"without the class part ({name})" in told

@@ -19,6 +19,7 @@ from workbench.study.procrustes import align
 METHODS = ("umap", "tsne", "pca")
 METRICS = ("cosine", "euclidean")
 STARTED_EPOCHS = 200  # of UMAP's where it begins near its end; by itself it takes 500
+STARTED_RATE = 0.3  # at UMAP's own rate, 1, points forget where they began
 Matrix = NDArray[np.float64]
 _ONE_UMAP = (
     threading.Lock()
@@ -137,6 +138,7 @@ def _umap(apart: Matrix, seed: int, start: Matrix | None) -> Matrix:
             min_dist=0.3,
             init="spectral" if start is None else start.astype(np.float32),
             n_epochs=None if start is None else STARTED_EPOCHS,
+            learning_rate=1.0 if start is None else STARTED_RATE,
             random_state=seed,
             n_jobs=1,
         ).fit_transform(apart)

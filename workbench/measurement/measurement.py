@@ -19,6 +19,7 @@ from torch import nn
 from workbench import __version__
 from workbench.curvature.products.layerwise import is_small
 from workbench.curvature.products.operators import curvatures
+from workbench.linalg.precision import full_precision
 from workbench.machine.distributed import ALONE, World
 from workbench.measurement.checks import TIGHTER, established
 from workbench.measurement.cost import (
@@ -68,6 +69,7 @@ from workbench.training.checkpoint import Checkpoint
 __all__ = ["MeasureSettings", "measure", "measure_moments"]
 
 
+@full_precision()
 def measure(
     subject: Checkpoint | nn.Module,
     data: Any = None,

@@ -11,9 +11,10 @@ from torch import nn
 
 from workbench.curvature.problem.adapter import as_problem
 from workbench.curvature.problem.risk import EmpiricalRisk
-from workbench.curvature.products.operators import KINDS, curvatures, network_of
-from workbench.curvature.products.way import Kind
+from workbench.curvature.products.operators import curvatures, network_of
+from workbench.curvature.products.way import KINDS, Kind
 from workbench.errors import WorkbenchError
+from workbench.linalg.precision import full_precision
 from workbench.machine.distributed import ALONE, World
 from workbench.machine.memory import device_memory, say_bytes
 from workbench.measurement.cost import (
@@ -192,6 +193,7 @@ class Plan:
         return f"take at most {low} examples per class, or a smaller network"
 
 
+@full_precision()
 def plan(
     subject: Checkpoint | nn.Module,
     data: Any = None,

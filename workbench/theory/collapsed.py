@@ -139,8 +139,7 @@ def collapse_of(
     """
     h, p, w = _checked(features, probabilities, shares, convention)
     C = len(p)
-    others = p[:, None] * (1 - np.eye(C))  # [c, k, l]: p_cl where l is not k
-    residual = np.eye(C) * others.sum(2)[..., None] - others  # e_k - p_c, all digits
+    residual = np.eye(C) - p[:, None]  # [c, k, :]: e_k - p_c
     left, size, _ = np.linalg.svd(h, full_matrices=False)
     place = left * size  # (C, min(C, q)): the features in the space that they span
     logits = np.linalg.qr(np.eye(C) - 1 / C)[0][:, : C - 1]  # no class alone: sum zero

@@ -149,7 +149,7 @@ def risk_gram(risk: EmpiricalRisk, report: Report | None = None) -> Gram:
             share = (1 - READING) * layer.num_parameters / risk.dim
             _add_layer(matrix, layer, risk, span(step, done, done + share))
             done += share
-    mirror(risk.world.sum(matrix))
+    mirror(risk.summed("gram", matrix))
     if risk.class_weights is None:
         return Gram(matrix, None, None, risk.normaliser)
     rows = joined(risk.labelled(risk.predictions(x), y) for x, y in batches)

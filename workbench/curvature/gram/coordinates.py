@@ -61,7 +61,7 @@ def dense_gauss_newton(risk: EmpiricalRisk, report: Report | None = None) -> Den
             done += len(targets)
             if report:
                 report(done / risk.num_own)
-    mirror(risk.world.sum(matrix))
+    mirror(risk.summed("G", matrix))
     return Dense(matrix.div_(risk.normaliser))
 
 

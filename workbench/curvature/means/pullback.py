@@ -104,7 +104,7 @@ def class_sums(
             done += len(logits)
             if report:
                 report(done / risk.num_own)
-    return risk.world.sum(sums), risk.world.sum(mass)
+    return risk.summed("class means", sums), risk.world.sum(mass)
 
 
 def pull_back(risk: EmpiricalRisk, weights: Tensor) -> Tensor:
@@ -129,7 +129,7 @@ def pull_back(risk: EmpiricalRisk, weights: Tensor) -> Tensor:
             logits, _ = forward(risk, take(inputs, own))
             for j, w in enumerate(cotangents.unbind(2)):
                 total[:, j] += risk.gradient(logits, w.reshape(logits.shape))
-    return risk.world.sum(total)
+    return risk.summed("gradients", total)
 
 
 def _pieces(risk: EmpiricalRisk) -> Iterator[Batch]:

@@ -39,6 +39,7 @@ from workbench.curvature.problem.network import (
 from workbench.curvature.problem.risk import CHECKS, PIECE, EmpiricalRisk, Proven
 from workbench.curvature.problem.surroundings import evaluating, random_state
 from workbench.curvature.problem.survey import class_weights, look_at, normaliser
+from workbench.curvature.problem.unchanged import bound
 from workbench.errors import WorkbenchError
 from workbench.linalg.precision import full_precision
 from workbench.machine.device import resolve_device
@@ -169,6 +170,7 @@ def empirical_risk(
         num_own=sum(s.stop - s.start for s in map(world.share, seen.sizes)),
         proven=proven,
     )
+    proven.bound = bound(network.named(), batches)
     with proven.timed():
         if check != "off":
             check_gradients(risk)

@@ -27,6 +27,7 @@ from workbench.curvature.problem.network import (
     run,
 )
 from workbench.curvature.problem.surroundings import evaluating, random_state
+from workbench.curvature.problem.unchanged import Bound
 from workbench.errors import WorkbenchError
 from workbench.machine.distributed import ALONE, World
 from workbench.machine.memory import device_memory
@@ -47,7 +48,9 @@ class Proven:
     readable: frozenset[str] | None = None  # parameters whose layers are read off
     together: bool | None = None  # whether vmap gives the gradients of single examples
     digits: torch.dtype | None = None  # the fewest that a pass computes with
+    steepness: float = 0.0  # |J^T w| / |w| of some w: how large derivatives are
     seconds: float = 0.0  # that all proofs took
+    bound: Bound | None = None  # the network and data that it was proven of
 
     @contextmanager
     def timed(self) -> Iterator[None]:
@@ -167,6 +170,40 @@ class EmpiricalRisk:
                 f"{who}: the data come in another order each time, and examples are "
                 "told apart by theirs; pass a loader that does not shuffle."
             )
+
+    def unchanged(self, who: str) -> None:
+        """Make sure that the network and the data are what they were when bound.
+
+        Raises:
+            WorkbenchError: If weights, buffers or examples have other numbers.
+        """
+        before = self.proven.bound
+        if before is None:
+            return
+        other = before.changed(self.network.named())
+        if other is None and not before.changed_data(self.data):
+            return
+        what = "data" if other is None else f"network ({other}, for instance)"
+        raise WorkbenchError(
+            f"{who}: the {what} has changed since it was bound, so products now and "
+            "before would not be of one matrix; bind it again, as operators() does."
+        )
+
+    def summed(self, who: str, total: Tensor) -> Tensor:
+        """A sum over this process's examples as that over all processes.
+
+        Raises:
+            WorkbenchError: If it is not finite.
+        """
+        total = self.world.sum(total)
+        # one sum is quick, and finite where all is, but for numbers that are too large
+        if not total.sum().isfinite() and not total.isfinite().all():
+            raise WorkbenchError(
+                f"{who}: the logits or the gradients of some examples are NaN or "
+                "infinite; look for a root, logarithm or quotient of zero in a layer, "
+                "and for inputs or weights that are too large."
+            )
+        return total
 
     def batches(self) -> Iterator[Batch]:
         """This process's share of the data, batch by batch, on the device.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -16,10 +17,12 @@ from workbench.curvature.problem.network import Outputs, Trained
 from workbench.curvature.problem.risk import EmpiricalRisk
 from workbench.curvature.problem.surroundings import random_state
 from workbench.curvature.products.proof import Products
+from workbench.curvature.products.way import ModesDifferError, Way
 from workbench.errors import WorkbenchError
 from workbench.linalg.density import SpectralDensity
 from workbench.linalg.operator import LinearOperator
 from workbench.linalg.precision import full_precision
+from workbench.machine.distributed import ALONE
 from workbench.progress.control import Control
 
 
@@ -60,21 +63,29 @@ class Dual(LinearOperator):
             WorkbenchError: As for the products of `operators`.
         """
         assert self.network is not None
-        world, num = self.risk.world, vectors.shape[1]
+        self.risk.unchanged(self.label)
         blocks = vectors.double()
         weights = self.root @ blocks.unflatten(0, (len(self.root), -1))
+        total = self.network.taken("G", partial(self._there_and_back, weights))
+        total = self.risk.summed(self.label, total) / self.risk.normaliser
+        return (self.root.transpose(1, 2) @ total).flatten(0, 1).to(vectors.dtype)
+
+    def _there_and_back(self, weights: Tensor, way: Way) -> Tensor:
+        """``J J^T w`` of this process's examples: (N, O, m)."""
         order = iter(self._own())
 
         def cotangents(targets: Tensor, predictions: Tensor) -> Tensor:
             return weights[list(islice(order, len(targets)))]
 
-        pulled = world.sum(self.network.pull(cotangents, num))
+        num = weights.shape[2]
+        pulled = self.risk.world.sum(way.pull(cotangents, num))
         total = torch.zeros_like(weights)
         order = iter(self._own())
-        for targets, _, pushed in self.network.push(pulled):
+        for targets, _, pushed in way.push(pulled):
             total[list(islice(order, len(targets)))] = pushed.double()
-        total = world.sum(total) / self.risk.normaliser
-        return (self.root.transpose(1, 2) @ total).flatten(0, 1).to(vectors.dtype)
+        if self.risk.world is ALONE and way.differ(pulled, pulled, total, weights):
+            raise ModesDifferError
+        return total
 
     def _own(self) -> list[int]:
         """Numbers of the examples of this process, in the order of its passes."""

@@ -16,20 +16,16 @@ from typing_extensions import override
 from workbench.curvature.problem.batches import Inputs
 from workbench.curvature.problem.risk import EmpiricalRisk
 from workbench.curvature.problem.surroundings import evaluating
-from workbench.curvature.products.way import Cotangents, Kind, Named, Way
+from workbench.curvature.products.way import (
+    Cotangents,
+    Kind,
+    ModesDifferError,
+    Named,
+    Way,
+)
 from workbench.curvature.products.written_out import WrittenOut
-from workbench.errors import WorkbenchError
-from workbench.linalg.columns import lengths, products
 
 BLOCK = 64  # vectors that share a forward pass
-ROUNDING = {torch.float32: 1e-3, torch.float64: 1e-9}  # of a sum of products
-
-
-class ModesDifferError(WorkbenchError):
-    """Forward mode and reverse mode differ on examples that no way was tried on."""
-
-    def __init__(self) -> None:
-        super().__init__("forward and reverse mode differ on some examples")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,6 +36,11 @@ class _Share:
     pulled: Tensor  # (P, m) J^T w
     pushed: Tensor  # (B, O, m) J v
     cotangents: Tensor  # (B, O, m) w
+
+    @property
+    def tested(self) -> tuple[Tensor, Tensor, Tensor]:
+        """What `Way.differ` looks at."""
+        return self.pulled, self.pushed, self.cotangents
 
 
 @final
@@ -81,20 +82,11 @@ class General(Way):
                     columns = slice(start, start + width)
                     block = vectors[:, columns]
                     share = self._share(kind, block, inputs, targets)
-                    apart |= self._differ(block, share)
+                    apart |= self.differ(block, *share.tested)
                     total[:, columns] += share.product
         if apart:
             raise ModesDifferError
         return total
-
-    def _differ(self, vectors: Tensor, share: _Share) -> Tensor:
-        """Whether ``<w, J v> = <J^T w, v>`` is wrong beyond rounding: a bool."""
-        terms = (share.pushed.double() * share.cotangents.double()).flatten(0, 1)
-        inner = products(vectors, share.pulled)
-        rough = ROUNDING[self.risk.digits] * terms.abs().sum(0)
-        eps = torch.finfo(self.risk.digits).eps
-        rough += 100 * eps * lengths(vectors) * lengths(share.pulled)
-        return ~((terms.sum(0) - inner).abs() <= rough).all()
 
     @override
     def push(self, vectors: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:

@@ -14,13 +14,11 @@ from workbench.curvature.problem.adapter import as_problem
 from workbench.curvature.problem.network import Outputs, Trained
 from workbench.curvature.problem.risk import EmpiricalRisk
 from workbench.curvature.products.proof import Products
-from workbench.curvature.products.way import Kind
+from workbench.curvature.products.way import KINDS, Kind
 from workbench.linalg.operator import LinearOperator
 from workbench.linalg.precision import full_precision
 from workbench.machine.distributed import ALONE, World
 from workbench.progress.control import Control
-
-KINDS: tuple[Kind, ...] = ("G", "Hess", "H")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -60,10 +58,14 @@ class Curvature(LinearOperator):
             WorkbenchError: If torch's derivatives of the network do not agree.
         """
         assert self.network is not None
+        self.risk.unchanged(self.kind)
         product = self.network.product(self.kind, vectors.detach())
+        if vectors.isfinite().all():
+            return self.risk.summed(self.kind, product)
         return self.risk.world.sum(product)
 
     @property
+    @full_precision()
     def how(self) -> str:
         """How products are taken, and why not faster, in words."""
         assert self.network is not None

@@ -17,7 +17,15 @@ from workbench.curvature.products.forward_mode import General
 from workbench.curvature.products.layerwise import read_layers
 from workbench.curvature.products.reverse_mode import Reverse
 from workbench.curvature.products.truth import NUM, ROUNDING, Truth, truth_of
-from workbench.curvature.products.way import Cotangents, Kind, Way, Weights
+from workbench.curvature.products.way import (
+    ALIKE,
+    KINDS,
+    Cotangents,
+    Kind,
+    ModesDifferError,
+    Way,
+    Weights,
+)
 from workbench.errors import WorkbenchError
 from workbench.linalg.columns import dots, lengths
 from workbench.progress.control import Cancelled
@@ -26,7 +34,6 @@ SECOND: tuple[Kind, ...] = ("Hess", "H")  # tried together: they share their tru
 FEW = 3  # examples that a large network is tried on: two would each be a pair
 ACTIVATIONS = 2**22  # of those of a smaller one
 Found = TypeVar("Found")
-ALIKE = {torch.float32: 2e-5, torch.float64: 1e-11}  # of two lengths: inner products
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,6 +49,7 @@ class Products:
 
     risk: EmpiricalRisk
     made: dict[int, Way | None] = field(default_factory=dict)  # ways, by their number
+    used: set[int] = field(default_factory=set)  # ways whose products were given out
     weights: list[Weights] = field(default_factory=list)  # one copy, for all ways
 
     def way(self, kind: Kind) -> Way:
@@ -60,8 +68,34 @@ class Products:
         return f"{said} ({reason})" if reason else said
 
     def product(self, kind: Kind, vectors: Tensor) -> Tensor:
-        """``A V``, summed over this process's examples: (P, m) to (P, m)."""
-        return self.way(kind).product(kind, vectors)
+        """``A V``, summed over this process's examples: (P, m) to (P, m).
+
+        Raises:
+            WorkbenchError: As `taken`.
+        """
+        return self.taken(kind, lambda way: way.product(kind, vectors))
+
+    def taken(self, kind: Kind, take: Callable[[Way], Tensor]) -> Tensor:
+        """What is taken by a way; by the next one where it proves wrong on the data.
+
+        Raises:
+            WorkbenchError: If numbers by that way were given out before.
+        """
+        way = self.way(kind)
+        number = next(n for n, made in self.made.items() if made is way)
+        try:
+            found = take(way)
+        except ModesDifferError as error:
+            known = self.risk.proven.faults
+            known |= dict.fromkeys((f"{number} {k}" for k in KINDS), str(error))
+            if number not in self.used:
+                return self.taken(kind, take)
+            raise WorkbenchError(
+                f"{kind}: {error}, and products before were by {way.name}; begin "
+                "again: other ways are taken from now on."
+            ) from error
+        self.used.add(number)
+        return found
 
     def push(self, vectors: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Targets, predictions and ``J_i v``, (B, O, m), piece by piece."""
@@ -211,6 +245,7 @@ def _prove_g(trial: Way, truth: Truth) -> None:
     ).to(few.device)
     right = truth.pulled(w)
     _compare("gradients", few, trial.pull(_given(w), NUM), right)
+    few.proven.steepness = float((lengths(right) / lengths(w.flatten(0, 1))).max())
     pushed = torch.cat([p.double() for _, _, p in trial.push(vectors)])
     one, other = torch.einsum("bom,bon->mn", w, pushed), dots(right, vectors)
     scale = lengths(right)[:, None] * lengths(vectors)

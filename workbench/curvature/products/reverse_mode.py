@@ -14,7 +14,7 @@ from typing_extensions import override
 from workbench.curvature.problem.batches import Inputs, join, num_of, take
 from workbench.curvature.problem.risk import EmpiricalRisk
 from workbench.curvature.problem.surroundings import evaluating
-from workbench.curvature.products.way import Cotangents, Kind, Way
+from workbench.curvature.products.way import Cotangents, Kind, ModesDifferError, Way
 from workbench.curvature.products.written_out import WrittenOut
 
 
@@ -51,11 +51,11 @@ class Reverse(Way):
         with evaluating(self.risk.model), torch.enable_grad():
             for inputs, targets in self.risk.pieces(1):
                 outputs = self._outputs(inputs)
-                predictions = self.risk.criterion.predict(outputs.detach())
                 if kind == "G":
                     pushed = self._push(inputs, outputs, vectors)
-                    total += self._curve(outputs, predictions, targets, pushed)
+                    total += self._curve(vectors, outputs, targets, pushed)
                 else:
+                    predictions = self.risk.criterion.predict(outputs.detach())
                     r = self.risk.criterion.gradient(predictions, targets)
                     total += self._second(outputs, r, vectors)
         return total / self.risk.normaliser
@@ -74,7 +74,7 @@ class Reverse(Way):
                 else:
                     pushed, second = self._push_and_second(outputs, r, vectors)
                     h += second
-                g += self._curve(outputs, predictions, targets, pushed)
+                g += self._curve(vectors, outputs, targets, pushed)
         return g / self.risk.normaliser, h / self.risk.normaliser
 
     @override
@@ -104,14 +104,22 @@ class Reverse(Way):
             return self.risk.network(inputs)
 
     def _curve(
-        self, outputs: Tensor, predictions: Tensor, targets: Tensor, pushed: Tensor
+        self, vectors: Tensor, outputs: Tensor, targets: Tensor, pushed: Tensor
     ) -> Tensor:
-        """``J^T A J v`` of every ``J v``, (B, O, m) to (P, m)."""
+        """``J^T A J v`` of every v and its ``J v``, (B, O, m) to (P, m)."""
+        predictions, pushed = (
+            self.risk.criterion.predict(outputs.detach()),
+            pushed.double(),
+        )
         curved = [
             self.risk.criterion.product(predictions, targets, column.view_as(outputs))
-            for column in pushed.double().unbind(2)
+            for column in pushed.unbind(2)
         ]
-        return self._pull(outputs, torch.stack([c.flatten(1) for c in curved], dim=2))
+        w = torch.stack([c.flatten(1) for c in curved], dim=2)
+        pulled = self._pull(outputs, w)
+        if self.differ(vectors, pulled, pushed, w):
+            raise ModesDifferError
+        return pulled
 
     def _pull(self, outputs: Tensor, columns: Tensor) -> Tensor:
         """``J^T w`` of every column, (B, O, m) to (P, m)."""

@@ -18,6 +18,12 @@ def _weight_norm(v: Tensor, g: Tensor, dim: int = 0) -> Tensor:
     return v * (g / total.sqrt())
 
 
+def _prelu(input: Tensor, weight: Tensor) -> Tensor:
+    if weight.ndim and input.ndim > 1:
+        weight = weight.reshape(-1, *(1,) * (input.ndim - 2))
+    return torch.where(input > 0, input, weight * input)
+
+
 def _hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
     return (input + 3).clamp(0, 6) / 6
 
@@ -28,6 +34,7 @@ def _hardswish(input: Tensor, inplace: bool = False) -> Tensor:
 
 _STEPS: Mapping[Any, Callable[..., Tensor]] = {
     torch._weight_norm: _weight_norm,  # its second derivative is wrong in torch 2.14
+    torch.prelu: _prelu,  # its derivatives differ at zero
     functional.hardswish: _hardswish,  # these have none
     functional.hardsigmoid: _hardsigmoid,
 }
