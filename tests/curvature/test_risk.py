@@ -195,9 +195,9 @@ def test_data_that_cannot_be_measured_get_a_sentence(name: str) -> None:
         (
             3,
             [0, 2, 0, 2, 2, 2, 0, 0],
-            r"classes \[1\] have no example among the 8 given",
+            r"classes \[1\] have no example that counts among the 8 given",
         ),
-        (5, [0, 1, 2, 0, 1, 2, 0, 0], r"classes \[3, 4\] have no example among the 8"),
+        (5, [0, 1, 2, 0, 1, 2, 0, 0], r"classes \[3, 4\] have no example that counts"),
         (
             900,
             [0, 1, 2, 0, 1, 2, 0, 0],

@@ -38,7 +38,12 @@ from workbench.curvature.problem.network import (
 )
 from workbench.curvature.problem.risk import CHECKS, PIECE, EmpiricalRisk, Proven
 from workbench.curvature.problem.surroundings import evaluating, random_state
-from workbench.curvature.problem.survey import class_weights, look_at, normaliser
+from workbench.curvature.problem.survey import (
+    Survey,
+    class_weights,
+    look_at,
+    normaliser,
+)
 from workbench.curvature.problem.unchanged import bound
 from workbench.errors import WorkbenchError
 from workbench.linalg.precision import full_precision
@@ -126,6 +131,8 @@ def empirical_risk(
             network, own = (better, dtype) if better else (network, own)
         few = move(take(seen.first, slice(0, 2)), target, own)
         network = network.settled(few)
+        if isinstance(criterion, CrossEntropy):
+            network = _oriented(network, seen, target, own)
         copied = network.module is not module  # else they are watched already
         with same_weights(network.module) if copied else nullcontext():
             num_activations = _count_activations(network, few)
@@ -180,6 +187,18 @@ def empirical_risk(
     return risk
 
 
+def _oriented(
+    network: Network, seen: Survey, device: torch.device, dtype: torch.dtype
+) -> Network:
+    """The network, told where the classes are among the logits of tokens."""
+    if seen.targets.ndim == 1 or seen.targets.is_floating_point():
+        return network
+    first = take(seen.first, slice(0, 2)), seen.targets[:2]
+    few = [(move(x, device, dtype), y) for x, y in (first, *seen.others)]
+    with evaluating(network.module):
+        return network.oriented(few)
+
+
 def _logits(network: Network, inputs: Inputs, check: str) -> Tensor:
     """Of a batch, which is proven to be a function of each example if asked."""
     if check != "off":
@@ -191,8 +210,9 @@ def _logits(network: Network, inputs: Inputs, check: str) -> Tensor:
 def _chosen(
     module: nn.Module, patterns: str | Sequence[str] | None
 ) -> dict[str, nn.Parameter]:
-    """The parameters to look at."""
-    known = {n: p for n, p in module.named_parameters() if p.requires_grad}
+    """The parameters to look at, but for those that hold no number."""
+    trained = {n: p for n, p in module.named_parameters() if p.requires_grad}
+    known = {n: p for n, p in trained.items() if p.numel()}
     if not known:
         raise WorkbenchError(
             "empirical_risk: the network has no parameter that requires a gradient, "

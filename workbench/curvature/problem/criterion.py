@@ -106,7 +106,7 @@ class CrossEntropy(Criterion):
         if self.weight is not None and len(self.weight) != C:
             raise WorkbenchError(
                 f"empirical_risk: {len(self.weight)} class weights and {C} logits; "
-                "expected one weight per class."
+                "expected one weight for each class that is looked at."
             )
         if targets.is_floating_point():
             if targets.shape != outputs.shape:
@@ -119,8 +119,8 @@ class CrossEntropy(Criterion):
         if targets.shape != (len(outputs), *outputs.shape[2:]):
             raise WorkbenchError(
                 f"empirical_risk: an output of shape {shape} and labels of shape "
-                f"{tuple(targets.shape)}; expected logits (B, C, ...) with the classes "
-                "on axis 1, and labels (B, ...)."
+                f"{tuple(targets.shape)}; expected class numbers, (B,) beside logits "
+                "(B, C), or of tokens (B, T) beside (B, C, T) or (B, T, C)."
             )
         if (largest := int(targets.max())) >= C and largest != self.ignore_index:
             raise WorkbenchError(

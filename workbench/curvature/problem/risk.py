@@ -146,10 +146,10 @@ class EmpiricalRisk:
         if missing:
             first = ", ".join(map(str, missing[:3])) + ", ..." * (len(missing) > 3)
             raise WorkbenchError(
-                f"{who}: classes [{first}] have no example among the "
-                f"{self.num_labelled:,} given that counts ({len(missing)} of "
-                f"{self.num_classes:,} classes), so they have no mean; pass a sample "
-                "that holds every class, or choose classes=."
+                f"{who}: classes [{first}] have no example that counts among the "
+                f"{self.num_labelled:,} given ({len(missing)} of {self.num_classes:,} "
+                "classes), so they have no mean; pass a sample that holds every class, "
+                "or choose classes=."
             )
         return self.class_weights
 
