@@ -111,7 +111,7 @@ def sizes_of(risk: EmpiricalRisk) -> Sizes:
     example = take(risk.piece[0], slice(0, 1))
     with (
         evaluating(risk.model),
-        torch.no_grad(),
+        torch.enable_grad(),  # as it is when it is trained
         FlopCounterMode(display=False) as seen,
     ):
         numbers = risk.network(example, paired=False).numel()

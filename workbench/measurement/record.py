@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch.nn.functional import cross_entropy
 
 from workbench.curvature.problem.criterion import CrossEntropy
+from workbench.curvature.problem.network import run
 from workbench.curvature.problem.risk import EmpiricalRisk
 from workbench.curvature.problem.surroundings import evaluating
 from workbench.measurement.subject import Subject
@@ -85,9 +86,9 @@ def fit(risk: EmpiricalRisk) -> tuple[float, float]:
         reduction="sum",
     )
     total = torch.zeros(3, dtype=torch.float64, device=risk.device)
-    with evaluating(risk.model), torch.no_grad():
+    with evaluating(risk.model):
         for inputs, targets in risk.batches():
-            logits = risk.network(inputs).double()
+            logits = run(risk.network, inputs).double()
             counted = risk.criterion.counted(targets)
             total[0] += summed(logits, targets)
             total[1] += (logits.argmax(1) == targets)[counted].sum()
