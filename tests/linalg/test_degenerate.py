@@ -245,14 +245,13 @@ def any_spectrum(seed: int) -> Tensor:
     return found.sort(descending=True).values
 
 
-@pytest.mark.parametrize("block_size", [None, 4])
-@pytest.mark.parametrize("max_vectors", [None, 60])
-def test_at_loose_tolerances_no_more_than_five_of_a_hundred_have_a_value_beyond(
+@pytest.mark.parametrize(("block_size", "max_vectors"), [(None, None), (4, 60)])
+def test_at_loose_tolerances_no_more_than_two_of_forty_have_a_value_beyond(
     block_size: int | None, max_vectors: int | None
 ) -> None:
     """A residual of .05 says where some eigenvalue lies, not that none was missed."""
     beyond, errors = 0, 0.0
-    for seed in range(100):
+    for seed in range(40):
         spectrum = any_spectrum(seed)
         dtype = torch.float32 if seed % 16 < 8 else torch.float64
         found = top_eigenpairs(
@@ -270,14 +269,14 @@ def test_at_loose_tolerances_no_more_than_five_of_a_hundred_have_a_value_beyond(
         size = float(spectrum.abs().max())
         beyond += bool((off > found.errors + 1e-6 * size).any())
         errors += float(found.errors.mean()) / size
-    assert beyond <= 5
-    assert errors < 0.05 * 100  # and they say something
+    assert beyond <= 2
+    assert errors < 0.05 * 40  # and they say something
 
 
-def test_a_bound_that_is_wrong_would_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bound_that_is_wrong_would_be_seen() -> None:
     """Residuals alone are too small in a good part of these trials."""
     beyond = 0
-    for seed in range(100):
+    for seed in range(40):
         spectrum = any_spectrum(seed)
         found = top_eigenpairs(
             Diagonal(spectrum),
@@ -289,7 +288,7 @@ def test_a_bound_that_is_wrong_would_be_seen(monkeypatch: pytest.MonkeyPatch) ->
         )
         true = torch.cat([spectrum[:5], spectrum[-5:]])
         beyond += bool(((found.values - true).abs() > found.residuals + 1e-12).any())
-    assert beyond > 5
+    assert beyond > 2
 
 
 @pytest.mark.parametrize("start", ["top", "random columns"])
