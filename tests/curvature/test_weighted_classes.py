@@ -5,6 +5,7 @@ Held against loops over plain autograd, with the weights from torch's own loss.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -343,11 +344,29 @@ def test_a_class_of_weight_zero_has_no_mean() -> None:
     assert wb.class_means(case.model, case.data, loss=smoothed).classes is not None
 
 
-def test_soft_labels_have_no_classes() -> None:
-    x, _ = solve("plain").data[0]
-    y = torch.rand(len(x), 3, dtype=torch.float64).softmax(1)
+def _shares(x: Tensor) -> Tensor:
+    return torch.rand(len(x), 3, dtype=torch.float64).softmax(1)
+
+
+NO_CLASSES: dict[str, tuple[Any, Callable[[Tensor], Tensor]]] = {
+    "soft labels": (CROSS(), _shares),
+    "squared error": ("mse", _shares),
+    "yes or no": ("bce", _shares),
+}
+ASKED: dict[str, Callable[..., Any]] = {
+    "class_means": wb.class_means,
+    "measure": wb.measure,
+    "part": lambda *given, **options: wb.gram(*given, **options).part("G0", "icml"),
+}
+
+
+@pytest.mark.parametrize("asked", ASKED)
+@pytest.mark.parametrize("name", NO_CLASSES)
+def test_without_class_numbers_there_are_no_class_means(name: str, asked: str) -> None:
+    loss, targets = NO_CLASSES[name]
+    model, (x, _) = solve("plain").model, solve("plain").data[0]
     with pytest.raises(WorkbenchError, match="a class number to each") as error:
-        wb.class_means(solve("plain").model, (x, y), loss=CROSS())
+        ASKED[asked](model, (x, targets(x)), loss=loss)
     assert len(str(error.value)) <= 300
 
 

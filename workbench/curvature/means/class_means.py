@@ -150,7 +150,7 @@ def class_means(
     all C^2 means: one forward and C backward passes, C^2 P numbers.
 
     Args:
-        model: The network, to logits (B, C), or a `Checkpoint`. Used in eval mode and
+        model: The network, to logits, or a `Checkpoint`. Used in eval mode and
             left as it was; where it is not on the device, a copy.
         data: As `operators` takes them, with a label to each example.
         weighting: The convention: ``"icml"``, ``"slide"`` or ``"jmlr"``.
@@ -163,7 +163,7 @@ def class_means(
         seed: Of the sketch.
         loss: A cross-entropy of class numbers: with class weights, smoothing or ignored
             labels the means are weighted as the examples are in G (`Labelled`), and of
-            logits (B, C, T) each token is an example.
+            tokens, with labels (B, T), each is an example.
         outputs: As in `operators`.
         parameters: As in `operators`.
         check: As in `operators`.

@@ -112,9 +112,11 @@ def operators(
             in dicts, lists and tuples. The examples may come in another order on each
             pass. By default those of the checkpoint.
         classes: Look only at these classes and their logits, as `choose_classes`.
-        loss: ``"cross_entropy"`` of logits (B, C) or (B, C, ...), ``"mse"``, ``"bce"``,
-            or one of torch's losses with its options: class weights, smoothing, ignored
-            labels. Over the whole data as if it were one batch.
+        loss: ``"cross_entropy"``, ``"mse"``, ``"bce"``, or one of torch's losses with
+            its options: class weights, smoothing, ignored labels. Over the whole data
+            as if it were one batch. A cross-entropy is of logits (B, C) with labels
+            (B,), or of tokens with labels (B, T) and logits (B, C, T), or (B, T, C) as
+            language models have them.
         outputs: Takes the logits from what the network returns; by default that is a
             tensor, or has ``logits``.
         parameters: Globs of parameters' names, or modules' names, to look at alone.
