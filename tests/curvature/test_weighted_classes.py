@@ -333,6 +333,14 @@ def test_the_study_says_the_loss_and_the_accuracy(name: str) -> None:
     assert study.run["num_examples"] == len(labels)
 
 
+def test_what_does_not_count_has_no_inner_products() -> None:
+    case = solve("ignoring")
+    found = wb.gram(case.model, case.data, loss=case.loss)
+    with pytest.raises(WorkbenchError, match="1 of the 2 chosen examples") as error:
+        found.products(torch.tensor([0, 1]))
+    assert len(str(error.value)) <= 300
+
+
 def test_a_class_of_weight_zero_has_no_mean() -> None:
     case = solve("plain")
     loss = CROSS(weight=torch.tensor([1.0, 0.0, 1.0]))
@@ -372,7 +380,9 @@ def test_without_class_numbers_there_are_no_class_means(name: str, asked: str) -
 
 def test_classes_are_not_chosen_among_tokens() -> None:
     case = solve("tokens")
-    with pytest.raises(WorkbenchError, match="one class number an example, to choose by"):
+    with pytest.raises(
+        WorkbenchError, match="expected one class number an example"
+    ):
         wb.class_means(case.model, case.data, loss=case.loss, classes=[0, 1])
 
 

@@ -164,6 +164,9 @@ class Gram(Described):
 
         Returns:
             (b C + C^2 + C + 1, same), float64.
+
+        Raises:
+            WorkbenchError: If one of them does not count, or the loss has no classes.
         """
         three = self._averages(weighting)
         n = len(self.matrix)
@@ -172,6 +175,13 @@ class Gram(Described):
         ).T
         chosen = chosen.to(means.device)
         rows = self.classes.at(chosen)
+        if not (rows.weights > 0).all():
+            raise WorkbenchError(
+                f"Gram: {int((rows.weights == 0).sum())} of the {len(chosen)} chosen "
+                "examples do not count in the loss (their label is ignored, or its "
+                "class has the weight 0), so the matrix holds no gradient of theirs; "
+                "choose among the others."
+            )
         width = rows.probs.shape[1] - 1
         index = (
             chosen[:, None] * width + torch.arange(width, device=means.device)
