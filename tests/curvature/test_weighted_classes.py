@@ -380,9 +380,7 @@ def test_without_class_numbers_there_are_no_class_means(name: str, asked: str) -
 
 def test_classes_are_not_chosen_among_tokens() -> None:
     case = solve("tokens")
-    with pytest.raises(
-        WorkbenchError, match="expected one class number an example"
-    ):
+    with pytest.raises(WorkbenchError, match="expected one class number an example"):
         wb.class_means(case.model, case.data, loss=case.loss, classes=[0, 1])
 
 

@@ -12,7 +12,9 @@ from workbench.linalg.columns import dots
 from workbench.linalg.subspace import Subspace
 
 MISSED = 3e-3  # chance that random vectors hold too little of what is missing
-FURTHER = torch.logspace(-4, 3, 500, dtype=torch.float64)  # outwards, in steps of 3 %
+FURTHER = torch.logspace(  # outwards, in steps of 3 %
+    -4, 3, 500, dtype=torch.float64, device="cpu"
+)
 Reach = tuple[float, float]  # below which, and above which, nothing is missing
 NOWHERE: Reach = (-math.inf, math.inf)
 
@@ -47,7 +49,7 @@ class Recurrence:
 
     def ends(self) -> Reach:
         """The outermost Ritz values."""
-        alphas, betas = torch.tensor(self.steps, dtype=torch.float64).T
+        alphas, betas = torch.tensor(self.steps, dtype=torch.float64, device="cpu").T
         inner = alphas.diag() + betas[:-1].diag(1) + betas[:-1].diag(-1)
         values = torch.linalg.eigvalsh(inner)
         return float(values[0]), float(values[-1])
@@ -178,10 +180,10 @@ def place_errors(
     """
     if space.size == space.dim:
         return residuals
-    errors = residuals.clone()
+    errors, place = residuals.clone(), torch.arange(len(values), device=values.device)
     for sign, index, most, d in (
-        (1.0, torch.arange(num_high), reach[1], beyond[1]),
-        (-1.0, torch.arange(num_high, len(values)).flip(0), -reach[0], -beyond[0]),
+        (1.0, place[:num_high], reach[1], beyond[1]),
+        (-1.0, place[num_high:].flip(0), -reach[0], -beyond[0]),
     ):
         own = sign * values[index]
         if not len(own):

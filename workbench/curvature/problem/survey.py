@@ -162,7 +162,9 @@ def class_weights(
             f"{C} logits; labels go from 0 to {C - 1}."
         )
     counts = nn.functional.pad(seen.counts, (0, C - len(seen.counts)))
-    each = replace(criterion, ignore_index=None).mass(torch.arange(C), C)
+    each = replace(criterion, ignore_index=None).mass(
+        torch.arange(C, device=counts.device), C
+    )
     return counts.to(each) * each / Z
 
 
