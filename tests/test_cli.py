@@ -311,7 +311,7 @@ def test_a_lack_of_memory_is_one_line_and_status_1(
     monkeypatch.setattr("workbench.training.data.load_data", load)
     assert run(*SMALL, "--out", tmp_path / "run.ckpt") == 1
     err = capsys.readouterr().err
-    assert err.startswith("Error: There is not enough memory")
+    assert err.startswith("Error: Not enough memory")
     assert err.count("\n") == 1
 
 

@@ -211,7 +211,7 @@ def test_opening_a_file_runs_no_code(tmp_path: Path) -> None:
 
 def test_a_foreign_file_is_told_from_a_damaged_one(tmp_path: Path) -> None:
     save_file({"weight": torch.zeros(2)}, tmp_path / "other.safetensors")
-    with pytest.raises(WorkbenchError, match=r"holds no checkpoint; .*workbench train"):
+    with pytest.raises(WorkbenchError, match=r"not a checkpoint; .*workbench train"):
         load_checkpoint(tmp_path / "other.safetensors")
     with pytest.raises(WorkbenchError, match=r"there is no file .*missing.ckpt"):
         load_checkpoint(tmp_path / "missing.ckpt")
@@ -380,7 +380,9 @@ def test_an_old_file_stays_when_the_new_one_cannot_be_written(
 
 def test_a_place_that_cannot_hold_a_file_is_named(tmp_path: Path) -> None:
     done = trained(epochs=0)
-    with pytest.raises(WorkbenchError, match=r"folder .*nowhere does not exist; make"):
+    with pytest.raises(
+        WorkbenchError, match=r"folder .*nowhere does not exist; create"
+    ):
         done.save(tmp_path / "nowhere" / "run.ckpt")
     (tmp_path / "taken").mkdir()
     with pytest.raises(WorkbenchError, match=r"cannot write .*taken"):

@@ -66,8 +66,8 @@ def test_missing_data_are_not_fetched_unasked(mirror: Path, tmp_path: Path) -> N
     root = tmp_path / "data"
     with pytest.raises(
         WorkbenchError,
-        match=r"Fashion-MNIST is not below .*data .*tick Download if missing on the "
-        r"page, or give download=True in Python \(--download",
+        match=r"Fashion-MNIST is not in .*data .*tick Download if missing on the "
+        r"page, pass download=True in Python, or --download",
     ):
         load_data("fashion", root=root)
     assert not root.exists()

@@ -534,15 +534,15 @@ def test_a_checkpoint_does_not_go_on_with_other_data(
 @pytest.mark.parametrize(
     ("values", "sentence"),
     [
-        ({"epochs": -1}, r"epochs is -1; give a whole number from 0"),
+        ({"epochs": -1}, r"epochs is -1; give a whole number, at least 0"),
         ({"epochs": 2.5}, r"epochs is 2.5"),
-        ({"batch_size": 1}, r"batch_size is 1; give a whole number from 2"),
+        ({"batch_size": 1}, r"batch_size is 1; give a whole number, at least 2"),
         ({"seed": -1}, r"seed is -1"),
-        ({"lr": -0.1}, r"lr is -0.1; give a number from 0"),
+        ({"lr": -0.1}, r"lr is -0.1; give a number >= 0"),
         ({"lr": math.nan}, r"lr is nan"),
         ({"lr": math.inf}, r"lr is inf"),
         ({"lr": "fast"}, r"lr is 'fast'"),
-        ({"momentum": 1.0}, r"momentum is 1.0; give a number from 0, smaller than 1"),
+        ({"momentum": 1.0}, r"momentum is 1.0; give a number >= 0 and < 1"),
         ({"weight_decay": -1.0}, r"weight_decay is -1.0"),
         ({"snapshots": (7,)}, r"names epoch 7; give whole numbers from 0 to epochs=6"),
     ],
@@ -557,13 +557,15 @@ def test_settings_that_cannot_be_are_refused_in_words(
 def test_a_device_that_is_not_there_is_refused_with_those_that_are(
     few: Dataset,
 ) -> None:
-    with pytest.raises(WorkbenchError, match=r"'tpu' is not on this .* auto, .*cpu"):
+    with pytest.raises(
+        WorkbenchError, match=r"'tpu' is not available on this .* auto, .*cpu"
+    ):
         train(build_model("linear", few), few, config(device="tpu"))
 
 
 def test_a_network_that_does_not_fit_the_data_is_refused_in_words(few: Dataset) -> None:
     with pytest.raises(
-        WorkbenchError, match=r"does not take images of shape \(2, 1, 8, 8\)"
+        WorkbenchError, match=r"does not accept images of shape \(2, 1, 8, 8\)"
     ):
         train(build_model("linear", (1, 9, 10)), few, config())
     with pytest.raises(WorkbenchError, match=r"gives \(2, 9\) .* expected \(2, 10\)"):

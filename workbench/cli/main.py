@@ -167,9 +167,7 @@ def export(
     ] = None,
     weighting: Annotated[
         str | None,
-        typer.Option(
-            help="Convention of averaging shown on the page.  [default: the study's own]"
-        ),
+        typer.Option(help="Convention shown on the page.  [default: the study's own]"),
     ] = None,
     pin: Annotated[
         Path | None,

@@ -99,7 +99,7 @@ def check_settings(settings: MeasureSettings) -> None:
             continue
         if not isinstance(value, int) or value < least:
             raise WorkbenchError(
-                f"measure: {name} is {value!r}; give a whole number from {least}."
+                f"measure: {name} is {value!r}; give a whole number, at least {least}."
             )
     limit = settings.max_minutes
     if limit is not None and not (isinstance(limit, (int, float)) and limit > 0):

@@ -184,7 +184,7 @@ def _state(snapshot: Any) -> tuple[int, State]:
 def _epoch(epoch: Any) -> int:
     if isinstance(epoch, bool) or not isinstance(epoch, int) or epoch < 0:
         raise WorkbenchError(
-            f"measure: an epoch is {epoch!r}; expected a whole number from 0."
+            f"measure: an epoch is {epoch!r}; expected a whole number, at least 0."
         )
     return epoch
 

@@ -210,5 +210,5 @@ def _viewed(held: Property, text: str) -> int | float | str:
     else:
         if text.isdecimal() and len(text) < 6:
             return int(text)
-        wanted = "a whole number from 0"
+        wanted = "a whole number, at least 0"
     raise WorkbenchError(f"Link: {held.link} is {text[:40]!r}; it can be {wanted}.")
