@@ -143,7 +143,7 @@ def test_no_more_products_are_taken_than_asked_for(
 def test_estimators_refuse_with_a_sentence(
     estimator: Callable[..., TraceEstimate],
 ) -> None:
-    with pytest.raises(WorkbenchError, match="2 matvecs; expected at least"):
+    with pytest.raises(WorkbenchError, match="num_matvecs is 2; expected at least"):
         estimator(Dense(torch.eye(3)), 2)
     with pytest.raises(WorkbenchError, match="returned NaN or infinity"):
         estimator(Dense(torch.full((9, 9), torch.nan)), 6)
