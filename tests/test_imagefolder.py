@@ -67,11 +67,11 @@ def test_a_folder_that_will_not_do_is_refused_before_it_is_taken(
         with pytest.raises(WorkbenchError, match=sentence):
             count_images(tmp_path)
 
-    refused("holds no folder")
+    refused("contains no folders")
     add(tmp_path, "cat/1.png")
     refused("holds 1 folder; give one with 2 to 1,000")
     add(tmp_path, "dog/notes.txt")
-    refused("dog holds no image; images end in .jpg")
+    refused("dog contains no image; images end in .jpg")
     add(tmp_path, "dog/1.png")
     monkeypatch.setattr(imagefolder, "MOST_FILES", 2)
     refused("contains more than 2 files; give one with fewer")
@@ -276,7 +276,9 @@ def test_a_folder_of_photographs_that_cannot_be_read_says_what_they_are(
     tmp_path: Path,
 ) -> None:
     add(tmp_path, "cat/1.HEIC", "cat/2.heic", "dog/1.heic")
-    with pytest.raises(WorkbenchError, match=r"cat holds no .*, and there is 2 \.heic"):
+    with pytest.raises(
+        WorkbenchError, match=r"cat contains no .*, and there is 2 \.heic"
+    ):
         count_images(tmp_path)
     with pytest.raises(WorkbenchError, match=r"2 folders .*, and there is 3 \.heic"):
         load_data(f"folder:{tmp_path}")

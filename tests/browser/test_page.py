@@ -198,7 +198,7 @@ def test_a_training_is_found_again_after_a_reload_and_by_a_second_tab_that_stops
     expect(page.locator(".wb-curves figure")).to_have_count(2, timeout=90_000)
     page.reload()
     workbench.wait()
-    expect(page.locator(".wb-found")).to_contain_text("is at work", timeout=20_000)
+    expect(page.locator(".wb-found")).to_contain_text("is running", timeout=20_000)
     other = Workbench(open_page(voila)).wait()  # a second tab on the same training
     for tab in (workbench, other):
         tab.button("Watch").click()
@@ -294,7 +294,7 @@ def test_a_preset_opens_at_once_and_a_file_of_ones_own_too(
         file.truncate(65 * 2**20)
     upload(page, other)
     notice = page.locator("#page-notice")
-    expect(notice).to_contain_text("other.study has 65 MB and at most 64 MB")
+    expect(notice).to_contain_text("other.study is 65 MB and the limit is 64 MB")
     upload(page, study)
     expect(workbench.badge).to_have_text("mine.study", timeout=20_000)
     expect(workbench.button("Run this live")).to_be_hidden()

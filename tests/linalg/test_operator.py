@@ -209,9 +209,7 @@ def test_what_is_no_symmetric_matrix_gets_one_sentence(matrix: Any, said: str) -
 
 
 def test_operators_of_two_sizes_do_not_add() -> None:
-    with pytest.raises(
-        WorkbenchError, match="9 and 4 rows; expected operators of"
-    ):
+    with pytest.raises(WorkbenchError, match="9 and 4 rows; expected operators of"):
         Dense(A) + Dense(A[:4, :4])
 
 

@@ -212,7 +212,7 @@ UNFIT: dict[str, dict[str, Any]] = {
     "not arrays of numbers": {"features": "x", "probabilities": P},
     "no convention 'nips'": {"features": H, "probabilities": P, "convention": "nips"},
     "number of classes is 1": {"features": H[:1], "probabilities": [[1.0]]},
-    "at most 10,000 is solved": {
+    "the limit is 10,000": {
         "features": np.zeros((200, 100)), "probabilities": np.eye(200)
     },
 }  # fmt: skip

@@ -183,7 +183,9 @@ def test_every_changed_byte_is_noticed(file: Path) -> None:
 def test_a_file_cut_short_is_called_damaged(file: Path, share: float) -> None:
     content = file.read_bytes()
     file.write_bytes(content[: int(share * len(content))])
-    with pytest.raises(WorkbenchError, match=r"is damaged or no checkpoint .* again"):
+    with pytest.raises(
+        WorkbenchError, match=r"is damaged or not a checkpoint .* again"
+    ):
         load_checkpoint(file)
 
 
@@ -263,7 +265,7 @@ def test_a_header_that_cannot_be_is_called_damaged(
     rewrite(file, lambda header: None)
     load_checkpoint(file)
     rewrite(file, change)
-    with pytest.raises(WorkbenchError, match="damaged or no checkpoint"):
+    with pytest.raises(WorkbenchError, match="damaged or not a checkpoint"):
         load_checkpoint(file)
 
 
@@ -306,7 +308,7 @@ def test_a_network_of_your_own_is_filled_from_its_file(tmp_path: Path) -> None:
     path = done.save(tmp_path / "own.ckpt")
     with pytest.raises(
         WorkbenchError,
-        match=r"network Own is your own .*the page cannot measure it; in Python .*"
+        match=r"network Own is your own .*the page cannot measure it. In Python, .*"
         r"load_checkpoint\(path, model=",
     ):
         load_checkpoint(path).load_model()

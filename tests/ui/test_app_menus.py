@@ -206,7 +206,7 @@ def test_a_path_that_takes_long_to_look_at_holds_up_no_page(
     assert (panel.open.disabled, panel.open.description) == (True, "Looking…")
     page.session.change(epochs=7)  # the page answers
     wait_until(lambda: page.session.problem is not None)
-    assert "could not be looked through within" in said(page)
+    assert "could not be searched within" in said(page)
     assert (panel.open.disabled, panel.open.description) == (False, "Show")
     assert page.session.settings.data != "folder"
     monkeypatch.setattr(opening, "PATIENCE", 10.0)
@@ -267,7 +267,7 @@ def test_a_run_at_work_is_offered_however_long_ago_it_began(
     folder.touch("alive")
     page.session.look_for_runs()
     assert page.found.widget.layout.display is None
-    assert "is at work" in page.found.text.value
+    assert "is running" in page.found.text.value
 
 
 @pytest.mark.parametrize(

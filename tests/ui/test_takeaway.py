@@ -54,7 +54,7 @@ def test_nothing_is_made_that_was_not_wanted_and_nothing_twice() -> None:
     answer(view)
     assert view.state.parcel == {}
     view.state.wanted = "/etc/passwd"
-    with pytest.raises(WorkbenchError, match="is none of This page"):
+    with pytest.raises(WorkbenchError, match="is not one of This page"):
         answer(view)
     assert view.state.parcel == {"name": "/etc/passwd"}  # and no data: it failed
     answer(view)

@@ -36,8 +36,8 @@ class Workbench:
     """The whole page over one session.
 
     Args:
-        session: The state to show; by default a new one with the shipped example.
-            ``WORKBENCH_WARM_UP=0`` keeps a new one from loading torch ahead of need.
+        session: The state to show; by default a new one with the shipped example. With
+            ``WORKBENCH_WARM_UP=0`` a new one does not load torch in advance.
     """
 
     def __init__(self, session: Session | None = None) -> None:
@@ -96,8 +96,8 @@ class Workbench:
         session.watch(self._hide, "hidden")
 
     def show(self) -> None:
-        """Display the page as the output of this cell, as its address says."""
-        if not has_address():  # a link would lead to a notebook, and restore nothing
+        """Display the page as the output of this cell, as its address asks for."""
+        if not has_address():  # a link would lead to a notebook and restore nothing
             self.drawer.toggles["share"].layout.display = "none"
         query = query_string()
         with self.session.guarded():
@@ -108,7 +108,7 @@ class Workbench:
         display(self.widget)
 
     def controls(self) -> dict[str, tuple[w.DOMWidget, ...]]:
-        """What a teacher's link can hide, by name; locked, each panel disables it."""
+        """The controls that a teacher's link can hide, by name."""
         settings, measuring, toggles = (
             self.settings,
             self.measuring,
@@ -146,7 +146,7 @@ PINNED = "This study is pinned: open or train another to see both."
 
 
 class StudyPanel:
-    """The linked pictures of the study, and what they show in words."""
+    """The linked pictures of the study, with an explanation in words."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -165,7 +165,7 @@ class StudyPanel:
         session.watch(self._look, "view")
 
     def refresh(self) -> None:
-        """Before the page is seen: what was drawn before is as if it had not been."""
+        """Redraw before anyone has seen the page, as if nothing had been drawn."""
         if self.view is not None and self._picture is not None:
             refresh(self._picture, self.view.layout)
 
@@ -176,14 +176,14 @@ class StudyPanel:
             self._session.unpin()
 
     def _looked(self, state: LinkState) -> None:
-        """Tell the session what is selected and shown in the pictures."""
+        """Store in the session what is selected and shown in the pictures."""
         with self._session.guarded():
-            # A file on its way is not of it: Bokeh ties a dict to all states that ever
-            # held it, and them to each other.
+            # Not a file being downloaded: Bokeh ties a dict to every state that ever
+            # held it, and so those to each other.
             self._session.view = {name: getattr(state, name) for name in DEFAULTS}
 
     def _look(self) -> None:
-        """Select and show what the session says."""
+        """Select and show what the session holds."""
         if self.view is not None:
             state, view = self.view.state, self._session.view
             state.update(**{k: v for k, v in view.items() if getattr(state, k) != v})
@@ -200,8 +200,8 @@ class StudyPanel:
             return
         if weighting not in study.levels:
             raise WorkbenchError(
-                f"Averages: this study holds {', '.join(study.levels)} and not "
-                f"{weighting}; Measure again gives it, on a network of your own."
+                f"Averages: this study contains {', '.join(study.levels)} but not "
+                f"{weighting}. For a network of your own, press Measure again."
             )
         pinned = self._session.pinned
         beside = None if pinned is study else pinned

@@ -1,4 +1,4 @@
-"""The head of the page: what is shown, the presets, and the menus."""
+"""The top of the page: title, presets and menus."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LEAD = (
     "averages point along the outliers of the spectrum."
 )
 OWN = "Your own…"
-SHOWN = "No preset"  # where one's own is locked
+SHOWN = "No preset"  # if opening one's own is locked
 
 
 def _choices(own: str) -> list[tuple[str, str]]:
@@ -28,13 +28,13 @@ def _choices(own: str) -> list[tuple[str, str]]:
 
 
 class HeadPanel:
-    """Title, presets, menus, and one sentence on what is shown.
+    """Title, presets, menus, and a sentence on what is shown.
 
     Args:
-        session: What is shown.
-        menus: Buttons that stand at the right.
-        own: Called when one wants to open something of one's own.
-        pin: The button that keeps what is shown to compare with.
+        session: The state of the page.
+        menus: Buttons on the right.
+        own: Called when the user wants to open something of their own.
+        pin: The button that pins the study shown.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class HeadPanel:
                 self.presets.value = session.preset
 
     def _refresh_choices(self) -> None:
-        """Offer nothing that is locked; what is shown is always among the choices."""
+        """Offer nothing that is locked; the study shown is always among the choices."""
         session = self._session
         own = OWN
         if "open" in session.locked:
