@@ -70,7 +70,7 @@ def answer(view: LinkedView) -> None:
     if not wanted or study is None:
         return
     state.wanted = ""  # first: a change may arrive twice, also after a failure
-    state.parcel = {}  # else the same file again would not count as a change
+    state.download = {}  # else the same file again would not count as a change
     try:
         if wanted not in FILES:
             raise WorkbenchError(
@@ -78,9 +78,9 @@ def answer(view: LinkedView) -> None:
             )
         suffix, kind, data = _MAKE[wanted](view, study)
     except Exception:
-        state.parcel = {"name": wanted}
+        state.download = {"name": wanted}
         raise
-    state.parcel = {
+    state.download = {
         "name": f"{stem(study)}.{suffix}",
         "type": kind,
         "data": base64.b64encode(data).decode(),

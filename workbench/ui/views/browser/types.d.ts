@@ -95,7 +95,7 @@ export interface StateValues {
   compare: string
   theme: string
   wanted: string
-  parcel: { name?: string; type?: string; data?: string }
+  download: { name?: string; type?: string; data?: string }
 }
 export type StateName = keyof StateValues
 export interface State extends Model, StateValues {
