@@ -170,7 +170,7 @@ def test_the_plan_is_a_line_or_one_json_object(
     line = capsys.readouterr().out
     assert line.startswith("Plan: ")
     assert line.count("\n") == 1
-    assert " Products: G, Hess, H forward mode. Their proof takes " in line
+    assert " Products: G, Hess, H forward mode. Checking them takes " in line
     assert run("measure", checkpoint, "--plan", "--json") == 0
     facts = json.loads(capsys.readouterr().out)
     assert facts["products"] == dict.fromkeys(("G", "Hess", "H"), "forward mode")

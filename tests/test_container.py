@@ -91,7 +91,7 @@ def test_the_commands_lose_nothing_on_a_full_disk(
     assert load_checkpoint(found).run["epochs"] == 3
     measured = ["measure", str(found), "--embedding", "pca", "--device", "cpu", "--out"]
     assert main([*measured, str(small_disk / "run.study")]) == 0
-    assert "Nothing can be kept in" in capsys.readouterr().err
+    assert "Finished stages cannot be stored in" in capsys.readouterr().err
     (study,) = [*tmp_path.glob("workbench-*/run.study"), *small_disk.glob("run.study")]
     load_study(study)
     assert {path.name for path in small_disk.iterdir()} <= {"ballast", "run.study"}

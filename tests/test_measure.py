@@ -378,7 +378,7 @@ def test_progress_never_falls_and_ends_at_one(
 STAGES = (
     "Averaging the gradients", "Eigenvalues of G", "Eigenvalues of Hess",
     "Eigenvalues of H", "Splitting G into its parts",
-    "Placing the gradients in the plane", "Looking at the last layer",
+    "Placing the gradients in the plane", "Measuring the last layer",
 )  # fmt: skip
 
 

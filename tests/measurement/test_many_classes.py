@@ -52,7 +52,7 @@ def test_without_the_means_of_pairs_all_is_measured_with_its_error_stated(
         num_drawn=0,
     )
     study = measure(done, chosen, parts=tmp_path)
-    assert "the means of pairs by their products" in study.plan
+    assert "pair means through their products only" in study.plan
     means = class_means(done.load_model().double(), data, level="ck").eigenvalues()
     levels = study.levels["icml"]
     top = float(study.spectra["G"].eigenvalues[0])
