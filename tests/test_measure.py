@@ -601,7 +601,7 @@ UNMEASURABLE: dict[str, tuple[Callable[[], Checkpoint], str]] = {
     ),
     "sure": (
         broken(lambda w: [w[f"5.{name}"].mul_(1e10) for name in ("weight", "bias")]),
-        "G is zero: every probability is 0 or 1",
+        "G is zero, because every probability is 0 or 1",
     ),
 }  # fmt: skip
 

@@ -189,7 +189,7 @@ def test_what_does_not_fit_is_refused_with_the_largest_number_that_does() -> Non
     assert least < min(m.memory for m in whole.methods)
     tight = planned(100, memory=least)
     assert tight.method is None
-    with pytest.raises(WorkbenchError, match="take at most") as error:
+    with pytest.raises(WorkbenchError, match="use at most") as error:
         checked(tight)
     assert tight.line == tight.refusal == str(error.value)
     found = re.search(r"at most (\d+) examples per class", str(error.value))
