@@ -267,7 +267,7 @@ def test_a_network_is_gone_on_with_as_it_is_whatever_the_controls_say(
 @pytest.mark.parametrize(
     ("limits", "sentence"),
     [
-        (Limits(epochs=(1, 8)), "Epochs: .* begun with 9 .* allows at most 8;"),
+        (Limits(epochs=(1, 8)), "Epochs: .* started with 9 .* allows at most 8;"),
         (Limits(per_class=(2, 20)), "Examples per class: .* with 30 .* at most 20;"),
     ],
 )

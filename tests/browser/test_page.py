@@ -211,7 +211,7 @@ def test_a_training_is_found_again_after_a_reload_and_by_a_second_tab_that_stops
         expect(tab.button("Continue")).to_be_visible()
     page.reload()
     workbench.wait()
-    expect(page.locator(".wb-found")).to_contain_text("was cut off", timeout=20_000)
+    expect(page.locator(".wb-found")).to_contain_text("was interrupted", timeout=20_000)
     workbench.button("Continue with it").click()
     expect(workbench.button("Continue")).to_be_enabled()
 

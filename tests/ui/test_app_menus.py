@@ -235,7 +235,7 @@ def test_the_limit_of_an_upload_is_that_of_the_server(
     panel = opening.OpenPanel(page.session, lambda: None)
     assert f"up to {most} MB" in panel.upload.tooltip
     assert f"wb-most-{most}" in panel.upload._dom_classes
-    with pytest.raises(WorkbenchError, match=f"at most {most} MB are taken"):
+    with pytest.raises(WorkbenchError, match=f"the limit is {most} MB"):
         panel._open_upload("a.study", memoryview(bytes((most << 20) + 1)))
 
 
@@ -247,7 +247,7 @@ def test_the_last_run_is_offered_to_a_page_that_was_reloaded(
     checkpoint_file(folder.path / "run-001.ckpt", epochs=3, epochs_planned=9)
     page.session.look_for_runs()
     assert page.found.widget.layout.display is None
-    assert "was cut off" in page.found.text.value
+    assert "was interrupted" in page.found.text.value
     page.found.open.click()
     trained = page.session.trained
     assert trained is not None
