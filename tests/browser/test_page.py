@@ -265,7 +265,7 @@ def test_a_link_restores_the_page_and_locks_what_it_says(
     assert "pin=few&level=2&moment=1&class=3&scale=log&parts=class,means" in link
     page.goto(f"{voila}?v=1&preset=<b>none</b>")
     workbench.wait()
-    expect(workbench.problem).to_contain_text("Preset: '<b>none</b>' is not known")
+    expect(workbench.problem).to_contain_text("Preset: '<b>none</b>' is unknown")
     expect(page.locator(".wb-about")).to_contain_text("50 per class · 40 epochs")
 
 

@@ -308,7 +308,7 @@ def test_a_network_of_your_own_is_filled_from_its_file(tmp_path: Path) -> None:
     path = done.save(tmp_path / "own.ckpt")
     with pytest.raises(
         WorkbenchError,
-        match=r"network Own is your own .*the page cannot measure it. In Python, .*"
+        match=r"network Own is your own, .*the page cannot measure it. In Python, .*"
         r"load_checkpoint\(path, model=",
     ):
         load_checkpoint(path).load_model()

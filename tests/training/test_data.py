@@ -161,7 +161,7 @@ def test_own_arrays_without_channels_get_one() -> None:
         (torch.zeros(2, 2, 2), [0.0, 1.0], None, r"labels are torch.float32"),
         (torch.full((2, 2, 2), torch.nan), [0, 1], None, r"8 values .* NaN or inf"),
         (torch.zeros(2, 2, 2), [0, -1], ["a", "b"], r"labels range from -1 to 0"),
-        (torch.zeros(2, 2, 2), [0, 2], ["a", "b"], r"lie in 0 to 1"),
+        (torch.zeros(2, 2, 2), [0, 2], ["a", "b"], r"must be from 0 to 1"),
         (torch.zeros(2, 2, 2), [0, 2], None, r"no example of 1;"),
         (torch.zeros(2, 2, 2), [0, 0], ["a", "b"], r"no example of b;"),
         (torch.zeros(2, 2, 2), [0, 0], None, r"1 class found; at least 2"),

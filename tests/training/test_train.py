@@ -430,7 +430,7 @@ def test_a_diverging_loss_ends_the_run_with_what_to_try(
     few: Dataset, name: str, lr: float
 ) -> None:
     with pytest.raises(
-        WorkbenchError, match=r"the loss rose .* in epoch \d+, batch \d+: .* diverges"
+        WorkbenchError, match=r"the loss went .* in epoch \d+, batch \d+: .* diverges"
     ) as caught:
         train(build_model(name, few), few, config(lr=lr, epochs=30))
     assert f"try lr={lr / 10:g}" in str(caught.value)

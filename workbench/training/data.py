@@ -351,7 +351,7 @@ def _count(labels: Tensor, class_names: Sequence[str], who: str) -> Tensor:
     if low < 0 or high >= num_classes:
         raise WorkbenchError(
             f"{who}: labels range from {low} to {high} but there are {num_classes} "
-            f"classes; labels must be 0 to {num_classes - 1}."
+            f"classes; labels must be from 0 to {num_classes - 1}."
         )
     counts = labels.bincount(minlength=num_classes)
     if empty := [class_names[c] for c in (counts == 0).nonzero().flatten().tolist()]:

@@ -349,6 +349,6 @@ def _diverged(
     loss: float, where: str, before: float, config: TrainConfig
 ) -> WorkbenchError:
     return WorkbenchError(
-        f"train: the loss rose from {before:.3g} to {loss:.3g} in {where}: training "
+        f"train: the loss went from {before:.3g} to {loss:.3g} in {where}: training "
         f"diverges at learning rate {config.lr:g}; try lr={config.lr / 10:g}."
     )
