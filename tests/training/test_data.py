@@ -59,7 +59,7 @@ def test_too_many_examples_a_class_names_the_class_and_the_most_that_works(
 ) -> None:
     with pytest.raises(
         WorkbenchError,
-        match=rf"class '8' of digits has 174 .* per_class={per_class} .*"
+        match=rf"class '8' of digits has only 174 .* per_class={per_class}.*"
         "at most per_class=174",
     ):
         load_data("digits", per_class=per_class)

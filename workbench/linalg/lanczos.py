@@ -199,12 +199,16 @@ def top_eigenpairs(
         if left > 0 and unfinished:
             look = None
             if space.size + block.shape[1] > room:
-                space.compress(_kept(space, high, low, num_wanted, room - width))
+                space.compress(
+                    _restart_vectors(space, high, low, num_wanted, room - width)
+                )
             continue
         if left > 0:
             if look is None or look.has_found(values, bound):
                 if space.size + min(left, LOOK) > room:
-                    space.compress(_kept(space, high, low, num_wanted, room - width))
+                    space.compress(
+                        _restart_vectors(space, high, low, num_wanted, room - width)
+                    )
                 block = orthonormal(_random(operator, 1, generator), space)
                 look = Look(space.size, values, dim - space.size)
                 continue
@@ -354,7 +358,9 @@ def _room(dim: int, num_wanted: int, width: int, max_vectors: int | None) -> int
     return min(dim, max_vectors)
 
 
-def _kept(space: Subspace, high: int, low: int, num_wanted: int, most: int) -> Tensor:
+def _restart_vectors(
+    space: Subspace, high: int, low: int, num_wanted: int, most: int
+) -> Tensor:
     """Ritz vectors that a restart keeps: the wanted ones, and half of the rest."""
     extra = (most - num_wanted) // 2
     above = extra if not low else extra // 2 if high else 0

@@ -93,8 +93,8 @@ class Plan:
         rest = ", ".join(f"{m.method} {self._price(m)}" for m in others)
         earlier = f", and {self.num_moments} earlier epochs" if self.num_moments else ""
         return (
-            f"Plan: {_found(self.method, self.sizes, self.settings)}{earlier}: "
-            f"{self._price(self.method)}. The others: {rest}. {self._taken()}"
+            f"Plan: {_measured(self.method, self.sizes, self.settings)}{earlier}: "
+            f"{self._price(self.method)}. The others: {rest}. {self._products()}"
             f"{'' if self.sizes.num_features else f' {NO_LAST_LAYER}'}"
         )
 
@@ -137,7 +137,7 @@ class Plan:
             f"{self.sizes.num_examples:,} examples; {self._way_on()}."
         )
 
-    def _taken(self) -> str:
+    def _products(self) -> str:
         """How products are computed, and how long checking them takes."""
         kinds: dict[str, list[str]] = {}
         for kind, how in self.products.items():
@@ -338,7 +338,7 @@ def checked(made: Plan) -> Counted:
     return made.method
 
 
-def _found(method: Counted, sizes: Sizes, settings: MeasureSettings) -> str:
+def _measured(method: Counted, sizes: Sizes, settings: MeasureSettings) -> str:
     k = num_eigenvalues(sizes, settings)
     if not method.exact:
         found = f"the leading {k} eigenvalues of G and Hess, the ends of H, densities"

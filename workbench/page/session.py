@@ -307,12 +307,12 @@ class Session(traitlets.HasTraits):
     def watch(self, handler: Callable[[], None], *names: str) -> None:
         """Call ``handler`` now and whenever one of these traits changes, guarded."""
 
-        def told(change: Any = None) -> None:
+        def notify(change: Any = None) -> None:
             with self.guarded():
                 handler()
 
-        self.observe(told, names=list(names))
-        told()
+        self.observe(notify, names=list(names))
+        notify()
 
     # The job
 

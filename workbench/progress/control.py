@@ -40,11 +40,11 @@ def progress_span(
     if progress is None:
         return None
 
-    def told(event: Progress) -> None:
+    def scaled(event: Progress) -> None:
         fraction = start + (stop - start) * event.fraction
         progress(replace(event, fraction=fraction, detail=event.detail or detail))
 
-    return told
+    return scaled
 
 
 def as_report(

@@ -63,7 +63,7 @@ def build_film(scene: Scene, spectrum: SpectrumView) -> FilmView:
             frames = [spectrum.frames[key], *(m["frames"][key] for m in moments)]
             for frame in frames:
                 frame |= joined(frames)
-    texts = [_told(moment, spectrum) for moment in scene.film]
+    texts = [_texts(moment, spectrum) for moment in scene.film]
     return FilmView(
         roll=Button(
             label="Play training", name="roll", css_classes=["wb-button", "wb-roll"]
@@ -223,7 +223,7 @@ def _homes(moment: Study) -> list[dict[str, NDArray[np.float32]]]:
     return [{"x": p[:, 0].copy(), "y": p[:, 1].copy()} for p in by_level]
 
 
-def _told(scene: Scene, spectrum: SpectrumView) -> dict[str, Any]:
+def _texts(scene: Scene, spectrum: SpectrumView) -> dict[str, Any]:
     """The page's texts about a snapshot."""
     moment, levels = scene.study, scene.levels
     run = moment.run

@@ -255,7 +255,7 @@ def build_pair(
                 "look": {"layout": layout},
             },
             "told": {
-                **_told(scene, files),
+                **_plain_values(scene, files),
                 "before": dict(before),
                 "wired": sorted({str(model.name).split()[0] for model, _ in wired}),
             },
@@ -301,7 +301,7 @@ def _fields(view: Any) -> dict[str, Any]:
     return {k: list(v) if isinstance(v, tuple) else v for k, v in named.items()}
 
 
-def _told(scene: Scene, files: Mapping[str, str]) -> dict[str, Any]:
+def _plain_values(scene: Scene, files: Mapping[str, str]) -> dict[str, Any]:
     """Plain values that the browser needs besides the models."""
     study = scene.study
     return {

@@ -292,7 +292,7 @@ export interface Models {
   look: { layout: Model }
 }
 
-// ---- plain values beside the models (`_told` in linked.py) -----------------------------
+// ---- plain values beside the models (`_plain_values` in linked.py) -----------------------------
 
 export interface Theme {
   colors: Record<string, string>
