@@ -87,7 +87,9 @@ def test_the_commands_lose_nothing_on_a_full_disk(
     said = capsys.readouterr().err
     (found,) = tmp_path.glob("workbench-*/run.ckpt")
     assert "Training continues; nothing is saved until it ends." in said
-    assert f"cannot write {out}: No space left on device. It is in {found} " in said
+    assert (
+        f"cannot write {out}: No space left on device. It was saved as {found} " in said
+    )
     assert load_checkpoint(found).run["epochs"] == 3
     measured = ["measure", str(found), "--embedding", "pca", "--device", "cpu", "--out"]
     assert main([*measured, str(small_disk / "run.study")]) == 0

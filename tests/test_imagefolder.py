@@ -69,14 +69,14 @@ def test_a_folder_that_will_not_do_is_refused_before_it_is_taken(
 
     refused("contains no folders")
     add(tmp_path, "cat/1.png")
-    refused("holds 1 folder; give one with 2 to 1,000")
+    refused("contains 1 folder; give one with 2 to 1,000")
     add(tmp_path, "dog/notes.txt")
     refused("dog contains no image; images end in .jpg")
     add(tmp_path, "dog/1.png")
     monkeypatch.setattr(imagefolder, "MOST_FILES", 2)
     refused("contains more than 2 files; give one with fewer")
     monkeypatch.setattr(imagefolder, "MOST_CLASSES", 1)
-    refused("holds 2 folders; give one with 2 to 1,")
+    refused("contains 2 folders; give one with 2 to 1,")
 
 
 def test_a_folder_that_may_not_be_read_is_named(

@@ -302,7 +302,10 @@ def test_a_stop_does_not_wait_until_a_cold_process_has_loaded_torch(
 @pytest.mark.parametrize(
     ("end", "said"),
     [
-        ("os.kill(os.getpid(), signal.SIGTERM)", "signal SIGTERM: somebody or the"),
+        (
+            "os.kill(os.getpid(), signal.SIGTERM)",
+            "signal SIGTERM: a user or the system",
+        ),
         (
             "os.kill(os.getpid(), signal.SIGSEGV)",
             "signal SIGSEGV: a fault",

@@ -119,7 +119,7 @@ def test_a_file_that_is_too_large_or_not_there_is_refused(
     big = checkpoint_file(tmp_path / "big.ckpt")
     os.truncate(big, 3 * 2**30)  # a hole: it takes no room on the disk
     with pytest.raises(
-        WorkbenchError, match="3,072 MB and a checkpoint may have 2,048"
+        WorkbenchError, match="3,072 MB and the limit for a checkpoint is 2,048"
     ):
         kind_of(big)
 

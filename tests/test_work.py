@@ -207,7 +207,7 @@ def test_a_full_disk_ends_no_training_and_loses_no_network(
     assert load_checkpoint(path).run["epochs"] == 3
     assert path.is_relative_to(tmp_path / "elsewhere")
     said = end_in_words(record, None)
-    assert f"No space left on device. It is in {path} instead" in said
+    assert f"No space left on device. It was saved as {path} instead" in said
     notes = [e.progress.note for e in events if e.progress.note]
     assert len(notes) == 1
     assert "Training continues; nothing is saved until it ends." in notes[0]

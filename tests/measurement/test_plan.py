@@ -137,7 +137,7 @@ def test_of_a_hundred_classes_ten_are_what_fits() -> None:
 
     refused = made(1_100_000_000)
     assert refused.method is None
-    assert "; measure 10 of the classes (--classes 10 at" in refused.refusal
+    assert "; measure 10 of the classes (--classes 10 on" in refused.refusal
     assert made(1_100_000_000, classes=10).method is not None
 
 

@@ -122,7 +122,9 @@ def test_an_unpacked_file_that_is_not_whole_is_noticed_and_fetched_anew(
     whole = load_data("fashion", root=tmp_path, download=True)
     file = raw(tmp_path) / "train-images-idx3-ubyte"
     file.write_bytes(file.read_bytes()[:length])
-    with pytest.raises(WorkbenchError, match=r"ubyte is damaged or incomplete; fetch"):
+    with pytest.raises(
+        WorkbenchError, match=r"ubyte is damaged or incomplete. To download"
+    ):
         load_data("fashion", root=tmp_path)
     again = load_data("fashion", root=tmp_path, download=True)
     assert torch.equal(again.images, whole.images)

@@ -570,9 +570,9 @@ def test_a_network_that_does_not_fit_the_data_is_refused_in_words(few: Dataset) 
         WorkbenchError, match=r"does not accept images of shape \(2, 1, 8, 8\)"
     ):
         train(build_model("linear", (1, 9, 10)), few, config())
-    with pytest.raises(WorkbenchError, match=r"gives \(2, 9\) .* expected \(2, 10\)"):
+    with pytest.raises(WorkbenchError, match=r"returns \(2, 9\) .* expected \(2, 10\)"):
         train(build_model("linear", (1, 8, 9)), few, config())
-    with pytest.raises(WorkbenchError, match=r"give train\(model, data\)"):
+    with pytest.raises(WorkbenchError, match=r"call train\(model, data\)"):
         train(build_model("linear", few))
 
 

@@ -157,7 +157,7 @@ def test_a_path_opens_a_study_or_makes_images_the_dataset(
     assert page.session.notice.startswith("2 classes, 3 images: ")
     page.opening.path.value = str(tmp_path / "images" / "dog")
     page.opening.open.click()
-    assert "holds 1 folder; give one with 2 to 1,000" in said(page)
+    assert "contains 1 folder; give one with 2 to 1,000" in said(page)
     assert page.session.settings.folder == str(tmp_path / "images")
 
 
