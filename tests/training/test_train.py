@@ -451,7 +451,7 @@ class Poisoned(nn.Module):
 
 
 def test_a_network_that_is_nan_in_eval_mode_is_refused(few: Dataset) -> None:
-    with pytest.raises(WorkbenchError, match="loss is nan in eval mode after epoch 6"):
+    with pytest.raises(WorkbenchError, match="to nan in eval mode after epoch 6"):
         train(Poisoned(), few, config())
 
 
