@@ -70,10 +70,9 @@ class Guard:
             there = Place.of(netloc, scheme)
             if there != Place.of(host, scheme) and not self._is_given(there):
                 return (
-                    f"A page of {origin[:70]} sent a request to this workbench, which "
-                    f"is known as {host[:60]}. If both are the same site, a proxy "
-                    "changes the Host header: make it pass that header on, or give "
-                    "its name to --allow-host."
+                    f"A page of {origin[:70]} sent a request to this workbench, known as "
+                    f"{host[:60]}. If they are the same site, a proxy changes the Host "
+                    "header: let it pass that on, or give its name to --allow-host."
                 )
         followed = (
             headers.get("Sec-Fetch-Mode") == "navigate"
