@@ -70,9 +70,9 @@ class Guard:
             there = Place.of(netloc, scheme)
             if there != Place.of(host, scheme) and not self._is_given(there):
                 return (
-                    f"A page of {origin[:70]} sent a request to this workbench, known as "
-                    f"{host[:60]}. If they are the same site, a proxy changes the Host "
-                    "header: let it pass that on, or give its name to --allow-host."
+                    f"A page of {origin[:70]} sent a request to this workbench, known "
+                    f"as {host[:60]}. If they are the same site, a proxy changes the "
+                    "Host header: let it pass that on, or name it with --allow-host."
                 )
         followed = (
             headers.get("Sec-Fetch-Mode") == "navigate"
