@@ -148,6 +148,9 @@ class Workbench:
             hidden = name in self.session.hidden
             for part in widgets:
                 (part.add_class if hidden else part.remove_class)("wb-hidden")
+        empty = self.session.hidden >= {"data", "network", "training", "measuring"}
+        fold = self.fold.toggle
+        (fold.add_class if empty else fold.remove_class)("wb-hidden")
 
 
 PINNED = "This study is pinned: open or train another to see both."

@@ -62,9 +62,9 @@ class HeadPanel:
             session.run,
         )
         self.presets.observe(self._chosen, names=["value"])
-        self.choosing = w.Box([self.presets, self.live, fold])
+        self.choosing = w.Box([self.presets, self.live])
         right = w.Box([pin, menus])
-        lines = [w.Box([self.title, right]), w.Box([self.choosing, self.words])]
+        lines = [w.Box([self.title, right]), w.Box([self.choosing, fold, self.words])]
         for box, name in (
             (self.choosing, "wb-choosing"),
             (right, "wb-menus"),

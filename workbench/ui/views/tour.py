@@ -50,7 +50,7 @@ STOPS = (
         " says how much of the eigenvector lies in the span of all class means.",
     ),
     (
-        ".wb-choosing",
+        ".wb-shown",
         "Your own",
         "Train your own opens the settings: choose images, a network and a training, "
         "and press Train. The same pictures, for your network, will replace these.",
