@@ -43,6 +43,24 @@ def test_the_example_is_drawn_on_opening_and_says_so(workbench: Workbench) -> No
     expect(workbench.button("Measure again")).to_be_disabled()
 
 
+def test_the_question_and_both_pictures_are_whole_at_the_first_glance(
+    open_page: Callable[..., Page], voila: str
+) -> None:
+    page = open_page(voila, width=1440, height=900)
+    workbench = Workbench(page).wait(settings=False)
+    expect(page.get_by_role("heading", level=1)).to_be_in_viewport(ratio=1)
+    for name in ("Play", "Run this live", "Train your own"):
+        expect(workbench.button(name)).to_be_in_viewport(ratio=1)
+    for figure in page.get_by_role("img").all()[:2]:
+        expect(figure).to_be_in_viewport(ratio=1)
+    expect(page.locator(".wb-formula").first).to_be_hidden()
+    workbench.button("Show the maths").click()
+    expect(page.locator(".wb-formula").first).to_be_visible()
+    expect(workbench.button("Train")).to_be_hidden()
+    workbench.button("Train your own").click()
+    expect(workbench.button("Train")).to_be_in_viewport(ratio=1)
+
+
 def test_a_class_picked_on_the_canvas_highlights_its_outliers(
     workbench: Workbench,
 ) -> None:

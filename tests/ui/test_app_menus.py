@@ -406,3 +406,24 @@ def test_a_page_whose_address_is_not_told_opens_all_the_same(
     monkeypatch.setenv("VOILA_PREHEAT", "True")
     monkeypatch.setenv("VOILA_APP_PORT", "1")
     assert query_string() == ""
+
+
+def test_the_settings_of_ones_own_run_are_folded_until_they_are_wanted(
+    page: Workbench,
+) -> None:
+    fold = page.fold
+    assert fold.widget.layout.display == "none"
+    fold.toggle.value = True
+    assert fold.widget.layout.display is None
+    fold.toggle.value = False
+    page.session.trained = Trained("no.ckpt", False, {})  # Continue is among them
+    assert fold.widget.layout.display is None
+
+
+def test_where_a_teacher_hides_all_settings_nothing_unfolds_them(
+    page: Workbench,
+) -> None:
+    read_link("hide=data,network,training").open(page.session)
+    assert not hidden(page.fold.toggle)
+    read_link("hide=data,network,training,measuring").open(page.session)
+    assert hidden(page.fold.toggle)

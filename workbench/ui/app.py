@@ -11,12 +11,14 @@ from workbench.errors import WorkbenchError
 from workbench.jobs.remote import WorkerProcess
 from workbench.page.link import read_link
 from workbench.page.session import Session
+from workbench.page.settings import Limits
 from workbench.page.view_state import DEFAULTS
 from workbench.ui.bridge import refresh, widget
 from workbench.ui.drawer import Drawer, Menu
 from workbench.ui.head import HeadPanel
 from workbench.ui.opening import FoundPanel, OpenPanel
 from workbench.ui.panels import (
+    Fold,
     JobPanel,
     MeasuringPanel,
     ProblemPanel,
@@ -63,23 +65,26 @@ class Workbench:
             Menu("code", "Code", "The Python that makes this", self.code.widget),
         )
         self.study = StudyPanel(session)
+        self.fold = Fold(session)
         self.head = HeadPanel(
             session,
             self.drawer.buttons,
             lambda: self.drawer.open("open"),
             self.study.pin,
+            self.fold.toggle,
         )
         self.found = FoundPanel(session)
         self.problem = ProblemPanel(session)
         self.settings = SettingsPanel(session)
         self.job = JobPanel(session, *self.settings.training)
         self.measuring = MeasuringPanel(session)
-        controls = w.VBox(
-            [*self.settings.widgets, self.job.widget, self.measuring.widget]
+        self.fold.widget.children = (
+            *self.settings.widgets,
+            self.job.widget,
+            self.measuring.widget,
         )
-        controls.add_class("wb-controls")
         self.study.widget.add_class("wb-main")
-        body = w.Box([controls, self.study.widget])
+        body = w.Box([self.fold.widget, self.study.widget])
         body.add_class("wb-body")
         parts = [
             w.HTML(f"<style>{page_style()}</style>"),
@@ -103,8 +108,11 @@ class Workbench:
         with self.session.guarded():
             self.session.look_for_runs()
             if query:
-                read_link(query).open(self.session)
+                link = read_link(query)
+                link.open(self.session)
                 self.study.refresh()
+                if link.run or link.locked or link.limits != Limits():
+                    self.fold.open()
         display(self.widget)
 
     def controls(self) -> dict[str, tuple[w.DOMWidget, ...]]:
@@ -140,6 +148,9 @@ class Workbench:
             hidden = name in self.session.hidden
             for part in widgets:
                 (part.add_class if hidden else part.remove_class)("wb-hidden")
+        empty = self.session.hidden >= {"data", "network", "training", "measuring"}
+        fold = self.fold.toggle
+        (fold.add_class if empty else fold.remove_class)("wb-hidden")
 
 
 PINNED = "This study is pinned: open or train another to see both."

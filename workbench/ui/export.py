@@ -26,16 +26,14 @@ from workbench.ui.views.compare import MODES
 from workbench.ui.views.glossary import glossary_html
 from workbench.ui.views.linked import LinkedView
 from workbench.ui.views.seen import seen_html
-from workbench.ui.views.words import run_in_words
-
-TITLE = "Three-level structure of the Hessian"
+from workbench.ui.views.words import QUESTION, run_in_words
 
 
 def page_html(
     study: Study,
     *,
     weighting: str | None = None,
-    title: str = TITLE,
+    title: str = QUESTION,
     pinned: Study | None = None,
     compare: str = MODES[0],
 ) -> str:
@@ -94,7 +92,7 @@ def export_html(
     path: str | os.PathLike[str],
     *,
     weighting: str | None = None,
-    title: str = TITLE,
+    title: str = QUESTION,
     pinned: Study | None = None,
 ) -> Path:
     """Write a study as one HTML page, which opens from a file and loads nothing else.

@@ -11,12 +11,13 @@ import ipywidgets as w
 from workbench.page.presets import PRESETS, find_preset
 from workbench.page.session import Session
 from workbench.ui.panels import button
-from workbench.ui.views.words import run_in_words
+from workbench.ui.views.words import QUESTION, run_in_words
 
 LEAD = (
-    "Each dot is a gradient: how one image, under one possible label, pulls on the "
-    "network's weights. Press <b>Play</b> to average them, and watch whether the "
-    "averages point along the outliers of the spectrum."
+    "Left, each dot is a gradient: the pull of one image, under one possible label, on "
+    "the network's weights. Right, each needle is an eigenvalue: how sharply the loss "
+    "curves in one direction. A few tower over the rest. Press <b>Play</b> to average "
+    "the dots: do the averages point along these few?"
 )
 OWN = "Your own…"
 SHOWN = "No preset"  # if opening one's own is locked
@@ -35,6 +36,7 @@ class HeadPanel:
         menus: Buttons on the right.
         own: Called when the user wants to open something of their own.
         pin: The button that pins the study shown.
+        fold: The button that shows and hides the settings of a run.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class HeadPanel:
         menus: w.Widget,
         own: Callable[[], None],
         pin: w.Widget,
+        fold: w.Widget,
     ) -> None:
         self._session, self._own = session, own
         self.title, self.words = w.HTML(), w.HTML()
@@ -61,7 +64,7 @@ class HeadPanel:
         self.presets.observe(self._chosen, names=["value"])
         self.choosing = w.Box([self.presets, self.live])
         right = w.Box([pin, menus])
-        lines = [w.Box([self.title, right]), w.Box([self.choosing, self.words])]
+        lines = [w.Box([self.title, right]), w.Box([self.choosing, fold, self.words])]
         for box, name in (
             (self.choosing, "wb-choosing"),
             (right, "wb-menus"),
@@ -113,7 +116,7 @@ class HeadPanel:
             badge = f'<span class="wb-badge wb-badge-{kind}">{escape(words)}</span>'
             about = run_in_words(session.study.run)
         self.title.value = (
-            '<div class="wb-head"><h1>Three-level structure of the Hessian</h1>'
+            f'<div class="wb-head"><h1>{QUESTION}</h1>'
             f'{badge}<span class="wb-badge" title="What this page computes on">'
             f"{escape(session.device)}</span>"
             f'<span class="wb-about">{escape(about)}</span></div>'

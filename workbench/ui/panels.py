@@ -23,6 +23,35 @@ from workbench.progress.timing import say_duration
 from workbench.ui.chart import curves
 
 
+class Fold:
+    """What one needs for a run of one's own: hidden until it is asked for, or works."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self.toggle = w.ToggleButton(
+            description="Train your own",
+            tooltip="Choose images, a network and a training of your own",
+        )
+        self.widget = w.VBox([])
+        self.widget.add_class("wb-controls")
+        self.toggle.observe(lambda _: self._refresh(), names=["value"])
+        session.watch(self._look, "state", "trained")
+        self._refresh()
+
+    def open(self) -> None:
+        """Show the settings, as a press of the button does."""
+        self.toggle.value = True
+
+    def _look(self) -> None:
+        if self._session.state != "idle" or self._session.trained is not None:
+            self.open()
+
+    def _refresh(self) -> None:
+        is_open = self.toggle.value
+        (self.widget.add_class if is_open else self.widget.remove_class)("wb-open")
+        _show(self.widget, is_open)
+
+
 class SettingsPanel:
     """Data, network and training of the next run."""
 

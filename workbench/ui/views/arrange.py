@@ -50,9 +50,13 @@ def arrange(
             "wb-stepper",
             _row("wb-buttons", stepper.back, stepper.play, stepper.step),
             stepper.now,
-            _row("wb-buttons", _text("wb-label", "speed"), stepper.speed),
+            _row(
+                "wb-buttons",
+                stepper.maths,
+                _text("wb-label", "speed"),
+                stepper.speed,
+            ),
         ),
-        *([_film(film)] if study.moments else []),
         *([_pinned(compare)] if compare else []),
         _row(
             "wb-pair",
@@ -84,6 +88,7 @@ def arrange(
                 controls.note,
             ),
         ),
+        *([_film(film)] if study.moments else []),
         *([compare.row] if compare else []),
         _row(
             "wb-pair",
@@ -211,6 +216,8 @@ def _spectrum_legend(study: Study) -> str:
         ("wb-curve", density),
         ("wb-stick", "outlier" if G.complete else "outlier ± residual"),
         ("wb-stick wb-faint", "next eigenvalues"),
+        ("wb-stick wb-orange", "eigenvalue of the class part"),
+        ("wb-border", "outliers begin here"),
     ]
     return _legend(marks)
 

@@ -33,6 +33,7 @@ class StepperView:
     play: Button
     step: Button
     speed: RadioButtonGroup
+    maths: Button  # shows and hides the formulas
     now: Div  # a sentence on the level shown
     sentences: tuple[str, ...]  # one per level
     doing: tuple[str, ...]  # one per level: the average that leads to it
@@ -83,6 +84,7 @@ def build_stepper(scene: Scene) -> StepperView:
             name="speed",
             css_classes=["wb-switch"],
         ),
+        maths=Button(label="Show the maths", name="maths", css_classes=["wb-chip"]),
         now=Div(
             text=sentences[0],
             name="now",
@@ -185,9 +187,10 @@ def describe_levels(scene: Scene) -> tuple[str, ...]:
             "examples give to other classes."
         )
     return (
-        f"{one} = {root}(y<sub>c′</sub> − p)ᵀ ∂f/∂θ is the gradient of "
-        "example i of class c, as if its label were c′. Summed up, they make up "
-        f"G = Ave<sub>i,c</sub> Σ<sub>c′</sub> {weight}{one}ᵀ {one}.",
+        f"<b>{total:,} gradients</b>: one for each image, under each label that it "
+        "could have. Together they make up G, nearly all of the loss's curvature."
+        f'<span class="wb-maths">{one} = {root}(y<sub>c′</sub> − p)ᵀ ∂f/∂θ, '
+        f"G = Ave<sub>i,c</sub> Σ<sub>c′</sub> {weight}{one}ᵀ {one}</span>",
         f"<b>{total:,} gradients became {C * C:,} means {DELTA_CK}</b>: what sets the "
         f"examples of a class apart is gone; {percent(kept[1])} of G’s trace remains."
         f"{by_p}",

@@ -69,6 +69,7 @@ def build_titles(scene: Scene, files: Mapping[str, str]) -> dict[str, str | list
         "back": "Undo the last average (←)",
         "play": "Average three times, one step at a time (space)",
         "step": "Take the next average (→)",
+        "maths": "Each level's formula, or words alone",
         "compare": [
             "As dashed outlines behind this study",
             "As a pair of pictures of its own, on the same axes",

@@ -50,9 +50,9 @@ STOPS = (
         " says how much of the eigenvector lies in the span of all class means.",
     ),
     (
-        ".wb-controls",
+        ".wb-shown",
         "Your own",
-        "Choose images, a network and a training, and press Train: the same "
-        "pictures, for your network, will replace these.",
+        "Train your own opens the settings: choose images, a network and a training, "
+        "and press Train. The same pictures, for your network, will replace these.",
     ),
 )

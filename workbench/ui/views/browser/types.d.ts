@@ -210,6 +210,7 @@ export interface StepperView {
   play: Button
   step: Button
   speed: Choice
+  maths: Button
   now: Text
   sentences: string[]
   doing: string[]
@@ -315,6 +316,7 @@ export interface Titles {
   back: string
   play: string
   step: string
+  maths: string
   compare: string[]
   roll: string
   clear: string
