@@ -66,6 +66,7 @@ def arrange(
                 _text("wb-legend", _level_legend(study)),
                 embedding.figure,
                 _text("wb-caption", escape(describe_embedding(study, scene.weighting))),
+                *([_film(film)] if study.moments else []),
             ),
             _column(
                 "wb-card",
@@ -88,7 +89,6 @@ def arrange(
                 controls.note,
             ),
         ),
-        *([_film(film)] if study.moments else []),
         *([compare.row] if compare else []),
         _row(
             "wb-pair",
