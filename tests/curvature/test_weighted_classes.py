@@ -412,6 +412,6 @@ def test_no_last_layer_is_told_of_where_examples_are_weighed(name: str) -> None:
     settings = MeasureSettings(embedding="pca", num_drawn=0)
     study = wb.measure(case.model, case.data, settings, loss=case.loss)
     assert study.last_layer is None
-    assert "or examples have weights in the loss" in study.plan
+    assert "or the loss weights examples" in study.plan
     plain = solve("plain")
     assert wb.measure(plain.model, plain.data, settings).last_layer is not None

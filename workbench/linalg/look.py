@@ -1,4 +1,4 @@
-"""What a Krylov subspace misses, as a second random vector sees it."""
+"""Detects what a Krylov subspace misses, with a second random vector."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from torch import Tensor
 from workbench.linalg.columns import dots
 from workbench.linalg.subspace import Subspace
 
-MISSED = 3e-3  # chance that random vectors hold too little of what is missing
+MISSED = 3e-3  # probability that random vectors have too little of what is missing
 FURTHER = torch.logspace(  # outwards, in steps of 3 %
     -4, 3, 500, dtype=torch.float64, device="cpu"
 )
-Reach = tuple[float, float]  # below which, and above which, nothing is missing
+Reach = tuple[float, float]  # nothing is missing below the first, above the second
 NOWHERE: Reach = (-math.inf, math.inf)
 
 
 def seen(num: int) -> float:
-    """What so many random numbers have of squares together, but for a chance of MISSED.
+    """Bound a sum of squared normal numbers from below, except with chance `MISSED`.
 
-    For one ``pi / 2 MISSED^2``: no more than the quantile of chi-square.
+    For one number it is ``pi / 2 MISSED^2``; at most the quantile of chi-square.
     """
     half = num / 2
     return 2 * (MISSED * math.gamma(half + 1)) ** (1 / half)
@@ -30,12 +30,12 @@ def seen(num: int) -> float:
 
 @dataclass(slots=True, eq=False)
 class Recurrence:
-    """Alphas and betas of a Lanczos run, each beta to the next vector."""
+    """Alphas and betas of a Lanczos run; each beta leads to the next vector."""
 
     steps: list[tuple[float, float]] = field(default_factory=list)
 
     def mass(self, points: Tensor) -> Tensor:
-        """The largest share of the first vector that an eigenvalue at a point can have.
+        """Bound the share of the first vector that an eigenvalue at a point has.
 
         The Christoffel number ``1 / sum_{j <= m} p_j(x)^2`` of the orthonormal
         polynomials, which falls as x moves out.
@@ -48,7 +48,7 @@ class Recurrence:
         return 1 / total.nan_to_num(math.inf)
 
     def ends(self) -> Reach:
-        """The outermost Ritz values."""
+        """Return the outermost Ritz values."""
         alphas, betas = torch.tensor(self.steps, dtype=torch.float64, device="cpu").T
         inner = alphas.diag() + betas[:-1].diag(1) + betas[:-1].diag(-1)
         values = torch.linalg.eigvalsh(inner)
@@ -56,7 +56,7 @@ class Recurrence:
 
 
 def reach_of(runs: list[Recurrence], dim: int) -> Reach:
-    """How far the spectrum reaches that random vectors of so many dimensions saw."""
+    """Bound how far a spectrum reaches, given runs from random vectors."""
     if not all(run.steps for run in runs):
         return NOWHERE
     ends = [run.ends() for run in runs]
@@ -65,7 +65,7 @@ def reach_of(runs: list[Recurrence], dim: int) -> Reach:
     further, least = FURTHER * max(high - low, widest), seen(len(runs)) / dim
 
     def nearest(points: Tensor, none: float) -> float:
-        """The first point at which no eigenvalue is, nor further out."""
+        """Return the first point with no eigenvalue at it or further out."""
         mass = torch.stack([run.mass(points) for run in runs]).sum(0)
         found = points[mass < least]
         return float(found[0]) if len(found) else none
@@ -74,12 +74,12 @@ def reach_of(runs: list[Recurrence], dim: int) -> Reach:
 
 
 def reach_of_start(inner: Tensor, width: int, dim: int) -> Reach:
-    """How far A reaches, from what a subspace says that grew from random vectors.
+    """Bound how far A reaches, using a subspace grown from random vectors.
 
     Args:
-        inner: ``Q^T A Q`` of blocks of ``width`` columns, the first of them random and
-            each next one what A makes of the last.
-        width: Columns of a block.
+        inner: ``Q^T A Q`` of blocks of ``width`` columns; the first is random, and each
+            following one comes from A times the one before.
+        width: Columns per block.
         dim: Order of A.
     """
     num_steps = len(inner) // width - 1
@@ -102,37 +102,37 @@ def reach_of_start(inner: Tensor, width: int, dim: int) -> Reach:
 
 
 class Look:
-    """A Lanczos run from a random vector off the subspace, for pairs that it misses.
+    """A Lanczos run from a random vector off the subspace, to find missing pairs.
 
-    An eigenvector that is orthogonal to all of the subspace, a further copy of a
-    repeated eigenvalue say, is met by a random vector of n dimensions with a squared
-    component of at least ``c / n``, but for a chance of `MISSED`. Once the largest mass
-    that the run allows (`Recurrence.mass`) is below ``c / n`` at the edges of what is
-    returned, nothing is missing beyond them.
+    Consider an eigenvector orthogonal to the whole subspace, such as a further copy of
+    a repeated eigenvalue. A random vector of n dimensions has a squared component of at
+    least ``c / n`` along it, except with probability `MISSED`. Once the largest mass
+    that the run allows (`Recurrence.mass`) is below ``c / n`` at the edges of the
+    returned values, nothing is missing beyond them.
     """
 
     def __init__(
         self, first: int, values: Tensor, others: int, exponent: int | None
     ) -> None:
-        self.first = first  # vectors that the subspace had before
+        self.first = first  # size of the subspace before
         self.values = values
-        self.others = others  # dimensions that the vector was drawn from
-        self.exponent = exponent  # of the unit of the subspace, and of all here
+        self.others = others  # dimension of the space the vector was drawn from
+        self.exponent = exponent  # of the subspace's unit, which is used here too
         self.run = Recurrence()
-        self.exhausted = False  # whether it met all that its vector has a part in
+        self.exhausted = False  # whether the run is complete for its vector
 
     def has_found(self, values: Tensor, bound: Tensor) -> bool:
-        """Whether other pairs than before are the outermost now."""
+        """Whether the outermost pairs have changed."""
         return bool(((values - self.values).abs() > bound).any())
 
     def take(self, projected: Tensor, image: Tensor, block: Tensor) -> None:
-        """Take in a step, whose next vector is ``block``."""
+        """Record a step, whose next vector is ``block``."""
         self.exhausted = block.shape[1] == 0
         beta = 0.0 if self.exhausted else abs(float(dots(block, image[:, -1:])[0, 0]))
         self.run.steps.append((float(projected[-1, -1]), beta))
 
     def excludes(self, points: Tensor) -> Tensor:
-        """Whether nothing missing lies at each of the points, or further out."""
+        """Whether nothing is missing at each of the points or further out."""
         if self.exhausted:
             return torch.ones_like(points, dtype=torch.bool)
         return self.run.mass(points) < seen(1) / self.others
@@ -153,27 +153,27 @@ def place_errors(
     reach: Reach,
     beyond: Reach,
 ) -> Tensor:
-    r"""How far the j-th eigenvalue from either end may be from the j-th value.
+    r"""Bound how far the j-th eigenvalue from either end is from the j-th value.
 
-    In the subspace and beyond it ``A = [[T, B^T], [B, D]]``, and of both A and D it is
-    known how far they reach, ``D <= d``. So the eigenvalues of A are no less than those
-    of T, and
+    In a basis of the subspace and its complement, ``A = [[T, B^T], [B, D]]``, and
+    bounds are known for A and ``D <= d``. The eigenvalues of A are at least those of T,
+    and
 
     .. math:: \lambda_j(A) \le \lambda_j \begin{pmatrix} T & B^T \\ B & d I
         \end{pmatrix}
 
-    which needs no more than ``B^T B``, what the images hold off the subspace. Likewise
-    at the low end. Where nothing is known of D, one eigenvalue may have been missed
-    near each: then those further in are each one place off.
+    which needs only ``B^T B``, from the part of the images outside the subspace. The
+    low end is treated alike. If nothing is known of D, there may be one missing
+    eigenvalue near each value; those further in are then off by one place.
 
     Args:
         space: The subspace, with T.
         root: F with ``F F^T = B^T B``, from `Subspace.leak_root`.
-        values: Ritz values that are returned, descending.
-        residuals: Of these.
-        num_high: How many are of the high end.
-        reach: How far A reaches, low and high; in the unit of the subspace.
-        beyond: Likewise D.
+        values: The returned Ritz values, descending.
+        residuals: Their residuals.
+        num_high: How many belong to the high end.
+        reach: Lower and upper bound of A's spectrum, in the unit of the subspace.
+        beyond: The same for D.
 
     Reference:
         Parlett (1998), The Symmetric Eigenvalue Problem, sections 10.3 and 10.5.

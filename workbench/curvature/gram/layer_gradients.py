@@ -1,8 +1,8 @@
 """Per-example gradients of the logits, layer by layer, in factored form.
 
-For a linear or convolutional layer the gradient of one number in the weight is a sum
-over positions of outer products, ``sum_l outputs[l] inputs[l]^T``: keeping the factors
-costs far less than forming the rows, and Gram matrices can be had from either.
+For a linear or convolutional layer, the gradient of a scalar in the weight is a sum
+over positions of outer products, ``sum_l outputs[l] inputs[l]^T``. Storing the factors
+costs far less than forming the rows, and Gram matrices follow from either.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ def layer_gradients(
     cotangents: Tensor,
     names: set[str] | None = None,
 ) -> Iterator[LayerGradients]:
-    r"""Gradients ``J_b^T w_{b,j}`` of a batch for given cotangents, layer by layer.
+    r"""Yield gradients ``J_b^T w_{b,j}`` of a batch for given cotangents, by layer.
 
-    Linear, convolutional (ungrouped) and batch-norm layers are read off one forward and
-    m backward passes that stop at the layers, where that gives the gradients of plain
-    autograd on some examples. Anything else takes the general path, one example at a
-    time: other layers, weights used more than once, inputs whose first axis is not the
-    batch, layers that do more than their type says.
+    For linear, convolutional (ungrouped) and batch-norm layers, the factors are read
+    off one forward and m backward passes that stop at the layers, provided that this
+    agrees with plain autograd on some examples. Everything else takes the general path,
+    one example at a time: other layers, weights used more than once, inputs whose first
+    axis is not the batch, and layers that do more than their type suggests.
 
     Args:
-        risk: Network and parameters.
+        risk: The network and parameters.
         inputs: (B, ...).
-        cotangents: w, shape (B, O, m), of outputs made flat.
-        names: Parameters wanted; by default all.
+        cotangents: w, shape (B, O, m), for flattened outputs.
+        names: Names of the parameters; by default all.
 
     Yields:
-        The gradients of each layer; together each wanted parameter once.
+        The gradients of each layer; every requested parameter occurs once.
     """
     wanted = set(risk.parameters) if names is None else names
     with evaluating(risk.model):
@@ -55,7 +55,7 @@ def layer_gradients(
 
 
 def gradient_rows(risk: EmpiricalRisk, inputs: Inputs, cotangents: Tensor) -> Tensor:
-    """``J_b^T w_{b,j}`` as flat vectors, (B, m, P), in the parameters' order."""
+    """Return ``J_b^T w_{b,j}`` as flat vectors, (B, m, P), in parameter order."""
     found: dict[str, Tensor] = {}
     for layer in layer_gradients(risk, inputs, cotangents):
         sizes = [risk.parameters[name].numel() for name in layer.names]
@@ -65,7 +65,7 @@ def gradient_rows(risk: EmpiricalRisk, inputs: Inputs, cotangents: Tensor) -> Te
 
 
 def layer_groups(risk: EmpiricalRisk) -> list[tuple[str, ...]]:
-    """The parameters by layer, as `layer_gradients` yields them."""
+    """Return the parameters by layer, as yielded by `layer_gradients`."""
     with evaluating(risk.model):
         taps = taps_of(risk, set(risk.parameters))
     groups = [names for names, _ in taps.values()]
