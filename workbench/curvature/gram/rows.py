@@ -15,27 +15,27 @@ from workbench.curvature.problem.network import run
 from workbench.curvature.problem.risk import EmpiricalRisk
 from workbench.progress.control import Cancelled
 
-CHUNK = 32  # examples whose gradients vmap takes together
-TRIED = 4  # examples of the piece whose gradients are held against plain autograd
+CHUNK = 32  # examples per vmap call
+TRIED = 4  # examples checked against plain autograd
 ROUNDING = {torch.float32: 1e-3, torch.float64: 1e-9}  # of a gradient's length
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LayerGradients:
-    """Gradients of m numbers an example in the parameters of one layer.
+    """Gradients of m scalars per example in the parameters of one layer.
 
-    Factored: the weight's row of example b, number j is
-    ``sum_l outputs[b, j, l, :] inputs[b, l, :]^T``, the bias's ``sum_l outputs``.
-    Explicit (``inputs`` is None): ``outputs`` holds the rows, (B, m, 1, p).
+    Factored: for example b and scalar j, the weight's row is ``sum_l outputs[b, j, l,
+        :] inputs[b, l, :]^T`` and the bias's ``sum_l outputs``. Explicit (``inputs`` is
+        None): ``outputs`` holds the rows, (B, m, 1, p).
     """
 
-    names: tuple[str, ...]  # parameters: weight, then bias where there is one
+    names: tuple[str, ...]  # parameters: weight, then bias if there is one
     inputs: Tensor | None  # (B, L, q)
     outputs: Tensor  # (B, m, L, r)
 
     @property
     def num_parameters(self) -> int:
-        """Parameters of the layer, q r (+ r)."""
+        """Number of parameters of the layer, q r (+ r)."""
         if self.inputs is None:
             return self.outputs.shape[-1]
         r = self.outputs.shape[-1]
@@ -53,7 +53,7 @@ class LayerGradients:
         return torch.cat([weight, self.outputs.sum(2)], dim=2)
 
     def pieces(self, numbers: int) -> Iterator[Tensor]:
-        """`rows` a few columns at a time, so that each has about ``numbers`` entries.
+        """Yield `rows` a few columns at a time, with about ``numbers`` entries each.
 
         Yields (B, m, columns), in the order of the rows' columns.
         """
@@ -89,7 +89,7 @@ def general_rows(
     cotangents: Tensor,
     groups: list[tuple[str, ...]],
 ) -> Iterator[LayerGradients]:
-    """Any parameters of any network, by backward passes for each example."""
+    """Handle any parameters of any network, by backward passes per example."""
     wanted = [name for names in groups for name in names]
     if risk.proven.together is None:
         with risk.proven.timed():
@@ -104,17 +104,17 @@ def general_rows(
 
 
 def _vmap_agrees(risk: EmpiricalRisk) -> bool:
-    """Whether vmap gives the gradients of plain autograd, of some examples."""
+    """Whether vmap agrees with plain autograd on some examples."""
     inputs = take(risk.piece[0], slice(0, TRIED))
     w = random_cotangents(risk, inputs)
     names = list(risk.parameters)
     try:
-        if risk.check != "off":  # a second time: what the first one kept may be dead
+        if risk.check != "off":  # again: state of the first call may be invalid
             _rows_together(risk, inputs, w, names)
         rows = _rows_together(risk, inputs, w, names)
     except (Cancelled, torch.OutOfMemoryError):
         raise
-    except Exception:  # recurrent cells and branches on values know no vmap
+    except Exception:  # vmap does not support recurrent cells or branches on values
         return False
     if risk.check == "off":
         return True
@@ -153,7 +153,7 @@ def _rows_together(
 def _rows_apart(
     risk: EmpiricalRisk, inputs: Inputs, cotangents: Tensor, wanted: list[str]
 ) -> dict[str, Tensor]:
-    """The same by a backward pass for each cotangent of each example."""
+    """The same with a backward pass per cotangent and example."""
     chosen = [risk.parameters[name] for name in wanted]
     found: list[list[Tensor]] = []
     for i in range(num_of(inputs)):
@@ -182,7 +182,7 @@ def _gradients(outputs: Tensor, chosen: Sequence[Tensor], w: Tensor) -> list[Ten
 
 
 def random_cotangents(risk: EmpiricalRisk, inputs: Inputs) -> Tensor:
-    """One random cotangent an example, (B, O, 1), float64."""
+    """One random cotangent per example, (B, O, 1), float64."""
     outputs = run(risk.network, inputs).flatten(1)
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(
@@ -197,7 +197,7 @@ def agreeing(
     w: Tensor,
     found: dict[tuple[str, ...], Tensor],
 ) -> set[str]:
-    """The names whose rows (B, p) are those of plain autograd, example by example."""
+    """The names whose rows (B, p) agree with plain autograd, example by example."""
     right = {name for names in found for name in names}
     places = spread(len(w), TRIED)
     sizes = dict(zip(risk.parameters, risk.sizes, strict=True))

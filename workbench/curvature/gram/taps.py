@@ -45,7 +45,7 @@ def taps_of(risk: EmpiricalRisk, wanted: set[str]) -> dict[nn.Module, Tap]:
 
 
 def _readers(risk: EmpiricalRisk) -> dict[nn.Module, Tap]:
-    """Layers of a known type, whose weights are their own."""
+    """Layers of known type that do not share weights."""
     name_of: dict[int, str] = {id(p): name for name, p in risk.parameters.items()}
     owners: Counter[int] = Counter(
         id(p) for m in risk.model.modules() for p in m.parameters(recurse=False)
@@ -63,7 +63,7 @@ def _readers(risk: EmpiricalRisk) -> dict[nn.Module, Tap]:
 
 
 def _reader(module: nn.Module) -> Reader | None:
-    """How the gradients of this type of layer are read; None: by the general path."""
+    """How to read off the gradients of this type of layer; None: the general path."""
     kind = plain_type(module)
     if kind is nn.Linear:
         return _read_linear
@@ -75,9 +75,9 @@ def _reader(module: nn.Module) -> Reader | None:
 
 
 def _prove(risk: EmpiricalRisk, taps: dict[nn.Module, Tap]) -> set[str]:
-    """The parameters whose gradients, read off, are those of plain autograd.
+    """The parameters whose gradients, read off, agree with plain autograd.
 
-    For some examples, in two orders: a network may sort its batch inside.
+    Checked on some examples in two orders, because a network may sort its batch.
     """
     right = set(risk.parameters)
     whole, _ = risk.piece
@@ -92,7 +92,7 @@ def _prove(risk: EmpiricalRisk, taps: dict[nn.Module, Tap]) -> set[str]:
             }
         except (Cancelled, torch.OutOfMemoryError):
             raise
-        except Exception:  # whatever a layer raises that is not what it seems
+        except Exception:  # a layer that is not what it seems may raise anything
             return set()
         right &= agreeing(risk, inputs, w, found)
     return right
@@ -106,16 +106,16 @@ def read(
     *,
     general: bool = True,
 ) -> Iterator[LayerGradients]:
-    """Read the layers off; the ``general`` path takes those that cannot be."""
+    """Read off the layers; those that cannot be take the ``general`` path."""
     num = num_of(inputs)
     example = take(inputs, slice(0, 1))
     logits, seen = watch(risk, inputs, taps)
-    # another size: the network makes a pair of one example
+    # another size, if the network duplicates a single example
     _, other = watch(risk, join([example] * 3) if num <= 2 else example, taps)
     used = uses(logits)
 
     def plain(module: nn.Module) -> bool:
-        """Called once, batch first whatever its size, its weights used nowhere else."""
+        """Called once, batch first for any size, and its weights used nowhere else."""
         calls = [(seen[module], max(num, 2)), (other[module], 3 if num <= 2 else 2)]
         return all(
             len(call) == 1 and len(call[0][1]) == size for call, size in calls
@@ -149,14 +149,14 @@ Calls = dict[nn.Module, list[tuple[Tensor, Tensor]]]
 def watch(
     risk: EmpiricalRisk, inputs: Inputs, modules: Iterable[nn.Module]
 ) -> tuple[Tensor, Calls]:
-    """The logits, and the input and output of each call of the modules."""
+    """Return the logits, and the input and output of each call of the modules."""
     seen: Calls = {module: [] for module in modules}
 
     def remember(
         module: nn.Module, args: tuple[Tensor, ...], named: Any, output: Tensor
     ) -> Tensor:
         seen[module].append((args[0] if args else named["input"], output))
-        return output.clone()  # an in-place activation must not touch what we keep
+        return output.clone()  # an in-place activation must not modify our copy
 
     handles = [m.register_forward_hook(remember, with_kwargs=True) for m in seen]
     try:
@@ -169,7 +169,7 @@ def watch(
 
 
 def uses(logits: Tensor) -> Counter[int]:
-    """How often each parameter, by its id, enters the graph of the logits."""
+    """Count how often each parameter, by id, enters the graph of the logits."""
     uses: Counter[int] = Counter()
     for node in nodes(logits):
         for following, _ in node.next_functions:
