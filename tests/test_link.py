@@ -174,7 +174,7 @@ def test_a_path_on_this_machine_is_not_told_to_others(session: Session) -> None:
         ("class=1e9", "a whole number from 0"),
         ("class=" + "9" * 40, "a whole number from 0"),
         ("operator=K", "one of G, Hess, H"),
-        ("parts=class,all", "some of class,cross,diag"),
+        ("parts=class,all", "some of class,collapse,cross,diag"),
         ("pin=mine", "choose one of paper"),
         ("moment=last", "a whole number from 0"),
         ("epochs=100000", "Epochs"),

@@ -86,6 +86,10 @@ def train(
         float | None,
         typer.Option(help="Weight decay of every parameter.  [default: 0.0005]"),
     ] = None,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(help="Examples a step, at most.  [default: 128]"),
+    ] = None,
     seed: Annotated[
         int | None,
         typer.Option(
@@ -127,6 +131,7 @@ def train(
         "epochs": epochs,
         "lr": lr,
         "weight_decay": weight_decay,
+        "batch_size": batch_size,
         "seed": seed,
         "snapshots": kept,
     }

@@ -43,8 +43,9 @@ def train(
 
     Args:
         settings: ``data``, ``per_class``, ``download``, ``model``, ``epochs``, ``lr``
-            and ``seed``; or ``resume``, the path of a checkpoint. ``weight_decay`` and
-            ``device`` if wanted. ``embedding`` where a measurement is to follow.
+            and ``seed``; or ``resume``, the path of a checkpoint. ``weight_decay``,
+            ``batch_size`` and ``device`` if wanted. ``embedding`` where a measurement
+            is to follow.
         folder: Where the checkpoint is written, now and then already on the way: what
             a process that was killed leaves can be trained on.
         progress: Told how far it has come.
@@ -75,7 +76,7 @@ def train(
         )
         model = build_model(settings["model"], data, seed=settings["seed"])
         small = sum(p.numel() for p in model.parameters()) <= FILM_PARAMETERS
-        names = ("epochs", "lr", "weight_decay", "seed", "device")
+        names = ("epochs", "lr", "weight_decay", "batch_size", "seed", "device")
         config = TrainConfig(
             **{name: settings[name] for name in names if name in settings},
             snapshots=film_epochs(settings["epochs"]) if small else (),

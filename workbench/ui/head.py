@@ -8,7 +8,7 @@ from typing import Any
 
 import ipywidgets as w
 
-from workbench.page.presets import PRESETS, find_preset
+from workbench.page.presets import PRESETS, Contrast, contrasts_of, find_preset
 from workbench.page.session import Session
 from workbench.ui.panels import button
 from workbench.ui.views.words import run_in_words
@@ -61,18 +61,27 @@ class HeadPanel:
         self.presets.observe(self._chosen, names=["value"])
         self.choosing = w.Box([self.presets, self.live])
         right = w.Box([pin, menus])
-        lines = [w.Box([self.title, right]), w.Box([self.choosing, self.words])]
+        self.contrasts, self.contrast_words = w.Box(), w.HTML()
+        self.beside = w.Box([self.contrasts, self.contrast_words])
+        lines = [
+            w.Box([self.title, right]),
+            w.Box([self.choosing, self.words]),
+            self.beside,
+        ]
         for box, name in (
             (self.choosing, "wb-choosing"),
+            (self.contrasts, "wb-contrasts"),
             (right, "wb-menus"),
             *((line, "wb-bar") for line in lines),
         ):
             box.add_class(name)
         lines[1].add_class("wb-shown")
+        self.beside.add_class("wb-shown")
         self.widget = w.VBox(lines)
         session.watch(self._refresh_choices, "preset", "locked")
         session.watch(self._refresh, "study", "preset", "source", "device")
         session.watch(self._refresh_buttons, "state", "preset", "locked")
+        session.watch(self._refresh_contrasts, "preset", "pinned_preset")
 
     def _chosen(self, change: Mapping[str, Any]) -> None:
         session = self._session
@@ -102,6 +111,29 @@ class HeadPanel:
         locked = not session.locked.isdisjoint(("presets", "training"))
         self.live.disabled = locked or session.state != "idle"
         self.live.layout.display = None if session.preset else "none"
+
+    def _refresh_contrasts(self) -> None:
+        """Offer what differs in one thing, and say what is seen of the one chosen."""
+        session = self._session
+        offered = contrasts_of(session.preset)
+        label = w.HTML('<span class="wb-label">Beside it:</span>')
+        buttons = [self._contrast(one) for one in offered]
+        self.contrasts.children = [label, *buttons] if offered else []
+        self.beside.layout.display = None if offered else "none"
+        told = [one.sentence for one in offered if one.name == session.contrasted]
+        self.contrast_words.value = escape("".join(told))
+
+    def _contrast(self, one: Contrast) -> w.Button:
+        session = self._session
+        made = button(
+            session,
+            one.title,
+            f"Show this beside, on the same axes. {one.sentence}",
+            lambda: session.contrast(one.name),
+        )
+        if one.name == session.contrasted:
+            made.add_class("mod-active")
+        return made
 
     def _refresh(self) -> None:
         session = self._session

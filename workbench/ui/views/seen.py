@@ -8,9 +8,12 @@ from workbench.study.records import Study
 from workbench.ui.views.explain import explain
 from workbench.ui.views.glossary import explained
 from workbench.ui.views.overlap import overlap_html
+from workbench.ui.views.ratio import ratio_html
 
 
-def seen_html(study: Study, weighting: str, moment: int = -1) -> str:
+def seen_html(
+    study: Study, weighting: str, moment: int = -1, pinned: Study | None = None
+) -> str:
     """Write sentences and overlap table of every moment, of which one is seen.
 
     The browser (``film.js``) shows those of the moment that the film stands at.
@@ -19,10 +22,13 @@ def seen_html(study: Study, weighting: str, moment: int = -1) -> str:
         study: What was measured, with its film.
         weighting: Which convention of averages.
         moment: Whose are seen at first, as `LinkState.moment` counts.
+        pinned: Another study, whose point is drawn along.
     """
 
     def sentences(of: Study) -> str:
-        return _when(of, study) + explained(explain(of, weighting))
+        at = [one is of for one in study.film].index(True)
+        drawn = ratio_html(study, weighting, at, pinned)
+        return _when(of, study) + drawn + explained(explain(of, weighting))
 
     def table(of: Study) -> str:
         return overlap_html(of, weighting)

@@ -9,6 +9,7 @@ import { nearestStick, pixelsPerUnit } from "./picking.js"
 
 const KNOCK_SECONDS = 0.9
 const LABEL_WIDTH = 40 // pixels that the number upon a stick takes
+const OF_CLASSES = ["class", "collapse"] // the class part, and what is predicted of it
 
 /**
  * Where a value stands on the eigenvalue axis; `position` in axis.py is the same.
@@ -241,7 +242,9 @@ export class Spectrum {
     const [bottom, top] = this.frame.y
     for (const [role, source] of Object.entries(this.models.parts)) {
       const shown =
-        wanted.includes(role) && state.operator !== "H" && !(role === "class" && state.knockout !== "none")
+        wanted.includes(role) &&
+        state.operator !== "H" &&
+        !(OF_CLASSES.includes(role) && state.knockout !== "none")
       const { data } = source
       const least = state.scale === "log" ? 10 ** this.models.floor : 0
       source.data = {
