@@ -19,6 +19,9 @@ from workbench.ui.theme import LIGHT
 from workbench.ui.views.scene import make_scene
 
 EXAMPLE = load_example(PRESETS[0].name)  # the one that opens
+ABOUT = (
+    f"{PRESETS[0].settings.per_class} per class · {PRESETS[0].settings.epochs} epochs"
+)
 pytestmark = pytest.mark.browser
 
 SINCE_CLICK = """text => {
@@ -128,7 +131,7 @@ def test_a_number_out_of_bounds_is_put_back_in_the_browser_too(
 ) -> None:
     workbench.fill("Epochs", "100000")
     expect(workbench.problem).to_contain_text("from 1 to 500")
-    expect(workbench.field("Epochs")).to_have_value("40")
+    expect(workbench.field("Epochs")).to_have_value(str(PRESETS[0].settings.epochs))
 
 
 @pytest.mark.parametrize("width", [1024, 390])
@@ -266,7 +269,7 @@ def test_a_link_restores_the_page_and_locks_what_it_says(
     page.goto(f"{voila}?v=1&preset=<b>none</b>")
     workbench.wait()
     expect(workbench.problem).to_contain_text("Preset: '<b>none</b>' is not known")
-    expect(page.locator(".wb-about")).to_contain_text("50 per class · 40 epochs")
+    expect(page.locator(".wb-about")).to_contain_text(ABOUT)
 
 
 def upload(page: Page, path: Path) -> None:
@@ -329,7 +332,7 @@ def test_two_pages_do_not_share_what_they_show(
 ) -> None:
     workbench.fill("Epochs", "11")
     other = Workbench(open_page(voila)).wait()
-    expect(other.field("Epochs")).to_have_value("40")
+    expect(other.field("Epochs")).to_have_value(str(PRESETS[0].settings.epochs))
     expect(workbench.field("Epochs")).to_have_value("11")
 
 

@@ -72,8 +72,9 @@ def test_the_curve_is_that_of_collapsed_networks(weighting, cosine, num_classes)
 
 
 def circles(html: str, kind: str) -> list[tuple[float, float]]:
+    """Centres of the circles of a kind; not of the one in the legend."""
     found = re.findall(rf'<circle class="{kind}" cx="([\d.]+)" cy="([\d.]+)"', html)
-    return [(float(x), float(y)) for x, y in found][: -1 or None]
+    return [(float(x), float(y)) for x, y in found][:-1]
 
 
 def test_each_epoch_has_its_point_and_the_one_that_is_shown_stands_out():
