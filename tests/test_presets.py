@@ -2,24 +2,40 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from workbench.errors import WorkbenchError
-from workbench.page.presets import PRESETS, Preset, find_preset
+from tests.examples import SHIPPED, data_of, make
+from workbench.page.presets import (
+    CONTRASTS,
+    PRESETS,
+    Contrast,
+    Preset,
+    contrasts_of,
+    find_preset,
+    find_shipped,
+    load_example,
+)
 from workbench.page.settings import Limits, RunSettings
 from workbench.study.convention import CONVENTIONS
 from workbench.study.records import Study, load_study
+from workbench.study.size import predicted_of, size_of
+from workbench.ui.views.words import percent
 
+Array = NDArray[np.float64]
 FOLDER = Path(str(files("workbench") / "examples"))
 NAMES = [preset.name for preset in PRESETS]
+FILES = [shipped.name for shipped in SHIPPED]
 
 
 def study_of(name: str) -> Study:
-    return load_study(FOLDER / find_preset(name).file)
+    return load_example(name)
 
 
 def gap(study: Study) -> float:
@@ -33,33 +49,80 @@ def sizes(study: Study, weighting: str) -> float:
     return float(np.median(part / study.spectra["G"].eigenvalues[:9]))
 
 
-@pytest.mark.parametrize("preset", PRESETS, ids=NAMES)
-def test_a_preset_is_the_study_of_its_own_settings(preset: Preset) -> None:
-    run, asked = study_of(preset.name).run, preset.settings
-    told = {
-        name: run[name] for name in ("data", "model", "per_class", "epochs", "seed")
-    }
+def ratios(study: Study, num: int) -> Array:
+    """The class part's first eigenvalues over G's, as the theory has it."""
+    own = study.spectra["G"].eigenvalues[:num]
+    return study.levels["icml"].parts["G1"][:num] / own
+
+
+def share(study: Study) -> str:
+    """What the page tells of the class part's size, in percent."""
+    size = size_of(study, study.levels["icml"])
+    assert size is not None
+    return percent(size.class_part).replace("\u00a0", " ")
+
+
+@pytest.mark.parametrize("shipped", SHIPPED, ids=FILES)
+def test_what_is_shipped_is_the_study_of_its_own_settings(
+    shipped: Preset | Contrast,
+) -> None:
+    run, asked = study_of(shipped.name).run, shipped.settings
+    names = ("model", "per_class", "epochs", "seed")
+    told = {name: run[name] for name in names}
     assert told == {name: getattr(asked, name) for name in told}
-    assert run["training"]["lr"] == asked.lr
+    assert run["data"].split(",")[0] == asked.data
+    for name in ("lr", "weight_decay", "batch_size"):
+        assert run["training"][name] == getattr(asked, name)
     assert run["root"] is None  # where the data lay is nobody's business
     assert RunSettings().changed(Limits(), **{"epochs": asked.epochs}).epochs
 
 
 def test_all_examples_together_are_small() -> None:
-    assert {path.stem for path in FOLDER.glob("*.study")} == set(NAMES)
+    assert {path.stem for path in FOLDER.glob("*.study")} == set(FILES)
     assert sum(path.stat().st_size for path in FOLDER.iterdir()) < 8e6
     assert 4 <= len(PRESETS) <= 6
-    for preset in PRESETS:
-        assert preset.sentence.count(". ") == 0
-        assert preset.sentence.endswith(".")
+    for shipped in (*PRESETS, *CONTRASTS):
+        assert shipped.sentence.count(". ") == 0
+        assert shipped.sentence.endswith(".")
+    assert len({shipped.name for shipped in (*PRESETS, *CONTRASTS)}) == len(
+        (*PRESETS, *CONTRASTS)
+    )
 
 
-def test_the_picture_from_the_paper_is_nine_clear_outliers_along_the_means() -> None:
+def test_the_picture_from_the_paper_is_ten_clear_outliers_made_by_the_class_part() -> (
+    None
+):
     study = study_of("paper")
-    assert study.num_outliers == study.num_classes - 1 == 9
+    sentence = find_preset("paper").sentence
+    assert study.num_outliers == study.num_classes == 10
+    assert "ten outliers" in sentence
     assert gap(study) > 2
-    assert study.levels["icml"].overlap[:9].min() > 0.9
-    assert sizes(study, "jmlr") > 0.5
+    assert study.levels["icml"].overlap[:10].min() > 0.99
+    assert ratios(study, 9).min() >= 0.85
+    assert f"at least {round(100 * ratios(study, 10).min())} %" in sentence
+
+
+@pytest.mark.parametrize("weighting", list(CONVENTIONS))
+def test_collapse_predicts_the_picture_from_the_paper(weighting: str) -> None:
+    study = study_of("paper")
+    levels = study.levels[weighting]
+    size, found = size_of(study, levels), predicted_of(study, levels)
+    assert size is not None
+    assert found is not None
+    assert found.error < 0.05  # eigenvalues of the last layer's G
+    assert abs(found.size - size.class_part) < 0.05
+
+
+@pytest.mark.slow
+def test_the_picture_from_the_paper_comes_again_from_a_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tests.examples.FOLDER", tmp_path)
+    again = load_study(make(replace(find_preset("paper"), film=False)))
+    shown = study_of("paper")
+    assert ratios(again, 9).min() >= 0.85
+    assert again.num_outliers == shown.num_outliers
+    np.testing.assert_allclose(ratios(again, 10), ratios(shown, 10), atol=0.03)
 
 
 def test_with_too_few_examples_no_gap_tells_the_number_but_directions_hold() -> None:

@@ -29,9 +29,10 @@ def test_every_share_of_the_size_is_told(weighting):
         assert percent(share) in told
     assert ("G<sub>2</sub> and G<sub>0</sub>" in told) == (weighting == "icml")
     found = predicted_of(study, levels)
-    assert f"{percent(found.size)} of that sum in the last layer" in told
-    assert f"cosine r of {number(found.cosine)}" in told
-    assert f"off by {percent(found.error)} at most" in told
+    assert f"{percent(found.size)} of that sum would be the class part" in told
+    assert f"cosine is r = {number(found.cosine)}" in told
+    assert f"error of at most {percent(found.error)}." in told
+    assert f"add up to {percent(found.share)} of that sum" in told
 
 
 def test_a_prediction_that_holds_is_said_to_hold_and_one_that_fails_to_fail():
@@ -40,7 +41,7 @@ def test_a_prediction_that_holds_is_said_to_hold_and_one_that_fails_to_fail():
     size = size_of(varied, varied.levels["icml"])
     told = explain(varied)
     assert "<b>The prediction fails here</b>" in told
-    assert f"variation within classes ({percent(size.within)} of the sum)" in told
+    assert f"variation within classes ({percent(size.within)})" in told
     assert "holds" not in told
 
 
@@ -49,8 +50,8 @@ def test_what_was_not_measured_is_not_told():
     levels = study.levels["icml"]
     few = replace(levels, parts=levels.parts | {"G12": levels.parts["G12"][:1]})
     told = explain(replace(study, levels={"icml": few}))
-    assert "what makes up the rest was not measured" in told
-    assert "–" not in told.split("Where the size")[1].split("</p>")[0]
+    assert "the rest was not split up" in told
+    assert "–" not in told.split("Where the size comes")[1].split("</p>")[0]
     old = explain(make_study(4, with_last_layer=False))
     assert "Predicted" not in old
     assert "data-shows" not in old

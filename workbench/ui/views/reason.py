@@ -17,21 +17,22 @@ SHOW = (
 
 
 def missing(study: Study, levels: Levels) -> str:
-    """What the rest of the leading eigenvalues is, where the class part is not all."""
+    """What the leading eigenvalues of G are made of, beside the class part."""
     size = size_of(study, levels)
     if size is None:
         return ""
     convention = levels.convention
     text = (
-        f"<b>Where the size comes from:</b> the first {count(size.num, 'eigenvalue')} "
-        f"of G sum to a whole. The class part makes up {percent(size.class_part)} of it"
+        "<b>Where the size comes from:</b> take the sum of the first "
+        f"{count(size.num, 'eigenvalue')} of G. {percent(size.class_part)} of it is "
+        "the class part"
     )
     if math.isnan(size.within):
-        return f"{text}; what makes up the rest was not measured."
+        return f"{text}; the rest was not split up."
     return (
-        f"{text}, the cross part ({_crossing(convention)}) adds {percent(size.cross)}, "
-        f"and the variation within classes ({symbol(convention.within_part)}) "
-        f"{percent(size.within)}."
+        f"{text}, {percent(size.cross)} the cross part ({_crossing(convention)}), "
+        f"{percent(size.within)} variation within classes "
+        f"({symbol(convention.within_part)})."
     )
 
 
@@ -42,26 +43,26 @@ def predicted(study: Study, levels: Levels) -> str:
         return ""
     return (
         "<b>Predicted by collapse:</b> if all images of a class had the same features, "
-        f"the class part would make up {percent(found.size)} of that sum in the last "
-        f"layer, where the class means have a mean cosine r of {number(found.cosine)}. "
-        f"{_verdict(size, found)} {SHOW} The last layer alone has eigenvalues "
-        f"{percent(found.share)} as large as G's. The prediction of these is off by "
-        f"{percent(found.error)} at most."
+        f"{percent(found.size)} of that sum would be the class part. This follows from "
+        "the class means in the last layer, whose mean cosine is r = "
+        f"{number(found.cosine)}. {_verdict(size, found)} {SHOW} The eigenvalues of "
+        f"the last layer alone add up to {percent(found.share)} of that sum; the rest "
+        "needs the other layers. They are predicted with an error of at most "
+        f"{percent(found.error)}."
     )
 
 
 def _verdict(size: Size, found: Predicted) -> str:
-    gap = found.size - size.class_part
-    measured = f"measured in all layers are {percent(size.class_part)}"
-    if abs(gap) <= HOLDS:
+    measured = f"{percent(size.class_part)} was measured"
+    if abs(found.size - size.class_part) <= HOLDS:
         return f"The prediction holds: {measured}."
     text = f"<b>The prediction fails here</b>: {measured}."
     if math.isnan(size.within):
         return text
     return (
         f"{text} It leaves out the variation within classes "
-        f"({percent(size.within)} of the sum), and has a cross part of "
-        f"{percent(1 - found.size)} where {percent(size.cross)} were measured."
+        f"({percent(size.within)}), and expects a cross part of "
+        f"{percent(1 - found.size)} where {percent(size.cross)} was measured."
     )
 
 
