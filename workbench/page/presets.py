@@ -52,7 +52,7 @@ class Contrast:
 
 
 _PAPER = RunSettings(
-    model="cnn", per_class=10, epochs=150, weight_decay=0.05, batch_size=16
+    model="cnn", per_class=20, epochs=200, weight_decay=0.04, batch_size=32
 )
 _TRAINING = RunSettings(model="mlp", per_class=100, epochs=30)
 PRESETS = (

@@ -228,7 +228,8 @@ class Session(traitlets.HasTraits):
                 self.unpin()
                 return
             self.pin(name)
-            self.view = {**self.view, "compare": "beside"}
+            # Two networks may have eigenvalues a thousand times as large as each other.
+            self.view = {**self.view, "compare": "beside", "scale": "log"}
 
     def unpin(self) -> None:
         """Compare with nothing."""
