@@ -10,16 +10,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from tests.examples import SHIPPED, make
 from workbench.errors import WorkbenchError
-from tests.examples import SHIPPED, data_of, make
 from workbench.page.presets import (
     CONTRASTS,
     PRESETS,
     Contrast,
     Preset,
-    contrasts_of,
     find_preset,
-    find_shipped,
     load_example,
 )
 from workbench.page.settings import Limits, RunSettings

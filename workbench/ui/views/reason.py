@@ -11,8 +11,7 @@ from workbench.ui.views.words import count, number, percent, symbol
 
 # Switches the predicted marks on in the spectrum: see browser/said.js.
 SHOW = (
-    '<button type="button" class="wb-show" data-shows="collapse">'
-    "Show it above</button>"
+    '<button type="button" class="wb-show" data-shows="collapse">Show it above</button>'
 )
 
 
