@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
@@ -18,12 +19,14 @@ from workbench.page.presets import (
     Contrast,
     Preset,
     find_preset,
+    find_shipped,
     load_example,
 )
 from workbench.page.settings import Limits, RunSettings
 from workbench.study.convention import CONVENTIONS
 from workbench.study.records import Study, load_study
 from workbench.study.size import predicted_of, size_of
+from workbench.ui.views.explain import explain
 from workbench.ui.views.words import percent
 
 Array = NDArray[np.float64]
@@ -157,3 +160,41 @@ def test_on_photographs_the_rule_counts_few_and_nine_point_along_the_means() -> 
 def test_a_preset_that_does_not_exist_is_refused_with_those_that_do() -> None:
     with pytest.raises(WorkbenchError, match="paper, training"):
         find_preset("<none>")
+
+
+@pytest.mark.parametrize("contrast", CONTRASTS, ids=lambda contrast: contrast.name)
+def test_a_contrast_tells_how_large_the_class_part_is_in_both(
+    contrast: Contrast,
+) -> None:
+    one, other = study_of(contrast.of), study_of(contrast.name)
+    for study in (one, other):
+        assert re.search(rf"\b{re.escape(share(study))}", contrast.sentence)
+    assert contrast.of in NAMES
+    asked, usual = contrast.settings, find_preset(contrast.of).settings
+    others = [contrast.shuffled, contrast.classes, contrast.moment]
+    things = [*asked.differing(usual), *(x for x in others if x not in (False, None))]
+    assert len(things) == 1  # they differ in one thing
+
+
+def test_with_little_weight_decay_the_directions_hold_and_collapse_does_not() -> None:
+    loose = study_of("loose")
+    assert loose.num_outliers == 10
+    assert "ten outliers still point along the class means" in sentence_of("loose")
+    assert loose.levels["icml"].overlap[:10].min() > 0.9
+    found = predicted_of(loose, loose.levels["icml"])
+    size = size_of(loose, loose.levels["icml"])
+    assert found is not None
+    assert size is not None
+    assert found.size - size.class_part > 0.25  # the page says that it fails
+    assert "fails here" in explain(loose)
+    assert "The prediction holds" in explain(study_of("paper"))
+
+
+def test_two_classes_have_two_outliers() -> None:
+    two = study_of("two")
+    assert two.num_outliers == two.num_classes == 2
+    assert "two outliers" in sentence_of("two")
+
+
+def sentence_of(name: str) -> str:
+    return find_shipped(name).sentence

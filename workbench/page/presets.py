@@ -59,8 +59,9 @@ PRESETS = (
     Preset(
         name="paper",
         title="The picture from the paper",
-        sentence="A small convolutional network, trained to the end: nine outliers "
-        "stand clear of the bulk, and all of them point along the class means.",
+        sentence="A small convolutional network, trained with strong weight decay: "
+        "ten outliers stand clear of the bulk, and the class part is at least 88 % as "
+        "large as each.",
         settings=_PAPER,
         film=True,
     ),
@@ -98,15 +99,16 @@ CONTRASTS = (
     Contrast(
         name="loose",
         of="paper",
-        title="A hundredth of the weight decay",
-        sentence="",
+        title="Hardly any weight decay",
+        sentence="With weight decay 0.0005, not 0.04, ten outliers still point along "
+        "the class means, but the class part has 27 % of their sum, not 89 %.",
         settings=replace(_PAPER, weight_decay=5e-4),
     ),
     Contrast(
         name="shuffled",
         of="paper",
         title="Labels shuffled",
-        sentence="",
+        sentence="TODO",
         settings=_PAPER,
         shuffled=True,
     ),
@@ -114,7 +116,8 @@ CONTRASTS = (
         name="two",
         of="paper",
         title="Two classes",
-        sentence="",
+        sentence="With two of the ten classes there are two outliers, and the class "
+        "part has 98 % of their sum, not 89 %.",
         settings=_PAPER,
         classes=2,
     ),
@@ -122,7 +125,8 @@ CONTRASTS = (
         name="untrained",
         of="training",
         title="Untrained",
-        sentence="",
+        sentence="Before the training the class part has 1.5 % of the sum of the first "
+        "nine eigenvalues, after it 20 %.",
         settings=_TRAINING,
         moment=0,
     ),
