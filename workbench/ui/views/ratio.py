@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from html import escape
 
 from workbench.study.records import Study
 from workbench.study.size import predicted_of, size_of
@@ -97,14 +98,16 @@ def ratio_html(
 
 
 def closed_form(cosine: float, num_classes: int, weighting: str = "icml") -> float:
-    """The class part's eigenvalues over G's, the first C - 1, in a collapsed network.
+    """The class part's eigenvalues over G's, sums of C - 1, in a collapsed network.
 
     The convention ``slide`` averages over one more label, along which nothing lies:
     its class part is (C - 1) / C as large. ``jmlr`` is as ``icml`` here, where all
     wrong labels have the same probability.
     """
-    ratio = float(collapse(cosine, num_classes, EPS / num_classes).ratio[0])
-    return ratio * ((num_classes - 1) / num_classes if weighting == "slide" else 1.0)
+    found = collapse(cosine, num_classes, EPS / num_classes)
+    part, whole = (e.all[: num_classes - 1].sum() for e in (found.class_part, found.G))
+    fewer = (num_classes - 1) / num_classes if weighting == "slide" else 1.0
+    return float(part / whole) * fewer if whole > 0 else fewer
 
 
 def _point(study: Study, weighting: str) -> _Point | None:
@@ -116,7 +119,7 @@ def _point(study: Study, weighting: str) -> _Point | None:
 
 
 def _told(point: _Point) -> str:
-    epoch = "" if point.epoch is None else f"epoch {point.epoch}: "
+    epoch = "" if point.epoch is None else f"epoch {escape(str(point.epoch))}: "
     return f"{epoch}r = {number(point.cosine)}, {percent(point.ratio)}"
 
 
