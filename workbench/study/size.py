@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from workbench.study.records import MAX_LEADING, LastLayer, Levels, Study
 
-HOLDS = 0.1  # how far from the measured size a prediction that holds is, at most
+HOLDS = 0.15  # a prediction holds where the two differ by this share of the larger
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +39,11 @@ class Predicted:
     error: float  # largest error of the leading eigenvalues of the last layer's G, as
     # a share of the exact ones
     share: float  # eigenvalues of the last layer's G alone over all of G's, both sums
+
+    def holds(self, size: Size) -> bool:
+        """Whether the measured size is as predicted."""
+        larger = max(self.size, size.class_part)
+        return abs(self.size - size.class_part) <= HOLDS * larger
 
 
 def num_told(study: Study, levels: Levels) -> int:

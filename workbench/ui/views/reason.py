@@ -6,7 +6,7 @@ import math
 
 from workbench.study.convention import Convention
 from workbench.study.records import Levels, Study
-from workbench.study.size import HOLDS, Predicted, Size, predicted_of, size_of
+from workbench.study.size import Predicted, Size, predicted_of, size_of
 from workbench.ui.views.words import count, number, percent, symbol
 
 # Switches the predicted marks on in the spectrum: see browser/said.js.
@@ -53,7 +53,7 @@ def predicted(study: Study, levels: Levels) -> str:
 
 def _verdict(size: Size, found: Predicted) -> str:
     measured = f"{percent(size.class_part)} was measured"
-    if abs(found.size - size.class_part) <= HOLDS:
+    if found.holds(size):
         return f"The prediction holds: {measured}."
     text = f"<b>The prediction fails here</b>: {measured}."
     if math.isnan(size.within):
