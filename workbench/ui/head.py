@@ -8,7 +8,13 @@ from typing import Any
 
 import ipywidgets as w
 
-from workbench.page.presets import PRESETS, Contrast, contrasts_of, find_preset
+from workbench.page.presets import (
+    CONTRASTS,
+    PRESETS,
+    Contrast,
+    contrasts_of,
+    find_preset,
+)
 from workbench.page.session import Session
 from workbench.ui.panels import button
 from workbench.ui.views.words import run_in_words
@@ -61,6 +67,8 @@ class HeadPanel:
         self.presets.observe(self._chosen, names=["value"])
         self.choosing = w.Box([self.presets, self.live])
         right = w.Box([pin, menus])
+        self._beside_label = w.HTML('<span class="wb-label">Beside it:</span>')
+        self._contrasts = {one.name: self._contrast(one) for one in CONTRASTS}
         self.contrasts, self.contrast_words = w.Box(), w.HTML()
         self.beside = w.Box([self.contrasts, self.contrast_words])
         lines = [
@@ -116,24 +124,22 @@ class HeadPanel:
         """Offer what differs in one thing, and say what is seen of the one chosen."""
         session = self._session
         offered = contrasts_of(session.preset)
-        label = w.HTML('<span class="wb-label">Beside it:</span>')
-        buttons = [self._contrast(one) for one in offered]
-        self.contrasts.children = [label, *buttons] if offered else []
+        buttons = [self._contrasts[one.name] for one in offered]
+        self.contrasts.children = [self._beside_label, *buttons] if offered else []
+        for name, made in self._contrasts.items():
+            shown = name == session.contrasted
+            (made.add_class if shown else made.remove_class)("mod-active")
         self.beside.layout.display = None if offered else "none"
         told = [one.sentence for one in offered if one.name == session.contrasted]
         self.contrast_words.value = escape("".join(told))
 
     def _contrast(self, one: Contrast) -> w.Button:
-        session = self._session
-        made = button(
-            session,
+        return button(
+            self._session,
             one.title,
             f"Show this beside, on the same axes. {one.sentence}",
-            lambda: session.contrast(one.name),
+            lambda: self._session.contrast(one.name),
         )
-        if one.name == session.contrasted:
-            made.add_class("mod-active")
-        return made
 
     def _refresh(self) -> None:
         session = self._session
