@@ -191,6 +191,14 @@ def test_with_little_weight_decay_the_directions_hold_and_collapse_does_not() ->
     assert "The prediction holds" in explain(study_of("paper"))
 
 
+def test_shuffled_labels_have_outliers_along_their_class_means_too() -> None:
+    shuffled = study_of("shuffled")
+    assert shuffled.num_outliers == 9
+    assert "nine outliers point along the means" in sentence_of("shuffled")
+    assert shuffled.levels["icml"].overlap[:9].min() > 0.9
+    assert shuffled.run["train_accuracy"] == 1.0  # it has learnt them by heart
+
+
 def test_two_classes_have_two_outliers() -> None:
     two = study_of("two")
     assert two.num_outliers == two.num_classes == 2

@@ -108,7 +108,8 @@ CONTRASTS = (
         name="shuffled",
         of="paper",
         title="Labels shuffled",
-        sentence="TODO",
+        sentence="Trained on shuffled labels, nine outliers point along the means of "
+        "these classes, and the class part has 53 % of their sum, not 90 %.",
         settings=_PAPER,
         shuffled=True,
     ),
