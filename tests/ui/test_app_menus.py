@@ -16,7 +16,7 @@ from tests.test_runs import add_run, checkpoint_file
 from workbench.errors import WorkbenchError
 from workbench.jobs.job import JobRecord
 from workbench.page.link import read_link
-from workbench.page.presets import PRESETS, Contrast, contrasts_of
+from workbench.page.presets import PRESETS, Contrast, contrasts_of, find_preset
 from workbench.page.report import Trained
 from workbench.page.session import Session
 from workbench.page.settings import CONTROLS
@@ -59,12 +59,12 @@ def test_a_contrast_is_seen_beside_at_one_press_and_goes_at_the_next(
         assert view is not None
         assert view.pinned is page.session.pinned is not None
         assert view.state.compare == "beside"
-        assert page.head.contrast_words.value == contrast.sentence
+        assert page.head.words.value == contrast.sentence
         assert f"pin={contrast.name}" in page.share.link.value
         assert "mod-active" in contrast_button(page, contrast)._dom_classes
     contrast_button(page, contrast).click()
     assert page.session.pinned is None
-    assert page.head.contrast_words.value == ""
+    assert page.head.words.value == find_preset("paper").sentence
 
 
 def test_a_contrast_goes_with_its_preset_and_comes_by_a_link(page: Workbench) -> None:
@@ -72,10 +72,10 @@ def test_a_contrast_goes_with_its_preset_and_comes_by_a_link(page: Workbench) ->
     (shown,) = contrasts_of("training")
     assert page.session.pinned is not None
     assert page.session.pinned.run["epochs"] == 0
-    assert page.head.contrast_words.value == shown.sentence
+    assert page.head.words.value == shown.sentence
     page.head.presets.value = "few"
     assert page.session.pinned is None
-    assert page.head.beside.layout.display == "none"
+    assert page.head.told.children == (page.head.words,)
     page.study.pin.click()
     page.head.presets.value = "training"
     assert page.session.pinned_preset == "few"  # pinned by hand: it stays
@@ -84,7 +84,7 @@ def test_a_contrast_goes_with_its_preset_and_comes_by_a_link(page: Workbench) ->
 def contrast_button(page: Workbench, contrast: Contrast) -> Any:
     (found,) = [
         child
-        for child in page.head.contrasts.children
+        for child in page.head.told.children
         if getattr(child, "description", "") == contrast.title
     ]
     return found

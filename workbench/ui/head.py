@@ -14,6 +14,7 @@ from workbench.page.presets import (
     Contrast,
     contrasts_of,
     find_preset,
+    find_shipped,
 )
 from workbench.page.session import Session
 from workbench.ui.panels import button
@@ -70,24 +71,19 @@ class HeadPanel:
         self.presets.observe(self._chosen, names=["value"])
         self.choosing = w.Box([self.presets, self.live])
         right = w.Box([pin, menus])
-        self._beside_label = w.HTML('<span class="wb-label">Beside it:</span>')
+        self._beside = w.HTML("Compare with:")
         self._contrasts = {one.name: self._contrast(one) for one in CONTRASTS}
-        self.contrasts, self.contrast_words = w.Box(), w.HTML()
-        self.beside = w.Box([self.contrasts, self.contrast_words])
-        lines = [
-            w.Box([self.title, right]),
-            w.Box([self.choosing, fold, self.words]),
-            self.beside,
-        ]
+        self.told = w.Box([self.words])
+        lines = [w.Box([self.title, right]), w.Box([self.choosing, fold, self.told])]
         for box, name in (
             (self.choosing, "wb-choosing"),
-            (self.contrasts, "wb-contrasts"),
+            (self.told, "wb-told"),
+            (self._beside, "wb-muted"),
             (right, "wb-menus"),
             *((line, "wb-bar") for line in lines),
         ):
             box.add_class(name)
         lines[1].add_class("wb-shown")
-        self.beside.add_class("wb-shown")
         self.widget = w.VBox(lines)
         session.watch(self._refresh_choices, "preset", "locked")
         session.watch(self._refresh, "study", "preset", "source", "device")
@@ -124,17 +120,21 @@ class HeadPanel:
         self.live.layout.display = None if session.preset else "none"
 
     def _refresh_contrasts(self) -> None:
-        """Offer what differs in one thing, and say what is seen of the one chosen."""
+        """Offer what differs in one thing; its sentence stands while it is compared."""
         session = self._session
         offered = contrasts_of(session.preset)
         buttons = [self._contrasts[one.name] for one in offered]
-        self.contrasts.children = [self._beside_label, *buttons] if offered else []
+        self.told.children = [
+            self.words,
+            *([self._beside, *buttons] if offered else []),
+        ]
         for name, made in self._contrasts.items():
             shown = name == session.contrasted
             (made.add_class if shown else made.remove_class)("mod-active")
-        self.beside.layout.display = None if offered else "none"
-        told = [one.sentence for one in offered if one.name == session.contrasted]
-        self.contrast_words.value = escape("".join(told))
+        told = find_preset(session.preset).sentence if session.preset else ""
+        if session.contrasted:
+            told = find_shipped(session.contrasted).sentence
+        self.words.value = escape(told)
 
     def _contrast(self, one: Contrast) -> w.Button:
         return button(
@@ -159,5 +159,3 @@ class HeadPanel:
             f"{escape(session.device)}</span>"
             f'<span class="wb-about">{escape(about)}</span></div>'
         )
-        told = find_preset(session.preset).sentence if session.preset else ""
-        self.words.value = escape(told)
