@@ -318,7 +318,7 @@ def _measure_one(
         picture = _numbered(picture, subject, classes)
     head = record(subject, risk, classes)
     control.check()
-    rank = min(risk.dim, risk.num_examples * (risk.num_classes - 1))
+    rank = min(risk.dim, risk.num_rows)
     num_outliers, rule = count_in_window(g.eigenvalues, risk.num_classes, rank)
     if progress is not None:
         progress(Progress("Measured", 1.0))

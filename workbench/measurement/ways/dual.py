@@ -67,7 +67,7 @@ class DualWay(MatrixWay):
 
     @override
     def in_parameters(self, vectors: Tensor) -> Tensor:
-        return primal_eigenvectors(self.bound.risk, self.gram, self.root, vectors)
+        return primal_eigenvectors(self.bound.risk, self.root, vectors)
 
     @override
     def dense_g(self, report: Report) -> Dense:
@@ -75,7 +75,6 @@ class DualWay(MatrixWay):
 
     @override
     def products(self, sample: Sample) -> tuple[Tensor, str]:
-        risk, settings = self.bound.risk, self.bound.settings
-        chosen = torch.from_numpy(sample.chosen)
+        settings, chosen = self.bound.settings, torch.from_numpy(sample.chosen)
         found = self.gram.products(chosen, settings.weighting)
-        return of_single(risk, settings, sample, found), ""
+        return of_single(settings, self.gram.classes.at(chosen).probs, found), ""
