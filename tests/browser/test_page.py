@@ -54,7 +54,8 @@ def test_the_question_and_both_pictures_are_whole_at_the_first_glance(
     expect(page.get_by_role("heading", level=1)).to_be_in_viewport(ratio=1)
     for name in ("Play", "Run this live", "Train your own"):
         expect(workbench.button(name)).to_be_in_viewport(ratio=1)
-    for figure in page.get_by_role("img").all()[:2]:
+    for words in ("by true class", "Density of the eigenvalues"):
+        figure = page.get_by_role("img", name=words)
         expect(figure).to_be_in_viewport(ratio=1)
     expect(page.locator(".wb-formula").first).to_be_hidden()
     workbench.button("Show the maths").click()
