@@ -62,8 +62,8 @@ def test_the_commands_have_these_flags_and_tell_of_each(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     wanted = {
-        "train": "data per-class model epochs lr weight-decay seed snapshots device "
-        "root download resume out force",
+        "train": "data per-class model epochs lr weight-decay batch-size seed "
+        "snapshots device root download resume out force",
         "measure": "weighting embedding metric classes method eigenvalues steps device "
         "minutes moments plan json out force",
         "show": "json",

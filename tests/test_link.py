@@ -11,6 +11,7 @@ from tests.fake_work import FakeWork
 from tests.studies import make_study
 from workbench.errors import WorkbenchError
 from workbench.page.link import LONGEST, read_link, write_link
+from workbench.page.presets import PRESETS
 from workbench.page.session import Session
 from workbench.page.view_state import (
     BY_LINK,
@@ -174,7 +175,7 @@ def test_a_path_on_this_machine_is_not_told_to_others(session: Session) -> None:
         ("class=1e9", "a whole number, at least 0"),
         ("class=" + "9" * 40, "a whole number, at least 0"),
         ("operator=K", "one of G, Hess, H"),
-        ("parts=class,all", "some of class,cross,diag"),
+        ("parts=class,all", "some of class,collapse,cross,diag"),
         ("pin=mine", "choose one of paper"),
         ("moment=last", "a whole number, at least 0"),
         ("epochs=100000", "Epochs"),
@@ -222,17 +223,17 @@ def test_a_server_token_and_an_empty_query_ask_for_nothing(session: Session) -> 
 def test_locks_and_caps_hold_in_python_and_bring_the_settings_within(
     session: Session,
 ) -> None:
-    read_link("lock=epochs,weighting&hide=network&max_per_class=20").open(session)
-    assert session.settings.per_class == 20
+    read_link("lock=epochs,weighting&hide=network&max_per_class=8").open(session)
+    assert session.settings.per_class == 8
     for values in ({"epochs": 3}, {"model": "linear"}, {"seed": 1}):
         with pytest.raises(WorkbenchError, match="locked on this page"):
             session.change(**values)
     with pytest.raises(WorkbenchError, match="locked"):
         session.show_weighting("jmlr")
-    with pytest.raises(WorkbenchError, match="from 2 to 20"):
-        session.change(per_class=21)
+    with pytest.raises(WorkbenchError, match="from 2 to 8"):
+        session.change(per_class=9)
     session.open_preset("training")
-    assert session.settings.per_class == 20
-    assert session.settings.epochs == 40  # locked: as the link has set it
+    assert session.settings.per_class == 8
+    assert session.settings.epochs == PRESETS[0].settings.epochs  # locked by the link
     assert "lock=epochs,network,weighting" in write_link(session)
-    assert "max_per_class=20" in write_link(session)
+    assert "max_per_class=8" in write_link(session)

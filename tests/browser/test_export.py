@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.drive import Workbench
 from tests.studies import make_study
+from workbench.study.size import predicted_class_part
 from workbench.ui.export import export_html
 from workbench.ui.theme import DARK, LIGHT, PROJECTOR, Theme
 from workbench.ui.views.glossary import GLOSSARY
@@ -305,3 +307,18 @@ def test_a_viewer_that_forbids_scripts_is_said_and_not_to_press_play(
         expect(forbidden).to_be_visible(timeout=10_000)
         expect(play).to_be_hidden()
     context.close()
+
+
+def test_a_sentence_shows_its_prediction_in_the_spectrum(exported: Workbench) -> None:
+    levels = STUDY.levels["icml"]
+    assert "collapse" not in exported.state("parts")
+    exported.page.locator(".wb-show").click()
+    exported.until(lambda: "collapse" in exported.state("parts"))
+    expected = predicted_class_part(STUDY, levels)
+    drawn = exported.read("collapse part", "data.x")
+    np.testing.assert_allclose(drawn, expected, rtol=1e-9)
+    assert exported.state("parts") == "class,collapse"  # what was drawn is still
+    expect(exported.page.locator(".bk-Figure").nth(1)).to_be_in_viewport()
+    exported.button("predicted by collapse").click()
+    exported.until(lambda: exported.state("parts") == "class")
+    exported.until(lambda: np.isnan(exported.read("collapse part", "data.x")[0]))

@@ -19,6 +19,9 @@ from workbench.ui.theme import LIGHT
 from workbench.ui.views.scene import make_scene
 
 EXAMPLE = load_example(PRESETS[0].name)  # the one that opens
+ABOUT = (
+    f"{PRESETS[0].settings.per_class} per class · {PRESETS[0].settings.epochs} epochs"
+)
 pytestmark = pytest.mark.browser
 
 SINCE_CLICK = """text => {
@@ -51,7 +54,8 @@ def test_the_question_and_both_pictures_are_whole_at_the_first_glance(
     expect(page.get_by_role("heading", level=1)).to_be_in_viewport(ratio=1)
     for name in ("Play", "Run this live", "Train your own"):
         expect(workbench.button(name)).to_be_in_viewport(ratio=1)
-    for figure in page.get_by_role("img").all()[:2]:
+    for words in ("by true class", "Density of the eigenvalues"):
+        figure = page.get_by_role("img", name=words)
         expect(figure).to_be_in_viewport(ratio=1)
     expect(page.locator(".wb-formula").first).to_be_hidden()
     workbench.button("Show the maths").click()
@@ -146,7 +150,7 @@ def test_a_number_out_of_bounds_is_put_back_in_the_browser_too(
 ) -> None:
     workbench.fill("Epochs", "100000")
     expect(workbench.problem).to_contain_text("from 1 to 500")
-    expect(workbench.field("Epochs")).to_have_value("40")
+    expect(workbench.field("Epochs")).to_have_value(str(PRESETS[0].settings.epochs))
 
 
 @pytest.mark.parametrize("width", [1024, 390])
@@ -284,7 +288,7 @@ def test_a_link_restores_the_page_and_locks_what_it_says(
     page.goto(f"{voila}?v=1&preset=<b>none</b>")
     workbench.wait()
     expect(workbench.problem).to_contain_text("Preset: '<b>none</b>' is unknown")
-    expect(page.locator(".wb-about")).to_contain_text("50 per class · 40 epochs")
+    expect(page.locator(".wb-about")).to_contain_text(ABOUT)
 
 
 def upload(page: Page, path: Path) -> None:
@@ -347,7 +351,7 @@ def test_two_pages_do_not_share_what_they_show(
 ) -> None:
     workbench.fill("Epochs", "11")
     other = Workbench(open_page(voila)).wait()
-    expect(other.field("Epochs")).to_have_value("40")
+    expect(other.field("Epochs")).to_have_value(str(PRESETS[0].settings.epochs))
     expect(workbench.field("Epochs")).to_have_value("11")
 
 

@@ -16,7 +16,7 @@ from tests.test_runs import add_run, checkpoint_file
 from workbench.errors import WorkbenchError
 from workbench.jobs.job import JobRecord
 from workbench.page.link import read_link
-from workbench.page.presets import PRESETS
+from workbench.page.presets import PRESETS, Contrast, contrasts_of, find_preset
 from workbench.page.report import Trained
 from workbench.page.session import Session
 from workbench.page.settings import CONTROLS
@@ -46,6 +46,48 @@ def test_a_preset_is_shown_and_its_settings_fill_the_controls(page: Workbench) -
     assert page.session.source == "your run"
     assert page.head.presets.value == ""
     assert page.head.live.layout.display == "none"
+
+
+def test_a_contrast_is_seen_beside_at_one_press_and_goes_at_the_next(
+    page: Workbench,
+) -> None:
+    for contrast in contrasts_of("paper"):
+        pressed = contrast_button(page, contrast)
+        pressed.click()
+        assert said(page) == ""
+        view = page.study.view
+        assert view is not None
+        assert view.pinned is page.session.pinned is not None
+        assert view.state.compare == "beside"
+        assert page.head.words.value == contrast.sentence
+        assert f"pin={contrast.name}" in page.share.link.value
+        assert "mod-active" in contrast_button(page, contrast)._dom_classes
+    contrast_button(page, contrast).click()
+    assert page.session.pinned is None
+    assert page.head.words.value == find_preset("paper").sentence
+
+
+def test_a_contrast_goes_with_its_preset_and_comes_by_a_link(page: Workbench) -> None:
+    read_link("preset=training&pin=untrained&compare=beside").open(page.session)
+    (shown,) = contrasts_of("training")
+    assert page.session.pinned is not None
+    assert page.session.pinned.run["epochs"] == 0
+    assert page.head.words.value == shown.sentence
+    page.head.presets.value = "few"
+    assert page.session.pinned is None
+    assert page.head.told.children == (page.head.words,)
+    page.study.pin.click()
+    page.head.presets.value = "training"
+    assert page.session.pinned_preset == "few"  # pinned by hand: it stays
+
+
+def contrast_button(page: Workbench, contrast: Contrast) -> Any:
+    (found,) = [
+        child
+        for child in page.head.told.children
+        if getattr(child, "description", "") == contrast.title
+    ]
+    return found
 
 
 def test_your_own_opens_the_menu_and_leaves_what_is_shown(page: Workbench) -> None:
@@ -188,7 +230,7 @@ def test_another_preset_keeps_what_is_locked_and_gives_no_red_box(
     read_link("v=1&lock=epochs").open(page.session)
     page.head.presets.value = "few"
     assert (page.settings.per_class.value, page.settings.epochs.value) == (10, 40)
-    assert page.session.settings.epochs == 40
+    assert page.session.settings.epochs == PRESETS[0].settings.epochs
     assert (page.session.preset, page.session.problem) == ("few", None)
 
 

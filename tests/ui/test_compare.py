@@ -133,3 +133,15 @@ def test_names_of_the_pinned_study_are_text():
 def test_an_unknown_mode_is_refused():
     with pytest.raises(WorkbenchError, match="'above' is not one of ghost, beside"):
         LinkedView(STUDY).compare(PINNED, mode="above")
+
+
+@pytest.mark.parametrize("weighting", ["icml", "jmlr"])
+def test_the_pinned_class_part_is_drawn_upon_the_pinned_spectrum(weighting):
+    view = LinkedView(STUDY, weighting=weighting)
+    view.compare(PINNED)
+    levels = PINNED.levels[weighting]
+    values = levels.parts[levels.convention.class_part][:4]
+    drawn = find(view, "pinned class part").data["value"]
+    np.testing.assert_array_equal(drawn, values)
+    plot = find(view, "plot")
+    assert find(view, "pinned class part") in {r.data_source for r in plot.renderers}

@@ -29,6 +29,9 @@ def test_the_ghost_follows_the_axis_and_the_selection_and_moves_beside(
     moved = np.array(pair.read("pinned sticks", "data.x"))
     spread = np.diff(np.log10(values[: len(moved)]))
     np.testing.assert_allclose(np.diff(moved), spread, atol=1e-9)
+    part = np.array(pair.read("pinned class part", "data.x"))
+    ratio = PINNED.levels["icml"].parts["G1"][: len(part)] / values[: len(part)]
+    np.testing.assert_allclose(part - moved[: len(part)], np.log10(ratio), atol=1e-9)
     pair.press("2")
     pair.until("state", "selected_class", 2)
     marks = pair.read("pinned marks 2", "data.alpha")

@@ -125,7 +125,10 @@ def test_each_part_of_g_has_a_switch_its_eigenvalues_and_a_sentence(weighting):
     view = LinkedView(study, weighting=weighting)
     levels = study.levels[weighting]
     roles, about = told(view)["parts"], told(view)["titles"]["parts"]
-    assert len(find(view, "parts").labels) == len(roles) == len(levels.parts)
+    assert len(find(view, "parts").labels) == len(roles)
+    assert roles.pop() == "collapse"  # no part of G
+    about.pop()
+    assert len(roles) == len(levels.parts)
     names = (*CONVENTIONS[weighting].parts, CONVENTIONS[weighting].means_part)
     for name, role, sentence in zip(names, roles, about, strict=True):
         drawn = data(view, f"{role} part")
@@ -134,6 +137,22 @@ def test_each_part_of_g_has_a_switch_its_eigenvalues_and_a_sentence(weighting):
         )
         assert percent(levels.trace[name] / levels.trace["G"]) in sentence
     assert sum(role == "class" for role in roles) == 1
+
+
+@pytest.mark.parametrize("weighting", list(CONVENTIONS))
+def test_what_collapse_predicts_is_drawn_beside_the_class_part(weighting):
+    collapsed = make_study(5, noise=0.0)
+    scene = make_scene(collapsed, LIGHT, weighting)
+    parts = {part.role: part for part in scene.parts}
+    np.testing.assert_allclose(
+        parts["collapse"].eigenvalues, parts["class"].eigenvalues, rtol=1e-9
+    )  # the one layer has collapsed: the prediction is exact
+    assert parts["collapse"].color == parts["class"].color
+    assert "G" in parts["collapse"].about
+    varied = {p.role: p for p in make_scene(make_study(5), LIGHT, weighting).parts}
+    assert varied["collapse"].eigenvalues[0] > 1.01 * varied["class"].eigenvalues[0]
+    old = make_scene(make_study(5, with_last_layer=False), LIGHT, weighting)
+    assert "collapse" not in {part.role for part in old.parts}
 
 
 def test_of_a_part_with_thousands_of_eigenvalues_the_first_hundred_are_drawn():

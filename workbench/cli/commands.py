@@ -88,6 +88,10 @@ def train(
             help="Weight decay, applied to every parameter.  [default: 0.0005]"
         ),
     ] = None,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(help="Examples a step, at most.  [default: 128]"),
+    ] = None,
     seed: Annotated[
         int | None,
         typer.Option(
@@ -129,6 +133,7 @@ def train(
         "epochs": epochs,
         "lr": lr,
         "weight_decay": weight_decay,
+        "batch_size": batch_size,
         "seed": seed,
         "snapshots": kept,
     }

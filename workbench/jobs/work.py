@@ -44,8 +44,8 @@ def train(
     Args:
         settings: ``data``, ``per_class``, ``download``, ``model``, ``epochs``, ``lr``
             and ``seed``; or ``resume``, the path of a checkpoint. Optional:
-            ``weight_decay``, ``device``, and ``embedding`` if a measurement is to
-            follow.
+            ``weight_decay``, ``batch_size``, ``device``, and ``embedding`` if a
+            measurement is to follow.
         folder: Folder for the checkpoint. It is also written regularly during training,
             so training can resume if the process is killed.
         progress: Called with every event.
@@ -76,7 +76,7 @@ def train(
         )
         model = build_model(settings["model"], data, seed=settings["seed"])
         small = sum(p.numel() for p in model.parameters()) <= FILM_PARAMETERS
-        names = ("epochs", "lr", "weight_decay", "seed", "device")
+        names = ("epochs", "lr", "weight_decay", "batch_size", "seed", "device")
         config = TrainConfig(
             **{name: settings[name] for name in names if name in settings},
             snapshots=film_epochs(settings["epochs"]) if small else (),

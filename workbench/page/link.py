@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
 from workbench.errors import WorkbenchError
-from workbench.page.presets import find_preset
+from workbench.page.presets import find_preset, find_shipped
 from workbench.page.session import Session
 from workbench.page.settings import CONTROLS, Limits, RunSettings
 from workbench.page.view_state import BY_LINK, DEFAULTS, Property
@@ -21,8 +21,8 @@ from workbench.study.convention import CONVENTIONS
 VERSION = 1
 LONGEST = 4096  # characters
 RUN = (
-    "data", "per_class", "model", "epochs", "lr", "weight_decay", "seed", "embedding",
-    "metric",
+    "data", "per_class", "model", "epochs", "lr", "weight_decay", "batch_size", "seed",
+    "embedding", "metric",
 )  # fmt: skip
 CAPS = {"max_epochs": "epochs", "max_per_class": "per_class"}
 FOREIGN = ("token", "theme")  # read by the server and in the browser
@@ -34,7 +34,7 @@ class Link:
 
     preset: str = ""
     weighting: str = ""
-    pin: str = ""  # the pinned preset
+    pin: str = ""  # the pinned preset, or contrast of one
     view: Mapping[str, Any] = field(default_factory=dict)
     run: Mapping[str, Any] = field(default_factory=dict)
     hidden: frozenset[str] = frozenset()
@@ -115,8 +115,9 @@ def read_link(query: str) -> Link:
         )
     named = ("preset", "weighting", "pin")
     words = {name: given.pop(name) for name in named if name in given}
-    for name in {"preset", "pin"} & set(words):
-        find_preset(words[name])
+    for name, find in (("preset", find_preset), ("pin", find_shipped)):
+        if name in words:
+            find(words[name])
     if words.get("weighting", "icml") not in CONVENTIONS:
         raise WorkbenchError(
             f"Link: weighting is {words['weighting']!r}; choose one of "

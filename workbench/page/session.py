@@ -31,7 +31,14 @@ from workbench.jobs.runs import (
     network_of,
     runs_folder,
 )
-from workbench.page.presets import PRESETS, find_preset, load_example
+from workbench.page.presets import (
+    PRESETS,
+    Preset,
+    contrasts_of,
+    find_preset,
+    find_shipped,
+    load_example,
+)
 from workbench.page.report import (
     Trained,
     describe_device,
@@ -135,6 +142,8 @@ class Session(traitlets.HasTraits):
             wanted = chosen.settings.within(self.limits)
             self.settings = wanted.keeping(self.settings, held(self.locked))
             pinned = self.pinned if name == self.pinned_preset else None
+            if self.contrasted and self.contrasted not in _names(name):
+                self.unpin()
             self.show(pinned or load_example(name), preset=name)
 
     def open_file(self, path: str | os.PathLike[str], *, name: str = "") -> None:
@@ -204,6 +213,23 @@ class Session(traitlets.HasTraits):
             moment = self.view.get("moment", DEFAULTS["moment"])
             if whole and not preset and 0 <= moment < len(whole.moments):
                 self.pinned, self.pinned_preset = whole.moments[moment], ""
+
+    @property
+    def contrasted(self) -> str:
+        """Name of the contrast that is pinned, if what is pinned is one."""
+        beside = self.pinned_preset
+        named = bool(beside) and not isinstance(find_shipped(beside), Preset)
+        return beside if named else ""
+
+    def contrast(self, name: str) -> None:
+        """Show what differs in one thing beside; once more: no longer."""
+        with self.lock:
+            if self.contrasted == name:
+                self.unpin()
+                return
+            self.pin(name)
+            # Two networks may have eigenvalues a thousand times as large as each other.
+            self.view = {**self.view, "compare": "beside", "scale": "log"}
 
     def unpin(self) -> None:
         """Remove the pinned study."""
@@ -401,6 +427,11 @@ class Session(traitlets.HasTraits):
             cold, self._cold = self._cold, False
         if cold:
             self._worker.warm_up()
+
+
+def _names(preset: str) -> set[str]:
+    """Those of a preset's contrasts."""
+    return {one.name for one in contrasts_of(preset)}
 
 
 def _locked(names: Set[str]) -> WorkbenchError:

@@ -42,14 +42,15 @@ METRICS: Mapping[str, str] = {"cosine": "Cosine", "euclidean": "Euclidean"}
 CONTROLS: tuple[str, ...] = (
     *("presets", "open", "share", "code"),
     *("data", "network", "training", "measuring"),
-    *("dataset", "per_class", "model", "epochs", "lr", "seed"),
+    *("dataset", "per_class", "model", "epochs", "lr", "weight_decay", "batch_size"),
+    "seed",
     *("weighting", "embedding", "metric"),
 )
 # The settings that belong to each of them.
 HELD: Mapping[str, tuple[str, ...]] = {
     "data": ("data", "folder", "download", "per_class"),
     "network": ("model", "seed"),
-    "training": ("epochs", "lr", "weight_decay"),
+    "training": ("epochs", "lr", "weight_decay", "batch_size"),
     "measuring": ("weighting", "embedding", "metric"),
     "dataset": ("data", "folder", "download"),
 }
@@ -63,6 +64,7 @@ class Limits:
     per_class: tuple[int, int] = (2, 5000)
     lr: tuple[float, float] = (1e-6, 10.0)
     weight_decay: tuple[float, float] = (0.0, 10.0)
+    batch_size: tuple[int, int] = (2, 5000)
     seed: tuple[int, int] = (0, 2**31 - 1)
 
     def expect_within(self, begun: Mapping[str, Any]) -> None:
@@ -94,6 +96,7 @@ class RunSettings:
     epochs: int = 30
     lr: float = 0.05
     weight_decay: float = 5e-4
+    batch_size: int = 128
     seed: int = 0
     embedding: str = "umap"
     metric: str = "cosine"
@@ -149,6 +152,7 @@ class RunSettings:
             "epochs": self.epochs,
             "lr": self.lr,
             "weight_decay": self.weight_decay,
+            "batch_size": self.batch_size,
             **self.to_measure(weighting),
         }
 
@@ -178,6 +182,7 @@ _NUMBERS: Mapping[str, tuple[str, type]] = {
     "per_class": ("Examples per class", int),
     "lr": ("Learning rate", float),
     "weight_decay": ("Weight decay", float),
+    "batch_size": ("Batch size", int),
     "seed": ("Seed", int),
 }
 

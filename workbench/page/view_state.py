@@ -89,8 +89,8 @@ PROPERTIES = (  # in the order of a link
     Property(
         name="parts",
         default="class",
-        help="Parts of G drawn as sticks, joined by commas.",
-        choices=("diag", "within", "cross", "class", "means"),
+        help="Parts of G, and what collapse predicts, drawn as sticks, by commas.",
+        choices=("diag", "within", "cross", "class", "means", "collapse"),
         several=True,
         link="parts",
         stays="any study",

@@ -137,6 +137,8 @@ class Workbench:
             "model": (settings.model,),
             "epochs": (settings.epochs,),
             "lr": (settings.lr,),
+            "weight_decay": (settings.weight_decay,),
+            "batch_size": (settings.batch_size,),
             "seed": (settings.seed,),
             "weighting": (measuring.weighting,),
             "embedding": (measuring.embedding,),
@@ -228,4 +230,4 @@ class StudyPanel:
         self.said.value = "" if pinned is not study else PINNED
         self._looked(self.view.state)
         moment = self.view.state.moment
-        self.words.value = seen_html(study, weighting, moment)
+        self.words.value = seen_html(study, weighting, moment, beside)

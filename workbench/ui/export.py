@@ -57,7 +57,7 @@ def page_html(
     words = {
         "style": page_style(),
         "about": about,
-        "seen": seen_html(study, view.weighting),
+        "seen": seen_html(study, view.weighting, pinned=pinned),
         "glossary": glossary_html(),
         "made": made_in_words(study),
         "version": __version__,

@@ -8,7 +8,14 @@ from typing import Any
 
 import ipywidgets as w
 
-from workbench.page.presets import PRESETS, find_preset
+from workbench.page.presets import (
+    CONTRASTS,
+    PRESETS,
+    Contrast,
+    contrasts_of,
+    find_preset,
+    find_shipped,
+)
 from workbench.page.session import Session
 from workbench.ui.panels import button
 from workbench.ui.views.words import QUESTION, run_in_words
@@ -64,9 +71,14 @@ class HeadPanel:
         self.presets.observe(self._chosen, names=["value"])
         self.choosing = w.Box([self.presets, self.live])
         right = w.Box([pin, menus])
-        lines = [w.Box([self.title, right]), w.Box([self.choosing, fold, self.words])]
+        self._beside = w.HTML("Compare with:")
+        self._contrasts = {one.name: self._contrast(one) for one in CONTRASTS}
+        self.told = w.Box([self.words])
+        lines = [w.Box([self.title, right]), w.Box([self.choosing, fold, self.told])]
         for box, name in (
             (self.choosing, "wb-choosing"),
+            (self.told, "wb-told"),
+            (self._beside, "wb-muted"),
             (right, "wb-menus"),
             *((line, "wb-bar") for line in lines),
         ):
@@ -76,6 +88,7 @@ class HeadPanel:
         session.watch(self._refresh_choices, "preset", "locked")
         session.watch(self._refresh, "study", "preset", "source", "device")
         session.watch(self._refresh_buttons, "state", "preset", "locked")
+        session.watch(self._refresh_contrasts, "preset", "pinned_preset")
 
     def _chosen(self, change: Mapping[str, Any]) -> None:
         session = self._session
@@ -106,6 +119,31 @@ class HeadPanel:
         self.live.disabled = locked or session.state != "idle"
         self.live.layout.display = None if session.preset else "none"
 
+    def _refresh_contrasts(self) -> None:
+        """Offer what differs in one thing; its sentence stands while it is compared."""
+        session = self._session
+        offered = contrasts_of(session.preset)
+        buttons = [self._contrasts[one.name] for one in offered]
+        self.told.children = [
+            self.words,
+            *([self._beside, *buttons] if offered else []),
+        ]
+        for name, made in self._contrasts.items():
+            shown = name == session.contrasted
+            (made.add_class if shown else made.remove_class)("mod-active")
+        told = find_preset(session.preset).sentence if session.preset else ""
+        if session.contrasted:
+            told = find_shipped(session.contrasted).sentence
+        self.words.value = escape(told)
+
+    def _contrast(self, one: Contrast) -> w.Button:
+        return button(
+            self._session,
+            one.title,
+            f"Show this beside, on the same axes. {one.sentence}",
+            lambda: self._session.contrast(one.name),
+        )
+
     def _refresh(self) -> None:
         session = self._session
         badge, about = "", ""
@@ -121,5 +159,3 @@ class HeadPanel:
             f"{escape(session.device)}</span>"
             f'<span class="wb-about">{escape(about)}</span></div>'
         )
-        told = find_preset(session.preset).sentence if session.preset else ""
-        self.words.value = escape(told)

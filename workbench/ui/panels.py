@@ -82,18 +82,27 @@ class SettingsPanel:
             tooltip="Learning rate; divided by ten after one and two thirds of the way",
             step=None,
         )
+        self.weight_decay = w.FloatText(
+            description="Decay",
+            tooltip="Weight decay: pulls all weights towards zero. The larger it is, "
+            "the more alike the features of a class become",
+            step=None,
+        )
+        self.batch_size = _number(
+            "Batch", "Examples that each step of the training looks at"
+        )
         self.seed = _number(
             "Seed", "Fixes the choice of examples and the first weights"
         )
         for name in ("data", "folder", "download", "per_class", "model"):
             bind(session, getattr(self, name), name)
-        for name in ("epochs", "lr", "seed"):
+        for name in ("epochs", "lr", "weight_decay", "batch_size", "seed"):
             bind(session, getattr(self, name), name)
         self.widgets = (
             card("1 · Data", self.data, self.folder, self.download, self.per_class),
             card("2 · Network", self.model, self.seed),
         )
-        self.training = (self.epochs, self.lr)
+        self.training = (self.epochs, self.lr, self.weight_decay, self.batch_size)
         session.watch(self._refresh, "settings")
 
     def _refresh(self) -> None:

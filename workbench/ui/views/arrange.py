@@ -224,9 +224,11 @@ def _spectrum_legend(study: Study) -> str:
 
 def _part_swatches(parts: tuple[Part, ...]) -> str:
     """Colour and marker of each part on its switch."""
+    hollow = "radial-gradient(circle,var(--wb-background) 32%,var(--wb-class-part) 36%)"
     return "".join(
-        f".bk-btn:nth-child({n})::before"
-        f"{{background:var(--wb-{part.role}-part);clip-path:{MARKERS[PART_MARKERS[part.role]]}}}"
+        f".bk-btn:nth-child({n})::before{{background:"
+        f"{hollow if part.role == 'collapse' else f'var(--wb-{part.role}-part)'};"
+        f"clip-path:{MARKERS[PART_MARKERS[part.role]]}}}"
         for n, part in enumerate(parts, 1)
     )
 

@@ -30,6 +30,7 @@ from workbench.ui.views.axis import joined
 from workbench.ui.views.embedding import TOOLTIPS, EmbeddingView, mark_sizes
 from workbench.ui.views.film import FilmView, densities
 from workbench.ui.views.frame import style_figure, tooltip
+from workbench.ui.views.parts import draw_part, part_source, parts_of
 from workbench.ui.views.scene import Scene
 from workbench.ui.views.spectrum import SpectrumView, leading
 from workbench.ui.views.words import run_in_words
@@ -48,6 +49,7 @@ class CompareView:
     marks: list[ColumnDataSource]  # by level; empty if the classes do not match
     sticks: ColumnDataSource  # leading eigenvalues
     curve: ColumnDataSource  # density
+    part: ColumnDataSource  # beside: eigenvalues of its class part
     ghosts: list[GlyphRenderer]  # in the figures of the study
     row: Row  # beside: embedding and spectrum
     plot: figure  # beside: the spectrum
@@ -99,6 +101,10 @@ def build_compare(
     sticks = ColumnDataSource({column: [] for column in drawn}, name="pinned sticks")
     curve = ColumnDataSource({"x": [], "y": []}, name="pinned density")
     plot = _plot(spectrum, sticks, curve, theme)
+    (part,) = [p for p in parts_of(pinned, levels, theme) if p.role == "class"]
+    part_sticks = part_source(part)
+    part_sticks.name = "pinned class part"
+    draw_part(plot, part, part_sticks, theme)
     pictures = [_plane(pinned, embedding, marks, theme)] if matched else []
     return CompareView(
         mode=RadioButtonGroup(
@@ -116,6 +122,7 @@ def build_compare(
         marks=marks,
         sticks=sticks,
         curve=curve,
+        part=part_sticks,
         ghosts=_ghosts(pinned, embedding, spectrum, marks, sticks, curve, theme),
         row=_beside(run_in_words(pinned.run), [*pictures, plot]),
         plot=plot,

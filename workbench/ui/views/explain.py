@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from workbench.study.convention import CONVENTIONS
 from workbench.study.outliers import NOT_COUNTED
 from workbench.study.records import Levels, Study
+from workbench.ui.views.reason import missing, predicted
 from workbench.ui.views.words import count, number, percent, typeset
 
 CLEAR_GAP = 1.5  # lam_k / lam_{k+1} from which on the eye sees a gap
@@ -32,6 +33,8 @@ def explain(study: Study, weighting: str | None = None) -> str:
         _outliers(study),
         _directions(study, levels),
         _sizes(study, levels),
+        missing(study, levels),
+        predicted(study, levels),
         _knockout(study, levels),
         _training(study),
         _held_out(study),

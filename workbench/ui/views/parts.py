@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from workbench.page.view_state import BY_NAME
 from workbench.study.convention import Convention
 from workbench.study.records import Levels, Study
+from workbench.study.size import predicted_class_part
 from workbench.ui.theme import Theme
 from workbench.ui.views.frame import tooltip
 from workbench.ui.views.words import count, number, percent
@@ -20,13 +21,21 @@ MAX_DRAWN = 100  # leading eigenvalues of a part drawn as sticks
 
 # Height of the sticks as a share of the plot's, from smallest to largest.
 ROLES = BY_NAME["parts"].choices
-HEIGHTS = {"diag": 0.13, "within": 0.20, "cross": 0.27, "class": 0.34, "means": 0.41}
+HEIGHTS = {
+    "diag": 0.13,
+    "within": 0.20,
+    "cross": 0.27,
+    "class": 0.34,
+    "means": 0.41,
+    "collapse": 0.48,
+}
 MARKERS = {
     "diag": "inverted_triangle",
     "within": "square",
     "cross": "triangle",
     "class": "diamond",
     "means": "hex",
+    "collapse": "diamond",
 }
 _WORDS = {
     "class": (
@@ -99,7 +108,23 @@ def parts_of(study: Study, levels: Levels, theme: Theme) -> tuple[Part, ...]:
                 eigenvalues=drawn,
             )
         )
+    if len(predicted := predicted_class_part(study, levels)):
+        found.append(_predicted(levels, predicted, theme))
     return tuple(found)
+
+
+def _predicted(levels: Levels, eigenvalues: NDArray[np.float64], theme: Theme) -> Part:
+    """Where collapse puts the class part; hollow, in the class part's colour."""
+    name = _plain(levels.convention.class_part)
+    return Part(
+        role="collapse",
+        name=f"{name} as predicted",
+        label="predicted by collapse",
+        about=f"Where {name} would be if all images of a class had the same features: "
+        "each eigenvalue of G times the ratio that the last layer's class means give",
+        color=theme.class_part,
+        eigenvalues=eigenvalues,
+    )
 
 
 def part_source(part: Part) -> ColumnDataSource:
@@ -117,6 +142,7 @@ def part_source(part: Part) -> ColumnDataSource:
 def draw_part(plot: figure, part: Part, source: ColumnDataSource, theme: Theme) -> None:
     """Add the sticks and their heads to the figure."""
     thin = 0.6 if len(part.eigenvalues) > 40 else 1.0
+    hollow = part.role == "collapse"
     plot.add_glyph(
         source,
         Segment(
@@ -127,6 +153,7 @@ def draw_part(plot: figure, part: Part, source: ColumnDataSource, theme: Theme) 
             line_color=part.color,
             line_width=2.4 * thin,
             line_alpha=1.0 if part.role == "class" else 0.7,
+            line_dash=[3, 3] if hollow else "solid",
         ),
     )
     heads = plot.add_glyph(
@@ -136,9 +163,9 @@ def draw_part(plot: figure, part: Part, source: ColumnDataSource, theme: Theme) 
             y="top",
             marker=MARKERS[part.role],
             size=11 * (thin if thin < 1 else 1.0),
-            fill_color=part.color,
-            line_color=theme.background,
-            line_width=1,
+            fill_color=theme.background if hollow else part.color,
+            line_color=part.color if hollow else theme.background,
+            line_width=1.8 if hollow else 1,
         ),
     )
     tooltip(plot, heads, theme, f"eigenvalue @nth of {_plain(part.name)}: @told")

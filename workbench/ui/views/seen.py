@@ -8,9 +8,12 @@ from workbench.study.records import Study
 from workbench.ui.views.explain import explain
 from workbench.ui.views.glossary import explained
 from workbench.ui.views.overlap import overlap_html
+from workbench.ui.views.ratio import ratio_html
 
 
-def seen_html(study: Study, weighting: str, moment: int = -1) -> str:
+def seen_html(
+    study: Study, weighting: str, moment: int = -1, pinned: Study | None = None
+) -> str:
     """Return explanation and overlap table of every snapshot, one of them visible.
 
     The browser (``film.js``) shows those of the current snapshot.
@@ -19,10 +22,13 @@ def seen_html(study: Study, weighting: str, moment: int = -1) -> str:
         study: The study, with its film.
         weighting: Convention of averaging.
         moment: The snapshot shown first, as in `LinkState.moment`.
+        pinned: Another study, whose point is drawn in the diagram.
     """
 
     def sentences(of: Study) -> str:
-        return _when(of, study) + explained(explain(of, weighting))
+        at = [one is of for one in study.film].index(True)
+        drawn = ratio_html(study, weighting, at, pinned)
+        return _when(of, study) + drawn + explained(explain(of, weighting))
 
     def table(of: Study) -> str:
         return overlap_html(of, weighting)

@@ -70,7 +70,7 @@ export class Compare {
 
   drawSpectrum() {
     if (this.models === undefined) return
-    const { sticks, curve, eigenvalues, overlap, plot } = this.models
+    const { sticks, curve, part, eigenvalues, overlap, plot } = this.models
     const {
       state,
       parts: { spectrum },
@@ -91,6 +91,7 @@ export class Compare {
       name,
       told: values.map((value, j) => withError(value, residual[j])),
     }
+    part.data = spectrum.stand("class", part.data, false)
     const { x, y } = this.curves[`${shown}/${scale}`]
     curve.data = { x, y }
     const { below, left } = models.spectrum.figure

@@ -18,6 +18,7 @@ import { Film } from "./film.js"
 import { Look } from "./look.js"
 import { Marks } from "./marks.js"
 import { greatest } from "./numbers.js"
+import { Said } from "./said.js"
 import { Spectrum } from "./spectrum.js"
 import { Stepper } from "./stepper.js"
 import { Table } from "./table.js"
@@ -57,6 +58,7 @@ export class LinkedPair {
       look: new Look(this),
       bar: new Bar(this),
       tour: new Tour(this),
+      said: new Said(this),
     }
     this.actions = actionsFor(told.wired, this.allParts)
     /** @param {KeyboardEvent} event */

@@ -5,10 +5,11 @@ import { calm, clamp, ease, greatest, mix } from "./numbers.js"
 import { nearestStick, pixelsPerUnit } from "./picking.js"
 
 /** @import {LinkedPair} from "./pair.js" */
-/** @import {Numbers, Part, StateName, Sticks} from "./types.js" */
+/** @import {Numbers, Part, PartSticks, StateName, Sticks} from "./types.js" */
 
 const KNOCK_SECONDS = 0.9
 const LABEL_WIDTH = 40 // pixels that the number upon a stick takes
+const OF_CLASSES = ["class", "collapse"] // the class part, and what is predicted of it
 
 /**
  * Where a value stands on the eigenvalue axis; `position` in axis.py is the same.
@@ -236,21 +237,30 @@ export class Spectrum {
 
   // The parts of G stand upon the spectra that hold them; without it, so does the class part.
   drawParts() {
-    const { state, told } = this.pair
-    const wanted = state.parts.split(",")
-    const [bottom, top] = this.frame.y
     for (const [role, source] of Object.entries(this.models.parts)) {
-      const shown =
-        wanted.includes(role) && state.operator !== "H" && !(role === "class" && state.knockout !== "none")
-      const { data } = source
-      const least = state.scale === "log" ? 10 ** this.models.floor : 0
-      source.data = {
-        ...data,
-        x: Array.from(data.value, (v) => (shown && v >= least ? this.place(v) : Number.NaN)),
-        base: Array.from(data.value, () => bottom),
-        top: Array.from(data.value, () => bottom + told.partTops[role] * (top - bottom)),
-        told: Array.from(data.value, number),
-      }
+      const taken = OF_CLASSES.includes(role) && this.pair.state.knockout !== "none"
+      source.data = this.stand(role, source.data, taken)
+    }
+  }
+
+  /**
+   * The sticks of a part on the axes that are seen, or nowhere.
+   * @param {string} role
+   * @param {PartSticks} data
+   * @param {boolean} taken Whether it is taken away.
+   * @returns {PartSticks}
+   */
+  stand(role, data, taken) {
+    const { state, told } = this.pair
+    const shown = state.parts.split(",").includes(role) && state.operator !== "H" && !taken
+    const [bottom, top] = this.frame.y
+    const least = state.scale === "log" ? 10 ** this.models.floor : 0
+    return {
+      ...data,
+      x: Array.from(data.value, (v) => (shown && v >= least ? this.place(v) : Number.NaN)),
+      base: Array.from(data.value, () => bottom),
+      top: Array.from(data.value, () => bottom + told.partTops[role] * (top - bottom)),
+      told: Array.from(data.value, number),
     }
   }
 

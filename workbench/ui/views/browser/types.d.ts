@@ -265,6 +265,7 @@ export interface CompareView {
   marks: Source<{ c: Numbers; alpha: Numbers }>[]
   sticks: Source<object>
   curve: Source<object>
+  part: Source<PartSticks>
   ghosts: Model[]
   row: Model
   plot: Figure
