@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from workbench import __version__
 from workbench.curvature.products.layerwise import is_small
@@ -54,15 +54,22 @@ from workbench.measurement.subject import (
     plain,
     subject_of,
 )
+from workbench.measurement.walk import (
+    leading_directions,
+    shared_directions,
+    walk_along,
+)
 from workbench.measurement.ways import Bound
 from workbench.progress.control import (
     Control,
     Progress,
     ProgressCallback,
+    Report,
     progress_span,
 )
 from workbench.study.outliers import count_in_window
-from workbench.study.records import Embedding, Study
+from workbench.study.null import Array
+from workbench.study.records import MAX_LEADING, Embedding, Study
 from workbench.study.spectrum import Spectrum
 from workbench.training.checkpoint import Checkpoint
 
@@ -275,25 +282,38 @@ def _measure_one(
         if name == "G":
             return way.spectrum(how, report)[1]
         if name == "Hess":
-            return both_ends(risk, ops["Hess"], way.in_parameters, pairs, how, report)
-        return bulk_ends(ops["H"], how, report)
+            lift = way.in_parameters
+            return both_ends(risk, ops["Hess"], lift, pairs, how, report)[1]
+        return bulk_ends(ops["H"], how, report)[1]
 
     way = stages.do("means", partial(counted.way.prepare, bound))
     pairs, g = stages.do("G", partial(way.spectrum, solver("G")))
     spectra = {"G": g}
+    directions = stages.do("directions", lambda _: leading_directions(way, pairs))
+    num_first = min(risk.num_classes, MAX_LEADING)
+
+    def compared(found: tuple[Tensor, Spectrum]) -> tuple[Array, Spectrum]:
+        """What Hess shares with G, in place of its eigenvectors."""
+        vectors, spectrum = found
+        return shared_directions(directions, vectors, num_first), spectrum
+
     if way.exact and whole_hessian(plan.sizes, settings):
-        hess, spectra["Hess"] = stages.do(
-            "Hess", lambda report: whole_hess(risk, dense_matrix(ops["Hess"], report))
-        )
-        spectra["H"] = stages.do(
+
+        def whole(report: Report) -> tuple[Tensor, tuple[Array, Spectrum]]:
+            matrix = dense_matrix(ops["Hess"], report)
+            hess, *found = whole_hess(risk, matrix, num_first)
+            return hess, compared((found[0], found[1]))
+
+        hess, (shared, spectra["Hess"]) = stages.do("Hess", whole)
+        lowest, spectra["H"] = stages.do(
             "H", lambda report: rest_of_hess(risk, hess, way.dense_g(report))
         )
     else:
         ends = partial(
             both_ends, risk, ops["Hess"], way.in_parameters, pairs, solver("Hess")
         )
-        spectra["Hess"] = stages.do("Hess", ends)
-        spectra["H"] = stages.do("H", partial(bulk_ends, ops["H"], solver("H")))
+        shared, spectra["Hess"] = stages.do("Hess", lambda report: compared(ends(report)))
+        lowest, spectra["H"] = stages.do("H", partial(bulk_ends, ops["H"], solver("H")))
     levels = {
         each.name: stages.do(
             each.name, partial(way.split, each, pairs, solver(each.name))
@@ -308,6 +328,12 @@ def _measure_one(
     if plan.sizes.num_features:
         look = partial(record_last_layer, risk, solver("last_layer"))
         last_layer = stages.do("last_layer", look)
+    null = stages.do("null", partial(way.null, pairs, solver("null")))
+    levels = {k: replace(v, null=null.shuffled.get(k)) for k, v in levels.items()}
+    walked = None
+    if settings.walk:
+        look = partial(walk_along, risk, directions, g, lowest, spectra["H"])
+        walked = stages.do("walk", partial(look, len(pairs.values)))
     classes = classes_of(subject, settings)
     if classes is not None:
         picture = _numbered(picture, subject, classes)
@@ -336,6 +362,9 @@ def _measure_one(
         },
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         last_layer=last_layer,
+        random=null.random,
+        shared=shared,
+        walk=walked,
     )
 
 

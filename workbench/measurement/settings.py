@@ -37,6 +37,7 @@ class MeasureSettings:
     # it takes up to max_minutes, or half an hour; beyond it where cheaper; 0: never
     exact_hessian: bool = True  # all of Hess and H too, where it takes seconds
     moments: bool = True  # the earlier epochs too, where their weights were kept
+    walk: bool = True  # the loss along the leading eigenvectors too
     max_minutes: float | None = None  # refuse what would take longer; None: nothing is
     # refused, and exact ways are taken up to half an hour
     seed: int = 0  # of probes, start vectors, embedding, drawn sample and classes

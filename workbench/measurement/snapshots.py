@@ -23,9 +23,10 @@ def snapshot_settings(settings: MeasureSettings) -> MeasureSettings:
     """How a moment is measured: as the study, but Hess and H by their leading ends.
 
     All their eigenvalues would take more than half of the time of a small network, and
-    nothing in the film needs them: sticks and density are there either way.
+    nothing in the film needs them: sticks and density are there either way. Walks are
+    those of the last epoch alone.
     """
-    return replace(settings, moments=False, exact_hessian=False)
+    return replace(settings, moments=False, exact_hessian=False, walk=False)
 
 
 def thinned_out(epochs: tuple[int, ...], num: int) -> tuple[int, ...]:
@@ -56,7 +57,12 @@ def as_snapshot(study: Study) -> Study:
         study,
         last_layer=last,
         spectra=spectra,
-        levels={name: _rounded(levels) for name, levels in study.levels.items()},
+        levels={
+            name: replace(_rounded(one), null=one.null and _rounded(one.null))
+            for name, one in study.levels.items()
+        },
+        random=study.random and _rounded(study.random),
+        shared=_single(study.shared),
         history={name: _single(values) for name, values in study.history.items()},
         versions={},
         created="",
