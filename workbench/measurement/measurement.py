@@ -67,8 +67,8 @@ from workbench.progress.control import (
     Report,
     progress_span,
 )
-from workbench.study.outliers import count_in_window
 from workbench.study.null import Array
+from workbench.study.outliers import count_in_window
 from workbench.study.records import MAX_LEADING, Embedding, Study
 from workbench.study.spectrum import Spectrum
 from workbench.training.checkpoint import Checkpoint
@@ -312,7 +312,9 @@ def _measure_one(
         ends = partial(
             both_ends, risk, ops["Hess"], way.in_parameters, pairs, solver("Hess")
         )
-        shared, spectra["Hess"] = stages.do("Hess", lambda report: compared(ends(report)))
+        shared, spectra["Hess"] = stages.do(
+            "Hess", lambda report: compared(ends(report))
+        )
         lowest, spectra["H"] = stages.do("H", partial(bulk_ends, ops["H"], solver("H")))
     levels = {
         each.name: stages.do(

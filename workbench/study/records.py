@@ -83,7 +83,9 @@ class Levels:
         default_factory=dict
     )  # error bars of eigenvalues that were found by iterating: of a part by its name,
     # and of "subtracted" and "projected"; a file of before has none
-    null: Null | None = None  # of all these, with labels shuffled; None: a file of before
+    null: Null | None = (
+        None  # of all these, with labels shuffled; None: a file of before
+    )
 
     @property
     def convention(self) -> Convention:
@@ -301,9 +303,9 @@ class Study(Described):
 
         Args:
             table: ``"eigenvalues"``, ``"embedding"``, ``"overlaps"``, ``"traces"``,
-                ``"null"``, ``"walk"``, ``"density"``, ``"last_layer"``,
-                ``"class_pairs"``, ``"class_features"``, ``"history"`` or ``"about"``;
-                `csv_tables` says what is in each.
+                ``"null"``, ``"shared"``, ``"walk"``, ``"density"``,
+                ``"last_layer"``, ``"class_pairs"``, ``"class_features"``,
+                ``"history"`` or ``"about"``; `csv_tables` says what is in each.
 
         Raises:
             WorkbenchError: If there is no such table, or no pandas.
@@ -317,7 +319,8 @@ class Study(Described):
 
         The epochs that were measured lie along ``epoch``. Besides it, eigenvalues are
         ``[operator, rank]``, those of the parts of G ``[weighting, part, part_rank]``,
-        overlaps ``[weighting, eigenvector, class]``, points ``[mark]`` and the density
+        overlaps ``[weighting, eigenvector, class]``, losses of a walk ``[walked,
+        distance, class]``, points ``[mark]`` and the density
         ``[operator, probe, number]``; losses are ``[trained]``. Of the last layer,
         cosines and probabilities are ``[class, other_class]``, mean features ``[class,
         feature]``, and single numbers ``[measure]``. What is not there is NaN; the mark

@@ -44,6 +44,13 @@ class Walk:
         return found / step**2
 
     @property
+    def climb(self) -> Array:
+        """How much the loss of each class is higher at the higher end, (d, C)."""
+        loss = self.class_loss
+        here = loss[:, len(self.distance) // 2]
+        return np.fmax(loss[:, 0], loss[:, -1]) - here
+
+    @property
     def names(self) -> list[str]:
         """What each v is, in words."""
         pairs = zip(self.operator, self.rank.tolist(), strict=True)

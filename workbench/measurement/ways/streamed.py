@@ -16,8 +16,8 @@ from workbench.curvature.gram.coordinates import (
     dense_gauss_newton,
     trace_gauss_newton,
 )
-from workbench.curvature.means.class_gram import SLICE, ClassGram, class_gram
 from workbench.curvature.means.averages import weighted_means
+from workbench.curvature.means.class_gram import SLICE, ClassGram, class_gram
 from workbench.curvature.means.parts_of_g import kept_shares, overlaps
 from workbench.curvature.means.pullback import Onto
 from workbench.curvature.means.streamed import ClassesOut, StreamedMeans, estimate_trace

@@ -1,0 +1,153 @@
+// The loss along the eigenvector that is picked: whole, and a class at a time.
+
+import { escaped, number } from "./formats.js"
+import { FADED, mix } from "./numbers.js"
+
+/** @import {LinkedPair} from "./pair.js" */
+/** @import {Numbers, Part, Walks} from "./types.js" */
+
+const FLAT = 0.1 // a loss that climbs by less hardly changes
+const ITS_OWN = 1 / 3 // of the greatest climb: a class that climbs as much takes part
+const NAMED = 3 // classes that are named one by one
+
+/** @param {Numbers} values */
+const finite = (values) => Array.from(values).filter(Number.isFinite)
+
+/**
+ * How far a loss is above its middle at the higher of its ends.
+ * @param {Numbers} loss
+ */
+export const climbOf = (loss) => {
+  const here = loss[(loss.length - 1) / 2]
+  return Math.max(...finite([loss[0], loss[loss.length - 1]]), here) - here
+}
+
+/** @param {string[]} words */
+const listed = (words) =>
+  words.length < 2 ? words.join("") : `${words.slice(0, -1).join(", ")} and ${words[words.length - 1]}`
+
+/**
+ * What happens along an eigenvector, in one sentence of HTML.
+ * @param {string} name Of the eigenvector.
+ * @param {Numbers[]} losses Of each class, at each distance.
+ * @param {string[]} classNames
+ */
+export const walkSentence = (name, losses, classNames) => {
+  const climbs = losses.map(climbOf)
+  const most = Math.max(...climbs)
+  const along = `<b>Along ${name}</b> `
+  if (!(most >= FLAT)) {
+    return `${along}the loss hardly changes: that of no class climbs by more than ${number(Math.max(most, 0))}.`
+  }
+  const its = climbs.map((climb) => climb >= ITS_OWN * most)
+  const own = losses.filter((_, c) => its[c])
+  const from = Math.min(...own.map((loss) => loss[(loss.length - 1) / 2]))
+  const to = Math.max(...own.flatMap((loss) => finite([loss[0], loss[loss.length - 1]])))
+  const names = classNames.filter((_, c) => its[c]).map((word) => `<b>${escaped(word)}</b>`)
+  const many = names.length > NAMED
+  const who =
+    names.length === classNames.length
+      ? "every class"
+      : many
+        ? `${names.length} of the ${classNames.length} classes`
+        : listed(names)
+  const others = losses.filter((_, c) => !its[c]).flatMap(finite)
+  const rest =
+    others.length > 0 ? `; that of the others stays below ${number(above(Math.max(...others)))}` : ""
+  return `${along}the loss of ${who} climbs from ${number(from)} to ${number(to)}${rest}.`
+}
+
+/**
+ * The next larger number of two digits.
+ * @param {number} value
+ */
+export const above = (value) => {
+  if (!(value > 0)) return 0
+  const unit = 10 ** (Math.floor(Math.log10(value)) - 1)
+  return Number(((Math.floor(value / unit) + 1) * unit).toPrecision(2))
+}
+
+/** @implements {Part} */
+export class Walk {
+  /** @param {LinkedPair} pair */
+  constructor(pair) {
+    this.pair = pair
+    this.models = pair.models.walk
+    /** @type {Part["actions"]} */
+    this.actions = { walk: () => {} } // a tap there asks for nothing
+  }
+
+  render() {
+    this.draw()
+  }
+
+  appear() {
+    this.draw()
+  }
+
+  repaint() {
+    this.draw()
+  }
+
+  // Of the picked eigenvector among those that were walked along; -1: none.
+  get row() {
+    const { selected_outlier: picked } = this.pair.state
+    return picked < 0 ? -1 : (this.models?.walks.leading[picked] ?? -1)
+  }
+
+  draw() {
+    if (this.models === undefined) return
+    const { panel, sentence } = this.models
+    const { film } = this.pair.parts
+    const row = film.settled === film.last ? this.row : -1
+    panel.visible = row >= 0
+    this.pair.write(sentence, this.sentence(row))
+    if (row >= 0) this.drawLines(this.models.walks, row)
+  }
+
+  /** @param {number} row */
+  sentence(row) {
+    if (this.models === undefined) return ""
+    const { film } = this.pair.parts
+    const { selected_outlier: picked } = this.pair.state
+    if (film.settled !== film.last) return "The loss along the eigenvectors was measured at the last epoch."
+    if (picked < 0) return "Pick an eigenvector, here or below, to see the loss along it."
+    if (row < 0) return `The loss was not measured along ${this.pair.rank(picked)}.`
+    return walkSentence(this.pair.rank(picked), this.models.walks.classes[row], this.pair.told.classNames)
+  }
+
+  /**
+   * @param {Walks} walks
+   * @param {number} row
+   */
+  drawLines(walks, row) {
+    if (this.models === undefined) return
+    const { classes, whole, pinned, figure } = this.models
+    const { classColors, told, state } = this.pair
+    const { distance, loss } = walks
+    const losses = walks.classes[row]
+    const most = Math.max(...losses.map(climbOf), FLAT)
+    classes.data = {
+      xs: losses.map(() => distance),
+      ys: losses,
+      line_color: classColors,
+      line_alpha: losses.map((own) => mix(FADED * 4, 1, Math.min(1, climbOf(own) / (ITS_OWN * most)))),
+      name: told.classNames,
+    }
+    const picked = { x: distance, y: loss[row] }
+    const nothing = { x: [], y: [] }
+    /** @param {number} at */
+    const line = (at) => (at < 0 ? nothing : { x: distance, y: loss[at] })
+    const its = pinned?.leading[state.selected_outlier]
+    const other = pinned && its !== undefined ? { x: pinned.distance, y: pinned.loss[its] } : nothing
+    Object.assign(whole.picked, { data: picked })
+    Object.assign(whole.bulk, { data: line(walks.bulk) })
+    Object.assign(whole.lowest, { data: line(walks.lowest) })
+    Object.assign(whole.pinned, { data: other })
+    const end = Math.max(distance[distance.length - 1], ...Array.from(other.x))
+    const seen = [...losses, loss[row], ...Object.values(whole).map(({ data }) => data.y)]
+    const top = Math.max(...seen.flatMap(finite), 1e-6)
+    figure.x_range.setv({ start: -end, end })
+    figure.y_range.setv({ start: 0, end: 1.06 * top })
+  }
+}
