@@ -153,6 +153,7 @@ def test_sources_have_the_columns_that_the_browser_knows(given: Any) -> None:
     for source in models["embedding"]["sources"]:
         assert interface("Marks") <= set(source.data)
     assert interface("Cells") <= set(models["overlap"]["cells"].data)
+    assert interface("WalkLines") == set(models["walk"]["lines"].data)
     assert interface("Bands") == set(models["overlap"]["bands"].data)
     assert interface("Sticks") == set(spectrum["sticks"].data)
     assert interface("Eigenvalues") == set(spectrum["eigenvalues"]["G"].data)

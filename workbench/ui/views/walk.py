@@ -11,7 +11,6 @@ from bokeh.models import (
     Column,
     ColumnDataSource,
     Div,
-    Line,
     MultiLine,
     Range1d,
 )
@@ -22,6 +21,9 @@ from workbench.study.walk import Walk
 from workbench.ui.views.frame import style_figure, tooltip
 from workbench.ui.views.scene import Scene
 
+LOOK = ("line_color", "line_alpha", "line_width", "line_dash")
+LINES = ("xs", "ys", *LOOK, "name")  # columns of what the browser draws
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WalkView:
@@ -30,8 +32,7 @@ class WalkView:
     figure: figure
     panel: Column  # it, and its legend
     sentence: Div
-    classes: ColumnDataSource  # a line a class
-    whole: dict[str, ColumnDataSource]  # of all: "picked", "bulk", "lowest", "pinned"
+    lines: ColumnDataSource  # one a row, filled by browser/walk.js
     walks: dict[str, Any]  # the numbers of this study
     pinned: dict[str, Any] | None  # of the one that is pinned
 
@@ -65,34 +66,12 @@ def build_walk(scene: Scene, pinned: Study | None, legend: str) -> WalkView | No
     plot.xgrid.visible = False
     plot.xaxis.formatter = BasicTickFormatter(power_limit_high=4, power_limit_low=-3)
     plot.yaxis.ticker.desired_num_ticks = 4
-    none: list[Any] = []
-    columns = ("xs", "ys", "line_color", "line_alpha", "name")
-    classes = ColumnDataSource(dict.fromkeys(columns, none), name="walked classes")
-    whole = {
-        name: ColumnDataSource({"x": [], "y": []}, name=f"walked {name}")
-        for name in ("picked", "bulk", "lowest", "pinned")
-    }
-    looks: dict[str, dict[str, Any]] = {
-        "bulk": {"line_color": theme.curve, "line_dash": [2, 3], "line_width": 2},
-        "lowest": {"line_color": theme.means_part, "line_dash": [7, 3, 2, 3]},
-        "pinned": {"line_color": theme.muted, "line_dash": [6, 3], "line_width": 2},
-    }
-    for name, look in looks.items():
-        plot.add_glyph(whole[name], Line(x="x", y="y", **look))
-    lines = plot.add_glyph(
-        classes,
-        MultiLine(
-            xs="xs",
-            ys="ys",
-            line_color="line_color",
-            line_alpha="line_alpha",
-            line_width=1.6,
-        ),
+    columns: dict[str, list[Any]] = {name: [] for name in LINES}
+    lines = ColumnDataSource(columns, name="walk lines")
+    drawn = plot.add_glyph(
+        lines, MultiLine(xs="xs", ys="ys", **{name: name for name in LOOK})
     )
-    tooltip(plot, lines, theme, "@name", line_policy="interp")
-    plot.add_glyph(
-        whole["picked"], Line(x="x", y="y", line_color=theme.ink, line_width=3)
-    )
+    tooltip(plot, drawn, theme, "@name", line_policy="interp")
     text = Div(
         text=legend,
         css_classes=["wb-legend"],
@@ -114,8 +93,7 @@ def build_walk(scene: Scene, pinned: Study | None, legend: str) -> WalkView | No
             html_attributes={"aria-live": "polite"},
             sizing_mode="stretch_width",
         ),
-        classes=classes,
-        whole=whole,
+        lines=lines,
         walks=numbers_of(study.walk),
         pinned=None
         if pinned is None or pinned.walk is None
@@ -131,10 +109,8 @@ def numbers_of(walk: Walk) -> dict[str, Any]:
     leading = [n for n in of_g if n != bulk]
     return {
         "distance": walk.distance,
-        "loss": walk.loss.astype(np.float32),
-        "classes": [
-            list(row) for row in walk.class_loss.astype(np.float32).swapaxes(1, 2)
-        ],
+        "loss": list(walk.loss.astype(np.float32)),  # rows, as BokehJS flattens
+        "classes": [list(one.T.astype(np.float32)) for one in walk.class_loss],
         "leading": leading,
         "bulk": bulk,
         "bulkRank": ranks[bulk] if bulk >= 0 else 0,

@@ -223,12 +223,20 @@ export interface Walks {
   bulkRank: number
   lowest: number // likewise of H
 }
+export interface WalkLines {
+  xs: Numbers[]
+  ys: Numbers[]
+  line_color: string[]
+  line_alpha: number[]
+  line_width: number[]
+  line_dash: string[]
+  name: string[]
+}
 export interface WalkView {
   figure: Figure
   panel: Model
   sentence: Text
-  classes: Source<object>
-  whole: Record<"picked" | "bulk" | "lowest" | "pinned", Source<{ x: Numbers; y: Numbers }>>
+  lines: Source<WalkLines>
   walks: Walks
   pinned: Walks | null
 }

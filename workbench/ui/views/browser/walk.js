@@ -4,7 +4,7 @@ import { escaped, number } from "./formats.js"
 import { FADED, mix } from "./numbers.js"
 
 /** @import {LinkedPair} from "./pair.js" */
-/** @import {Numbers, Part, Walks} from "./types.js" */
+/** @import {Numbers, Part, WalkLines, Walks} from "./types.js" */
 
 const FLAT = 0.1 // a loss that climbs by less hardly changes
 const ITS_OWN = 1 / 3 // of the greatest climb: a class that climbs as much takes part
@@ -122,31 +122,42 @@ export class Walk {
    */
   drawLines(walks, row) {
     if (this.models === undefined) return
-    const { classes, whole, pinned, figure } = this.models
-    const { classColors, told, state } = this.pair
-    const { distance, loss } = walks
+    const { lines, pinned, figure } = this.models
+    const { classColors, colors, lineScale, told, state } = this.pair
+    const { distance, loss, bulk, bulkRank, lowest } = walks
     const losses = walks.classes[row]
     const most = Math.max(...losses.map(climbOf), FLAT)
-    classes.data = {
-      xs: losses.map(() => distance),
-      ys: losses,
-      line_color: classColors,
-      line_alpha: losses.map((own) => mix(FADED * 4, 1, Math.min(1, climbOf(own) / (ITS_OWN * most)))),
-      name: told.classNames,
+    /** @type {WalkLines} */
+    const drawn = { xs: [], ys: [], line_color: [], line_alpha: [], line_width: [], line_dash: [], name: [] }
+    /**
+     * @param {Numbers} x
+     * @param {Numbers} y
+     * @param {string} name
+     * @param {string} color
+     * @param {number} width
+     */
+    const line = (x, y, name, color, width, dash = "solid", alpha = 1) => {
+      drawn.xs.push(x)
+      drawn.ys.push(y)
+      drawn.name.push(name)
+      drawn.line_color.push(color)
+      drawn.line_width.push(width * lineScale)
+      drawn.line_dash.push(dash)
+      drawn.line_alpha.push(alpha)
     }
-    const picked = { x: distance, y: loss[row] }
-    const nothing = { x: [], y: [] }
-    /** @param {number} at */
-    const line = (at) => (at < 0 ? nothing : { x: distance, y: loss[at] })
+    if (bulk >= 0) line(distance, loss[bulk], `all, along eigenvector ${bulkRank}`, colors.curve, 2, "dotted")
+    if (lowest >= 0) line(distance, loss[lowest], "all, along H’s lowest", colors["means-part"], 2, "dashed")
+    losses.forEach((own, c) => {
+      const share = Math.min(1, climbOf(own) / (ITS_OWN * most))
+      line(distance, own, told.classNames[c], classColors[c], 1.6, "solid", mix(4 * FADED, 1, share))
+    })
+    line(distance, loss[row], "all examples", colors.ink, 3)
     const its = pinned?.leading[state.selected_outlier]
-    const other = pinned && its !== undefined ? { x: pinned.distance, y: pinned.loss[its] } : nothing
-    Object.assign(whole.picked, { data: picked })
-    Object.assign(whole.bulk, { data: line(walks.bulk) })
-    Object.assign(whole.lowest, { data: line(walks.lowest) })
-    Object.assign(whole.pinned, { data: other })
-    const end = Math.max(distance[distance.length - 1], ...Array.from(other.x))
-    const seen = [...losses, loss[row], ...Object.values(whole).map(({ data }) => data.y)]
-    const top = Math.max(...seen.flatMap(finite), 1e-6)
+    if (pinned && its !== undefined)
+      line(pinned.distance, pinned.loss[its], "pinned: all examples", colors.muted, 2, "dotdash")
+    lines.data = drawn
+    const end = Math.max(...drawn.xs.map((x) => x[x.length - 1]))
+    const top = Math.max(...drawn.ys.flatMap(finite), 1e-6)
     figure.x_range.setv({ start: -end, end })
     figure.y_range.setv({ start: 0, end: 1.06 * top })
   }
