@@ -137,7 +137,7 @@ def test_random_combinations_are_those_of_all_gradients(name: str) -> None:
         return
     assert len(null.overlap) == len(null.projected) == NUM_RANDOM
     for draw in range(NUM_RANDOM):
-        factors = random_factors(*grads.probs.shape, 3, draw)
+        factors = random_factors(grads.probs, 3, draw)
         columns = [torch.einsum("ik,ikp->p", z, grads.delta) for z in factors]
         basis = torch.linalg.qr(torch.stack(columns, dim=1)).Q
         wanted = in_span(basis)

@@ -301,8 +301,8 @@ def _measure_one(
 
         def whole(report: Report) -> tuple[Tensor, tuple[Array, Spectrum]]:
             matrix = dense_matrix(ops["Hess"], report)
-            hess, *found = whole_hess(risk, matrix, num_first)
-            return hess, compared((found[0], found[1]))
+            hess, vectors, spectrum = whole_hess(risk, matrix, num_first)
+            return hess, compared((vectors, spectrum))
 
         hess, (shared, spectra["Hess"]) = stages.do("Hess", whole)
         lowest, spectra["H"] = stages.do(
@@ -334,8 +334,10 @@ def _measure_one(
     levels = {k: replace(v, null=null.shuffled.get(k)) for k, v in levels.items()}
     walked = None
     if settings.walk:
-        look = partial(walk_along, risk, directions, g, lowest, spectra["H"])
-        walked = stages.do("walk", partial(look, len(pairs.values)))
+        num_pairs, h = len(pairs.values), spectra["H"]
+        walked = stages.do(
+            "walk", partial(walk_along, risk, directions, g, lowest, h, num_pairs)
+        )
     classes = classes_of(subject, settings)
     if classes is not None:
         picture = _numbered(picture, subject, classes)

@@ -50,13 +50,11 @@ def shuffles(labels: Tensor, seed: int, num: int = NUM_SHUFFLES) -> Iterator[Ten
         yield labels[torch.from_numpy(order)]
 
 
-def random_factors(
-    num_examples: int, num_classes: int, seed: int, draw: int
-) -> Iterator[Tensor]:
-    """Factors z_{i,k} of C random combinations, one by one, (N, C) float64 each."""
+def random_factors(probs: Tensor, seed: int, draw: int) -> Iterator[Tensor]:
+    """Factors z_{i,k} of C random combinations, one by one, (N, C) as the p_{i,k}."""
     source = np.random.default_rng([seed, 1, draw])
-    for _ in range(num_classes):
-        yield torch.from_numpy(source.standard_normal((num_examples, num_classes)))
+    for _ in range(probs.shape[1]):
+        yield torch.from_numpy(source.standard_normal(probs.shape)).to(probs.device)
 
 
 @dataclass(slots=True, eq=False)
@@ -164,11 +162,11 @@ def random_directions(risk: EmpiricalRisk, seed: int) -> Iterator[Tensor]:
     """
     probs = torch.cat([risk.probabilities(inputs) for inputs, _ in risk.whole()])
     for draw in range(NUM_RANDOM):
-        factors = random_factors(*probs.shape, seed, draw)
+        factors = random_factors(probs, seed, draw)
         columns: list[Tensor] = []
         together = max(1, NUMBERS // probs.numel())
         while some := list(islice(factors, together)):
-            pulled = [random_cotangents(probs, z.to(probs.device)) for z in some]
+            pulled = [random_cotangents(probs, z) for z in some]
             columns.append(pull_back(risk, torch.stack(pulled, dim=2)))
         yield torch.cat(columns, dim=1)
 

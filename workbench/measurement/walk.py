@@ -111,8 +111,8 @@ def walk_along(
     distance = distances_of(values[0])
     directions = torch.cat([leading, lowest.to(leading.dtype)], dim=1)
     losses = class_losses(risk, directions, distance, report)
-    shares = risk.classes("walk").double() / risk.num_examples
-    shares = shares.cpu().numpy()
+    counts = risk.classes("walk").double()
+    shares: Array = (counts / risk.num_examples).cpu().numpy()
     ends = np.nan_to_num(losses[:, [0, -1]] @ shares, nan=np.inf)
     back = ends[:, 0] > ends[:, 1]
     losses[back] = losses[back, ::-1]  # -v is an eigenvector as well as v

@@ -92,8 +92,8 @@ class DualWay(MatrixWay):
     def random_directions(self) -> Iterator[Tensor]:
         probs, _ = self.gram.classes
         for draw in range(NUM_RANDOM):
-            factors = random_factors(*probs.shape, self.bound.settings.seed, draw)
-            yield self._placed(torch.stack(list(factors), dim=2).to(probs.device))
+            factors = random_factors(probs, self.bound.settings.seed, draw)
+            yield self._placed(torch.stack(list(factors), dim=2))
 
     def _placed(self, factors: Tensor) -> Tensor:
         """Combinations of the delta, (N, C, m), in the coordinates, (n, m)."""

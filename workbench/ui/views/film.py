@@ -247,7 +247,7 @@ def _told(scene: Scene, spectrum: SpectrumView, overlap: OverlapView) -> dict[st
         },
         "overlap": np.nan_to_num(levels.class_overlap[:rows]).tolist(),
         "span": np.nan_to_num(levels.overlap[:rows]).tolist(),
-        "bands": chance_bands(*scene.chance, left=overlap.left, width=overlap.width),
+        "bands": chance_bands(scene.chance, overlap.left, overlap.width),
         "sentences": describe_levels(scene),
         "kept": list(scene.kept),
         "titles": moment_titles(scene),

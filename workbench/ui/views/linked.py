@@ -224,7 +224,7 @@ def build_pair(
     film = build_film(scene, spectrum, overlap)
     if compare is not None:
         compare.widen(film)
-    walk = build_walk(scene, pinned, legend(walk_marks(scene.study)))
+    walk = build_walk(scene, pinned, legend(walk_marks(scene.study, pinned)))
     bar = build_bar(files)
     layout = arrange(
         scene,

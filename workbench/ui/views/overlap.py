@@ -92,7 +92,7 @@ def build_overlap(scene: Scene) -> OverlapView:
     plot.min_width = 300
     plot.grid.visible = False
     bands = ColumnDataSource(
-        chance_bands(*scene.chance, left, width), name="chance of the bars"
+        chance_bands(scene.chance, left, width), name="chance of the bars"
     )
     edges = {"left": "left", "right": "right", "top": "top", "bottom": "bottom"}
     chance = plot.add_glyph(
@@ -152,9 +152,10 @@ def build_overlap(scene: Scene) -> OverlapView:
 
 
 def chance_bands(
-    mean: NDArray[np.float64], spread: NDArray[np.float64], left: float, width: float
+    chance: tuple[NDArray[np.float64], NDArray[np.float64]], left: float, width: float
 ) -> dict[str, Any]:
     """Where a band of mean and spread stands behind each bar; nothing, where NaN."""
+    mean, spread = chance
     least = 0.01  # of the width: seen, however little the draws differ
     rows = np.arange(len(mean))
     far = np.maximum(spread, least)

@@ -25,7 +25,7 @@ class Scene:
     overlap: NDArray[np.float64]  # of each leading eigenvector and class mean
     span: NDArray[np.float64]  # of each leading eigenvector, in the span of all of them
     chance: tuple[
-        NDArray[np.float64], ...
+        NDArray[np.float64], NDArray[np.float64]
     ]  # of the same with shuffled labels: mean and
     # spread; NaN where labels were not shuffled
     kept: tuple[float, ...]  # share of G's trace that each level keeps

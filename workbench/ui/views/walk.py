@@ -118,7 +118,7 @@ def numbers_of(walk: Walk) -> dict[str, Any]:
     }
 
 
-def walk_marks(study: Study) -> list[tuple[str, str]]:
+def walk_marks(study: Study, pinned: Study | None) -> list[tuple[str, str]]:
     """Entries of the legend."""
     if study.walk is None:
         return []
@@ -132,4 +132,6 @@ def walk_marks(study: Study) -> list[tuple[str, str]]:
         marks.append(("wb-line wb-dots", f"all, along eigenvector {rank}, of the bulk"))
     if found["lowest"] >= 0:
         marks.append(("wb-line wb-dashes", "all, along H’s lowest"))
+    if pinned is not None and pinned.walk is not None:
+        marks.append(("wb-line wb-pin", "all, of the pinned study"))
     return marks
