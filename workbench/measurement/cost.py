@@ -51,6 +51,7 @@ _EIGEN = 1.7  # all eigenvalues of a matrix of order n, in n^3 multiply-adds
 PROCESS = 800_000_000  # bytes that Python and torch take before anything is measured
 UMAP_ITSELF = 300_000_000  # that UMAP takes with its compiler
 _SPLIT = 0.2  # seconds that splitting takes in all its small steps
+SOLVED = 3  # operators that are solved for where G is split in one convention
 _UMAP, _IMPORT = 1e-3, 3.0  # seconds a point, and once a process
 _CALIBRATION = 0.5  # a pass over data costs twice what its operations say
 
@@ -249,7 +250,8 @@ class Tally:
     def matrix_null(self, order: int) -> Cost:
         """The null, of G as a matrix: knock-outs in every convention."""
         num = 2 * NUM_KNOCKED * len(CONVENTIONS) + NUM_RANDOM
-        return Cost(algebra=float(num * KNOCK_OUT) * order**2, seconds=_SPLIT)
+        algebra = float(num * KNOCK_OUT) * order**2
+        return Cost(algebra=algebra, seconds=num * _SPLIT / SOLVED)
 
     @property
     def num_walked(self) -> int:

@@ -7,19 +7,32 @@ import { FADED, mix } from "./numbers.js"
 /** @import {Numbers, Part, WalkLines, Walks} from "./types.js" */
 
 const FLAT = 0.1 // a loss that climbs by less hardly changes
-const ITS_OWN = 1 / 3 // of the greatest climb: a class that climbs as much takes part
+const ITS_OWN = 1 / 2 // of the greatest climb: a class that climbs as much takes part
+const FEWEST = 3 // steps that are shown either way
 const NAMED = 3 // classes that are named one by one
 
 /** @param {Numbers} values */
 const finite = (values) => Array.from(values).filter(Number.isFinite)
 
 /**
- * How far a loss is above its middle at the higher of its ends.
+ * How far a loss is above its middle, so many steps from there, on the higher side.
+ * @param {Numbers} loss
+ * @param {number} steps
+ */
+export const climbOf = (loss, steps) => {
+  const here = (loss.length - 1) / 2
+  return Math.max(...finite([loss[here - steps], loss[here + steps]]), loss[here]) - loss[here]
+}
+
+/**
+ * Steps after which a loss has climbed by one; all of them, where it does not. Further away
+ * every class climbs, and which do first can no longer be seen.
  * @param {Numbers} loss
  */
-export const climbOf = (loss) => {
-  const here = loss[(loss.length - 1) / 2]
-  return Math.max(...finite([loss[0], loss[loss.length - 1]]), here) - here
+export const stepsOf = (loss) => {
+  const most = (loss.length - 1) / 2
+  for (let steps = Math.min(FEWEST, most); steps < most; steps++) if (climbOf(loss, steps) >= 1) return steps
+  return most
 }
 
 /** @param {string[]} words */
@@ -29,20 +42,24 @@ const listed = (words) =>
 /**
  * What happens along an eigenvector, in one sentence of HTML.
  * @param {string} name Of the eigenvector.
- * @param {Numbers[]} losses Of each class, at each distance.
+ * @param {Numbers} loss Of all, at each distance.
+ * @param {Numbers[]} losses Of each class.
  * @param {string[]} classNames
  */
-export const walkSentence = (name, losses, classNames) => {
-  const climbs = losses.map(climbOf)
+export const walkSentence = (name, loss, losses, classNames) => {
+  const here = (loss.length - 1) / 2
+  const steps = stepsOf(loss)
+  const climbs = losses.map((own) => climbOf(own, steps))
   const most = Math.max(...climbs)
-  const along = `<b>Along ${name}</b> `
+  const far = steps < here ? ", until that of all examples has climbed by one," : ""
+  const along = `<b>Along ${name}</b>${far} `
   if (!(most >= FLAT)) {
     return `${along}the loss hardly changes: that of no class climbs by more than ${number(Math.max(most, 0))}.`
   }
   const its = climbs.map((climb) => climb >= ITS_OWN * most)
   const own = losses.filter((_, c) => its[c])
-  const from = Math.min(...own.map((loss) => loss[(loss.length - 1) / 2]))
-  const to = Math.max(...own.flatMap((loss) => finite([loss[0], loss[loss.length - 1]])))
+  const from = Math.min(...own.map((one) => one[here]))
+  const to = Math.max(...own.flatMap((one) => finite([one[here - steps], one[here + steps]])))
   const names = classNames.filter((_, c) => its[c]).map((word) => `<b>${escaped(word)}</b>`)
   const many = names.length > NAMED
   const who =
@@ -51,7 +68,9 @@ export const walkSentence = (name, losses, classNames) => {
       : many
         ? `${names.length} of the ${classNames.length} classes`
         : listed(names)
-  const others = losses.filter((_, c) => !its[c]).flatMap(finite)
+  const others = losses
+    .filter((_, c) => !its[c])
+    .flatMap((one) => finite(Array.from(one).slice(here - steps, here + steps + 1)))
   const rest =
     others.length > 0 ? `; that of the others stays below ${number(above(Math.max(...others)))}` : ""
   return `${along}the loss of ${who} climbs from ${number(from)} to ${number(to)}${rest}.`
@@ -113,7 +132,8 @@ export class Walk {
     if (film.settled !== film.last) return "The loss along the eigenvectors was measured at the last epoch."
     if (picked < 0) return "Pick an eigenvector, here or below, to see the loss along it."
     if (row < 0) return `The loss was not measured along ${this.pair.rank(picked)}.`
-    return walkSentence(this.pair.rank(picked), this.models.walks.classes[row], this.pair.told.classNames)
+    const { loss, classes } = this.models.walks
+    return walkSentence(this.pair.rank(picked), loss[row], classes[row], this.pair.told.classNames)
   }
 
   /**
@@ -126,7 +146,8 @@ export class Walk {
     const { classColors, colors, lineScale, told, state } = this.pair
     const { distance, loss, bulk, bulkRank, lowest } = walks
     const losses = walks.classes[row]
-    const most = Math.max(...losses.map(climbOf), FLAT)
+    const steps = stepsOf(loss[row])
+    const most = Math.max(...losses.map((own) => climbOf(own, steps)), FLAT)
     /** @type {WalkLines} */
     const drawn = { xs: [], ys: [], line_color: [], line_alpha: [], line_width: [], line_dash: [], name: [] }
     /**
@@ -148,7 +169,7 @@ export class Walk {
     if (bulk >= 0) line(distance, loss[bulk], `all, along eigenvector ${bulkRank}`, colors.curve, 2, "dotted")
     if (lowest >= 0) line(distance, loss[lowest], "all, along H’s lowest", colors["means-part"], 2, "dashed")
     losses.forEach((own, c) => {
-      const share = Math.min(1, climbOf(own) / (ITS_OWN * most))
+      const share = Math.min(1, climbOf(own, steps) / (ITS_OWN * most))
       line(distance, own, told.classNames[c], classColors[c], 1.6, "solid", mix(4 * FADED, 1, share))
     })
     line(distance, loss[row], "all examples", colors.ink, 3)
@@ -156,8 +177,11 @@ export class Walk {
     if (pinned && its !== undefined)
       line(pinned.distance, pinned.loss[its], "pinned: all examples", colors.muted, 2, "dotdash")
     lines.data = drawn
-    const end = Math.max(...drawn.xs.map((x) => x[x.length - 1]))
-    const top = Math.max(...drawn.ys.flatMap(finite), 1e-6)
+    const end = distance[(distance.length - 1) / 2 + steps]
+    const seen = drawn.ys.flatMap((y, n) =>
+      finite(Array.from(y).filter((_, k) => Math.abs(drawn.xs[n][k]) <= end)),
+    )
+    const top = Math.max(...seen, 1e-6)
     figure.x_range.setv({ start: -end, end })
     figure.y_range.setv({ start: 0, end: 1.06 * top })
   }
