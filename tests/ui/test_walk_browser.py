@@ -61,7 +61,7 @@ def test_picking_an_outlier_draws_the_loss_of_all_and_of_each_class(pair: Any) -
     assert "Pick an eigenvector" in sentence(pair)
     select(pair, 1)
     assert seen(pair)
-    assert "<b>Along outlier 2</b> the loss of" in sentence(pair)
+    assert "<b>Along outlier 2</b> " in sentence(pair)
     assert "<b>a</b>" not in sentence(pair)  # what a user typed
     names = pair.read("walk lines", "data.name")
     assert [names[0][:10], names[1]] == ["all, along", "all, along H’s lowest"]

@@ -51,8 +51,8 @@ export const walkSentence = (name, loss, losses, classNames) => {
   const steps = stepsOf(loss)
   const climbs = losses.map((own) => climbOf(own, steps))
   const most = Math.max(...climbs)
-  const far = steps < here ? ", until that of all examples has climbed by one," : ""
-  const along = `<b>Along ${name}</b>${far} `
+  const far = steps < here
+  const along = `<b>Along ${name}</b>${far ? ", until the loss of all examples has climbed by one," : ""} `
   if (!(most >= FLAT)) {
     return `${along}the loss hardly changes: that of no class climbs by more than ${number(Math.max(most, 0))}.`
   }
@@ -71,9 +71,8 @@ export const walkSentence = (name, loss, losses, classNames) => {
   const others = losses
     .filter((_, c) => !its[c])
     .flatMap((one) => finite(Array.from(one).slice(here - steps, here + steps + 1)))
-  const rest =
-    others.length > 0 ? `; that of the others stays below ${number(above(Math.max(...others)))}` : ""
-  return `${along}the loss of ${who} climbs from ${number(from)} to ${number(to)}${rest}.`
+  const rest = others.length > 0 ? `; the others stay below ${number(above(Math.max(...others)))}` : ""
+  return `${along}${far ? "that" : "the loss"} of ${who} climbs from ${number(from)} to ${number(to)}${rest}.`
 }
 
 /**
