@@ -22,7 +22,13 @@ from workbench.curvature.problem.cross_entropy import combined_cotangents
 from workbench.curvature.problem.risk import EmpiricalRisk
 from workbench.linalg.columns import dots
 from workbench.linalg.lanczos import EigenPairs
-from workbench.linalg.operator import LinearOperator, LowRank, Projected, Remembered
+from workbench.linalg.operator import (
+    Dense,
+    LinearOperator,
+    LowRank,
+    Projected,
+    Remembered,
+)
 from workbench.measurement.solver import IterativeSolver
 from workbench.progress.control import Report
 from workbench.study.null import Array, Null
@@ -31,7 +37,12 @@ NUM_SHUFFLES = 5  # draws of the labels, for overlaps and sizes
 NUM_KNOCKED = 2  # of them, for knock-outs
 NUM_RANDOM = 3  # draws of random combinations
 FEW_SHUFFLES = 2  # where a draw costs many passes
+FEW_KNOCKED = 1  # where each product with G does
 NUMBERS = 2**24  # factors of random combinations that are held at once
+NO_RANDOM_KNOCK_OUT = (
+    "G without random combinations of the gradients was not measured, as that takes "
+    "many products with G."
+)
 ROWS = ("overlap", "class_part", "subtracted", "projected")
 
 
@@ -82,7 +93,8 @@ class Knocked:
         return Remembered(self.g, self.pairs.basis, self.pairs.images)
 
     def _values(self, operator: LinearOperator) -> Array:
-        few = replace(self.solver, spare=0, together=True)
+        together = self.solver.together or isinstance(self.g, Dense)
+        few = replace(self.solver, spare=0, together=together)
         start, scale = few.start_in(operator, self.pairs), float(self.pairs.values[0])
         found = few.pairs(operator, "LA", start, None, scale).alone()
         self.error = max(self.error, float(found.residuals.max()))
@@ -98,6 +110,7 @@ def nulls_of(
     seed: int,
     knocked: Knocked,
     asked: Sequence[str],
+    exact: bool,
 ) -> Nulls:
     """Take the draws, in the coordinates of the knock-outs.
 
@@ -108,8 +121,10 @@ def nulls_of(
         seed: Of the shuffles.
         knocked: Solves for what is left of G.
         asked: Conventions that are knocked out; each solve may take many products.
+        exact: Whether products are cheap: then more draws are knocked out, and the
+            random ones too.
     """
-    vectors = knocked.pairs.vectors
+    vectors, num = knocked.pairs.vectors, NUM_KNOCKED if exact else FEW_KNOCKED
     rows: dict[str, dict[str, list[Array]]] = {}
     for draw, shuffled in enumerate(shuffles(labels, seed)):
         for name, means in means_of(shuffled).items():
@@ -118,14 +133,15 @@ def nulls_of(
             basis = span_basis(means.vectors.T)
             row["overlap"].append(along(basis, vectors))
             row["class_part"].append(factor_eigenvalues(factor).cpu().numpy())
-            if draw < NUM_KNOCKED and name in asked:
+            if draw < num and name in asked:
                 row["subtracted"].append(knocked.without(factor))
                 row["projected"].append(knocked.off(basis))
     random: dict[str, list[Array]] = {row: [] for row in ROWS}
     for columns in directions:
         basis = span_basis(columns)
         random["overlap"].append(along(basis, vectors))
-        random["projected"].append(knocked.off(basis))
+        if exact:
+            random["projected"].append(knocked.off(basis))
     left_out = (
         f"The knock-outs with shuffled labels were measured in {', '.join(asked)} "
         "alone, as each takes many products with G."
@@ -135,7 +151,7 @@ def nulls_of(
             name: stacked(row, knocked.error, "" if name in asked else left_out)
             for name, row in rows.items()
         },
-        random=stacked(random, knocked.error),
+        random=stacked(random, knocked.error, "" if exact else NO_RANDOM_KNOCK_OUT),
     )
 
 

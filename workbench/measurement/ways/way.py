@@ -31,6 +31,7 @@ from workbench.linalg.lanczos import EigenPairs
 from workbench.linalg.operator import Dense, LinearOperator, Remembered
 from workbench.measurement.cost import Cost, Sizes, Tally, whole_hessian
 from workbench.measurement.null import (
+    FEW_KNOCKED,
     NUM_KNOCKED,
     NUM_RANDOM,
     Knocked,
@@ -247,7 +248,9 @@ class PairWay(Way):
         """By as many knock-outs as are cheap: in all conventions where G is there."""
         settings = self.bound.settings
         asked = tuple(CONVENTIONS) if self.exact else (settings.weighting,)
-        num = 2 * NUM_KNOCKED * len(asked) + NUM_RANDOM
+        num = (
+            2 * NUM_KNOCKED * len(asked) + NUM_RANDOM if self.exact else 2 * FEW_KNOCKED
+        )
         return nulls_of(
             self.shuffled_means,
             self.random_directions(),
@@ -255,6 +258,7 @@ class PairWay(Way):
             settings.seed,
             Knocked(self.coordinates.g, pairs, solver, report, num),
             asked,
+            self.exact,
         )
 
     def shuffled_means(self, labels: Tensor) -> dict[str, WeightedMeans]:
