@@ -1,11 +1,11 @@
-# Each target sets up what it needs by itself, below .venv; `make help` lists them.
-# Written for GNU make 3.81 and later, and any POSIX shell.
+# Each target installs what it needs in .venv; `make help` lists the targets.
+# For GNU make 3.81 and later, and any POSIX shell.
 
-# The versions that this checkout is tested with. TORCH='torch torchvision' takes the
-# newest; whatever pip understands may stand here, another --index-url for instance.
+# The versions that this checkout is tested with. TORCH='torch torchvision' installs the
+# newest; any pip arguments work here, such as another --index-url.
 TORCH ?= torch==2.14.1 torchvision==0.29.1
 
-# The Python that .venv is made from, if not the first of python3, python3.13, ...
+# The Python for .venv, if not the first of python3, python3.13, ...
 PYTHON ?=
 
 BIN := .venv/bin
@@ -15,7 +15,7 @@ BIN := .venv/bin
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' Makefile
 
-app: .venv/installed ## start the app, and open it in a browser where there is one
+app: .venv/installed ## start the app and open it in a browser, if there is one
 	@exec $(BIN)/workbench app
 
 lab: .venv/installed-lab ## the same in JupyterLab
@@ -36,33 +36,33 @@ check: .venv/installed-dev node_modules/installed ## ruff, mypy, import-linter; 
 	$(BIN)/node node_modules/@biomejs/biome/bin/biome check --error-on-warnings
 	$(BIN)/node --test tests/javascript/*.test.js
 
-# FUZZ='--num 1000', for instance; about an hour on one core for all.
+# For example FUZZ='--num 1000'; the full run takes about an hour on one core.
 FUZZ ?=
 
-fuzz: .venv/installed-dev ## try 10,000 damaged and as many forged studies and checkpoints
+fuzz: .venv/installed-dev ## open 10,000 damaged and 10,000 forged studies and checkpoints
 	$(BIN)/python -m tests.fuzz.run $(FUZZ)
 
-# BENCH='--rows g hess', for instance; python -m tests.benchmarks --help says more.
+# For example BENCH='--rows g hess'; see python -m tests.benchmarks --help.
 BENCH ?=
 
-bench: .venv/installed-dev ## time this beside every peer: BENCH='--rows g hess' some of it, BENCH=--long all
+bench: .venv/installed-dev ## benchmark against other libraries; BENCH='--rows g hess' for some rows, BENCH=--long for all
 	$(BIN)/python -m tests.benchmarks --out bench.json $(BENCH)
 
 gpu: .venv/installed-dev ## the same on a CUDA device, and the tests that need one
 	$(BIN)/python -m tests.benchmarks --device cuda --out bench-cuda.json $(BENCH)
 	$(BIN)/python -m pytest -m gpu
 
-examples: .venv/installed-dev ## train and measure the shipped examples anew
+examples: .venv/installed-dev ## train and measure the shipped examples again
 	$(BIN)/python -m tests.examples
 
-pictures: .venv/installed-dev ## take the README's pictures from the real page
+pictures: .venv/installed-dev ## take the README's screenshots of the real page
 	$(BIN)/python tests/chromium.py
 	$(BIN)/python -m tests.browser.pictures
 
-clean: ## remove .venv and everything else that these targets made
+clean: ## remove .venv and everything else these targets created
 	rm -rf .venv node_modules .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 
-# Below: what has been set up, as files; each is renewed when pyproject.toml changes.
+# Stamp files of what has been installed; renewed when pyproject.toml changes.
 
 .venv/made:
 	@found=; for python in $(PYTHON) python3 python3.13 python3.12 python3.11 python; do \
@@ -70,24 +70,24 @@ clean: ## remove .venv and everything else that these targets made
 	  then found=$$python; break; fi; \
 	done; \
 	if [ -z "$$found" ]; then \
-	  echo "make: no Python 3.11 or later is on the PATH; install one from python.org" \
-	    "or your system's packages, or name it: make app PYTHON=/path/to/python3" >&2; \
+	  echo "make: no Python 3.11 or later found on the PATH; install one from python.org" \
+	    "or your system's packages, or give its path: make app PYTHON=/path/to/python3" >&2; \
 	  exit 1; \
 	fi; \
 	echo "Making .venv with $$found"; \
 	"$$found" -m venv .venv || { \
-	  echo "make: $$found cannot make a virtual environment; on Debian and Ubuntu" \
-	    "'apt install python3-venv' adds what is missing" >&2; exit 1; \
+	  echo "make: $$found cannot create a virtual environment; on Debian and Ubuntu," \
+	    "run 'apt install python3-venv'" >&2; exit 1; \
 	}
 	@touch $@
 
-# Both torches and the rest in one go, so that pip settles on versions that fit.
+# torch, torchvision and the rest in one go, so that pip finds versions that fit.
 define install
-@echo "Installing hessian-workbench$(1) into .venv; the first time this takes minutes"
+@echo "Installing hessian-workbench$(1) into .venv; this takes minutes the first time"
 @torch="$(TORCH)"; \
 $(BIN)/python -m pip install $$torch -e '.$(1)' || { \
   if [ "$(origin TORCH)" != file ]; then exit 1; fi; \
-  echo "The install with $$torch failed: trying once more with the newest"; \
+  echo "Installing with $$torch failed; trying again with the newest versions"; \
   $(BIN)/python -m pip install torch torchvision -e '.$(1)'; \
 }
 @echo "Compiling UMAP for this machine"
@@ -106,12 +106,12 @@ endef
 	$(call install,[dev])
 	@touch .venv/installed .venv/installed-lab
 
-# What checks the browser part, by npm's lock file. Node itself is in the extra [dev].
+# Tools that check the browser part, by npm's lock file. Node itself is in [dev].
 node_modules/installed: .venv/installed-dev package.json package-lock.json
 	@$(BIN)/npm ci --no-audit --no-fund || { \
 	  echo "make: TypeScript and Biome, which check the browser part, could not be" \
-	    "installed from npm's registry as package-lock.json has them; give npm a" \
-	    "registry that has them (npm config set registry ADDRESS) and try again" >&2; \
+	    "installed from npm's registry in the versions of package-lock.json; set" \
+	    "another registry (npm config set registry ADDRESS) and try again" >&2; \
 	  exit 1; \
 	}
 	@touch $@

@@ -100,7 +100,7 @@ def test_without_a_command_it_says_what_there_is(
         ("train --epochs many", "--epochs"),
         ("train --epochs -1", "epochs is -1"),
         ("train --lr nan", "lr is nan"),
-        ("train --snapshots 0;1", "--snapshots: '0;1' is no list of epochs"),
+        ("train --snapshots 0;1", "--snapshots: '0;1' is not a list of epochs"),
         ("train --epochs 3 --snapshots 9", "snapshots names epoch 9"),
         ("train --data cats", "digits"),
         ("train --data folder:/nowhere", "/nowhere does not exist"),
@@ -170,7 +170,7 @@ def test_the_plan_is_a_line_or_one_json_object(
     line = capsys.readouterr().out
     assert line.startswith("Plan: ")
     assert line.count("\n") == 1
-    assert " Products: G, Hess, H forward mode. Their proof takes " in line
+    assert " Products: G, Hess, H forward mode. Checking them takes " in line
     assert run("measure", checkpoint, "--plan", "--json") == 0
     facts = json.loads(capsys.readouterr().out)
     assert facts["products"] == dict.fromkeys(("G", "Hess", "H"), "forward mode")
@@ -254,7 +254,7 @@ def test_ctrl_c_keeps_what_was_trained(
         assert run(*SMALL[:-1], "200", "--out", out) == 130
     assert signal.getsignal(signal.SIGINT) is before
     err = capsys.readouterr().err
-    assert "what was learnt is kept" in err
+    assert "what was learnt will be saved" in err
     assert "Traceback" not in err
     done = int(err.rsplit(" of 200 epochs")[0].rsplit(" ", 1)[1])
     assert 0 < done < 200
@@ -311,7 +311,7 @@ def test_a_lack_of_memory_is_one_line_and_status_1(
     monkeypatch.setattr("workbench.training.data.load_data", load)
     assert run(*SMALL, "--out", tmp_path / "run.ckpt") == 1
     err = capsys.readouterr().err
-    assert err.startswith("Error: There is not enough memory")
+    assert err.startswith("Error: Not enough memory")
     assert err.count("\n") == 1
 
 
@@ -370,7 +370,7 @@ def test_output_that_takes_no_more_is_one_line(
     with open("/dev/full", "w") as full:
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
     assert done.returncode == 2
-    said = "Error: the output cannot be written (No space left on device); make room"
+    said = "Error: the output cannot be written (No space left on device); free some"
     assert done.stderr.startswith(said)
     assert done.stderr.count("\n") == 1
 

@@ -86,12 +86,14 @@ def test_the_commands_lose_nothing_on_a_full_disk(
     assert main(["train", *small, "--out", str(out)]) == 0
     said = capsys.readouterr().err
     (found,) = tmp_path.glob("workbench-*/run.ckpt")
-    assert "The training goes on; nothing is kept until its end." in said
-    assert f"cannot write {out}: No space left on device. It is in {found} " in said
+    assert "Training continues; nothing is saved until it ends." in said
+    assert (
+        f"cannot write {out}: No space left on device. It was saved as {found} " in said
+    )
     assert load_checkpoint(found).run["epochs"] == 3
     measured = ["measure", str(found), "--embedding", "pca", "--device", "cpu", "--out"]
     assert main([*measured, str(small_disk / "run.study")]) == 0
-    assert "Nothing can be kept in" in capsys.readouterr().err
+    assert "Finished stages cannot be stored in" in capsys.readouterr().err
     (study,) = [*tmp_path.glob("workbench-*/run.study"), *small_disk.glob("run.study")]
     load_study(study)
     assert {path.name for path in small_disk.iterdir()} <= {"ballast", "run.study"}
@@ -102,7 +104,7 @@ def test_devices_and_pipes_are_never_replaced(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     for special in (pipe, Path("/dev/full"), Path("/dev/null")):
-        with pytest.raises(WorkbenchError, match="a device or a pipe and no file"):
+        with pytest.raises(WorkbenchError, match="a device or a pipe, not a file"):
             write_whole(special, [b"x"], "export")
         assert not special.is_file()
 
@@ -176,7 +178,7 @@ FOREIGN: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "model.h5": (
         lambda p: p.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(99)),
-        r"an HDF5 file, as Keras .* only networks in PyTorch can be measured",
+        r"an HDF5 file, as Keras .* only PyTorch networks can be measured",
     ),
     "model.keras": (
         lambda p: p.write_bytes(_zipped("model.weights.h5")),
@@ -193,7 +195,7 @@ FOREIGN: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "weights.safetensors": (
         lambda p: save_file(STATE, p),
-        r"safetensors file but holds no checkpoint.*load_file\(F\)\); c = wb\.train",
+        r"safetensors file but not a checkpoint.*load_file\(F\)\); c = wb\.train",
     ),
     "net.pkl": (lambda p: p.write_bytes(pickle.dumps([1])), "a Python pickle"),
     "x.npy": (lambda p: np.save(p, np.zeros(3)), "a NumPy file"),
@@ -206,7 +208,7 @@ FOREIGN: dict[str, tuple[Callable[[Path], object], str]] = {
     "page.ckpt": (lambda p: p.write_bytes(b"<!DOCTYPE html><html>"), "a web page"),
     "run.study": (
         lambda p: make_study(2, 8).save(p),
-        "is a study and holds no checkpoint; 'workbench show' prints it",
+        "is a study, not a checkpoint; 'workbench show' prints it",
     ),
 }
 

@@ -155,7 +155,7 @@ def test_two_processes_measure_what_one_does_though_one_was_killed_on_the_way(
 
     again = run("-m", "workbench")
     assert again.returncode == 0, again.stderr
-    assert "parts of another" not in again.stderr
+    assert "stages of another" not in again.stderr
     assert not parts.exists()
     chosen = MeasureSettings(embedding="pca", device="cpu")
     alone = measure(done, chosen)

@@ -231,13 +231,16 @@ REFUSED = {
         data=loader, options={"batch_size": 0}, said="batch_size is 0; expected at leas"
     ),
     "no such device": Given(
-        options={"device": "abacus"}, said="device 'abacus' is not on this machine; use"
+        options={"device": "abacus"},
+        said="device 'abacus' is not available on this machine; use",
     ),
     "no such GPU": Given(
-        options={"device": "cuda:99"}, said="device 'cuda:99' is not on this machine"
+        options={"device": "cuda:99"},
+        said="device 'cuda:99' is not available on this machine",
     ),
     "a device without numbers": Given(
-        options={"device": "meta"}, said="device 'meta' is not on this machine; use"
+        options={"device": "meta"},
+        said="device 'meta' is not available on this machine; use",
     ),
     "no such parameter": Given(
         options={"parameters": "layer9"}, said="no parameter is called 'layer9'; give"

@@ -67,16 +67,16 @@ def test_a_folder_that_will_not_do_is_refused_before_it_is_taken(
         with pytest.raises(WorkbenchError, match=sentence):
             count_images(tmp_path)
 
-    refused("holds no folder")
+    refused("contains no folders")
     add(tmp_path, "cat/1.png")
-    refused("holds 1 folder; give one with 2 to 1,000")
+    refused("contains 1 folder; give one with 2 to 1,000")
     add(tmp_path, "dog/notes.txt")
-    refused("dog holds no image; images end in .jpg")
+    refused("dog contains no image; images end in .jpg")
     add(tmp_path, "dog/1.png")
     monkeypatch.setattr(imagefolder, "MOST_FILES", 2)
-    refused("holds more than 2 files; give one with fewer")
+    refused("contains more than 2 files; give one with fewer")
     monkeypatch.setattr(imagefolder, "MOST_CLASSES", 1)
-    refused("holds 2 folders; give one with 2 to 1,")
+    refused("contains 2 folders; give one with 2 to 1,")
 
 
 def test_a_folder_that_may_not_be_read_is_named(
@@ -158,10 +158,14 @@ def test_folders_that_hold_the_same_folders_are_splits_by_any_word(
 @pytest.mark.parametrize(
     ("outer", "inner", "said"),
     [
-        (("fold1", "fold2"), ("cat", "dog"), "fold1 and fold2, each of which holds"),
-        (("images", "labels"), ("cat", "dog"), "; if those are the classes, give"),
-        (("cat", "dog"), ("test", "train"), "Each class holds test and train: the"),
-        (("cat", "dog"), ("left", "front"), "cat and dog, each of which holds front"),
+        (("fold1", "fold2"), ("cat", "dog"), "fold1 and fold2, each of which contains"),
+        (("images", "labels"), ("cat", "dog"), ". If the latter are the classes, give"),
+        (("cat", "dog"), ("test", "train"), "Each class contains test and train: the"),
+        (
+            ("cat", "dog"),
+            ("left", "front"),
+            "cat and dog, each of which contains front",
+        ),
     ],
 )
 def test_folders_of_which_nobody_can_know_what_they_are_are_classes_and_it_is_said(
@@ -260,7 +264,7 @@ def test_what_is_not_taken_is_said_by_the_page_and_by_the_command_line(
         first.save(tmp_path / name / "1.gif", save_all=True, append_images=rest)
         frames[2 + n].save(tmp_path / name / "2.png")
         frames[n].save(tmp_path / f"{name}.png")
-    note = "2 images lie beside the class folders, unused."
+    note = "2 images lie outside the class folders, unused."
     assert describe_choice(tmp_path) == note
     source = load_data(f"folder:{tmp_path}").source
     assert source.endswith(
@@ -272,7 +276,9 @@ def test_a_folder_of_photographs_that_cannot_be_read_says_what_they_are(
     tmp_path: Path,
 ) -> None:
     add(tmp_path, "cat/1.HEIC", "cat/2.heic", "dog/1.heic")
-    with pytest.raises(WorkbenchError, match=r"cat holds no .*, and there is 2 \.heic"):
+    with pytest.raises(
+        WorkbenchError, match=r"cat contains no .*, and there is 2 \.heic"
+    ):
         count_images(tmp_path)
     with pytest.raises(WorkbenchError, match=r"2 folders .*, and there is 3 \.heic"):
         load_data(f"folder:{tmp_path}")

@@ -167,16 +167,16 @@ def test_a_path_on_this_machine_is_not_told_to_others(session: Session) -> None:
 @pytest.mark.parametrize(
     ("query", "said"),
     [
-        ("v=2", "of version 2"),
+        ("v=2", "has version 2"),
         ("preset=none", "choose one of paper"),
         ("weighting=best", "icml"),
-        ("level=-1", "a whole number from 0"),
-        ("class=1e9", "a whole number from 0"),
-        ("class=" + "9" * 40, "a whole number from 0"),
+        ("level=-1", "a whole number, at least 0"),
+        ("class=1e9", "a whole number, at least 0"),
+        ("class=" + "9" * 40, "a whole number, at least 0"),
         ("operator=K", "one of G, Hess, H"),
         ("parts=class,all", "some of class,cross,diag"),
         ("pin=mine", "choose one of paper"),
-        ("moment=last", "a whole number from 0"),
+        ("moment=last", "a whole number, at least 0"),
         ("epochs=100000", "Epochs"),
         ("lr=nan", "Learning rate"),
         ("data=http://x", "Dataset"),
@@ -184,8 +184,8 @@ def test_a_path_on_this_machine_is_not_told_to_others(session: Session) -> None:
         ("max_epochs=many", "from 1 to 500"),
         ("max_epochs=10&epochs=20", "from 1 to 10"),
         ("hide=everything", "no control 'everything'"),
-        ("hde=open", "hde means nothing"),
-        ("x" * (LONGEST + 1), "at most 4096"),
+        ("hde=open", "hde is unknown"),
+        ("x" * (LONGEST + 1), "the limit is 4096"),
     ],
 )
 def test_a_bad_link_is_refused_in_a_sentence(query: str, said: str) -> None:

@@ -378,7 +378,7 @@ def test_progress_never_falls_and_ends_at_one(
 STAGES = (
     "Averaging the gradients", "Eigenvalues of G", "Eigenvalues of Hess",
     "Eigenvalues of H", "Splitting G into its parts",
-    "Placing the gradients in the plane", "Looking at the last layer",
+    "Placing the gradients in the plane", "Measuring the last layer",
 )  # fmt: skip
 
 
@@ -601,7 +601,7 @@ UNMEASURABLE: dict[str, tuple[Callable[[], Checkpoint], str]] = {
     ),
     "sure": (
         broken(lambda w: [w[f"5.{name}"].mul_(1e10) for name in ("weight", "bias")]),
-        "G is zero: every probability is 0 or 1",
+        "G is zero, because every probability is 0 or 1",
     ),
 }  # fmt: skip
 

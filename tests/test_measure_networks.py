@@ -186,11 +186,11 @@ def test_own_checkpoints_become_moments(trained: Checkpoint, tmp_path: Path) -> 
 BAD: dict[str, tuple[Any, str]] = {
     "no_pair": ([3], "a snapshot is a int; expected a pair"),
     "no_state": ([(0, 3)], "the weights of the snapshot at epoch 0 are a int"),
-    "negative": ([(-1, Small().state_dict())], "an epoch is -1"),
-    "half": ([(0.5, Small().state_dict())], "an epoch is 0.5"),
+    "negative": ([(-1, Small().state_dict())], "epoch of a snapshot is -1"),
+    "half": ([(0.5, Small().state_dict())], "epoch of a snapshot is 0.5"),
     "foreign": (
         [(0, nn.Linear(3, 3).state_dict())],
-        "at epoch 0 is of another network: 6 of its tensors do not fit",
+        "at epoch 0 belongs to another network: 6 of its tensors do not fit",
     ),
 }
 
@@ -201,7 +201,7 @@ def test_a_bad_snapshot_gets_a_sentence(name: str) -> None:
     with pytest.raises(WorkbenchError, match=sentence):
         measure(Small(), examples(), settings(), snapshots=snapshots)
     later = [(9, Small(1).state_dict())]
-    with pytest.raises(WorkbenchError, match="of epoch 9 and the network of epoch 2"):
+    with pytest.raises(WorkbenchError, match="has epoch 9 and the network has epoch 2"):
         measure(Small(), examples(), settings(), snapshots=later, epoch=2)
 
 

@@ -77,8 +77,8 @@ def test_fewer_than_the_rule_sees_are_not_counted_and_it_says_so() -> None:
     count, rule = count_in_window(values[:7], 10, 100)
     assert count == 0
     assert rule == (
-        f"{NOT_COUNTED}: the rule sees the first 17 eigenvalues of G, and 7 were asked "
-        "for"
+        f"{NOT_COUNTED}: the rule needs the first 17 eigenvalues of G, but only 7 were "
+        "computed"
     )
     assert count_in_window(values, 10, 11)[0] == 2  # there are no more
 

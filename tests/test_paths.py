@@ -45,7 +45,7 @@ def test_what_never_ends_is_refused_before_it_is_opened(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     for path in (tmp_path / "pipe", Path("/dev/zero")):
-        with pytest.raises(WorkbenchError, match="is neither a file nor a folder"):
+        with pytest.raises(WorkbenchError, match="is a pipe, a socket or a device"):
             expect_file_or_folder(path)
     with pytest.raises(WorkbenchError, match="cannot be read"):
         expect_file_or_folder(tmp_path / "loop")

@@ -72,7 +72,7 @@ def test_a_training_that_was_stopped_gives_the_numbers_of_its_last_whole_epoch(
     stopped = wb.train(wb.build_model("linear", data), data, config).at_epoch(2)
     study = wb.measure(stopped, wb.MeasureSettings(embedding="pca", num_drawn=20))
     code = recipe(study)
-    assert "# This training was stopped after 2 whole epochs of 6;" in code
+    assert "# This training was stopped after 2 full epochs of 6;" in code
     monkeypatch.chdir(tmp_path)
     exec(code, {})
     again = load_study("run.study")
@@ -87,7 +87,7 @@ def test_a_network_given_in_python_is_said_to_be_filled_in() -> None:
     study = make_study(2, 30)
     own = replace(study, run={**study.run, "model": "MyNet"})
     code = recipe(own)
-    assert "# This network was given in Python: make it here again" in code
+    assert "# This network was given in Python: build it here" in code
     assert "build_model" not in code
     sly = replace(study, run={**study.run, "model": "x\nimport os"})
     compile(recipe(sly), "recipe", "exec")

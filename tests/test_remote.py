@@ -131,8 +131,8 @@ def test_runs_wait_for_their_turn_say_their_place_and_can_be_stopped_there(
         for event in next(job.folder.events())
         if event.progress.stage == "Waiting"
     ]
-    assert "number 1 in the queue; 1 run is at work" in said
-    assert "number 2 in the queue; 1 run is at work" in said
+    assert "number 1 in the queue; 1 run is working" in said
+    assert "number 2 in the queue; 1 run is working" in said
     jobs[1].folder.wish("end")
     jobs[1].thread.join(5)
     assert jobs[1].folder.record().status == "cancelled"
@@ -302,13 +302,16 @@ def test_a_stop_does_not_wait_until_a_cold_process_has_loaded_torch(
 @pytest.mark.parametrize(
     ("end", "said"),
     [
-        ("os.kill(os.getpid(), signal.SIGTERM)", "signal SIGTERM: somebody or the"),
+        (
+            "os.kill(os.getpid(), signal.SIGTERM)",
+            "signal SIGTERM: a user or the system",
+        ),
         (
             "os.kill(os.getpid(), signal.SIGSEGV)",
             "signal SIGSEGV: a fault",
         ),
         ("os.kill(os.getpid(), signal.SIGKILL)", "killed (signal SIGKILL)"),
-        ("sys.exit(4)", "ended by itself (exit status 4)"),
+        ("sys.exit(4)", "exited (status 4)"),
     ],
 )
 def test_a_process_that_was_ended_is_told_by_what(
@@ -386,9 +389,9 @@ def test_a_record_comes_back_from_the_disk_as_it_was(tmp_path: Path) -> None:
     ("status", "said"),
     [
         (-9, MEMORY),
-        (None, "is gone without a record"),  # found elsewhere: nobody knows
+        (None, "disappeared without a record"),  # found elsewhere: nobody knows
         (worker.FULL, "cannot be written: free some space"),
-        (1, "ended by itself (exit status 1)"),
+        (1, "exited (status 1)"),
     ],
 )
 def test_a_process_that_is_gone_is_said_by_how_it_ended(

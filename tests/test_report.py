@@ -10,4 +10,4 @@ def test_a_measurement_that_was_stopped_is_said_to_go_on_from_what_it_finished()
     None
 ):
     said = end_in_words(JobRecord(1, "measure", "cancelled", {}, {}, {}), None)
-    assert "what was finished are kept: Measure again goes on from there" in said
+    assert "finished stages are kept: Measure again resumes from there" in said

@@ -71,7 +71,7 @@ def test_the_newest_runs_are_shown_first_and_only_so_many(tmp_path: Path) -> Non
 def test_a_name_finds_no_folder_outside(tmp_path: Path, name: str) -> None:
     add_run(tmp_path, "run.study").path.rename(tmp_path / "a")
     base = tmp_path / "a" if name == "." else tmp_path
-    with pytest.raises(WorkbenchError, match="not there any more"):
+    with pytest.raises(WorkbenchError, match="no longer exists"):
         find_run(base / "runs" if name != "none" else base, name)
 
 
@@ -119,7 +119,7 @@ def test_a_file_that_is_too_large_or_not_there_is_refused(
     big = checkpoint_file(tmp_path / "big.ckpt")
     os.truncate(big, 3 * 2**30)  # a hole: it takes no room on the disk
     with pytest.raises(
-        WorkbenchError, match="3,072 MB and a checkpoint may have 2,048"
+        WorkbenchError, match="3,072 MB and the limit for a checkpoint is 2,048"
     ):
         kind_of(big)
 
@@ -147,7 +147,7 @@ def test_without_a_home_results_go_to_a_private_folder_and_none_named_tilde(
 @pytest.mark.skipif(os.name != "posix", reason="pipes of POSIX")
 def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(WorkbenchError, match="pipe is a device or a pipe and no file"):
+    with pytest.raises(WorkbenchError, match="pipe is a device or a pipe, not a file"):
         kind_of(tmp_path / "pipe")
 
 

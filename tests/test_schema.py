@@ -157,7 +157,7 @@ def test_a_forged_study_is_refused_at_load(tmp_path: Path, name: str) -> None:
     assert use_study(path)
     FORGED[name](header["study"], arrays)
     written(path, header, arrays)
-    with pytest.raises(WorkbenchError, match="is damaged or no study") as caught:
+    with pytest.raises(WorkbenchError, match="is damaged or not a study") as caught:
         load_study(path)
     assert len(str(caught.value)) - len(str(path)) < 300
 
@@ -195,7 +195,7 @@ def test_a_tensor_of_an_absurd_shape_is_a_sentence(tmp_path: Path) -> None:
     length = len(content) - len(path.read_bytes())
     head = int.from_bytes(content[:8], "little") + length
     path.write_bytes(head.to_bytes(8, "little") + content[8:])
-    with pytest.raises(WorkbenchError, match=r"damaged or no checkpoint .*shape"):
+    with pytest.raises(WorkbenchError, match=r"damaged or not a checkpoint .*shape"):
         load_checkpoint(path)
 
 

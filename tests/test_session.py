@@ -267,7 +267,7 @@ def test_a_network_is_gone_on_with_as_it_is_whatever_the_controls_say(
 @pytest.mark.parametrize(
     ("limits", "sentence"),
     [
-        (Limits(epochs=(1, 8)), "Epochs: .* begun with 9 .* allows at most 8;"),
+        (Limits(epochs=(1, 8)), "Epochs: .* started with 9 .* allows at most 8;"),
         (Limits(per_class=(2, 20)), "Examples per class: .* with 30 .* at most 20;"),
     ],
 )
@@ -408,7 +408,7 @@ def test_the_folder_for_files_is_made_when_the_first_job_needs_it(
 def test_a_folder_that_cannot_be_made_is_said_and_nothing_runs(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     session = Session(folder=tmp_path / "file" / "runs", worker=FakeWork())
-    with pytest.raises(WorkbenchError, match="cannot be made"):
+    with pytest.raises(WorkbenchError, match="cannot be created"):
         session.run()
     assert session.state == "idle"
 

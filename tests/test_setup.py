@@ -111,13 +111,13 @@ def test_a_set_up_for_tests_does_for_the_app(tmp_path: Path) -> None:
 
 
 @needs_make
-def test_where_the_torch_pins_is_not_to_be_had_the_newest_is_taken(
+def test_if_the_pinned_torch_is_not_available_the_newest_is_installed(
     tmp_path: Path,
 ) -> None:
     checkout = Checkout(tmp_path, missing=1)
     done = checkout.make("app")
     assert done.returncode == 0
-    assert "trying once more with the newest" in done.stdout
+    assert "trying again with the newest versions" in done.stdout
     installed = "-m pip install torch torchvision -e ."
     assert checkout.log()[1:] == [installed, COMPILE, "ran app"]
 

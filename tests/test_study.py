@@ -159,7 +159,7 @@ def test_a_file_cut_off_anywhere_is_refused(tmp_path: Path, content: bytes) -> N
     spread = np.linspace(0, len(content) - 1, 40, dtype=int).tolist()
     for length in sorted({0, 1, 7, 8, 9, header - 1, header, header + 1, *spread}):
         path.write_bytes(content[:length])
-        with pytest.raises(WorkbenchError, match="damaged or no study"):
+        with pytest.raises(WorkbenchError, match="damaged or not a study"):
             load_study(path)
 
 
@@ -177,11 +177,11 @@ def test_a_changed_byte_anywhere_is_noticed(tmp_path: Path, content: bytes) -> N
 @pytest.mark.parametrize(
     ("foreign", "said"),
     [
-        (b"", "damaged or no study"),
+        (b"", "damaged or not a study"),
         (b"\x80\x04N.", "a Python pickle"),
         (b"PK\x03\x04" + bytes(99), "a damaged zip archive"),
-        (b"{}", "damaged or no study"),
-        (os.urandom(4096), "damaged or no study"),
+        (b"{}", "damaged or not a study"),
+        (os.urandom(4096), "damaged or not a study"),
     ],
 )
 def test_a_foreign_file_is_refused(tmp_path: Path, foreign: bytes, said: str) -> None:
@@ -197,7 +197,7 @@ def test_a_safetensors_file_of_something_else_is_refused(
 ) -> None:
     path = tmp_path / "weights.safetensors"
     save_file({"w": np.zeros(3)}, path, metadata)
-    with pytest.raises(WorkbenchError, match="holds no study"):
+    with pytest.raises(WorkbenchError, match="not a study"):
         load_study(path)
 
 

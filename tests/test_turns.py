@@ -33,7 +33,7 @@ def test_so_many_work_at_a_time_and_the_rest_in_the_order_they_came(
     assert two.try_to_begin() is None
     assert four.try_to_begin() == Place(2, 1)
     assert three.try_to_begin() == Place(2, 0)
-    assert Place(2, 0).words == "number 1 in the queue; 2 runs are at work"
+    assert Place(2, 0).words == "number 1 in the queue; 2 runs are working"
     one.leave()
     assert four.try_to_begin() == Place(1, 1)  # it does not overtake
     assert three.try_to_begin() is None

@@ -207,11 +207,11 @@ def test_a_full_disk_ends_no_training_and_loses_no_network(
     assert load_checkpoint(path).run["epochs"] == 3
     assert path.is_relative_to(tmp_path / "elsewhere")
     said = end_in_words(record, None)
-    assert f"No space left on device. It is in {path} instead" in said
+    assert f"No space left on device. It was saved as {path} instead" in said
     notes = [e.progress.note for e in events if e.progress.note]
     assert len(notes) == 1
-    assert "The training goes on; nothing is kept until its end." in notes[0]
-    assert "epoch 3 of 3, not kept on the way (No space left on device)" in [
+    assert "Training continues; nothing is saved until it ends." in notes[0]
+    assert "epoch 3 of 3, not saved yet (No space left on device)" in [
         e.progress.detail for e in events
     ]
     assert list(folder.iterdir()) == []

@@ -1,4 +1,4 @@
-"""The errors that a person is meant to read, and texts that are safe to show."""
+"""Errors written for people to read, and text that is safe to show."""
 
 import re
 import unicodedata
@@ -9,9 +9,9 @@ from contextlib import contextmanager
 class WorkbenchError(ValueError):
     """Bad input, in one sentence: what was found, what was expected, what to do.
 
-    The command line prints it on one line and exits with status 2; the page shows
-    it in a red box. Everything else that is raised is a defect. Names and texts of
-    files that it repeats are made `printable`.
+    The command line prints it on one line and exits with status 2; the page shows it in
+    a red box. Any other exception is a bug. Names and text from files are made
+    `printable`.
     """
 
     def __init__(self, sentence: str) -> None:
@@ -20,16 +20,20 @@ class WorkbenchError(ValueError):
 
 @contextmanager
 def readable(who: str, path: object) -> Iterator[None]:
-    """Turn what the system says against a path into one sentence.
+    """Turn a system error about a path into one sentence.
 
     Raises:
-        WorkbenchError: If what is done here with the path fails.
+        WorkbenchError: If the body raises such an error.
     """
     try:
         yield
     except WorkbenchError:
         raise
-    except (OSError, RuntimeError, ValueError) as error:  # Runtime: ~ of no user
+    except (
+        OSError,
+        RuntimeError,
+        ValueError,
+    ) as error:  # Runtime: ~ without home
         reason = getattr(error, "strerror", None) or str(error)
         where = getattr(error, "filename", None) or path
         raise WorkbenchError(
@@ -38,19 +42,19 @@ def readable(who: str, path: object) -> Iterator[None]:
 
 
 class LostProcess(Exception):  # noqa: N818 - of another process, and no defect
-    """Another process of this run has ended, so that this one cannot go on."""
+    """Another process of this run has ended, so this one cannot continue."""
 
 
-# Marks that turn the direction of what follows, which hides what stands there.
+# Marks that change the direction of the text after them, which can disguise it.
 _TURNING = frozenset(
     "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 )
 
 
 def printable(text: str) -> str:
-    r"""Escape what is no letter: control characters, halves of code points, and turns.
+    r"""Escape control characters, unpaired surrogates and direction marks.
 
-    What stands in a file can then neither work a terminal nor break a coding.
+    Text from a file can then neither control a terminal nor fail to encode.
 
     Example:
         >>> print(printable("caf\u00e9 \x1b[2J \udce9"))

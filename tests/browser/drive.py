@@ -22,8 +22,13 @@ class Workbench:
     def __init__(self, page: Page) -> None:
         self.page = page
 
-    def wait(self, seconds: float = 60) -> Workbench:
-        """Wait until the pictures are drawn."""
+    def wait(self, seconds: float = 60, *, settings: bool = True) -> Workbench:
+        """Wait until the pictures are drawn; the settings of one's own run are opened.
+
+        Args:
+            seconds: At most so long.
+            settings: False leaves them folded, as a visitor finds them.
+        """
         self.page.wait_for_function(
             f"() => window.Bokeh && ({MODEL})('state') && "
             "[...document.querySelectorAll('.bk-Column')].length",
@@ -34,6 +39,13 @@ class Workbench:
             "return m && m.inner_width > 50}",
             timeout=1000 * seconds,
         )
+        fold = self.button("Train your own")
+        closed = fold.count() and "mod-active" not in (
+            fold.get_attribute("class") or ""
+        )
+        if settings and closed and fold.is_enabled() and fold.is_visible():
+            fold.click()
+            expect(self.page.locator(".wb-controls.wb-open")).to_be_visible()
         return self
 
     def read(self, name: str, path: str) -> Any:

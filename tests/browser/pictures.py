@@ -83,7 +83,7 @@ def open_page(browser: Browser, url: str, width: int, scheme: str) -> Workbench:
         viewport={"width": width, "height": 1000}, color_scheme=scheme
     )
     page.goto(url)
-    workbench = Workbench(page).wait()
+    workbench = Workbench(page).wait(settings=False)
     page.wait_for_timeout(1000)
     return workbench
 

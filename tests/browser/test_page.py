@@ -43,6 +43,24 @@ def test_the_example_is_drawn_on_opening_and_says_so(workbench: Workbench) -> No
     expect(workbench.button("Measure again")).to_be_disabled()
 
 
+def test_the_question_and_both_pictures_are_whole_at_the_first_glance(
+    open_page: Callable[..., Page], voila: str
+) -> None:
+    page = open_page(voila, width=1440, height=900)
+    workbench = Workbench(page).wait(settings=False)
+    expect(page.get_by_role("heading", level=1)).to_be_in_viewport(ratio=1)
+    for name in ("Play", "Run this live", "Train your own"):
+        expect(workbench.button(name)).to_be_in_viewport(ratio=1)
+    for figure in page.get_by_role("img").all()[:2]:
+        expect(figure).to_be_in_viewport(ratio=1)
+    expect(page.locator(".wb-formula").first).to_be_hidden()
+    workbench.button("Show the maths").click()
+    expect(page.locator(".wb-formula").first).to_be_visible()
+    expect(workbench.button("Train")).to_be_hidden()
+    workbench.button("Train your own").click()
+    expect(workbench.button("Train")).to_be_in_viewport(ratio=1)
+
+
 def test_a_class_picked_on_the_canvas_highlights_its_outliers(
     workbench: Workbench,
 ) -> None:
@@ -198,7 +216,7 @@ def test_a_training_is_found_again_after_a_reload_and_by_a_second_tab_that_stops
     expect(page.locator(".wb-curves figure")).to_have_count(2, timeout=90_000)
     page.reload()
     workbench.wait()
-    expect(page.locator(".wb-found")).to_contain_text("is at work", timeout=20_000)
+    expect(page.locator(".wb-found")).to_contain_text("is running", timeout=20_000)
     other = Workbench(open_page(voila)).wait()  # a second tab on the same training
     for tab in (workbench, other):
         tab.button("Watch").click()
@@ -211,7 +229,7 @@ def test_a_training_is_found_again_after_a_reload_and_by_a_second_tab_that_stops
         expect(tab.button("Continue")).to_be_visible()
     page.reload()
     workbench.wait()
-    expect(page.locator(".wb-found")).to_contain_text("was cut off", timeout=20_000)
+    expect(page.locator(".wb-found")).to_contain_text("was interrupted", timeout=20_000)
     workbench.button("Continue with it").click()
     expect(workbench.button("Continue")).to_be_enabled()
 
@@ -265,7 +283,7 @@ def test_a_link_restores_the_page_and_locks_what_it_says(
     assert "pin=few&level=2&moment=1&class=3&scale=log&parts=class,means" in link
     page.goto(f"{voila}?v=1&preset=<b>none</b>")
     workbench.wait()
-    expect(workbench.problem).to_contain_text("Preset: '<b>none</b>' is not known")
+    expect(workbench.problem).to_contain_text("Preset: '<b>none</b>' is unknown")
     expect(page.locator(".wb-about")).to_contain_text("50 per class · 40 epochs")
 
 
@@ -294,7 +312,7 @@ def test_a_preset_opens_at_once_and_a_file_of_ones_own_too(
         file.truncate(65 * 2**20)
     upload(page, other)
     notice = page.locator("#page-notice")
-    expect(notice).to_contain_text("other.study has 65 MB and at most 64 MB")
+    expect(notice).to_contain_text("other.study is 65 MB and the limit is 64 MB")
     upload(page, study)
     expect(workbench.badge).to_have_text("mine.study", timeout=20_000)
     expect(workbench.button("Run this live")).to_be_hidden()

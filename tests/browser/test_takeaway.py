@@ -53,7 +53,7 @@ def test_a_file_that_cannot_be_made_is_said_and_leaves_nothing_changed(
         ".find((m) => m.name === 'state').setv({wanted: 'nothing'})"
     )
     expect(page.get_by_text("nothing could not be made.")).to_be_visible()
-    expect(workbench.problem).to_contain_text("'nothing' is none of")
+    expect(workbench.problem).to_contain_text("'nothing' is not one of")
     before = workbench.read("embedding", "background_fill_color")
     page.evaluate("Bokeh.index.find_one = () => null")
     workbench.button("Gradients PNG").click()

@@ -46,7 +46,7 @@ def test_a_proxy_that_changes_the_host_is_said_with_the_option_that_helps(
         rough_page.goto(url)
         notice = rough_page.locator("#page-notice")
         expect(notice).to_contain_text("changes the Host header", timeout=SOON)
-        expect(notice).to_contain_text(f"takes itself for {urlsplit(voila).netloc}")
+        expect(notice).to_contain_text(f"known as {urlsplit(voila).netloc}")
         expect(notice).to_contain_text("--allow-host 127.0.0.1")
 
 

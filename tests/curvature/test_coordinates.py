@@ -159,7 +159,9 @@ def test_a_network_that_is_sure_of_everything_gets_a_sentence() -> None:
     risk = empirical_risk(found.model, found.data)
     g = operators(found.model, found.data)["G"]
     for way in WAYS:
-        with pytest.raises(WorkbenchError, match="G is zero: every probability"):
+        with pytest.raises(
+            WorkbenchError, match="G is zero, because every probability"
+        ):
             way.prepare(Bound(risk, g, MeasureSettings()), lambda share: None)
 
 

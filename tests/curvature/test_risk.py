@@ -266,7 +266,9 @@ def test_on_another_device_a_copy_is_taken() -> None:
     copy = Network(model).in_dtype(torch.device("meta"), torch.float32).module
     assert {p.device.type for p in copy.parameters()} == {"meta"}
     assert {p.device.type for p in model.parameters()} == {"cpu"}
-    with pytest.raises(WorkbenchError, match="device 'meta' is not on this machine"):
+    with pytest.raises(
+        WorkbenchError, match="device 'meta' is not available on this machine"
+    ):
         empirical_risk(model, (INPUTS, LABELS), device="meta")
     assert {p.device.type for p in model.parameters()} == {"cpu"}
 

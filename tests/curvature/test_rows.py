@@ -76,7 +76,7 @@ def test_the_density_from_the_dual_is_that_of_g_with_all_its_zeros() -> None:
     assert float((total - 1).abs().max()) < 1e-12
     assert found.stick_weight == pytest.approx(1 / 84)
     assert apart(found.sticks, values[:3]) < 1e-7
-    with pytest.raises(WorkbenchError, match="take the density of G itself"):
+    with pytest.raises(WorkbenchError, match="use the density of G itself"):
         density_in_parameters(found, 85, 84)
 
 
@@ -129,5 +129,5 @@ def test_it_reports_and_is_cancelled_before_the_eigensolver() -> None:
 def test_what_does_not_fit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     problem = CASES["convolution"]()
     monkeypatch.setattr(exact, "device_memory", lambda _: 10_000)
-    with pytest.raises(WorkbenchError, match="make matrices of order 24"):
+    with pytest.raises(WorkbenchError, match="need two matrices of order 24"):
         exact_spectrum(problem.model, problem.data)

@@ -265,11 +265,15 @@ def test_each_step_is_reported_until_the_tolerance_is_met() -> None:
 def test_bad_input_gets_a_sentence() -> None:
     operator = Dense(symmetric_matrix(planted()))
     broken = Dense(torch.full((4, 4), torch.nan))
-    with pytest.raises(WorkbenchError, match="k = 0; expected at least 1"):
+    with pytest.raises(
+        WorkbenchError, match="k is 0; expected a whole number, at least 1"
+    ):
         top_eigenpairs(operator, 0)
     with pytest.raises(WorkbenchError, match="the operator returned NaN or infinity"):
         top_eigenpairs(broken, 1)
-    with pytest.raises(WorkbenchError, match="which = 'LM'; expected LA, SA or BE"):
+    with pytest.raises(
+        WorkbenchError, match="which is 'LM'; expected 'LA', 'SA' or 'BE'"
+    ):
         top_eigenpairs(operator, 1, which="LM")  # type: ignore[arg-type]
     with pytest.raises(WorkbenchError, match=r"start has shape \(7, 2\); expected"):
         top_eigenpairs(operator, 1, start=torch.ones(7, 2))

@@ -192,15 +192,15 @@ def test_single_precision_stays_and_whole_numbers_become_double() -> None:
     [
         ([[1.0]], "who: the operator is a list; expected a symmetric LinearOp"),
         (Dense(A) @ Dense(B), "who: the operator is a Product; expected"),
-        (np.ones((3, 4)), r"who: the matrix has shape \(3, 4\); expected as many"),
+        (np.ones((3, 4)), r"who: the matrix has shape \(3, 4\); expected a square"),
         (np.ones(3), r"shape \(3,\)"),
         (torch.ones(0, 0), r"shape \(0, 0\)"),
         (np.triu(np.ones((5, 5))), "who: the matrix is not symmetric"),
         (torch.ones(5, 5).tril(), "who: the matrix is not symmetric"),
         (scipy.sparse.csr_array(np.triu(np.ones((5, 5)))), "not symmetric"),
-        (np.eye(3) * 1j, "who: the matrix holds complex128; expected real"),
-        (torch.eye(3) * 1j, "who: the matrix holds complex64; expected real"),
-        (np.full((2, 2), np.nan), "who: the matrix holds NaN"),
+        (np.eye(3) * 1j, "who: the matrix contains complex128; expected real"),
+        (torch.eye(3) * 1j, "who: the matrix contains complex64; expected real"),
+        (np.full((2, 2), np.nan), "who: the matrix contains NaN"),
     ],
 )
 def test_what_is_no_symmetric_matrix_gets_one_sentence(matrix: Any, said: str) -> None:
@@ -209,15 +209,15 @@ def test_what_is_no_symmetric_matrix_gets_one_sentence(matrix: Any, said: str) -
 
 
 def test_operators_of_two_sizes_do_not_add() -> None:
-    with pytest.raises(
-        WorkbenchError, match="9 rows and 4 rows; expected operators of"
-    ):
+    with pytest.raises(WorkbenchError, match="9 and 4 rows; expected operators of"):
         Dense(A) + Dense(A[:4, :4])
 
 
 def test_a_large_operator_is_not_made_dense(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "DENSE_LIMIT", 8)
-    with pytest.raises(WorkbenchError, match="has 9 rows and a dense matrix at most 8"):
+    with pytest.raises(
+        WorkbenchError, match="has 9 rows and the limit for a dense matrix is 8"
+    ):
         Dense(A).to_dense()
 
 

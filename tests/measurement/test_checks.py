@@ -49,11 +49,11 @@ def test_true_numbers_break_nothing(exact: bool, classes: int) -> None:
 
 
 WRONG = {
-    "a low end of H above that of Hess": ("H", -1, +SHIFT, "H is no more than Hess"),
-    "a top of Hess below G": ("Hess", 0, -SHIFT, "Hess is no less than G and H"),
-    "a top of G below its part": ("G", 0, -2 * SHIFT, "G is no less than its part"),
+    "a low end of H above that of Hess": ("H", -1, +SHIFT, "H is at most Hess"),
+    "a top of Hess below G": ("Hess", 0, -SHIFT, "Hess is at least G plus H"),
+    "a top of G below its part": ("G", 0, -2 * SHIFT, "G is at least its part"),
     "a negative eigenvalue of G": ("G", 7, -SHIFT, "no eigenvalue of G is negative"),
-    "a top of G far below Hess": ("G", 1, -SHIFT, "no more than G and H's highest"),
+    "a top of G far below Hess": ("G", 1, -SHIFT, "at most G plus H's highest"),
 }
 
 

@@ -93,16 +93,16 @@ def test_a_word_is_a_name_before_it_is_a_number() -> None:
 @pytest.mark.parametrize(
     ("classes", "says"),
     [
-        (1, "1 classes are asked for; give from 2 to 10"),
-        (11, "11 classes are asked for; give from 2 to 10"),
+        (1, "classes is 1; choose from 2 to 10"),
+        (11, "classes is 11; choose from 2 to 10"),
         (("a", "cat"), "there is no class 'cat'; choose by name from a, b"),
         ((0, 10), "there is no class 10; choose by name"),
         ((0, -1), "there is no class -1; choose by name"),
         (("a", 0), "at least two different"),
         (("a",), "at least two different"),
-        ("ab", "classes is 'ab'; give how many"),
-        ((), "classes is (); give how many"),
-        (True, "classes is True; give how many"),
+        ("ab", "classes is 'ab'; give a number"),
+        ((), "classes is (); give a number"),
+        (True, "classes is True; give a number"),
     ],
 )
 def test_a_bad_choice_of_classes_gets_a_sentence(

@@ -195,7 +195,7 @@ def test_without_a_last_layer_nothing_is_recorded_and_that_is_said(name: str) ->
     data = examples((6, 6, 6, 6, 6, 6) if name.startswith("a layer") else (7, 4, 9))
     assert record(model, data) is None
     line = plan(model, data, settings()).line
-    assert "No linear layer with a weight of its own puts out the logits" in line
+    assert "The logits do not come from a linear layer with its own weight" in line
     assert "last layer" not in plan(body(), examples(), settings()).line
 
 

@@ -52,7 +52,7 @@ def test_without_the_means_of_pairs_all_is_measured_with_its_error_stated(
         num_drawn=0,
     )
     study = measure(done, chosen, parts=tmp_path)
-    assert "the means of pairs by their products" in study.plan
+    assert "pair means through their products only" in study.plan
     means = class_means(done.load_model().double(), data, level="ck").eigenvalues()
     levels = study.levels["icml"]
     top = float(study.spectra["G"].eigenvalues[0])
@@ -67,7 +67,7 @@ def test_without_the_means_of_pairs_all_is_measured_with_its_error_stated(
     assert np.bincount(study.embedding.level).tolist() == [width * C, width * C, C, 1]
     left_out = "84 of 144 pairs of classes are left out" in note
     assert left_out == (width < C)
-    assert "is off by 1.6% of the lengths" in note
+    assert "error of an inner product is 1.6% of the lengths" in note
     assert len(study.moments) == 1
     again = load_study(study.save(tmp_path / "run.study"))
     assert again.embedding.note == note

@@ -132,7 +132,7 @@ def test_parts_of_other_settings_or_weights_are_not_used(tmp_path: Path) -> None
         chosen, events = settings(5000, seed=seed), list[Progress]()
         study = measure(checkpoint, chosen, parts=tmp_path, progress=events.append)
         assert same(study, measure(checkpoint, chosen))
-        assert len([e for e in events if "parts of another network" in e.note]) == 1
+        assert len([e for e in events if "stages of another network" in e.note]) == 1
 
 
 def test_what_is_not_a_part_stays(tmp_path: Path) -> None:
@@ -153,4 +153,4 @@ def test_a_full_disk_is_said_and_does_not_end_the_measurement(tmp_path: Path) ->
         done, settings(5000), parts=nowhere, progress=lambda e: notes.append(e.note)
     )
     assert study.spectra["G"].complete
-    assert len([n for n in notes if "can be kept" in n]) == 1
+    assert len([n for n in notes if "cannot be stored" in n]) == 1

@@ -107,7 +107,7 @@ def test_a_device_that_is_not_there_gets_one_sentence(entry: str, device: str) -
     if device == "cuda" and torch.cuda.is_available():
         pytest.skip("it is there")
     problem = CASES["unequal"]()
-    words = f"device '{device}' is not on this machine"
+    words = f"device '{device}' is not available on this machine"
     with pytest.raises(WorkbenchError, match=words) as caught:
         ENTRIES[entry](problem.model, problem.data, device=device)
     assert "\n" not in str(caught.value)

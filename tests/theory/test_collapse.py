@@ -184,7 +184,7 @@ def test_a_study_whose_features_have_collapsed_has_the_predicted_spectrum() -> N
 
 
 BAD: dict[str, tuple[Any, ...]] = {
-    "num_classes is 1; give a whole number from 2": (0.5, 1, 0.1),
+    "num_classes is 1; give a whole number, at least 2": (0.5, 1, 0.1),
     "num_classes is 2.5; give a whole number": (0.5, 2.5, 0.1),
     "cosine is 1.1; give a number from -0.5 to 1": (1.1, 3, 0.1),
     "cosine is -0.6; give": (-0.6, 3, 0.1),
@@ -209,10 +209,10 @@ UNFIT: dict[str, dict[str, Any]] = {
         "features": H, "probabilities": P, "shares": [2, -1, 0]
     },
     "NaN or infinity": {"features": H + np.inf, "probabilities": P},
-    "no arrays of numbers": {"features": "x", "probabilities": P},
+    "not arrays of numbers": {"features": "x", "probabilities": P},
     "no convention 'nips'": {"features": H, "probabilities": P, "convention": "nips"},
     "number of classes is 1": {"features": H[:1], "probabilities": [[1.0]]},
-    "at most 10,000 is solved": {
+    "the limit is 10,000": {
         "features": np.zeros((200, 100)), "probabilities": np.eye(200)
     },
 }  # fmt: skip

@@ -103,7 +103,7 @@ def test_the_numbers_of_the_paper() -> None:
     ("given", "said"),
     [
         ((1, 5, 1.0, 0.1), "num_classes is 1"),
-        ((4, 3, 1.0, 0.1), "num_features is 3; give a whole number from 4"),
+        ((4, 3, 1.0, 0.1), "num_features is 3; give a whole number, at least 4"),
         ((4, 5, -1.0, 0.1), "mean is -1.0"),
         ((4, 5, 1.0, 0.8), "error is 0.8; give a number from 0 to 0.75"),
     ],

@@ -56,9 +56,9 @@ def test_h_has_as_many_eigenvalues_as_the_formula_says(case: Any) -> None:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ((0, (3,), 4), "data_rank is 0; give a whole number from 1"),
+        ((0, (3,), 4), "data_rank is 0; give a whole number, at least 1"),
         ((2, (3, 0), 4), "a width is 0; give"),
-        ((2, (3,), 1), "num_classes is 1; give a whole number from 2"),
+        ((2, (3,), 1), "num_classes is 1; give a whole number, at least 2"),
         ((2, (3.5,), 4), "a width is 3.5; give"),
     ],
 )

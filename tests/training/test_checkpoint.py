@@ -183,7 +183,9 @@ def test_every_changed_byte_is_noticed(file: Path) -> None:
 def test_a_file_cut_short_is_called_damaged(file: Path, share: float) -> None:
     content = file.read_bytes()
     file.write_bytes(content[: int(share * len(content))])
-    with pytest.raises(WorkbenchError, match=r"is damaged or no checkpoint .* again"):
+    with pytest.raises(
+        WorkbenchError, match=r"is damaged or not a checkpoint .* again"
+    ):
         load_checkpoint(file)
 
 
@@ -211,7 +213,7 @@ def test_opening_a_file_runs_no_code(tmp_path: Path) -> None:
 
 def test_a_foreign_file_is_told_from_a_damaged_one(tmp_path: Path) -> None:
     save_file({"weight": torch.zeros(2)}, tmp_path / "other.safetensors")
-    with pytest.raises(WorkbenchError, match=r"holds no checkpoint; .*workbench train"):
+    with pytest.raises(WorkbenchError, match=r"not a checkpoint; .*workbench train"):
         load_checkpoint(tmp_path / "other.safetensors")
     with pytest.raises(WorkbenchError, match=r"there is no file .*missing.ckpt"):
         load_checkpoint(tmp_path / "missing.ckpt")
@@ -263,7 +265,7 @@ def test_a_header_that_cannot_be_is_called_damaged(
     rewrite(file, lambda header: None)
     load_checkpoint(file)
     rewrite(file, change)
-    with pytest.raises(WorkbenchError, match="damaged or no checkpoint"):
+    with pytest.raises(WorkbenchError, match="damaged or not a checkpoint"):
         load_checkpoint(file)
 
 
@@ -306,7 +308,7 @@ def test_a_network_of_your_own_is_filled_from_its_file(tmp_path: Path) -> None:
     path = done.save(tmp_path / "own.ckpt")
     with pytest.raises(
         WorkbenchError,
-        match=r"network Own is your own .*the page cannot measure it; in Python .*"
+        match=r"network Own is your own, .*the page cannot measure it. In Python, .*"
         r"load_checkpoint\(path, model=",
     ):
         load_checkpoint(path).load_model()
@@ -380,7 +382,9 @@ def test_an_old_file_stays_when_the_new_one_cannot_be_written(
 
 def test_a_place_that_cannot_hold_a_file_is_named(tmp_path: Path) -> None:
     done = trained(epochs=0)
-    with pytest.raises(WorkbenchError, match=r"folder .*nowhere does not exist; make"):
+    with pytest.raises(
+        WorkbenchError, match=r"folder .*nowhere does not exist; create"
+    ):
         done.save(tmp_path / "nowhere" / "run.ckpt")
     (tmp_path / "taken").mkdir()
     with pytest.raises(WorkbenchError, match=r"cannot write .*taken"):

@@ -160,9 +160,9 @@ def test_a_network_that_only_looks_alike_is_not_taken_for_a_named_one() -> None:
     ("name", "shape", "sentence"),
     [
         ("resnet", (1, 8, 10), r"no network 'resnet'; use one of linear, mlp, .*own"),
-        ("mlp", (0, 8, 10), r"are \(0, 8, 8, 10\); give numbers from 1"),
-        ("mlp", (1, 0, 10), r"give numbers from 1"),
-        ("mlp", (1, 8, 1), r"at least 2 classes"),
+        ("mlp", (0, 8, 10), r"are \(0, 8, 8, 10\); all must be at least 1"),
+        ("mlp", (1, 0, 10), r"all must be at least 1"),
+        ("mlp", (1, 8, 1), r"classes at least 2"),
     ],
 )
 def test_what_cannot_be_built_is_refused_in_words(

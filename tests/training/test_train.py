@@ -430,7 +430,7 @@ def test_a_diverging_loss_ends_the_run_with_what_to_try(
     few: Dataset, name: str, lr: float
 ) -> None:
     with pytest.raises(
-        WorkbenchError, match=r"the loss is .* in epoch \d+, batch \d+, .* diverges"
+        WorkbenchError, match=r"the loss went .* in epoch \d+, batch \d+: .* diverges"
     ) as caught:
         train(build_model(name, few), few, config(lr=lr, epochs=30))
     assert f"try lr={lr / 10:g}" in str(caught.value)
@@ -451,7 +451,7 @@ class Poisoned(nn.Module):
 
 
 def test_a_network_that_is_nan_in_eval_mode_is_refused(few: Dataset) -> None:
-    with pytest.raises(WorkbenchError, match="loss is nan in eval mode after epoch 6"):
+    with pytest.raises(WorkbenchError, match="to nan in eval mode after epoch 6"):
         train(Poisoned(), few, config())
 
 
@@ -505,7 +505,9 @@ def test_no_epochs_keep_the_fresh_network(few: Dataset) -> None:
 
 def test_a_finished_run_goes_on_only_if_more_is_asked_for(few: Dataset) -> None:
     done = train(build_model("mlp", few), few, config())
-    with pytest.raises(WorkbenchError, match=r"trained 6 epochs and 6 are asked .* 6 "):
+    with pytest.raises(
+        WorkbenchError, match=r"trained 6 epochs and epochs is 6; .* above 6"
+    ):
         train(done)
     more = train(done, few, config(epochs=8))
     assert (more.run["epochs"], more.run["epochs_planned"]) == (8, 8)
@@ -518,7 +520,7 @@ def test_a_run_stopped_within_an_epoch_keeps_its_batches(digits: Dataset) -> Non
     part = train(model, digits, config(), control=stopping_after(Control(), 3))
     for changed in ({"batch_size": 64}, {"seed": 1}):
         (name,) = changed
-        with pytest.raises(WorkbenchError, match=rf"within epoch 1 .* {name}="):
+        with pytest.raises(WorkbenchError, match=rf"during epoch 1 .* {name}="):
             train(part, digits, config(**changed))
     assert train(part, digits, config(lr=0.01)).run["epochs"] == 6
 
@@ -534,15 +536,15 @@ def test_a_checkpoint_does_not_go_on_with_other_data(
 @pytest.mark.parametrize(
     ("values", "sentence"),
     [
-        ({"epochs": -1}, r"epochs is -1; give a whole number from 0"),
+        ({"epochs": -1}, r"epochs is -1; give a whole number, at least 0"),
         ({"epochs": 2.5}, r"epochs is 2.5"),
-        ({"batch_size": 1}, r"batch_size is 1; give a whole number from 2"),
+        ({"batch_size": 1}, r"batch_size is 1; give a whole number, at least 2"),
         ({"seed": -1}, r"seed is -1"),
-        ({"lr": -0.1}, r"lr is -0.1; give a number from 0"),
+        ({"lr": -0.1}, r"lr is -0.1; give a number >= 0"),
         ({"lr": math.nan}, r"lr is nan"),
         ({"lr": math.inf}, r"lr is inf"),
         ({"lr": "fast"}, r"lr is 'fast'"),
-        ({"momentum": 1.0}, r"momentum is 1.0; give a number from 0, smaller than 1"),
+        ({"momentum": 1.0}, r"momentum is 1.0; give a number >= 0 and < 1"),
         ({"weight_decay": -1.0}, r"weight_decay is -1.0"),
         ({"snapshots": (7,)}, r"names epoch 7; give whole numbers from 0 to epochs=6"),
     ],
@@ -557,18 +559,20 @@ def test_settings_that_cannot_be_are_refused_in_words(
 def test_a_device_that_is_not_there_is_refused_with_those_that_are(
     few: Dataset,
 ) -> None:
-    with pytest.raises(WorkbenchError, match=r"'tpu' is not on this .* auto, .*cpu"):
+    with pytest.raises(
+        WorkbenchError, match=r"'tpu' is not available on this .* auto, .*cpu"
+    ):
         train(build_model("linear", few), few, config(device="tpu"))
 
 
 def test_a_network_that_does_not_fit_the_data_is_refused_in_words(few: Dataset) -> None:
     with pytest.raises(
-        WorkbenchError, match=r"does not take images of shape \(2, 1, 8, 8\)"
+        WorkbenchError, match=r"does not accept images of shape \(2, 1, 8, 8\)"
     ):
         train(build_model("linear", (1, 9, 10)), few, config())
-    with pytest.raises(WorkbenchError, match=r"gives \(2, 9\) .* expected \(2, 10\)"):
+    with pytest.raises(WorkbenchError, match=r"returns \(2, 9\) .* expected \(2, 10\)"):
         train(build_model("linear", (1, 8, 9)), few, config())
-    with pytest.raises(WorkbenchError, match=r"give train\(model, data\)"):
+    with pytest.raises(WorkbenchError, match=r"call train\(model, data\)"):
         train(build_model("linear", few))
 
 

@@ -125,7 +125,7 @@ def test_a_convention_that_was_not_measured_is_said_and_the_picture_stays(
 ) -> None:
     page = make_page(tmp_path, weightings=("icml",))
     page.measuring.weighting.value = "slide"
-    assert "holds icml and not slide" in page.problem.text.value
+    assert "contains icml but not slide" in page.problem.text.value
     assert page.study.view is not None
     assert page.study.view.weighting == "icml"
     page.measuring.weighting.value = "icml"

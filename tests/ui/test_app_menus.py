@@ -143,7 +143,7 @@ def test_a_path_opens_a_study_or_makes_images_the_dataset(
     page: Workbench, tmp_path: Path
 ) -> None:
     page.opening.open.click()
-    assert "no path is given" in said(page)
+    assert "the path is empty" in said(page)
     page.opening.path.value = str(make_study(2, 30).save(tmp_path / "a.study"))
     page.opening.open.click()
     assert page.session.source == "a.study"
@@ -157,7 +157,7 @@ def test_a_path_opens_a_study_or_makes_images_the_dataset(
     assert page.session.notice.startswith("2 classes, 3 images: ")
     page.opening.path.value = str(tmp_path / "images" / "dog")
     page.opening.open.click()
-    assert "holds 1 folder; give one with 2 to 1,000" in said(page)
+    assert "contains 1 folder; give one with 2 to 1,000" in said(page)
     assert page.session.settings.folder == str(tmp_path / "images")
 
 
@@ -206,7 +206,7 @@ def test_a_path_that_takes_long_to_look_at_holds_up_no_page(
     assert (panel.open.disabled, panel.open.description) == (True, "Looking…")
     page.session.change(epochs=7)  # the page answers
     wait_until(lambda: page.session.problem is not None)
-    assert "could not be looked through within" in said(page)
+    assert "could not be searched within" in said(page)
     assert (panel.open.disabled, panel.open.description) == (False, "Show")
     assert page.session.settings.data != "folder"
     monkeypatch.setattr(opening, "PATIENCE", 10.0)
@@ -220,7 +220,7 @@ def test_a_pipe_is_refused_at_once(page: Workbench, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     page.opening.path.value = f"'{tmp_path / 'pipe'}'"
     page.opening.open.click()
-    assert "is neither a file nor a folder, but a pipe" in said(page)
+    assert "is a pipe, a socket or a device" in said(page)
 
 
 @pytest.mark.parametrize(
@@ -235,7 +235,7 @@ def test_the_limit_of_an_upload_is_that_of_the_server(
     panel = opening.OpenPanel(page.session, lambda: None)
     assert f"up to {most} MB" in panel.upload.tooltip
     assert f"wb-most-{most}" in panel.upload._dom_classes
-    with pytest.raises(WorkbenchError, match=f"at most {most} MB are taken"):
+    with pytest.raises(WorkbenchError, match=f"the limit is {most} MB"):
         panel._open_upload("a.study", memoryview(bytes((most << 20) + 1)))
 
 
@@ -247,7 +247,7 @@ def test_the_last_run_is_offered_to_a_page_that_was_reloaded(
     checkpoint_file(folder.path / "run-001.ckpt", epochs=3, epochs_planned=9)
     page.session.look_for_runs()
     assert page.found.widget.layout.display is None
-    assert "was cut off" in page.found.text.value
+    assert "was interrupted" in page.found.text.value
     page.found.open.click()
     trained = page.session.trained
     assert trained is not None
@@ -267,7 +267,7 @@ def test_a_run_at_work_is_offered_however_long_ago_it_began(
     folder.touch("alive")
     page.session.look_for_runs()
     assert page.found.widget.layout.display is None
-    assert "is at work" in page.found.text.value
+    assert "is running" in page.found.text.value
 
 
 @pytest.mark.parametrize(
@@ -406,3 +406,24 @@ def test_a_page_whose_address_is_not_told_opens_all_the_same(
     monkeypatch.setenv("VOILA_PREHEAT", "True")
     monkeypatch.setenv("VOILA_APP_PORT", "1")
     assert query_string() == ""
+
+
+def test_the_settings_of_ones_own_run_are_folded_until_they_are_wanted(
+    page: Workbench,
+) -> None:
+    fold = page.fold
+    assert fold.widget.layout.display == "none"
+    fold.toggle.value = True
+    assert fold.widget.layout.display is None
+    fold.toggle.value = False
+    page.session.trained = Trained("no.ckpt", False, {})  # Continue is among them
+    assert fold.widget.layout.display is None
+
+
+def test_where_a_teacher_hides_all_settings_nothing_unfolds_them(
+    page: Workbench,
+) -> None:
+    read_link("hide=data,network,training").open(page.session)
+    assert not hidden(page.fold.toggle)
+    read_link("hide=data,network,training,measuring").open(page.session)
+    assert hidden(page.fold.toggle)

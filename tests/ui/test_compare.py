@@ -131,5 +131,5 @@ def test_names_of_the_pinned_study_are_text():
 
 
 def test_an_unknown_mode_is_refused():
-    with pytest.raises(WorkbenchError, match="'above' is none of ghost, beside"):
+    with pytest.raises(WorkbenchError, match="'above' is not one of ghost, beside"):
         LinkedView(STUDY).compare(PINNED, mode="above")

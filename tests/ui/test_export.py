@@ -184,7 +184,7 @@ def test_several_studies_are_exported_in_bulk_under_their_names(
     assert main(["export", str(study_file), str(other), "--html", str(folder)]) == 0
     assert sorted(page.name for page in folder.iterdir()) == ["other.html", "run.html"]
     assert main(["export", str(study_file), str(study_file), "--html", "x"]) == 2
-    assert "have one name" in capsys.readouterr().err
+    assert "have the same name" in capsys.readouterr().err
     assert main(["export", str(study_file), "--html", str(folder), "--force"]) == 0
     text = (folder / "run.html").read_text(encoding="utf-8")
     assert "Pinned:" not in text

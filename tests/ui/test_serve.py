@@ -106,7 +106,7 @@ def test_names_of_hosts_are_taken_as_they_are_pasted(
     if name is not None:
         assert serve._name(given) == name
         return
-    with pytest.raises(WorkbenchError, match="is not the name of a host"):
+    with pytest.raises(WorkbenchError, match="is not a host name"):
         serve._name(given)
 
 
@@ -186,7 +186,7 @@ def test_the_url_is_said_when_the_page_answers_and_not_before(
 
 @pytest.mark.parametrize(
     ("status", "drawn", "said"),
-    [(500, b"", "answers with an error"), (200, b"", "drawn with an error")],
+    [(500, b"", "responds with an error"), (200, b"", "contains an error")],
 )
 def test_a_page_that_fails_is_not_announced(
     status: int,

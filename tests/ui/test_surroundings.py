@@ -200,7 +200,7 @@ def test_sockets_are_used_where_their_paths_are_short_enough(
 
 def test_without_any_folder_it_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(surroundings, "_temporary", lambda: iter([Path("/proc/none")]))
-    with pytest.raises(WorkbenchError, match="set TMPDIR to a folder") as error:
+    with pytest.raises(WorkbenchError, match="set TMPDIR to a writable") as error:
         surroundings.make_folder()
     assert len(str(error.value)) <= 300
 
@@ -223,7 +223,7 @@ def test_a_kernel_that_does_not_start_is_said(
     ("line", "said"),
     [
         ("numpy>=1", ""),
-        ("numpy<1", "numpy .* is installed and <1 is needed"),
+        ("numpy<1", "numpy .* is installed but <1 is needed"),
         ("no-such-package>=2", "no-such-package none is installed"),
         ("no-such-package>=2; extra == 'dev'", ""),
         ("no-such-package>=2; python_version < '3'", ""),

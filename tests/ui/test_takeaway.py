@@ -22,7 +22,7 @@ def taken(view: LinkedView, wanted: str) -> tuple[str, bytes]:
     view.state.wanted = wanted
     answer(view)
     assert view.state.wanted == ""
-    return view.state.parcel["name"], base64.b64decode(view.state.parcel["data"])
+    return view.state.download["name"], base64.b64decode(view.state.download["data"])
 
 
 def test_each_file_is_the_one_that_was_wanted(tmp_path: Path) -> None:
@@ -52,11 +52,11 @@ def test_the_page_that_is_taken_away_holds_what_is_pinned() -> None:
 def test_nothing_is_made_that_was_not_wanted_and_nothing_twice() -> None:
     view = LinkedView(make_study(3, 40), files=FILES)
     answer(view)
-    assert view.state.parcel == {}
+    assert view.state.download == {}
     view.state.wanted = "/etc/passwd"
-    with pytest.raises(WorkbenchError, match="is none of This page"):
+    with pytest.raises(WorkbenchError, match="is not one of This page"):
         answer(view)
-    assert view.state.parcel == {"name": "/etc/passwd"}  # and no data: it failed
+    assert view.state.download == {"name": "/etc/passwd"}  # and no data: it failed
     answer(view)
 
 

@@ -146,7 +146,7 @@ def test_another_weighting_draws_the_same_study_anew():
 
 
 def test_a_weighting_that_was_not_measured_is_answered_with_those_that_were():
-    with pytest.raises(WorkbenchError, match="'slide'; it holds icml, jmlr"):
+    with pytest.raises(WorkbenchError, match="'slide'; choose one of icml, jmlr"):
         LinkedView(make_study(weightings=("icml", "jmlr")), weighting="slide")
 
 

@@ -241,7 +241,7 @@ def test_an_untrained_network_is_warned_about_and_a_trained_one_is_not():
 
 
 def test_an_uncounted_study_is_not_said_to_have_no_outliers():
-    rule = "not counted: the rule sees the first 107 eigenvalues of G, and 30 were"
+    rule = "not counted: the rule needs the first 107 eigenvalues of G, but only 30"
     told = explain(replace(make_study(num_outliers=0), outlier_rule=rule))
     assert "The outliers were not counted" in told
     assert "No outliers" not in told

@@ -107,7 +107,10 @@ def test_the_root_of_p_is_in_the_gradient_or_p_is_in_the_sum(
     view = LinkedView(make_study(), weighting=weighting)
     one = f"{symbol}<sub>i,c,c′</sub>"
     assert one in find(view, "station 0").label.html
-    said = find(view, "now").text
+    words, maths = find(view, "now").text.split('<span class="wb-maths">')
+    assert words.startswith("<b>2,400 gradients</b>")
+    assert "<sub>" not in words
+    said = maths
     assert said.startswith(f"{one} = {root}(y")
     assert f"Σ<sub>c′</sub> {weight}{one}ᵀ {one}" in said
 

@@ -154,5 +154,5 @@ def test_the_page_has_every_colour_in_every_theme():
 
 
 def test_an_unknown_theme_is_answered_with_those_there_are():
-    with pytest.raises(WorkbenchError, match="'pink' is none of light, dark, pro"):
+    with pytest.raises(WorkbenchError, match="'pink' is not one of light, dark, pro"):
         get_theme("pink")

@@ -1,4 +1,4 @@
-"""Train and measure, as commands: what they take, and what stays when they end."""
+"""The train and measure commands: their options, and what they leave on disk."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
 
 
 def say(sentence: str) -> None:
-    """Write one line to stderr; of several processes the first does."""
+    """Write one line to stderr; in a run of several processes, only the first does."""
     if os.environ.get("RANK", "0") != "0":
         return
     print(printable(" ".join(sentence.split())), file=sys.stderr)
 
 
 def one_of(*names: str) -> Callable[[str | None], str | None]:
-    """Return a check that a value is one of these, if there is one."""
+    """Return an option callback that accepts these names, or no value at all."""
 
     def check(value: str | None) -> str | None:
         if value is not None and value not in names:
@@ -44,11 +44,12 @@ def one_of(*names: str) -> Callable[[str | None], str | None]:
     return check
 
 
-Force = Annotated[
-    bool, typer.Option("--force", help="Write over a file that is there.")
-]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")]
 Device = Annotated[
-    str, typer.Option(help="auto (cuda, else mps, else cpu), or one of them.")
+    str,
+    typer.Option(
+        help="cpu, cuda, mps, or auto (cuda if available, else mps, else cpu)."
+    ),
 ]
 
 
@@ -62,7 +63,7 @@ def train(
     ] = None,
     per_class: Annotated[
         int | None,
-        typer.Option(help="Examples of each class.  [default: all there are]"),
+        typer.Option(help="Examples per class.  [default: all]"),
     ] = None,
     model: Annotated[
         str | None,
@@ -74,17 +75,18 @@ def train(
     epochs: Annotated[
         int | None,
         typer.Option(
-            help="Passes over the data; with --resume those done before count.  "
-            "[default: 30]"
+            help="Passes over the data, including those before --resume.  [default: 30]"
         ),
     ] = None,
     lr: Annotated[
         float | None,
-        typer.Option(help="Learning rate at the start.  [default: 0.05]"),
+        typer.Option(help="Initial learning rate.  [default: 0.05]"),
     ] = None,
     weight_decay: Annotated[
         float | None,
-        typer.Option(help="Weight decay of every parameter.  [default: 0.0005]"),
+        typer.Option(
+            help="Weight decay, applied to every parameter.  [default: 0.0005]"
+        ),
     ] = None,
     seed: Annotated[
         int | None,
@@ -95,32 +97,32 @@ def train(
     snapshots: Annotated[
         str | None,
         typer.Option(
-            help="Epochs whose weights are kept, as 0,1,3,10,30; 0 is the fresh "
-            "network. Measuring makes each a snapshot of the study."
+            help="Epochs whose weights to keep, for example 0,1,3,10,30 (0: "
+            "before training). Each becomes a snapshot in the study."
         ),
     ] = None,
     device: Device = "auto",
     root: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of the data sets.  [default: $WORKBENCH_DATA, else the "
+            help="Folder with the data sets.  [default: $WORKBENCH_DATA, else the "
             "user's cache]"
         ),
     ] = None,
     download: Annotated[
-        bool, typer.Option("--download", help="Fetch data that are missing.")
+        bool, typer.Option("--download", help="Download missing data.")
     ] = False,
     resume: Annotated[
         Path | None,
         typer.Option(
-            help="Go on with this checkpoint, on its own data; give more --epochs "
-            "where it has trained all that were asked for."
+            help="Continue training this checkpoint, on its own data. If it has "
+            "finished, raise --epochs."
         ),
     ] = None,
     out: Annotated[Path, typer.Option(help="Checkpoint to write.")] = Path("run.ckpt"),
     force: Force = False,
 ) -> int:
-    """Train a network; Ctrl-C keeps what it has learnt."""
+    """Train a network. Ctrl-C stops it and saves what it has learnt."""
     check_out(out, force)
     kept = None if snapshots is None else _epochs(snapshots)
     config = {
@@ -141,21 +143,22 @@ def train(
         }
         if extra := [name for name, value in fixed.items() if value is not None]:
             raise WorkbenchError(
-                f"train: --resume goes on with the data, network and seed of {resume}; "
-                f"leave out {', '.join(extra)}."
+                "train: --resume continues with the data, network and seed of "
+                f"{resume}; leave out {', '.join(extra)}."
             )
     from workbench.cli.terminal import watched
 
     part = out.with_name(f"{out.name}.part")
     if part.exists() and resume != part:
         say(
-            f"{part} is of a training that was killed; --resume {part} goes on with it."
+            f"{part} is left over from a training run that was killed; continue it "
+            f"with --resume {part}."
         )
 
     from workbench.machine.distributed import joined
 
     keep_freed_memory()
-    stopping = "Stopping; what was learnt is kept."
+    stopping = "Stopping; what was learnt will be saved."
     with (
         _keeping(part),
         joined(device) as world,
@@ -201,7 +204,7 @@ def _epochs(text: str) -> tuple[int, ...]:
         return tuple(int(word) for word in text.split(",") if word.strip())
     except ValueError:
         raise WorkbenchError(
-            f"--snapshots: {text!r} is no list of epochs; write them as 0,1,3,10,30."
+            f"--snapshots: {text!r} is not a list of epochs; write it like 0,1,3,10,30."
         ) from None
 
 
@@ -229,7 +232,7 @@ def _trained(
 
 
 def _resumed(path: Path, given: dict[str, Any], sharing: dict[str, Any]) -> Checkpoint:
-    """Go on with a checkpoint."""
+    """Continue training a checkpoint."""
     from workbench.training.checkpoint import load_checkpoint
     from workbench.training.train import TrainConfig
     from workbench.training.train import train as train_network
@@ -240,11 +243,13 @@ def _resumed(path: Path, given: dict[str, Any], sharing: dict[str, Any]) -> Chec
 
 
 def measure(
-    checkpoint: Annotated[Path, typer.Argument(help="What `workbench train` wrote.")],
+    checkpoint: Annotated[
+        Path, typer.Argument(help="A checkpoint from `workbench train`.")
+    ],
     weighting: Annotated[
         str,
         typer.Option(
-            help=f"Convention of the averages: {', '.join(CONVENTIONS)}.",
+            help=f"Convention of averaging: {', '.join(CONVENTIONS)}.",
             callback=one_of(*CONVENTIONS),
         ),
     ] = "icml",
@@ -255,33 +260,37 @@ def measure(
     metric: Annotated[
         str,
         typer.Option(
-            help="Distance of two gradients: cosine, euclidean.",
+            help="Distance between gradients: cosine, euclidean.",
             callback=one_of("cosine", "euclidean"),
         ),
     ] = "cosine",
     classes: Annotated[
         str | None,
         typer.Option(
-            help="Measure some classes and their logits only: how many, drawn by a "
-            "seed, as 10; or which, by name or number, as cat,dog or 0,3,7."
+            help="Measure only some classes and their logits: a number of "
+            "classes to draw at random (10), or names or indices (cat,dog "
+            "or 0,3,7)."
         ),
     ] = None,
     moments: Annotated[
         bool,
         typer.Option(
-            help="Measure the epochs that `train --snapshots` kept, too, each at "
+            help="Also measure the epochs kept by `train --snapshots`, each at "
             "about half the cost."
         ),
     ] = True,
     eigenvalues: Annotated[
         int | None,
-        typer.Option(help="Leading eigenvalues of G and Hess.  [default: C + 7]"),
+        typer.Option(
+            help="How many leading eigenvalues of G and Hess to compute.  [default: "
+            "C + 7]"
+        ),
     ] = None,
     steps: Annotated[
         int,
         typer.Option(
-            help="Lanczos steps of each probe of a density that is not exact: more "
-            "resolve more of it, near zero above all."
+            help="Lanczos steps per probe, where the density is estimated. More "
+            "steps resolve finer detail, above all near zero."
         ),
     ] = 16,
     device: Device = "auto",
@@ -289,39 +298,44 @@ def measure(
         str | None,
         typer.Option(
             help="How G is measured: dense or dual (exact), krylov (its leading "
-            "eigenvalues and density), streamed (krylov for many classes).  "
-            "[default: as planned]",
+            "eigenvalues and density), streamed (krylov for many classes).  [default: "
+            "chosen by the plan]",
             callback=one_of("dense", "dual", "krylov", "streamed"),
         ),
     ] = None,
     minutes: Annotated[
         float | None,
         typer.Option(
-            help="Abort if the plan exceeds this many minutes.  [default: no limit, "
-            "but exact ways only up to 30]"
+            help="Abort if the plan exceeds this many minutes.  [default: no "
+            "limit, but exact methods only up to 30]"
         ),
     ] = None,
     plan: Annotated[
-        bool, typer.Option("--plan", help="Print how it would go, and measure nothing.")
+        bool,
+        typer.Option("--plan", help="Print the plan and its cost; measure nothing."),
     ] = False,
     as_json: Annotated[
-        bool, typer.Option("--json", help="With --plan: print it as one JSON object.")
+        bool,
+        typer.Option("--json", help="With --plan: print the plan as one JSON object."),
     ] = False,
     out: Annotated[
         Path | None,
-        typer.Option(help="Study to write.  [default: the checkpoint's name, .study]"),
+        typer.Option(
+            help="Study to write.  [default: the checkpoint's name with .study]"
+        ),
     ] = None,
     force: Force = False,
 ) -> None:
-    """Measure a checkpoint: its spectra, its three averages, the picture of both.
+    """Measure a checkpoint: its spectra, its three averages, and the picture of both.
 
-    Finished stages are kept in a folder beside the study until it is written; the same
-    command again goes on from there.
+    Finished stages are kept in a folder beside the study until it is written. If
+    interrupted, the same command resumes from there.
     """
     out = out or checkpoint.with_suffix(".study")
     if as_json and not plan:
         raise WorkbenchError(
-            "--json: it says how --plan prints; 'workbench show --json' prints a study."
+            "--json only works with --plan here; to print a study as JSON, use "
+            "'workbench show --json'."
         )
     if not plan:
         check_out(out, force)
@@ -329,7 +343,7 @@ def measure(
     from workbench.machine.distributed import joined
 
     keep_freed_memory()
-    stopping = "Stopping; the stages that were finished are kept."
+    stopping = "Stopping; finished stages are kept."
     parts = out.with_name(f"{out.name}.parts")
     with (
         _keeping(parts),
@@ -373,7 +387,7 @@ def measure(
 
 
 def _chosen(text: str) -> int | tuple[str, ...]:
-    """Read how many classes, or which, separated by commas."""
+    """Read a number of classes, or names separated by commas."""
     if text.strip().isdecimal():
         return int(text)
     return tuple(word.strip() for word in text.split(",") if word.strip())
@@ -382,7 +396,7 @@ def _chosen(text: str) -> int | tuple[str, ...]:
 def _print_plan(
     checkpoint: Checkpoint, settings: MeasureSettings, world: World, as_json: bool
 ) -> None:
-    """Say what measuring would take, on stdout, once."""
+    """Print the estimated cost of measuring to stdout, once."""
     from workbench.measurement.plan import plan
 
     made = plan(checkpoint, settings=settings, world=world)
@@ -392,32 +406,35 @@ def _print_plan(
 
 
 def check_out(path: Path, force: bool) -> None:
-    """Refuse before the work what could not be written after it."""
+    """Check before the work starts that its result can be written."""
     folder = path.parent
     if not folder.is_dir():
         raise WorkbenchError(
-            f"--out: the folder {folder} does not exist; make it, or choose another."
+            f"--out: the folder {folder} does not exist; create it, or choose another."
         )
     if not os.access(folder, os.W_OK):
         raise WorkbenchError(
-            f"--out: nothing can be written to {folder}; choose another folder."
+            f"--out: the folder {folder} is not writable; choose another."
         )
     if path.is_dir():
-        raise WorkbenchError(f"--out: {path} is a folder; name a file in it.")
+        raise WorkbenchError(
+            f"--out: {path} is a folder; give the name of a file in it."
+        )
     if path.exists() and not path.is_file():
         raise WorkbenchError(
-            f"--out: {path} is a device or a pipe and no file; choose another name."
+            f"--out: {path} is a device or a pipe, not a file; choose another name."
         )
     remove_litter(folder)
     if path.exists() and not force:
         raise WorkbenchError(
-            f"--out: {path} exists; choose another name, or --force to write over it."
+            f"--out: {path} already exists; choose another name, or overwrite it with "
+            "--force."
         )
 
 
 @contextmanager
 def _keeping(path: Path) -> Iterator[None]:
-    """Say what stays where the work is broken off."""
+    """If the work is interrupted, say where the finished part is kept."""
     try:
         yield
     except Cancelled:

@@ -1,7 +1,7 @@
 """The command line: `workbench train | measure | show | export | app`.
 
-What it says goes to stderr, what it is asked for to stdout. Torch is imported only by
-the commands that compute.
+Results go to stdout, messages to stderr. Torch is imported only by the commands that
+compute.
 """
 
 from __future__ import annotations
@@ -47,13 +47,14 @@ app.command()(measure)
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
-    # Threads that spin while they wait cost two to three times the time as soon as
-    # anything else runs; kernels of the page inherit this. Read when torch is loaded.
+    # Idle threads that spin make a run two to three times slower as soon as anything
+    # else is running. Torch reads this when it is loaded; the page's kernels inherit
+    # it.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     command = typer.main.get_command(app)
     try:
         status = command.main(arguments, prog_name="workbench", standalone_mode=False)
-        sys.stdout.flush()  # here, where it may fail
+        sys.stdout.flush()  # here, where a failure is handled
     except WorkbenchError as error:
         return _refuse(str(error))
     except (Cancelled, KeyboardInterrupt, typer.Abort):
@@ -61,10 +62,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except LostProcess:
         print(
-            f"Error: another process of this run has ended, and process "
-            f"{os.environ.get('RANK')} cannot go on without it; what was finished is "
-            "kept beside the output: the same command goes on measuring, and "
-            "'train --resume' training.",
+            "Error: another process of this run has ended, and process "
+            f"{os.environ.get('RANK')} cannot continue without it. Finished work is "
+            "kept beside the output: to resume, run the same 'measure' command again, "
+            "or 'train --resume'.",
             file=sys.stderr,
         )
         return FAILED
@@ -73,13 +74,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         if error.errno in _NO_ROOM and error.filename is None:
             return _refuse_output(error)
-        if error.filename is None:  # not about a file that somebody named
+        if error.filename is None:  # not about a file that the user named
             raise
         return _refuse(
             f"{error.filename} cannot be read or written ({error.strerror}); check "
-            "the path and who may use it."
+            "the path and its permissions."
         )
-    except (MemoryError, RuntimeError) as error:  # torch's lack of memory is the latter
+    except (MemoryError, RuntimeError) as error:  # the latter is torch out of memory
         sentence, defect = explain_failure(error)
         if defect:
             raise
@@ -94,19 +95,19 @@ def _refuse(sentence: str) -> int:
 
 
 def _refuse_output(error: OSError) -> int:
-    """Say that stdout takes no more, and ask nothing more of it."""
+    """Report that stdout cannot be written, and redirect it to the null device."""
     with suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    if error.errno == errno.EPIPE:  # who read it has had enough, as 'head' does
+    if error.errno == errno.EPIPE:  # the reader has closed it, as 'head' does
         return FAILED
     return _refuse(
-        f"the output cannot be written ({error.strerror}); make room on its disk, or "
-        "send it elsewhere."
+        f"the output cannot be written ({error.strerror}); free some space, or "
+        "redirect it to another disk."
     )
 
 
 def _usage(error: Any) -> str:
-    """Put an error of click's into one sentence."""
+    """Turn one of click's errors into one sentence."""
     path = error.ctx.command_path if error.ctx else "workbench"
     return f"{error.format_message().rstrip('.')}; see '{path} --help'."
 
@@ -122,7 +123,9 @@ def _start(
     context: typer.Context,
     version: Annotated[
         bool,
-        typer.Option("--version", callback=_version, is_eager=True, help="Print it."),
+        typer.Option(
+            "--version", callback=_version, is_eager=True, help="Print the version."
+        ),
     ] = False,
 ) -> None:
     if context.invoked_subcommand is None:
@@ -131,12 +134,12 @@ def _start(
 
 @app.command()
 def show(
-    study: Annotated[Path, typer.Argument(help="What `workbench measure` wrote.")],
+    study: Annotated[Path, typer.Argument(help="A study from `workbench measure`.")],
     as_json: Annotated[
-        bool, typer.Option("--json", help="One JSON object with all that it holds.")
+        bool, typer.Option("--json", help="Print everything in it as one JSON object.")
     ] = False,
 ) -> None:
-    """Print what a study found."""
+    """Print the results of a study."""
     from workbench.study.records import load_study
     from workbench.study.summary import everything, summary
 
@@ -152,29 +155,27 @@ def show(
 @app.command()
 def export(
     studies: Annotated[
-        list[Path], typer.Argument(help="What `workbench measure` wrote, one or more.")
+        list[Path], typer.Argument(help="One or more studies from `workbench measure`.")
     ],
     html: Annotated[
         Path | None,
-        typer.Option(
-            help="Stand-alone page to write; of several studies, the folder of theirs."
-        ),
+        typer.Option(help="Stand-alone page to write; for several studies, a folder."),
     ] = None,
     csv: Annotated[
         Path | None,
-        typer.Option(help="Folder for all that it holds, as CSV."),
+        typer.Option(help="Folder to write all tables to, as CSV."),
     ] = None,
     weighting: Annotated[
         str | None,
-        typer.Option(help="Averages shown on the page.  [default: the study's own]"),
+        typer.Option(help="Convention shown on the page.  [default: the study's own]"),
     ] = None,
     pin: Annotated[
         Path | None,
-        typer.Option(help="Another study, which each page draws along to compare."),
+        typer.Option(help="Another study to draw on each page for comparison."),
     ] = None,
     force: Force = False,
 ) -> None:
-    """Write studies as pages that need no kernel and no network, and as tables."""
+    """Export studies as web pages that work offline, or as CSV tables."""
     from workbench.ui.export import export_all
 
     for path in export_all(
@@ -187,38 +188,42 @@ def export(
 def open_app(
     port: Annotated[
         int | None,
-        typer.Option(help="Where to listen.  [default: 8866, or one that is free]"),
+        typer.Option(help="Port to listen on.  [default: 8866, or a free one]"),
     ] = None,
     no_browser: Annotated[
-        bool, typer.Option("--no-browser", help="Open no browser.")
+        bool, typer.Option("--no-browser", help="Do not open a browser.")
     ] = False,
     lab: Annotated[
-        bool, typer.Option("--lab", help="In JupyterLab instead of Voila.")
+        bool, typer.Option("--lab", help="Use JupyterLab instead of Voila.")
     ] = False,
     host: Annotated[
         str,
-        typer.Option(help="Address to listen on; 0.0.0.0: all of this machine."),
+        typer.Option(
+            help="Address to listen on; 0.0.0.0 listens on all addresses of this "
+            "machine."
+        ),
     ] = "127.0.0.1",
     allow_host: Annotated[
         list[str] | None,
         typer.Option(
-            help="Another name by which browsers reach it, as of a proxy in front; "
-            "may be repeated."
+            help="Another host name by which browsers reach the page, for "
+            "example a proxy's; may be repeated."
         ),
     ] = None,
     base_url: Annotated[
         str,
-        typer.Option(help="Path below which a proxy in front serves it."),
+        typer.Option(help="Path under which a proxy serves the page."),
     ] = "/",
     token: Annotated[
         str | None,
         typer.Option(
-            help="What opens the page; '' for none, behind a proxy that lets in nobody "
-            "else.  [default: a new one, printed with the address]"
+            help="Secret that opens the page. Use '' only behind a proxy that "
+            "checks who may enter.  [default: a new one, printed with the "
+            "address]"
         ),
     ] = None,
 ) -> None:
-    """Open the page, on this machine only unless --host says more; Ctrl-C ends it."""
+    """Open the page, on this machine only unless --host is given. Ctrl-C ends it."""
     from workbench.ui.serve import serve
 
     serve(

@@ -1,6 +1,6 @@
-"""What the command line shows and hears: progress, Ctrl-C, and a study as tables.
+"""The command line's terminal: progress, Ctrl-C, and a study as tables.
 
-Texts come from files of anyone: control characters are shown escaped.
+Texts may come from untrusted files, so control characters are shown escaped.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from workbench.errors import printable
 from workbench.progress.control import Cancelled, Control, Progress, ProgressCallback
 from workbench.progress.timing import TimeLeft, say_duration
 
-_EVERY = 10.0  # seconds between two lines where no bar can be drawn
+_EVERY = 10.0  # seconds between lines where no bar can be drawn
 
 
 class ProgressDisplay:
-    """Draws progress events: a bar on a terminal, else a line now and then.
+    """Draws progress events: a bar on a terminal, otherwise an occasional line.
 
-    A context manager; a call takes one event. It writes to stderr alone.
+    A context manager; call it with each event. It writes only to stderr.
     """
 
     def __init__(self, console: Console | None = None) -> None:
@@ -63,7 +63,7 @@ class ProgressDisplay:
         now = time.monotonic()
         if progress.note:
             self.say(progress.note)
-        if progress.fraction < self._fraction or not self._began:  # another work begins
+        if progress.fraction < self._fraction or not self._began:  # new work begins
             self._began, self._left = now, TimeLeft()
         self._fraction = progress.fraction
         self._left.update(now - self._began, progress.fraction)
@@ -90,14 +90,14 @@ class ProgressDisplay:
 def watched(
     stopping: str, *, quiet: bool = False
 ) -> Iterator[tuple[ProgressCallback, Control]]:
-    """Show progress, and let Ctrl-C cancel the work; a second one breaks it off.
+    """Show progress and let Ctrl-C cancel the work; a second Ctrl-C aborts it at once.
 
     Args:
         stopping: What to say at the first Ctrl-C.
-        quiet: Show and say nothing: another process does.
+        quiet: Print nothing, because another process does.
 
     Raises:
-        Cancelled: At the second.
+        Cancelled: At the second Ctrl-C.
     """
     control = Control()
 
@@ -105,13 +105,14 @@ def watched(
         if control.cancelled:
             raise KeyboardInterrupt
         control.cancel()
-        display.say(f"{stopping} Ctrl-C again breaks off at once.")
+        display.say(f"{stopping} Press Ctrl-C again to abort at once.")
 
     before = signal.signal(signal.SIGINT, interrupt)
     try:
         console = Console(stderr=True, quiet=quiet)
         with warnings.catch_warnings(), ProgressDisplay(console) as display:
-            # torch.func.jvp compiles helpers when first called; torch warns of itself.
+            # torch.func.jvp compiles helpers on its first call, and torch warns about
+            # its own code.
             warnings.filterwarnings("ignore", r".*torch\.jit\.script", FutureWarning)
             yield display, control
     except KeyboardInterrupt:
@@ -121,7 +122,7 @@ def watched(
 
 
 def _words(progress: Progress, left: float | None) -> list[str]:
-    """Return the detail, the numbers, and the time left of one event."""
+    """Return the detail, the numbers and the time left of one event."""
     words = [progress.detail] if progress.detail else []
     for name, value in progress.values.items():
         if name in ("loss", "accuracy"):
@@ -132,13 +133,13 @@ def _words(progress: Progress, left: float | None) -> list[str]:
 
 
 NO_LAST_LAYER = (
-    "Nothing is recorded of a last layer: the network does not end in a linear layer, "
-    "or an older version measured it."
+    "The study has no record of a last layer: the network does not end in a linear "
+    "layer, or an older version measured it."
 )
 
 
 def print_summary(summary: Mapping[str, Any], console: Console | None = None) -> None:
-    """Print what `workbench.study.summary.summary` says, as tables on stdout."""
+    """Print the result of `workbench.study.summary.summary` as tables on stdout."""
     console = console or Console()
     run = summary["run"]
     console.print(
@@ -167,12 +168,12 @@ def print_summary(summary: Mapping[str, Any], console: Console | None = None) ->
 
 
 def _text(words: str) -> Text:
-    """Words as they are: no markup, no control characters."""
+    """Return text to print as is, without markup or control characters."""
     return Text(printable(words))
 
 
 def _training(run: Mapping[str, Any]) -> str:
-    """Say how long it was trained, where that is known."""
+    """Say how long it was trained, if known."""
     if run["epochs"] is None and run.get("given"):
         return ", trained elsewhere"
     seed = "" if run["seed"] is None else f", seed {run['seed']}"
@@ -180,7 +181,7 @@ def _training(run: Mapping[str, Any]) -> str:
 
 
 def _fit(run: Mapping[str, Any]) -> str:
-    """Say loss and accuracy, and on which data."""
+    """Give loss and accuracy, and the data they were computed on."""
     if run.get("held_out"):
         loss, accuracy, where = run.get("loss"), run.get("accuracy"), "on held-out data"
     else:
@@ -225,7 +226,7 @@ def _pair(pairs: list[dict[str, Any]], n: int) -> str:
 
 
 def _parts(levels: Mapping[str, Any]) -> Table:
-    """What each part of G weighs, and its leading eigenvalues."""
+    """The trace of each part of G, and its leading eigenvalues."""
     title = f"Parts of G, convention {levels['weighting']}"
     table = Table(title=title, title_justify="left")
     for name in ("part", "trace", "share of G", "leading eigenvalues"):
@@ -249,7 +250,7 @@ def _parts(levels: Mapping[str, Any]) -> Table:
 
 
 def _values(values: list[float | None], residuals: list[float | None]) -> str:
-    """Leading eigenvalues, and the largest of their error bars."""
+    """Leading eigenvalues, with the largest of their error bars."""
     worst = max((r or 0.0 for r in residuals[: len(values)]), default=0.0)
     told = "  ".join(map(_number, values))
     return f"{told}  (± {worst:.0e})" if worst else told
@@ -292,7 +293,7 @@ def _walk(found: Mapping[str, Any]) -> Table:
 
 
 def _last_layer(found: Mapping[str, Any]) -> Table:
-    """Its features, its G, and what collapse predicts of that."""
+    """Its features, its G, and what neural collapse predicts for it."""
     name = f" {found['name']}" if found["name"] else ""
     title = f"The last layer{name}, {_count(found['num_features'])} features"
     table = Table(title=title, title_justify="left", show_header=False)

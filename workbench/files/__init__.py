@@ -1,1 +1,1 @@
-"""Files: our container, those of other tools, and folders of images."""
+"""Files: our own container, other tools' formats, and folders of images."""

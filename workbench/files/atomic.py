@@ -1,7 +1,7 @@
-"""Files of others: what one is, told from its first bytes; sizes capped. No torch.
+"""What kind of file this is, judged by its first bytes. Sizes are capped. No torch.
 
-Reads the JSON at the head of a safetensors file and nothing else, so that a file is
-refused, or said to be a study or a checkpoint, before it is loaded.
+Reads only the JSON at the head of a safetensors file, so a file is refused, or
+recognised as a study or a checkpoint, before it is loaded.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from workbench.files.foreign import foreign_kind
 
 STUDY, CHECKPOINT = "study", "checkpoint"
 LARGEST = {STUDY: 64 * 2**20, CHECKPOINT: 2 * 2**30}  # bytes
-UPLOAD = 64 * 2**20  # bytes that may come through the browser
+UPLOAD = 64 * 2**20  # bytes that may be uploaded through the browser
 HEADER = 8 * 2**20  # bytes of the JSON at a file's head
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What a file says that it is."""
+    """What a file claims to be."""
 
     name: str  # "study" or "checkpoint"
-    run: dict[str, Any]  # what was trained; of a checkpoint
+    run: dict[str, Any]  # of a checkpoint: what was trained
 
 
 def kind_of(path: str | os.PathLike[str]) -> Kind:
@@ -39,12 +39,12 @@ def kind_of(path: str | os.PathLike[str]) -> Kind:
         source = Path(path).expanduser()
         if source.is_dir():
             raise WorkbenchError(
-                f"Open: {source} is a folder; name a file, or choose 'Image folder' as "
-                "the dataset to train on the images in it."
+                f"Open: {source} is a folder; give a file, or choose 'Image folder' "
+                "as the dataset to train on the images in it."
             )
         if source.exists() and not source.is_file():
             raise WorkbenchError(
-                f"Open: {source} is a device or a pipe and no file; name a file."
+                f"Open: {source} is a device or a pipe, not a file; give a file."
             )
         size = source.stat().st_size
         with source.open("rb") as file:
@@ -59,12 +59,12 @@ def kind_of(path: str | os.PathLike[str]) -> Kind:
         if other := foreign_kind(source):
             raise WorkbenchError(f"Open: {source.name} is {other}") from error
         raise WorkbenchError(
-            f"Open: {source.name} is neither a study nor a checkpoint; open what "
-            "'workbench measure' or 'workbench train' wrote, or what this page saved."
+            f"Open: {source.name} is neither a study nor a checkpoint; open a file "
+            "from 'workbench measure', 'workbench train' or this page."
         ) from error
     if size > LARGEST[kind]:
         raise WorkbenchError(
-            f"Open: {source.name} has {size / 2**20:,.0f} MB and a {kind} may have "
-            f"{LARGEST[kind] // 2**20:,}; open a smaller one."
+            f"Open: {source.name} is {size / 2**20:,.0f} MB and the limit for a "
+            f"{kind} is {LARGEST[kind] // 2**20:,} MB; open a smaller one."
         )
     return Kind(kind, run)

@@ -1,8 +1,9 @@
-"""One file of arrays: written whole or not at all, and checked when it is read.
+"""A file of arrays that is written completely or not at all, and checked when read.
 
-It is a safetensors file: flat named arrays, and a JSON header with a checksum of both
+It is a safetensors file: flat named arrays, with a JSON header and a checksum of both
 in its metadata. Opening one never runs code. Studies, checkpoints and the finished
-stages of a measurement are such files. No torch: who wants tensors says so.
+stages of a measurement are stored this way. Torch is loaded only by readers that ask
+for tensors.
 """
 
 from __future__ import annotations
@@ -26,19 +27,19 @@ from safetensors import SafetensorError, safe_open
 from workbench.errors import WorkbenchError, printable
 from workbench.files.foreign import foreign_kind, three_lines
 
-MOST_HEADER = 32 * 2**20  # bytes of all names and plain values in a file
-MOST_TEXT = 4 * 2**20  # of them, those of our own
+MOST_HEADER = 32 * 2**20  # bytes of a file's head: names and plain values
+MOST_TEXT = 4 * 2**20  # of these, our own header
 MOST_ARRAYS = 100_000
 MOST_SIDE = 2**40  # entries along one axis of an array
-MOST_SAID = 120  # letters of what is wrong with a file
-LITTER, STALE = ".workbench-", 3600.0  # of a killed process: name, seconds of age
+MOST_SAID = 120  # characters of the reason why a file is damaged
+LITTER, STALE = ".workbench-", 3600.0  # leftovers: prefix, seconds of age
 CHECKSUM = "workbench.crc32"
-# What safetensors calls the numbers of NumPy.
+# NumPy's types by the names of safetensors.
 DTYPES = {"bool": "BOOL", "complex64": "C64"}
 DTYPES |= {f"float{bits}": f"F{bits}" for bits in (16, 32, 64)}
 DTYPES |= {f"int{bits}": f"I{bits}" for bits in (8, 16, 32, 64)}
 DTYPES |= {f"uint{bits}": f"U{bits}" for bits in (8, 16, 32, 64)}
-# What reading a file that is not as it should be can raise; Runtime: torch's.
+# What reading a malformed file can raise; RuntimeError comes from torch.
 BROKEN = (
     LookupError,
     TypeError,
@@ -53,43 +54,43 @@ Content = TypeVar("Content")
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """One kind of file, and how to speak of it."""
+    """One kind of file, and the words for it in error messages."""
 
     kind: str  # "study", "checkpoint" or "part"
-    schema: int  # the latest that is read
-    who: str  # reads it
+    schema: int  # the latest that can be read
+    who: str  # the function that reads it
     made_by: str  # the command that writes it
-    again: str  # what to do where it is damaged
+    again: str  # what to do if it is damaged
 
 
 def write_whole(
     path: str | os.PathLike[str], content: Iterable[bytes | memoryview], who: str
 ) -> Path:
-    """Write a file beside its place, then rename it: the old one stays until then.
+    """Write a temporary file, then rename it; an old file stays intact until then.
 
-    A link stays, and what it points at is replaced. Devices and pipes are refused.
+    A symbolic link is kept and its target replaced. Devices and pipes are refused.
 
     Args:
         path: The file.
-        content: All of it, in pieces.
-        who: Begins the sentence of what goes wrong.
+        content: The whole content, in pieces.
+        who: Begins the error message.
 
     Raises:
-        WorkbenchError: If it cannot be written; nothing of it is left then. Its cause
-            is the system's error.
+        WorkbenchError: If it cannot be written. Then no partial file remains, and the
+            exception's cause is the system's error.
     """
     target = Path(path)
     try:
         real = Path(os.path.realpath(target))
         if not real.parent.is_dir():
             raise WorkbenchError(
-                f"{who}: the folder {target.parent} does not exist; make it, "
-                "or choose another."
+                f"{who}: the folder {target.parent} does not exist; create it, or "
+                "choose another."
             )
         before = real.stat() if real.exists() else None
         if before is not None and not (real.is_file() or real.is_dir()):
             raise WorkbenchError(
-                f"{who}: cannot write {target}: it is a device or a pipe and no file; "
+                f"{who}: cannot write {target}: it is a device or a pipe, not a file; "
                 "choose another name."
             )
         part = real.with_name(f"{LITTER}{secrets.token_hex(8)}")
@@ -105,33 +106,34 @@ def write_whole(
                 part.unlink(missing_ok=True)
     except WorkbenchError:
         raise
-    except (OSError, ValueError) as error:  # Value: a name with a zero byte
+    except (OSError, ValueError) as error:  # Value: a name with a null byte
         said = getattr(error, "strerror", None) or error
         raise WorkbenchError(f"{who}: cannot write {target}: {said}.") from error
     return target
 
 
 def is_full(error: WorkbenchError) -> bool:
-    """Whether something could not be written because there was no room for it."""
+    """Whether a write failed because the disk was full."""
     cause = error.__cause__
     full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     return isinstance(cause, OSError) and cause.errno in full
 
 
 def save_somewhere(save: Callable[[Path], object], path: Path) -> tuple[Path, str]:
-    """Save to a path, else below the system's folder for temporary files.
+    """Save to a path, or if that fails, in the system's temporary folder.
 
-    So that what took long is not lost where a disk is full.
+    Use it for results that took long to compute, which a full disk must not lose.
 
     Args:
         save: Writes the file at a path.
-        path: Where it should be.
+        path: Where to save it.
 
     Returns:
-        Where it is, and where that is elsewhere a sentence that says so, else "".
+        Where it was saved, and a sentence that says so if that is not ``path``, else
+        "".
 
     Raises:
-        WorkbenchError: If it cannot be written there either; about the first place.
+        WorkbenchError: If it cannot be written there either; about ``path``.
     """
     try:
         save(path)
@@ -141,12 +143,12 @@ def save_somewhere(save: Callable[[Path], object], path: Path) -> tuple[Path, st
             save(other)
         except (WorkbenchError, OSError):
             raise error from None
-        return other, f"{error} It is in {other} instead: move it from there."
+        return other, f"{error} It was saved as {other} instead; move it from there."
     return path, ""
 
 
 def remove_litter(folder: Path, age: float = STALE) -> None:
-    """Remove what processes that were killed while writing have left in a folder."""
+    """Remove partial files that killed processes have left in a folder."""
     with suppress(OSError):
         for path in folder.glob(f"{LITTER}*"):
             with suppress(OSError):
@@ -164,9 +166,9 @@ def write_container(
 
     Args:
         path: The file.
-        kind: As in `Format`.
+        kind: As `Format.kind`.
         header: Plain values.
-        arrays: By name: NumPy's, or tensors on the CPU.
+        arrays: NumPy arrays, or tensors on the CPU, by name.
 
     Raises:
         WorkbenchError: If it cannot be written.
@@ -180,10 +182,10 @@ def write_container(
 def _pieces(
     metadata: Mapping[str, str], arrays: Mapping[str, Any]
 ) -> Iterator[bytes | memoryview]:
-    """A safetensors file, piece by piece: a header, then the arrays as they lie.
+    """Yield a safetensors file piece by piece: a header, then each array's memory.
 
-    The same bytes as of safetensors' ``save``, which holds a file three times over in
-    memory. Its ``save_file`` does not, but lets nobody else read its files.
+    The same bytes as safetensors' ``save``, which needs three times the file's size in
+    memory. Its ``save_file`` does not, but makes files that only their owner can read.
     """
     order = sorted(arrays, key=lambda name: (-arrays[name].itemsize, name))
     head: dict[str, Any] = {"__metadata__": dict(sorted(metadata.items()))}
@@ -210,18 +212,18 @@ def read_container(
     framework: str,
     build: Callable[[dict[str, Any], dict[str, Any]], Content],
 ) -> Content:
-    """Read header and arrays, and build what they hold.
+    """Read header and arrays, and build the value that they hold.
 
     Args:
         path: The file.
-        form: What it should be.
+        form: The kind of file expected.
         framework: ``"np"`` for arrays, ``"pt"`` for tensors.
-        build: From header and arrays to the value; what it raises of `BROKEN` says that
-            the file is damaged.
+        build: Makes the value from header and arrays; an exception in `BROKEN` means
+            that the file is damaged.
 
     Raises:
-        WorkbenchError: If the file is missing, another tool's, damaged, of another kind
-            or written by a later version.
+        WorkbenchError: If the file is missing, damaged, of another kind, from another
+            tool or from a later version.
     """
     source, who = Path(path), form.who
     try:
@@ -237,7 +239,7 @@ def read_container(
             raise ValueError(f"schema {schema!r}")
         if schema <= form.schema:
             if crc != checksum(text, arrays):
-                raise ValueError("its checksum is another")
+                raise ValueError("its checksum does not match")
             return build(header, arrays)
     except WorkbenchError:
         raise
@@ -253,7 +255,7 @@ def read_container(
     except BROKEN as error:
         raise _damaged(source, form, error) from error
     raise WorkbenchError(
-        f"{who}: {source} has schema {schema} and this version reads up to "
+        f"{who}: {source} has schema {schema} and this version reads schemas up to "
         f"{form.schema}; update hessian-workbench to open it."
     )
 
@@ -281,12 +283,12 @@ def _read(
 def _other(metadata: Mapping[str, str], form: Format) -> str:
     """Say what a safetensors file without this header is."""
     if form.kind == "checkpoint" and "workbench.study" in metadata:
-        return "is a study and holds no checkpoint; 'workbench show' prints it."
+        return "is a study, not a checkpoint; 'workbench show' prints it."
     if form.kind == "study" and "workbench.checkpoint" in metadata:
-        return "is a checkpoint and holds no study; 'workbench measure' makes one."
+        return "is a checkpoint, not a study; 'workbench measure' makes one from it."
     words = (
-        f"is a safetensors file but holds no {form.kind}; a {form.kind} is what "
-        f"`{form.made_by}` writes."
+        f"is a safetensors file but not a {form.kind}; use one written by "
+        f"`{form.made_by}`."
     )
     if form.kind == "checkpoint":
         words += f" {three_lines('safetensors')}"
@@ -294,7 +296,7 @@ def _other(metadata: Mapping[str, str], form: Format) -> str:
 
 
 def checksum(text: str, arrays: Mapping[str, Any]) -> str:
-    """CRC-32 of the header and, in the order of their names, of all arrays."""
+    """Return the CRC-32 of the header and of all arrays, sorted by name."""
     crc = zlib.crc32(text.encode())
     for name in sorted(arrays):
         array = arrays[name]
@@ -307,6 +309,6 @@ def _damaged(source: Path, form: Format, error: Exception) -> WorkbenchError:
     said = printable(f"{type(error).__name__}: {error}")
     said = said if len(said) <= MOST_SAID else f"{said[: MOST_SAID - 3]}..."
     return WorkbenchError(
-        f"{form.who}: {source} is damaged or no {form.kind} ({said}); "
+        f"{form.who}: {source} is damaged or not a {form.kind} ({said}); "
         f"{form.again}, or copy the file again."
     )

@@ -1,4 +1,4 @@
-"""Files of other tools: what one is, by its first bytes. Nothing in one is executed."""
+"""Recognises other tools' files by their first bytes, without executing anything."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import zipfile
 import zlib
 from pathlib import Path
 
-MOST_PICKLE = 2**20  # bytes of a pickle that are looked through for names, not loaded
+MOST_PICKLE = 2**20  # bytes of a pickle that are searched for names, not loaded
 
 _ZIP, _PICKLE = b"PK\x03\x04", b"\x80"
 _OLD_TORCH = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19"  # torch.save before 1.6
@@ -29,11 +29,11 @@ _TORCH = "torch.load(F, weights_only=True)"
 
 
 def foreign_kind(path: Path) -> str:
-    """Name the kind of another tool's file, and say what works: the end of a sentence.
+    """Describe another tool's file and what to do instead: the end of a sentence.
 
     Returns:
-        ``"a PyTorch file ..."`` with what to do and a full stop; "" where it is none
-        that is known.
+        ``"a PyTorch file ..."`` with advice and a full stop; "" if it is not
+        recognised.
     """
     try:
         with path.open("rb") as file:
@@ -43,31 +43,31 @@ def foreign_kind(path: Path) -> str:
     if start.startswith(_ZIP):
         return _zip_kind(path)
     if start.startswith(_OLD_TORCH):
-        return f"a PyTorch file (.pth, .pt), no checkpoint of ours. {three_lines()}"
+        return f"a PyTorch file (.pth, .pt), not a checkpoint of ours. {three_lines()}"
     if start[:1] == _PICKLE and start[1:2] in b"\x02\x03\x04\x05" and len(start) > 1:
         return (
             "a Python pickle, which could run code and is not opened; save the state "
-            "dict by torch.save or safetensors, then train and measure in Python."
+            "dict with torch.save or safetensors, then train and measure in Python."
         )
     for begins, name in _BY_START:
         if start.startswith(begins):
             if name.endswith("first"):
                 return f"{name}."
-            return f"{name}, no study or checkpoint of ours; {_ELSE}"
+            return f"{name}, not a study or checkpoint of ours; {_ELSE}"
     if start[4:8] == b"TFL3" or path.suffix.lower() in (".onnx", ".tflite", ".pb"):
-        return f"a graph of another framework; {_ELSE}"
+        return f"a model of another framework; {_ELSE}"
     if start[257:262] == b"ustar":
         return "a tar archive; unpack it first."
     if start.lstrip()[:15].lower().startswith((b"<!doctype", b"<html")):
-        return "a web page: the download failed, or asks for a login."
+        return "a web page: the download failed or needs a login."
     return ""
 
 
-_ELSE = "only networks in PyTorch can be measured, as 'workbench train' writes them."
+_ELSE = "only PyTorch networks can be measured, such as those from 'workbench train'."
 
 
 def three_lines(load: str = "torch") -> str:
-    """How to measure weights of one's own, in three lines of Python, F the file."""
+    """Explain how to measure the weights in a file F, in three lines of Python."""
     read = _TORCH if load == "torch" else "safetensors.torch.load_file(F)"
     return (
         f"In Python: model.load_state_dict({read}); "
@@ -77,7 +77,7 @@ def three_lines(load: str = "torch") -> str:
 
 
 def _zip_kind(path: Path) -> str:
-    """What a zip archive is: torch, Lightning, Keras and NumPy write such."""
+    """Recognise a zip archive: torch, Lightning, Keras and NumPy write them."""
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
@@ -90,21 +90,21 @@ def _zip_kind(path: Path) -> str:
             RuntimeError, zlib.error):  # fmt: skip
         return "a damaged zip archive or PyTorch file; copy it again."
     if any(name.endswith("model.weights.h5") for name in names):
-        return f"a Keras file (.keras), no checkpoint of ours; {_ELSE}"
+        return f"a Keras file (.keras), not a checkpoint of ours; {_ELSE}"
     if names and all(name.endswith(".npy") for name in names):
-        return f"a NumPy archive (.npz), no checkpoint of ours; {_ELSE}"
-    return "a zip archive; unpack it and give the file or folder of images in it."
+        return f"a NumPy archive (.npz), not a checkpoint of ours; {_ELSE}"
+    return "a zip archive; unpack it and give the file or image folder inside."
 
 
 def _torch_kind(names: list[str], inside: bytes) -> str:
     if any("/code/" in name for name in names):
         return (
-            "a TorchScript file, no checkpoint of ours; save the state dict of the "
-            f"network instead. {three_lines()}"
+            "a TorchScript file, not a checkpoint of ours; save the state dict of the "
+            "network instead. {three_lines()}"
         )
     if b"pytorch-lightning_version" in inside:
         return (
             "a Lightning checkpoint; its ['state_dict'] holds the weights. "
             f"{three_lines()}"
         )
-    return f"a PyTorch file (.pth, .pt), no checkpoint of ours. {three_lines()}"
+    return f"a PyTorch file (.pth, .pt), not a checkpoint of ours. {three_lines()}"

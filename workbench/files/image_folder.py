@@ -1,6 +1,6 @@
-"""A folder of images, one folder a class: what is in it. Opens none of them; no torch.
+"""What a folder of images holds, one folder per class. Opens no image; no torch.
 
-So the page counts what it is given by the same rules as a training later reads it.
+The page counts images by the same rules by which training later reads them.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from pathlib import Path
 
 from workbench.errors import WorkbenchError, printable, readable
 
-SUFFIXES = (  # torchvision's, and what else Pillow always reads
+SUFFIXES = (  # torchvision's, and others that Pillow always reads
     ".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp",
     ".gif", ".jpe", ".jfif", ".jp2", ".tga", ".pbm", ".pnm",
 )  # fmt: skip
-MOST_LABEL = 255  # letters of the name of a class
+MOST_LABEL = 255  # characters of the name of a class
 MOST_CLASSES = 1000
-MOST_FILES = 200_000  # to count so many takes a second
+MOST_FILES = 200_000  # counting these takes a second
 
-# Names of splits as data sets bear them: Training, train_set, seg_train, test_images.
+# Names of splits in real data sets: Training, train_set, seg_train, test_images.
 _WORDS = (
     r"(?:sets?|data(?:sets?)?|ims?|imgs?|images?|pictures?|splits?|folder|files|seg)"
 )
@@ -32,40 +32,40 @@ _SPLIT = re.compile(
     r"|(?P<val>val(?:id(?:ation)?)?|dev|eval(?:uation)?|pred(?:iction)?s?))"
     rf"(?:[\W_]*(?:{_WORDS}|\d+))*"
 )
-# Of folders that all hold the same folders, a word in the name is enough: my_train.
+# Where all folders hold the same folders, one word of the name is enough: my_train.
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
 _SHORT = {"tr": "train", "trn": "train", "te": "test", "ts": "test", "tst": "test",
           "holdout": "val", "heldout": "val"}  # fmt: skip
-MOST_SPLITS = 12  # of one data set
+MOST_SPLITS = 12  # splits in a data set
 _NOT_OURS = frozenset(("__MACOSX", "@eaDir", "$RECYCLE.BIN", "lost+found"))
 _NO_IMAGES = frozenset(("thumbs.db", "desktop.ini"))
 
 
 @dataclass(frozen=True, slots=True)
 class Classes:
-    """Where the class folders are."""
+    """The folder that holds the class folders."""
 
     folder: Path
-    note: str  # what was taken of what is there; nothing where that is plain
+    note: str  # which images were chosen; "" if that is obvious
 
 
 def find_classes(path: Path, split: str = "train") -> Classes:
-    """Find the folder that holds the class folders of this split.
+    """Find the folder with the class folders of this split.
 
-    That is the folder itself, or one in it that is named as the split of a data set, in
-    any case: train, Training, train_set, seg_train, ... beside test, Testing, val, ...
-    A folder around all of it that holds nothing else does not matter.
+    This is the folder itself, or a folder in it named after the split, in upper or
+    lower case: train, Training, train_set, seg_train, ... beside test, Testing, val,
+    ... An outer folder that holds nothing else is skipped.
 
     Raises:
         WorkbenchError: If there is none, it cannot be read, or the folders are splits
-            and none is for training.
+            but none is for training.
     """
     with readable("load_data", path):
         if not path.is_dir():
             what = "is a file" if path.exists() else "does not exist"
             raise WorkbenchError(
-                f"load_data: {path} {what}; "
-                "give the path of a folder that holds one folder of images per class."
+                f"load_data: {path} {what}; give the path of a folder that contains "
+                "one folder of images per class."
             )
         top = _unwrapped(path, splits=True)
         names = _class_folders(top)
@@ -73,7 +73,7 @@ def find_classes(path: Path, split: str = "train") -> Classes:
         roles = {name: role for name in names if (role := _role(name))}
         if "train" not in roles.values() and inner and not any(map(_role, inner)):
             roles = {name: role for name in names if (role := _role_by_word(name))}
-        # A class may be called "train": then its folder holds images, and no folder.
+        # A class may be called "train"; its folder then holds images and no folders.
         whole = {
             name: role for name, role in roles.items() if _class_folders(top / name)
         }
@@ -86,8 +86,8 @@ def find_classes(path: Path, split: str = "train") -> Classes:
         elif wanted := training if split == "train" else _held_out(whole):
             if len(wanted) > 1:
                 raise WorkbenchError(
-                    f"load_data: {top} holds {_listed(wanted)}, each of which could be "
-                    f"the {split} split; give the path of one of them."
+                    f"load_data: {top} contains {_listed(wanted)}, each of which "
+                    f"could be the {split} split; give the path of one of them."
                 )
             folder = _unwrapped(top / wanted[0], splits=False)
             others = [
@@ -98,13 +98,13 @@ def find_classes(path: Path, split: str = "train") -> Classes:
             unused = f"; {_listed(others)} {_are(others)} not used" if others else ""
             return Classes(folder, f"The {split} images are those in {folder}{unused}.")
     raise WorkbenchError(
-        f"load_data: {path} has no {split!r} folder with class folders in it; "
-        "use split='train', or make one."
+        f"load_data: {path} has no {split!r} folder with class folders in it; use "
+        "split='train', or create one."
     )
 
 
 def _unwrapped(path: Path, *, splits: bool) -> Path:
-    """The folder itself, or what lies in the one folder in it, however deep."""
+    """The folder itself or, if it holds a single folder, that one; and so on."""
     names = _class_folders(path)
     if len(names) != 1 or _has_image(path, deep=False):
         return path
@@ -117,7 +117,7 @@ def _unwrapped(path: Path, *, splits: bool) -> Path:
 
 
 def _same_folders(top: Path, names: list[str]) -> list[str]:
-    """The folders that are in each of these, if that is most of what is in them."""
+    """The folders found in each of these, if they make up most of the contents."""
     if not 2 <= len(names) <= MOST_SPLITS:
         return []
     if any(_has_image(top / name, deep=False) for name in names):
@@ -129,32 +129,34 @@ def _same_folders(top: Path, names: list[str]) -> list[str]:
 
 
 def _ambiguity(names: list[str], inner: list[str]) -> str:
-    """Say what could be meant by folders that all hold the same folders."""
+    """Say how to read folders that all hold the same folders."""
     if not inner:
         return ""
     if any(map(_role, inner)):
-        return f"Each class holds {_listed(inner)}: the images of all are taken."
+        return (
+            f"Each class contains {_listed(inner)}: the images in all of them are used."
+        )
     return (
-        f"The classes are {_listed(names)}, each of which holds {_listed(inner)}; "
-        "if those are the classes, give the path of one of the former."
+        f"The classes are {_listed(names)}, each of which contains {_listed(inner)}. "
+        "If the latter are the classes, give the path of one of the former."
     )
 
 
 def _role(name: str) -> str:
-    """Which split a folder of this name is: train, test or val; "" if none."""
+    """Return the split that a folder name stands for: train, test or val; else ""."""
     found = _SPLIT.fullmatch(name.lower())
     return found.lastgroup or "" if found else ""
 
 
 def _role_by_word(name: str) -> str:
-    """The same by any word in the name."""
+    """The same, by any word in the name."""
     words = (word.lower() for word in _WORD.findall(name))
     roles = {_SHORT.get(word) or _role(word) for word in words} - {""}
     return roles.pop() if len(roles) == 1 else _role(name)
 
 
 def _held_out(whole: dict[str, str]) -> list[str]:
-    """The folders to test on: those called test, else those for validation."""
+    """The folders to test on: those called test, else the validation folders."""
     for wanted in ("test", "val"):
         if found := [name for name, role in whole.items() if role == wanted]:
             return found
@@ -164,7 +166,7 @@ def _held_out(whole: dict[str, str]) -> list[str]:
 def _expect_no_splits(
     top: Path, names: list[str], roles: dict[str, str], whole: dict[str, str]
 ) -> None:
-    """Refuse to take the splits of a data set for its classes."""
+    """Refuse to mistake the splits of a data set for its classes."""
     others = [name for name in names if name not in roles]
     if len(set(roles.values())) < 2 or any(_has_image(top / name) for name in others):
         return
@@ -175,7 +177,8 @@ def _expect_no_splits(
         "named after the class"
     )
     raise WorkbenchError(
-        f"load_data: {top} holds {_listed([*roles])}, the splits of a data set, {what}."
+        f"load_data: {top} contains {_listed([*roles])}, the splits of a data set, "
+        f"{what}."
     )
 
 
@@ -189,7 +192,7 @@ def _are(names: list[str]) -> str:
 
 
 def passed_over(folder: Path, names: Iterable[str]) -> str:
-    """Say how many files of which kind are not read, and how many images lie beside.
+    """Say which files are skipped, and how many images lie outside the class folders.
 
     Raises:
         WorkbenchError: If a folder cannot be read.
@@ -199,14 +202,14 @@ def passed_over(folder: Path, names: Iterable[str]) -> str:
         beside = sum(map(_is_image, os.listdir(folder)))
     image = "image lies" if beside == 1 else "images lie"
     said = (
-        f"Passed over, as they cannot be read: {found}." if found else "",
-        f"{beside:,} {image} beside the class folders, unused." if beside else "",
+        f"Skipped, because they cannot be read: {found}." if found else "",
+        f"{beside:,} {image} outside the class folders, unused." if beside else "",
     )
     return " ".join(filter(None, said))
 
 
 def _other_files(folder: Path, names: Iterable[str]) -> str:
-    """Name the kinds of files in the class folders that are no images, with numbers."""
+    """Count the files in the class folders that are not images, by kind."""
     kinds: Counter[str] = Counter()
     with readable("load_data", folder):
         for name in names:
@@ -224,14 +227,14 @@ def _other_files(folder: Path, names: Iterable[str]) -> str:
 
 
 def no_image(folder: Path, names: Sequence[str]) -> str:
-    """Say that there is no image in class folders: the end of a sentence."""
+    """Say that class folders contain no image: the end of a sentence."""
     found = _other_files(folder, names)
     instead = f", and there is {found}" if found else ""
     return f"no image; images end in {', '.join(SUFFIXES)}{instead}."
 
 
 def class_label(name: str) -> str:
-    r"""What a class is called whose folder has this name, in any coding.
+    r"""Return the label of a class whose folder has this name, in any encoding.
 
     Example:
         >>> print(class_label("caf\udce9"))  # "café" in Latin-1, on a disk in UTF-8
@@ -250,14 +253,14 @@ def class_names(folder: Path) -> tuple[str, ...]:
         names = _class_folders(folder)
     if not names:
         raise WorkbenchError(
-            f"load_data: {folder} holds no folder; "
-            "put the images of each class into a folder named after the class."
+            f"load_data: {folder} contains no folders; put the images of each class "
+            "into a folder named after the class."
         )
     return tuple(names)
 
 
 def list_images(folder: Path) -> list[str]:
-    """Return the paths of the images in a class folder, in the order they are read.
+    """Return the paths of the images in a class folder, in reading order.
 
     Raises:
         WorkbenchError: If it, or a folder in it, cannot be read.
@@ -268,19 +271,19 @@ def list_images(folder: Path) -> list[str]:
 
 
 def count_images(path: Path) -> tuple[int, int]:
-    """Return how many classes and images a folder holds for training.
+    """Return how many classes and training images a folder contains.
 
     Raises:
-        WorkbenchError: If there are fewer than two classes, too much of anything, a
-            class without an image, or a folder that cannot be read.
+        WorkbenchError: If there are fewer than two classes, too many classes or files,
+            a class without images, or a folder that cannot be read.
     """
     folder = find_classes(path).folder
     names = class_names(folder)
     if not 2 <= len(names) <= MOST_CLASSES:
         raise WorkbenchError(
-            f"Image folder: {folder} holds {len(names):,} folder"
-            f"{'s' if len(names) > 1 else ''}; give one with 2 to {MOST_CLASSES:,}, "
-            "one for each class."
+            f"Image folder: {folder} contains {len(names):,} "
+            f"folder{'s' if len(names) > 1 else ''}; give one with 2 to "
+            f"{MOST_CLASSES:,}, one for each class."
         )
     num_files, counts = 0, dict.fromkeys(names, 0)
     with readable("Image folder", folder):
@@ -290,18 +293,18 @@ def count_images(path: Path) -> tuple[int, int]:
                 counts[name] += _is_image(file)
                 if num_files > MOST_FILES:
                     raise WorkbenchError(
-                        f"Image folder: {folder} holds more than {MOST_FILES:,} files; "
-                        "give one with fewer."
+                        f"Image folder: {folder} contains more than {MOST_FILES:,} "
+                        "files; give one with fewer."
                     )
     if empty := [name for name, count in counts.items() if count == 0]:
         raise WorkbenchError(
-            f"Image folder: {folder / empty[0]} holds {no_image(folder, empty[:1])}"
+            f"Image folder: {folder / empty[0]} contains {no_image(folder, empty[:1])}"
         )
     return len(names), sum(counts.values())
 
 
 def describe_choice(path: Path) -> str:
-    """Say which images of a folder are taken, if not simply all.
+    """Say which images of a folder are used, if not simply all.
 
     Raises:
         WorkbenchError: As `count_images`.
@@ -312,10 +315,10 @@ def describe_choice(path: Path) -> str:
 
 
 def _files(folder: Path) -> Iterator[tuple[str, str]]:
-    """Yield place and name of each file in a folder and those in it, each once.
+    """Yield path and name of each file in a folder and its subfolders, each once.
 
-    Links are followed, but not to where the walk has been, nor to what is around it.
-    Hidden folders are other programs'; pipes and devices are no files.
+    Links are followed, but not to folders already visited or to enclosing ones. Hidden
+    folders belong to other programs; pipes and devices are not files.
     """
     seen = {_identity(place) for place in folder.resolve().parents}
     pending = [str(folder)]
@@ -342,7 +345,7 @@ def _identity(place: str | Path) -> tuple[int, int]:
 
 
 def _is_image(name: str) -> bool:
-    # Names with a leading dot are other programs' notes, not images.
+    # Names with a leading dot are other programs' metadata, not images.
     return name.lower().endswith(SUFFIXES) and name[0] != "."
 
 
@@ -351,13 +354,13 @@ def _is_ours(name: str) -> bool:
 
 
 def _has_image(path: Path, *, deep: bool = True) -> bool:
-    """Whether there is an image in a folder, or in those in it."""
+    """Whether there is an image in a folder or its subfolders."""
     names = (name for _, name in _files(path)) if deep else os.listdir(path)
     return any(map(_is_image, names))
 
 
 def _class_folders(path: Path) -> list[str]:
-    """Names of the folders in a folder; a link to what is around it is none."""
+    """Names of the folders in a folder, without links to enclosing folders."""
     if not path.is_dir():
         return []
     real = path.resolve()

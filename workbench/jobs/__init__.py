@@ -1,1 +1,1 @@
-"""Long work beside the page, each job in a process of its own."""
+"""Long-running jobs of the page, each in its own process."""

@@ -1,8 +1,8 @@
-"""Long work as jobs: settings in, events, then a record out; pause and cancel.
+"""Long work as jobs: settings go in, events and a final record come out.
 
-Only plain values cross, so the same job can run in a thread of this process, as here,
-or on a worker elsewhere. This file imports no torch: the steps of a job are looked up
-by name in the thread that runs it.
+A job can be paused and cancelled. Only plain values are exchanged, so the same job can
+run in a thread of this process, as here, or in a worker process. This file does not
+import torch: the steps of a job are looked up by name in the thread that runs it.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from workbench.progress.control import Cancelled, Control, Progress, ProgressCal
 _log = logging.getLogger(__name__)
 _OF_DISKS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
-ELSEWHERE = "elsewhere"  # of a record's facts: that something was saved elsewhere
+ELSEWHERE = "elsewhere"  # key of a record's facts: a file had to be saved elsewhere
 
-# The steps of each job, in order. A cancelled step ends the job and keeps its files.
+# The steps of each job, in order. Cancelling a step ends the job but keeps its files.
 STEPS: Mapping[str, tuple[str, ...]] = {
     "train": ("train",),
     "measure": ("measure", "film"),
@@ -38,20 +38,20 @@ STEPS: Mapping[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """One piece of long work, in plain values."""
+    """A request for long work, in plain values."""
 
     work: str  # "train", "measure" or "run" = train, then measure, then the film
     settings: Mapping[str, Any]
-    folder: str  # its files are written here; it exists
-    number: int = 0  # grows with every job; what bears an older number is stale
+    folder: str  # an existing folder for its files
+    number: int = 0  # increases with every job; events with an older number are stale
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What one step of a job ends in."""
+    """The result of one step of a job."""
 
     files: Mapping[str, str]  # "checkpoint", "study" -> path of the file written
-    status: str = "finished"  # or "cancelled", with what was done so far in the files
+    status: str = "finished"  # or "cancelled": the files hold the work done so far
     facts: Mapping[str, Any] = field(default_factory=dict)  # the run, as `show` prints
 
 
@@ -60,44 +60,45 @@ Step = Callable[[Mapping[str, Any], Path, ProgressCallback, Control], Outcome]
 
 @dataclass(frozen=True, slots=True)
 class JobEvent:
-    """How far a running job has come."""
+    """The progress of a running job."""
 
     number: int
     step: int  # index of the step in STEPS
     num_steps: int
     progress: Progress  # of this step
-    elapsed: float = 0.0  # seconds since the step began, pauses left out
-    seconds_left: float | None = None  # of this step; None while there is no telling
-    files: Mapping[str, str] = field(default_factory=dict)  # of the steps before
+    elapsed: float = 0.0  # seconds since the step began, without pauses
+    seconds_left: float | None = None  # of this step; None if not known yet
+    files: Mapping[str, str] = field(default_factory=dict)  # of earlier steps
 
 
 @dataclass(frozen=True, slots=True)
 class JobRecord:
-    """How a job ended. Files of the steps that were done are there in every case."""
+    """How a job ended. The files of completed steps exist in every case."""
 
     number: int
     work: str
     status: str  # "finished", "cancelled" or "failed"
     files: Mapping[str, str]
     facts: Mapping[str, Any]
-    seconds: Mapping[str, float]  # each stage, in order, and how long it took
+    seconds: Mapping[str, float]  # time spent in each stage, in order
     error: str = ""  # one sentence for a person; empty unless failed
-    defect: str = ""  # short traceback, where the fault is ours
+    defect: str = ""  # short traceback, if the fault is ours
 
 
 def load_work() -> ModuleType:
-    """Import the functions that do the steps; this is where torch comes in.
+    """Import the functions that perform the steps, and with them torch.
 
-    Its threads are told to sleep while they wait. By default they spin, and where
-    others want the cores too, as a page's server and browser do, that costs most of
-    the time: digits, trained and measured on two busy cores, 50 s instead of 170.
+    Torch's threads are set to sleep while they wait. By default they spin, which slows
+    everything down when other programs, such as the page's server and the browser, need
+    the cores too: training and measuring digits on two busy cores takes 50 s instead of
+    170 s.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     return importlib.import_module("workbench.jobs.work")
 
 
 def find_step(name: str) -> Step:
-    """Return the function that does this step."""
+    """Return the function that performs this step."""
     step: Step = getattr(load_work(), name)
     return step
 
@@ -109,13 +110,13 @@ def perform(
     *,
     find: Callable[[str], Step] = find_step,
 ) -> JobRecord:
-    """Do one job, here and now, and return how it ended. Raises nothing.
+    """Run one job in this thread and return how it ended. Never raises.
 
     Args:
-        job: What to do.
-        report: Called with every event, in this thread, possibly very often.
+        job: The job to run.
+        report: Called with every event in this thread, possibly very often.
         control: Pauses and cancels the job from another thread.
-        find: From the name of a step to the function that does it.
+        find: Maps the name of a step to the function that performs it.
     """
     files: dict[str, str] = {}
     facts: dict[str, Any] = {}
@@ -173,15 +174,15 @@ class _Stages:
 
 
 def explain_failure(error: BaseException) -> tuple[str, str]:
-    """Return a sentence for a person, and the short traceback of a defect or ''."""
+    """Return a sentence for the user, and a short traceback if the fault is ours."""
     if (
         isinstance(error, MemoryError)
         or type(error).__name__ == "OutOfMemoryError"
         or "can't allocate memory" in str(error)
     ):
         sentence = (
-            "There is not enough memory for this; choose fewer examples per class or "
-            "a smaller network."
+            "Not enough memory for this; choose fewer examples per class or a smaller "
+            "network."
         )
         return sentence, ""
     if isinstance(error, WorkbenchError):
@@ -190,12 +191,12 @@ def explain_failure(error: BaseException) -> tuple[str, str]:
         where = error.filename or "The folder for results"
         sentence = (
             f"{where} cannot be written ({error.strerror}); free some space, or set "
-            "XDG_DATA_HOME to a folder you may write to and start again."
+            "XDG_DATA_HOME to a writable folder and start again."
         )
         return sentence, ""
     sentence = (
-        f"Something went wrong inside the workbench ({type(error).__name__}); "
-        "nothing on this page is lost, and you can go on. "
-        "If it happens again, please report the details below."
+        f"Something went wrong inside the workbench ({type(error).__name__}); nothing "
+        "on this page is lost, and you can continue. If it happens again, please "
+        "report the details below."
     )
     return sentence, "".join(traceback.format_exception(error, limit=-6))[-4000:]

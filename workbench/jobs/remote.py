@@ -1,7 +1,7 @@
-"""Jobs in a process of their own: begun from here, or found running after a reload.
+"""Jobs in their own process: started from here, or found running after a reload.
 
-The page's kernel stays small and quick, and whatever happens to it, the work goes on;
-whatever happens to the work, the page lives on.
+The page's kernel stays small and responsive. If the kernel dies, the work continues; if
+the work dies, the page survives.
 """
 
 from __future__ import annotations
@@ -22,26 +22,26 @@ from workbench.jobs.run_folder import RunFolder
 from workbench.jobs.worker import FULL
 from workbench.progress.control import Control, Progress
 
-PATIENCE = 0.7  # seconds to stop by itself, where an end by force loses nothing
+PATIENCE = 0.7  # seconds to stop by itself before it is killed, if that loses nothing
 PAUSE = 0.05
-START = 30.0  # seconds that a process found elsewhere may be silent at first
+START = 30.0  # seconds that a process we did not start may be silent at first
 MEMORY = (
-    "The process that did the work was killed (signal SIGKILL), which is what a "
-    "machine does when its memory is full. If nobody killed it, choose fewer examples "
-    "per class or a smaller network."
+    "The worker process was killed (signal SIGKILL). Systems do this when they run "
+    "out of memory: unless somebody killed it, choose fewer examples per class or a "
+    "smaller network."
 )
 NO_ROOM = (
     "The work ended, but {} cannot be written: free some space there. What it had "
-    "saved by then is under Open."
+    "saved before that is under Open."
 )
 
 
 class WorkerProcess:
-    """A process that does jobs for one page, kept for the next one.
+    """A process that runs jobs for one page and stays for the next job.
 
     Args:
-        keep: Whether it stays when a job is done, with torch loaded and UMAP compiled:
-            some 900 MB. Without, each job has a process of its own.
+        keep: Whether the process stays when a job is done, with torch loaded and UMAP
+            compiled (about 900 MB). Otherwise each job gets a new process.
     """
 
     def __init__(self, *, keep: bool = True) -> None:
@@ -49,14 +49,14 @@ class WorkerProcess:
         self._process: subprocess.Popen[str] | None = None
 
     def warm_up(self) -> None:
-        """Let the process load what a run needs, if it is one that stays."""
+        """Have the process load what a run needs, if it is kept between jobs."""
         if self._keep:
             self._tell("warm")
 
     def perform(
         self, job: Job, report: Callable[[JobEvent], None], control: Control
     ) -> JobRecord:
-        """Do a job there, as `workbench.jobs.job.perform` does it here."""
+        """Run a job in that process; same result as `workbench.jobs.job.perform`."""
         folder = RunFolder(Path(job.folder))
         folder.write_job(job)
         folder.touch("watched")
@@ -73,7 +73,7 @@ class WorkerProcess:
         )
 
     def close(self) -> None:
-        """Let the process end, as soon as it has done what it is at."""
+        """Let the process exit once its current job is done."""
         with self._lock:
             self._dismiss()
 
@@ -118,23 +118,24 @@ def follow(
     kill: Callable[[], None] | None = None,
     status: Callable[[], int | None] = lambda: None,
 ) -> JobRecord:
-    """Look on while a process does a job, hand on wishes, and return how it ended.
+    """Watch a process do a job, pass on the page's requests, and return how it ended.
 
     Args:
-        job: What is done, in which folder.
-        report: Called with all events, those before this call too.
-        control: What the page wishes. A cancel ends the process by force if need be,
-            but not a training that has learnt something.
-        gone: Whether the process has ended; by default judged by its signs of life.
-        kill: Ends the process; by default the one whose number is in the folder.
-        status: The exit status of the process, where it is known.
+        job: The job and its folder.
+        report: Called with all events, including those from before this call.
+        control: The page's requests. Cancelling kills the process if it does not stop
+            in time, unless it is training and has learnt something.
+        gone: Tells whether the process has ended; by default judged by its signs of
+            life.
+        kill: Kills the process; by default the one whose pid is in the folder.
+        status: Returns the exit status of the process, if known.
     """
     folder = RunFolder(Path(job.folder))
     gone, kill = gone or _silent(folder), kill or partial(_kill, folder)
     events, step, learnt = folder.events(), 0, False
     asked, stopped, looked = folder.wished(), time.monotonic(), 0.0
     while True:
-        was_gone = gone()  # before the record is looked for: then it is there
+        was_gone = gone()  # checked before reading the record, which then exists
         for event in next(events):
             report(event)
             step = event.step
@@ -169,7 +170,7 @@ def _silent(folder: RunFolder) -> Callable[[], bool]:
 
 
 def _kill(folder: RunFolder) -> None:
-    """End the process at work in this folder."""
+    """Kill the process working in this folder."""
     if (number := folder.process) is not None:
         with contextlib.suppress(OSError):
             os.kill(number, getattr(signal, "SIGKILL", signal.SIGTERM))
@@ -178,7 +179,7 @@ def _kill(folder: RunFolder) -> None:
 def _lost(
     job: Job, folder: RunFolder, control: Control, status: int | None
 ) -> JobRecord:
-    """Say how a job ended whose process is gone, and write it down if that can be."""
+    """Return the record of a job whose process is gone, and write it if possible."""
     cancelled = control.cancelled
     full = status == FULL
     said = NO_ROOM.format(folder.path) if full else why_ended(status)
@@ -197,22 +198,21 @@ def _lost(
 
 
 def why_ended(status: int | None) -> str:
-    """Say why a process that was at work is gone.
+    """Explain why a worker process is gone.
 
     Args:
-        status: Its exit status; minus the number of the signal that ended it; None
-            where that is not known, as it was started elsewhere.
+        status: Its exit status, or minus the number of the signal that ended it. None
+            if unknown, because another process started it.
     """
-    again = "What was finished is kept; start it again."
+    again = "Finished work is kept; start it again."
     if status is None:
         return (
-            "The process that did the work is gone without a record: it was killed, or "
-            f"the machine restarted or ran out of memory. {again}"
+            "The worker process disappeared without a record: it was killed, or the "
+            "machine restarted or ran out of memory. {again}"
         )
     if status >= 0:
         return (
-            f"The process that did the work ended by itself (exit status {status}) "
-            f"before it was done. {again}"
+            f"The worker process exited (status {status}) before it was done. {again}"
         )
     try:
         name = signal.Signals(-status).name
@@ -222,13 +222,13 @@ def why_ended(status: int | None) -> str:
         return MEMORY
     fault = {
         "SIGSEGV": "a fault in a library",
-        "SIGBUS": "a fault of memory or a full disk",
-        "SIGILL": "a library that is not made for this processor",
+        "SIGBUS": "a memory fault or a full disk",
+        "SIGILL": "a library not built for this processor",
         "SIGABRT": "a fault in a library",
         "SIGXCPU": "a limit on computing time",
-        "SIGTERM": "somebody or the system told it to end",
-        "SIGINT": "somebody or the system told it to end",
-        "SIGHUP": "the session that it belonged to ended",
+        "SIGTERM": "a user or the system asked it to stop",
+        "SIGINT": "a user or the system asked it to stop",
+        "SIGHUP": "its session ended",
     }.get(name)
     why = f": {fault}" if fault else ""
-    return f"The process that did the work was ended by signal {name}{why}. {again}"
+    return f"The worker process was ended by signal {name}{why}. {again}"

@@ -1,14 +1,14 @@
-"""One run's folder on disk: what is asked for, how far it is, how it ended.
+"""The folder of one run on disk: its job, its progress, its result.
 
-One process works in it, any number may read: so a page that was reloaded finds its
-training again, and a kernel that dies takes no work with it. JSON only; nothing in
-such a folder is ever executed.
+One process works in it, any number may read it. So a reloaded page finds its training
+again, and no work is lost if a kernel dies. JSON only; nothing in such a folder is ever
+executed.
 
-    job.json      what to do
-    events.jsonl  every event, one a line
-    wish          "go", "wait" or "end": what the last page that pressed a button wants
-    alive         number of the process at work, touched every second
-    watched       touched by every page that looks on
+    job.json      the job
+    events.jsonl  every event, one per line
+    wish          "go", "wait" or "end": the latest request from a page
+    alive         pid of the worker process, touched every second
+    watched       touched by every page that is watching
     record.json   how it ended
     *.ckpt, *.study
 """
@@ -31,7 +31,7 @@ from workbench.jobs.job import Job, JobEvent, JobRecord
 from workbench.progress.control import Progress
 
 WISHES = ("go", "wait", "end")
-SILENT = 60.0  # seconds without a sign of life after which a process counts as gone
+SILENT = 60.0  # seconds without a sign of life until a process counts as gone
 _BROKEN = (OSError, ValueError, TypeError, KeyError, AttributeError)
 
 
@@ -41,37 +41,37 @@ class RunFolder:
 
     path: Path
 
-    # What is asked for
+    # The job
 
     def write_job(self, job: Job) -> None:
-        """Say what to do here.
+        """Write the job to do here.
 
         Raises:
-            OSError: If that cannot be written.
+            OSError: If it cannot be written.
         """
         self._write("job.json", json.dumps(asdict(job)))
 
     def job(self) -> Job | None:
-        """Return what was asked for; None where that cannot be read."""
+        """Return the job; None if it cannot be read."""
         return _read(self.path / "job.json", lambda found: Job(**found))
 
     def wish(self, wish: str) -> None:
-        """Ask the process at work to go on, to wait, or to end."""
-        with suppress(OSError):  # a full disk; who does not hear is ended by force
+        """Ask the worker process to go on, to wait or to end."""
+        with suppress(OSError):  # full disk: the worker is killed instead
             self._write("wish", wish)
 
     def wished(self) -> str:
-        """Return the last wish; ``"go"`` where there is none."""
+        """Return the latest request; ``"go"`` if there is none."""
         try:
             found = (self.path / "wish").read_text(encoding="utf-8")
         except (OSError, ValueError):
             return "go"
         return found if found in WISHES else "go"
 
-    # How far it is
+    # Its progress
 
     def add(self, events: list[JobEvent]) -> None:
-        """Write down events; on a full disk they are lost, and the work goes on."""
+        """Append events; on a full disk they are lost and the work continues."""
         lines = "".join(json.dumps(asdict(event)) + "\n" for event in events)
         with (
             suppress(OSError),
@@ -80,7 +80,7 @@ class RunFolder:
             file.write(lines)
 
     def events(self) -> Iterator[list[JobEvent]]:
-        """Yield, again and again, the events that are new since the last time."""
+        """Yield, each time, the events added since the last time."""
         place, rest = 0, b""
         while True:
             try:
@@ -94,10 +94,10 @@ class RunFolder:
             yield [event for line in lines if (event := _event(line)) is not None]
 
     def touch(self, name: str) -> None:
-        """Give a sign of life: ``"alive"`` of the worker, ``"watched"`` of a page.
+        """Give a sign of life: ``"alive"`` for the worker, ``"watched"`` for a page.
 
-        On a full disk, the time of the last one is moved on: that takes no room, and no
-        work ends for want of it.
+        On a full disk only the file's modification time is updated, which takes no
+        space, so the work is not taken for dead.
         """
         try:
             self._write(name, str(os.getpid()))
@@ -106,7 +106,7 @@ class RunFolder:
                 os.utime(self.path / name)
 
     def age(self, name: str) -> float:
-        """Seconds since the last sign of life; infinite where there was none."""
+        """Return the seconds since the last sign of life; infinite without any."""
         try:
             return max(0.0, time.time() - (self.path / name).stat().st_mtime)
         except OSError:
@@ -114,7 +114,7 @@ class RunFolder:
 
     @property
     def process(self) -> int | None:
-        """The number of the process that is at work here; None where none is."""
+        """The pid of the process working here; None if there is none."""
         if self.age("alive") > SILENT:
             return None
         number = _read(self.path / "alive", int)
@@ -128,13 +128,13 @@ class RunFolder:
             pass
         return number
 
-    # How it ended
+    # Its result
 
     def end(self, record: JobRecord) -> None:
-        """Write down how it ended; on a full disk in the room of the events.
+        """Write the record; on a full disk, delete the events to make room for it.
 
         Raises:
-            OSError: If there is no room for that either.
+            OSError: If there is no room even then.
         """
         text = json.dumps(asdict(record))
         try:
@@ -145,16 +145,16 @@ class RunFolder:
             self._write("record.json", text)
 
     def record(self) -> JobRecord | None:
-        """Return how it ended; None where it has not."""
+        """Return how the run ended; None while it has not."""
         return _read(self.path / "record.json", lambda found: JobRecord(**found))
 
     def newest(self, suffix: str) -> Path | None:
-        """Return the newest file that ends in this, such as ``".ckpt"``."""
+        """Return the newest file with this suffix, such as ``".ckpt"``."""
         found = [p for p in self.path.glob(f"*{suffix}") if not p.name.startswith(".")]
         return max(found, key=lambda p: p.stat().st_mtime, default=None)
 
     def files(self) -> dict[str, str]:
-        """Return the checkpoint and the study that are here."""
+        """Return the paths of the checkpoint and the study in this folder."""
         named = {"checkpoint": ".ckpt", "study": ".study"}
         found = {name: self.newest(suffix) for name, suffix in named.items()}
         return {name: str(path) for name, path in found.items() if path is not None}
@@ -169,7 +169,7 @@ class RunFolder:
                 part.unlink(missing_ok=True)
 
     def remove_leftovers(self) -> None:
-        """Remove what a process that was killed here has left and nobody needs."""
+        """Remove useless files left by a process that was killed here."""
         if self.process is not None:
             return
         remove_litter(self.path)

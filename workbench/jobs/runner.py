@@ -1,4 +1,4 @@
-"""Runs jobs one at a time, and tells the page about them at its own pace."""
+"""Runs jobs one at a time, and reports to the page at a pace it can follow."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ Perform = Callable[[Job, Callable[[JobEvent], None], Control], JobRecord]
 
 
 class JobRunner:
-    """Runs one job at a time, looked after by a thread of this process.
+    """Runs one job at a time, supervised by a thread of this process.
 
-    Events and the record are delivered from one more thread, at most ten times a
-    second and at least every second, so that the work never waits for a screen.
+    A second thread delivers events and the record, at most ten times a second and at
+    least once a second, so the work never waits for the page.
 
     Args:
-        perform: Does one job and returns how it ended: `workbench.jobs.job.perform` in
+        perform: Runs one job and returns how it ended: `workbench.jobs.job.perform` in
             this process, `workbench.jobs.remote.WorkerProcess.perform` in another.
-        interval: Seconds between two deliveries.
+        interval: Seconds between deliveries.
     """
 
     def __init__(self, perform: Perform, *, interval: float = 0.1) -> None:
@@ -49,12 +49,11 @@ class JobRunner:
         perform: Perform | None = None,
         wish: str = "go",
     ) -> int:
-        """Start a job, ``perform``ed in another way if wanted, and return its number.
+        """Start a job, run by ``perform`` if it is given, and return its number.
 
-        ``wish`` is what was asked of one that is found at work: "go", "wait" or "end".
-
-        A job that is still running is cancelled, and the new one begins when the old
-        one has really ended; compare numbers to drop what the old one still says.
+        ``wish`` is the latest request ("go", "wait" or "end") to a job found running. A
+        job of this runner that is still running is cancelled, and the new one begins
+        once it has ended. Compare job numbers to drop late events of the old one.
         """
         self.cancel()
         self._number += 1
@@ -82,17 +81,17 @@ class JobRunner:
         self._control.resume()
 
     def cancel(self) -> None:
-        """Ask the running job to end; it does when it next looks at its control."""
+        """Ask the running job to end; it does so when it next checks its control."""
         self._watch.go()
         self._control.cancel()
 
     @property
     def busy(self) -> bool:
-        """Whether a job is still at work."""
+        """Whether a job is still running."""
         return self._worker is not None and self._worker.is_alive()
 
     def join(self, timeout: float | None = None) -> None:
-        """Wait until the work has ended; its record may be delivered a moment later."""
+        """Wait for the work to end; its record may be delivered a moment later."""
         if self._worker is not None:
             self._worker.join(timeout)
 
@@ -105,12 +104,12 @@ class JobRunner:
         previous: threading.Thread | None,
     ) -> None:
         if previous is not None and previous.is_alive():
-            waiting = Progress("Waiting", 0.0, "for the work before this to end")
+            waiting = Progress("Waiting", 0.0, "for the previous job to end")
             line.put(JobEvent(job.number, 0, len(STEPS[job.work]), waiting))
             previous.join()
         try:
             record = perform(job, line.put, control)
-        except Exception as error:  # nothing could be begun
+        except Exception as error:  # it could not be started
             _log.exception("job %s was not done", job.work)
             failed = explain_failure(error)
             record = JobRecord(job.number, job.work, "failed", {}, {}, {}, *failed)
@@ -143,7 +142,7 @@ def _thread(job: Job, target: Callable[..., None], *args: Any) -> threading.Thre
 
 
 def _call(receiver: Callable[[Any], None], value: Any) -> None:
-    """Deliver; a receiver that fails must not stop what comes after."""
+    """Call a receiver; its failure must not stop later deliveries."""
     try:
         receiver(value)
     except Exception:
@@ -151,7 +150,7 @@ def _call(receiver: Callable[[Any], None], value: Any) -> None:
 
 
 class _Clock:
-    """Adds to events the time that their step took and will take."""
+    """Adds to events the elapsed and remaining time of their step."""
 
     def __init__(self, watch: Stopwatch) -> None:
         self._watch = watch
@@ -159,7 +158,7 @@ class _Clock:
         self._began, self._left = 0.0, TimeLeft()
 
     def timed(self, events: list[JobEvent]) -> list[JobEvent]:
-        """Time new events, or the last one again where there is none: a heartbeat."""
+        """Time new events; without any, repeat the last one as a heartbeat."""
         now = self._watch.seconds()
         timed = []
         for event in events or ([self._last] if self._last else []):
@@ -174,7 +173,7 @@ class _Clock:
 
 
 class _Line:
-    """Where the worker leaves events and the delivering thread fetches them."""
+    """A mailbox between the worker and the thread that delivers its events."""
 
     def __init__(self) -> None:
         self._events: list[JobEvent] = []

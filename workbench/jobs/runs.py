@@ -1,4 +1,4 @@
-"""The runs that are on this machine: those at work, finished or cut off."""
+"""The runs on this machine: running, finished or interrupted."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NUM_SHOWN = 8
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run as it is found on the disk."""
+    """One run as found on disk."""
 
     folder: RunFolder
     job: Job
@@ -33,12 +33,12 @@ class Run:
 
     @property
     def name(self) -> str:
-        """What it is known by."""
+        """The name of its folder."""
         return self.folder.path.name
 
     @property
     def words(self) -> str:
-        """Say in one line what it is."""
+        """Describe it in one line."""
         asked = self.job.settings
         words = [str(asked.get(key, "")) for key in ("data", "model")]
         if per_class := asked.get("per_class"):
@@ -50,7 +50,7 @@ class Run:
 
 
 def runs_folder() -> Path:
-    """The folder of all runs of this user; without a home, a temporary one."""
+    """Return the folder of all runs of this user; temporary if there is no home."""
     try:
         found = platformdirs.user_data_path("hessian-workbench")
     except RuntimeError:  # neither HOME nor XDG_DATA_HOME
@@ -59,10 +59,10 @@ def runs_folder() -> Path:
 
 
 def make_run(base: Path) -> RunFolder:
-    """Make a folder for a new run; what killed ones have left is taken away first.
+    """Create a folder for a new run, after removing leftovers of killed runs.
 
     Raises:
-        WorkbenchError: If it cannot be made.
+        WorkbenchError: If it cannot be created.
     """
     with suppress(OSError):
         for older in os.listdir(base):
@@ -72,8 +72,8 @@ def make_run(base: Path) -> RunFolder:
         (base / name).mkdir(parents=True)
     except OSError as error:
         raise WorkbenchError(
-            f"The folder {base / name} for results cannot be made "
-            f"({error.strerror}); set XDG_DATA_HOME to a folder you may write to."
+            f"The folder {base / name} for results cannot be created "
+            f"({error.strerror}); set XDG_DATA_HOME to a writable folder."
         ) from error
     return RunFolder(base / name)
 
@@ -92,14 +92,14 @@ def find_runs(base: Path, most: int = NUM_SHOWN) -> tuple[Run, ...]:
 
 
 def find_run(base: Path, name: str) -> Run:
-    """Return the run of that name.
+    """Return the run with this name.
 
     Raises:
-        WorkbenchError: If there is nothing of it any more.
+        WorkbenchError: If it no longer exists.
     """
     plain = name == Path(name).name
     if (run := _run(RunFolder(base / name)) if plain else None) is None:
-        raise WorkbenchError(f"The run {name} is not there any more; choose another.")
+        raise WorkbenchError(f"The run {name} no longer exists; choose another.")
     return run
 
 
@@ -124,14 +124,14 @@ def _run(folder: RunFolder) -> Run | None:
 
 
 def network_of(run: Run) -> str | None:
-    """Path of the network of a run: its own, or the one that it was to measure."""
+    """Return the path of a run's network: its own, or the one it was to measure."""
     settings = run.job.settings
     path = run.files.get("checkpoint") or settings.get("checkpoint")
     return str(path) if path and Path(path).is_file() else None
 
 
 def facts_of(path: str) -> dict[str, object]:
-    """What was trained, as a checkpoint says itself; {} where it cannot be read."""
+    """Return the facts of a checkpoint's training; {} if it cannot be read."""
     try:
         return kind_of(path).run
     except WorkbenchError:

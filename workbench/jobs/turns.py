@@ -1,8 +1,8 @@
-"""Turns: how many runs work at a time on one machine, and in which order.
+"""A queue: how many runs may work at a time on one machine, and in which order.
 
-Each run has a ticket, a file that its process holds locked; the operating system frees
-the lock however the process ends. All tickets of one folder form one queue, so that the
-pages of a server, and all that share its data folder, are counted together.
+Each run has a ticket, a file that its process keeps locked; the operating system frees
+the lock however the process ends. All tickets in one folder form one queue, so all
+pages of a server, and all servers that share its data folder, are counted together.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from filelock import FileLock, Timeout
 
 from workbench.machine.room import free_memory
 
-MOST = "WORKBENCH_RUNS"  # how many may work at a time, if it is set
-NEED = 1.5e9  # bytes that must be free for a run to begin beside others
-YOUNG = 30.0  # seconds after which a run holds the memory that it needs
+MOST = "WORKBENCH_RUNS"  # if set, how many may work at a time
+NEED = 1.5e9  # bytes that must be free to begin a run beside others
+YOUNG = 30.0  # seconds after which a run has allocated the memory it needs
 WAITING, WORKING = "waiting", "working"
 
 
 def most_runs() -> int:
-    """Return how many runs may work at a time: as many as cores, unless told."""
+    """Return how many runs may work at a time: one per core, unless set otherwise."""
     told = os.environ.get(MOST, "")
     if told.isdecimal() and int(told) > 0:
         return int(told)
@@ -39,16 +39,16 @@ def most_runs() -> int:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a run stands in the queue."""
+    """The position of a run in the queue."""
 
     working: int  # older runs that have begun
     waiting: int  # older runs that have not
 
     @property
     def words(self) -> str:
-        """Say it."""
+        """Describe it."""
         runs = "1 run is" if self.working == 1 else f"{self.working} runs are"
-        return f"number {self.waiting + 1} in the queue; {runs} at work"
+        return f"number {self.waiting + 1} in the queue; {runs} working"
 
 
 class Turns:
@@ -57,7 +57,7 @@ class Turns:
     Args:
         base: The folder of all runs.
         most: How many may work at a time.
-        free: Tells the bytes that are free.
+        free: Returns the number of free bytes of memory.
     """
 
     def __init__(
@@ -67,14 +67,14 @@ class Turns:
         most: Callable[[], int] = most_runs,
         free: Callable[[], float] = free_memory,
     ) -> None:
-        # Locks mean nothing to other machines that share a disk.
+        # Locks do not work across machines that share a disk.
         self._folder = base / f".queue-{platform.node() or 'here'}"
         self._most, self._free = most, free
         self._ticket: Path | None = None
         self._held: FileLock | None = None
 
     def join(self) -> None:
-        """Take a ticket, behind all who have one."""
+        """Take a ticket, behind all earlier ones."""
         self._folder.mkdir(parents=True, exist_ok=True)
         with self._alone():
             name = f"{time.time_ns():020}-{secrets.token_hex(2)}"
@@ -84,7 +84,7 @@ class Turns:
             self._ticket.write_text(WAITING)
 
     def try_to_begin(self) -> Place | None:
-        """Begin, or return the place in the queue where it is not yet one's turn."""
+        """Begin, or return the place in the queue if it is not this run's turn yet."""
         assert self._ticket is not None, "join first"
         with self._alone():
             working, waiting, young = 0, 0, 0
@@ -114,7 +114,7 @@ class Turns:
             self._held.release()
 
     def _others(self) -> Iterator[tuple[Path, str]]:
-        """Yield the tickets of runs that live, and their state; remove the rest."""
+        """Yield the tickets of live runs with their states; remove the others."""
         for path in sorted(self._folder.glob("[0-9]*")):
             if path == self._ticket:
                 continue

@@ -1,7 +1,7 @@
-"""The steps of jobs: training and measuring on plain settings, files out.
+"""The steps of jobs: training and measuring, from plain settings to files.
 
-`workbench.jobs.job` looks these up by name in the thread where a job runs, so this is
-the one door between the tower of numbers and the page.
+`workbench.jobs.job` looks these up by name in the thread that runs a job. This is the
+only link from the page to the code that computes.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from workbench.training.settings import film_epochs
 from workbench.training.train import TrainConfig
 from workbench.training.train import train as train_network
 
-FILM_SECONDS = 60.0  # that a page spends on earlier epochs, after the picture is there
-FILM_PARAMETERS = 2_000_000  # of larger networks a page keeps no earlier weights
+FILM_SECONDS = 60.0  # that a page spends on earlier epochs, once its picture is done
+FILM_PARAMETERS = 2_000_000  # for larger networks a page keeps no earlier weights
 
 
 def train(
@@ -39,19 +39,20 @@ def train(
     progress: ProgressCallback,
     control: Control,
 ) -> Outcome:
-    """Train a network, or go on where ``settings["resume"]`` stopped.
+    """Train a network, or continue training ``settings["resume"]``.
 
     Args:
         settings: ``data``, ``per_class``, ``download``, ``model``, ``epochs``, ``lr``
-            and ``seed``; or ``resume``, the path of a checkpoint. ``weight_decay`` and
-            ``device`` if wanted. ``embedding`` where a measurement is to follow.
-        folder: Where the checkpoint is written, now and then already on the way: what
-            a process that was killed leaves can be trained on.
-        progress: Told how far it has come.
-        control: Pauses and cancels; after a cancel what was learnt is written.
+            and ``seed``; or ``resume``, the path of a checkpoint. Optional:
+            ``weight_decay``, ``device``, and ``embedding`` if a measurement is to
+            follow.
+        folder: Folder for the checkpoint. It is also written regularly during training,
+            so training can resume if the process is killed.
+        progress: Called with every event.
+        control: Pauses and cancels; after a cancel, what was learnt is saved.
 
     Returns:
-        The path of the checkpoint, and its run.
+        The path of the checkpoint, and the facts of its run.
     """
     path = _free(folder, ".ckpt")
 
@@ -94,21 +95,21 @@ def film(
     progress: ProgressCallback,
     control: Control,
 ) -> Outcome:
-    """Measure earlier epochs for the study that is there, as many as time allows.
+    """Add earlier epochs to an existing study, as many as time allows.
 
-    Finished stages are kept as by `measure`, each moment's in a folder of its own.
+    Finished stages are kept as in `measure`, in one folder per snapshot.
 
     Args:
-        settings: ``checkpoint`` and ``study``, paths of the steps before.
-        folder: Where the study with its moments is written.
-        progress: Told how far it has come.
+        settings: ``checkpoint`` and ``study``, paths from the previous steps.
+        folder: Folder for the study with its snapshots.
+        progress: Called with every event.
         control: Pauses and cancels.
 
     Returns:
-        The path of the study with its moments, where the training kept any.
+        The path of the study with its snapshots, if the training kept any.
 
     Raises:
-        Cancelled: If ``control`` was cancelled; the study without moments is there.
+        Cancelled: If ``control`` was cancelled; the study without snapshots remains.
     """
     source = Path(settings["checkpoint"])
     checkpoint = load_checkpoint(source)
@@ -137,14 +138,14 @@ def measure(
 ) -> Outcome:
     """Measure the network at ``settings["checkpoint"]``.
 
-    Finished stages are kept beside the checkpoint until the study is written: the same
-    measurement, ended and started again, goes on from there, in whatever folder.
+    Finished stages are kept beside the checkpoint until the study is written, so an
+    interrupted measurement resumes from there, in whatever folder it is started again.
 
     Args:
         settings: ``checkpoint``, ``weighting``, ``embedding``, ``metric`` and ``seed``;
-            ``device`` if wanted.
-        folder: Where the study is written.
-        progress: Told how far it has come.
+            optional: ``device``.
+        folder: Folder for the study.
+        progress: Called with every event.
         control: Pauses and cancels.
 
     Returns:
@@ -168,22 +169,22 @@ def measure(
 
 
 def _saved(study: Study, folder: Path, parts: Path) -> Outcome:
-    """Write a study, in the room of its finished stages if there is no other."""
+    """Write a study; if the disk is full, delete its finished stages to make room."""
     path, said = save_study(study, _free(folder, ".study"), parts)
     return Outcome({"study": str(path)}, facts={ELSEWHERE: said} if said else {})
 
 
 def _parts(checkpoint: Path) -> Path:
-    """Where the finished stages of measuring it are kept."""
+    """Return the folder for the finished stages of measuring it."""
     return checkpoint.with_name(f"{checkpoint.name}.parts")
 
 
 @functools.cache
 def warm_up() -> threading.Thread:
-    """Begin, once a process, to load UMAP, and to compile it if nobody has before.
+    """Start loading UMAP in a thread, and compiling it if needed; once per process.
 
-    That takes some twenty seconds on a core of its own, and two where it is compiled.
-    Measured on two cores: digits train as fast beside it as alone.
+    This keeps one core busy for about 20 s, or 2 s if UMAP was compiled before.
+    Measured on two cores, training digits is not slowed down by it.
     """
 
     def compile_umap() -> None:
@@ -196,7 +197,7 @@ def warm_up() -> threading.Thread:
 
 
 def _free(folder: Path, suffix: str) -> Path:
-    """Return the first path ``run-001``, ``run-002``, ... that is not taken."""
+    """Return the first unused path among ``run-001``, ``run-002``, ..."""
     number = 1
     while (path := folder / f"run-{number:03d}{suffix}").exists():
         number += 1

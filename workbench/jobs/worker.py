@@ -1,9 +1,9 @@
-"""The process that does the jobs: ``python -m workbench.jobs.worker``.
+"""The worker process, which runs the jobs: ``python -m workbench.jobs.worker``.
 
-It reads one line at a time from its standard input: the folder of a run to do, or
-``warm``, to load torch and compile UMAP ahead of need. When its input ends, because
-the page's kernel has ended, it finishes the run at hand and ends too. All that it says
-goes into the folder of the run, where any page finds it; see `runfolder`.
+It reads lines from standard input: each is the folder of a run to do, or ``warm``, to
+load torch and compile UMAP in advance. When its input ends, because the page's kernel
+has ended, it finishes the current run and exits. All its output goes into the folder of
+the run, where any page can find it; see `workbench.jobs.run_folder`.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from workbench.progress.control import Control, Progress
 
 _log = logging.getLogger(__name__)
 
-PAUSE = 0.1  # seconds between two looks at what is wished
-FULL = 3  # exit status: how the work ended could not be written down
-TURN = 0.5  # seconds between two looks at whose turn it is
-LEFT_ALONE = 1800.0  # seconds that a run goes on while no page looks on
-SERVER = "WORKBENCH_SERVER"  # number of the process that serves the page, if known
+PAUSE = 0.1  # seconds between checks for requests
+FULL = 3  # exit status: the record could not be written
+TURN = 0.5  # seconds between checks of the queue
+LEFT_ALONE = 1800.0  # seconds that a run continues while no page is watching
+SERVER = "WORKBENCH_SERVER"  # pid of the page's server, if known
 
 
 def main() -> None:
-    """Do what is asked for, line by line."""
+    """Obey the lines of standard input."""
     give_way()
     keep_freed_memory()
     for line in sys.stdin:
@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def work_at(folder: RunFolder) -> JobRecord | None:
-    """Do the job of this folder; None where there is none to read."""
+    """Do the job in this folder; return None if it cannot be read."""
     job = folder.job()
     if job is None:
         return None
@@ -70,15 +70,15 @@ def work_at(folder: RunFolder) -> JobRecord | None:
     notes.write()
     try:
         folder.end(record)
-    except OSError:  # a page that looks on sees this process end, and says so
+    except OSError:  # a watching page sees this process exit, and reports it
         raise SystemExit(FULL) from None
     return record
 
 
 def _wait_for_turn(turns: Turns, job: Job, notes: _Notes, control: Control) -> bool:
-    """Wait until this run may begin; False where it is cancelled meanwhile.
+    """Wait until this run may begin; return False if it is cancelled meanwhile.
 
-    Before torch is loaded, so that who waits takes no memory. Where there can be no
+    This happens before torch is loaded, so waiting takes no memory. If there can be no
     queue, as on a disk without locks, nobody waits.
     """
     try:
@@ -99,7 +99,7 @@ def _wait_for_turn(turns: Turns, job: Job, notes: _Notes, control: Control) -> b
 def _watch(
     folder: RunFolder, control: Control, notes: _Notes, ended: threading.Event
 ) -> None:
-    """Write events and signs of life; hand on what the pages wish."""
+    """Write events and signs of life; pass on the pages' requests."""
     began = touched = time.monotonic()
     while not ended.wait(PAUSE):
         notes.write()
@@ -118,7 +118,7 @@ def _watch(
 
 
 def _server_is_gone() -> bool:
-    """Whether the server that was started on this machine with the page has ended."""
+    """Whether the server that started the page on this machine has ended."""
     number = os.environ.get(SERVER, "")
     if os.name != "posix" or not number.isdigit():
         return False
@@ -132,7 +132,7 @@ def _server_is_gone() -> bool:
 
 
 class _Notes:
-    """Events on their way to the disk: of many at once, the last and each epoch's."""
+    """Events to be written to disk: of many at once, the last and one per epoch."""
 
     def __init__(self, folder: RunFolder) -> None:
         self._folder, self._lock = folder, threading.Lock()
@@ -152,7 +152,7 @@ class _Notes:
 
 
 def _lasting(event: JobEvent, after: JobEvent) -> bool:
-    """Whether an event is worth a line although a later one is there."""
+    """Whether to write an event although there is a later one."""
     epoch = event.progress.values.get("epoch", 0.5)
     return float(epoch).is_integer() or event.step != after.step
 

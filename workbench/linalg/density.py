@@ -1,4 +1,4 @@
-"""The density of a spectrum by stochastic Lanczos quadrature."""
+"""Spectral density by stochastic Lanczos quadrature."""
 
 from __future__ import annotations
 
@@ -27,23 +27,21 @@ from workbench.study.spectrum import DensityCurve, Spectrum, density_curve
 
 Scale = Literal["linear", "log"]
 
-NUM_STEPS = (
-    24  # a probe; with four of them the intervals cover, on every spectrum tried
-)
+NUM_STEPS = 24  # per probe; with four probes the intervals held on every spectrum tried
 NUM_PROBES = 4
-BASIS_BYTES = 2**31  # what the Lanczos bases of the probes run together may take
+BASIS_BYTES = 2**31  # limit for the Lanczos bases of probes that run together
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class SpectralDensity(Described):
-    """Nodes and weights: smoothing is redrawn from them without a matvec."""
+    """Nodes and weights, from which any smoothing is drawn without further matvecs."""
 
     nodes: Tensor  # (num_probes, num_steps) float64
-    weights: Tensor  # (num_probes, num_steps) float64; each row sums to 1 less sticks
+    weights: Tensor  # (num_probes, num_steps) float64; rows sum to 1 minus the sticks
     trace: float  # Hutchinson's estimate from the same probes, plus the sticks
     trace_error: float  # half of its 95 % interval
     num_matvecs: int
-    sticks: Tensor  # (r,) float64: eigenvalues that were deflated, not in the nodes
+    sticks: Tensor  # (r,) float64: deflated eigenvalues, not among the nodes
     stick_weight: float  # of each stick, 1 / P
     scale: Scale
 
@@ -65,12 +63,13 @@ class SpectralDensity(Described):
     def curve(
         self, *, sign: int = 1, width: float | None = None, num_points: int = 400
     ) -> DensityCurve:
-        """The density without the sticks, smoothed, with half its 95 % interval.
+        """Return the smoothed density without the sticks, with half its 95 % interval.
 
         Args:
-            sign: On the log scale the side, +1 or -1; the grid is then log10 |lam|.
-            width: Standard deviation of the smoothing; by default what nodes resolve.
-            num_points: Points of the grid.
+            sign: The side on the log scale, +1 or -1; the grid is then log10 |lam|.
+            width: Standard deviation of the smoothing; by default what the nodes
+                resolve.
+            num_points: Number of grid points.
         """
         empty = np.empty(0)
         rest = Spectrum(
@@ -102,38 +101,39 @@ def spectral_density(
     generator: torch.Generator | None = None,
     report: Callable[[float], None] | None = None,
 ) -> SpectralDensity:
-    r"""Estimate how the eigenvalues of an operator lie, from a few random probes.
+    r"""Estimate the eigenvalue density of an operator from a few random probes.
 
     .. math:: \frac1P \sum_j f(\lambda_j) = E_v\, v^T f(A) v
               \approx \frac1n \sum_{v} \sum_m w_{v,m} f(\theta_{v,m})
 
-    with v uniform on the sphere, ``theta`` the Ritz values of m Lanczos steps from v
+    with v uniform on the sphere, ``theta`` the Ritz values of m Lanczos steps from v,
     and ``w`` the squared first entries of their eigenvectors (Gauss quadrature: exact
-    for polynomials f of degree 2m - 1). Costs ``num_steps * num_probes`` matvecs;
-    stores that many vectors, or 2 GB of them at a time.
+    for polynomials f of degree 2m - 1). Use it for the bulk of a spectrum that is too
+    large to compute in full; for outliers use `top_eigenpairs` and deflate them here.
+    Costs ``num_steps * num_probes`` matvecs and stores that many vectors, up to 2 GB at
+    a time.
 
-    With r eigenpairs deflated, A and the probes are projected off their span, where the
-    density has the weight ``(P - r) / P``; each pair is a stick of weight 1/P, without
-    a sampling error, and the nodes are left for the bulk. The errors are half of 95 %
-    intervals, of the sampling and the quadrature together
-    (`workbench.study.quadrature`): on a log scale they are as large as the mass near
-    zero, which few steps do not resolve.
+    If r eigenpairs are deflated, A and the probes are projected off their span, where
+    the density has the weight ``(P - r) / P``. Each pair becomes a stick of weight 1/P
+    without sampling error, and the nodes describe the bulk. Errors are half of 95 %
+    intervals for sampling and quadrature together (`workbench.study.quadrature`). On a
+    log scale they are as large as the mass near zero, which a few steps cannot resolve.
 
     Args:
         operator: The symmetric operator A, of order P, or a matrix: see `as_operator`.
-        num_steps: Lanczos steps a probe: the resolution.
-        num_probes: Independent probes.
-        num_zeros: Eigenvalues that are zero by rank: a node at zero of that weight, the
-            same in every probe, in the place of the nodes next to it.
-        scale: What `SpectralDensity.curve` is drawn over: ``"linear"`` the eigenvalue,
-            ``"log"`` the logarithm of its size, either sign by itself.
-        deflate: Pairs of this operator that `top_eigenpairs` found.
-        generator: Source of the probes.
-        report: Called with the share done.
+        num_steps: Lanczos steps per probe; more resolve finer detail.
+        num_probes: Number of independent probes; more reduce the sampling error.
+        num_zeros: Number of eigenvalues that are zero by rank. They become a node at
+            zero of that weight, the same in every probe, replacing nodes next to zero.
+        scale: Axis of `SpectralDensity.curve`: ``"linear"`` for the eigenvalue,
+            ``"log"`` for the logarithm of its size, each sign separately.
+        deflate: Eigenpairs of this operator from `top_eigenpairs`.
+        generator: Random generator of the probes.
+        report: Called with the completed share.
 
     Raises:
-        WorkbenchError: If a count is below 1, there is no such scale, the pairs have
-            not converged or are of another operator, or the operator returns NaN.
+        WorkbenchError: If a count is below 1, the scale is unknown, the pairs have not
+            converged or belong to another operator, or the operator returns NaN.
 
     Reference:
         Golub and Meurant (1994); Ubaru, Chen and Saad (2017), SIAM J. Matrix Anal.
@@ -156,7 +156,7 @@ def spectral_density(
         sticks = deflate.values.double()
         left -= len(sticks)
         vectors = deflate.vectors.to(start)
-        for _ in range(2):  # to rounding, whatever the rounding of the vectors
+        for _ in range(2):  # twice, to reach rounding accuracy
             start = start - vectors @ dots(vectors, start).to(start.dtype)
         operator = Projected(operator, vectors)
     alpha, beta = _recurrences(operator, start, min(num_steps, left), report)
@@ -193,7 +193,7 @@ def spectral_density(
 
 
 def _apart(nodes: Tensor, weights: Tensor, share: float) -> tuple[Tensor, Tensor]:
-    """Take the share of the known zeros off the nodes next to zero, for one at zero."""
+    """Replace the share of the known zeros in nodes next to zero by a node at zero."""
     order = nodes.abs().argsort(dim=1)
     nodes, weights = nodes.gather(1, order), weights.gather(1, order)
     before = weights.cumsum(1) - weights
@@ -212,33 +212,34 @@ def _check(
 ) -> None:
     if num_steps < 1 or num_probes < 1:
         raise WorkbenchError(
-            f"spectral_density: {num_steps} steps and {num_probes} probes; expected at "
-            "least one of each."
+            f"spectral_density: {num_steps} steps and {num_probes} probes were "
+            "requested; expected at least one of each."
         )
     if scale not in ("linear", "log"):
         raise WorkbenchError(
-            f"spectral_density: scale = {scale!r}; expected linear or log."
+            f"spectral_density: scale is {scale!r}; expected 'linear' or 'log'."
         )
     known = len(deflate.values) if deflate else 0
     if num_zeros and not 0 < num_zeros < operator.dim - known:
         raise WorkbenchError(
-            f"spectral_density: {num_zeros:,} zeros among {operator.dim:,} "
-            "eigenvalues; expected fewer, beside those that are deflated."
+            f"spectral_density: num_zeros is {num_zeros:,} for {operator.dim:,} "
+            "eigenvalues; expected from 0 to fewer than the eigenvalues that are not "
+            "deflated."
         )
     if deflate is None:
         return
     rows, columns = deflate.vectors.shape
     if rows != operator.dim or columns >= rows:
         raise WorkbenchError(
-            f"spectral_density: {columns} vectors of {rows:,} numbers to deflate an "
-            f"operator of {operator.dim:,} rows; expected fewer vectors than rows, and "
-            "as many numbers."
+            f"spectral_density: the {columns} vectors to deflate have length {rows:,} "
+            f"and the operator has {operator.dim:,} rows; expected vectors of that "
+            "length, and fewer of them than rows."
         )
     if deflate.status == "max_steps":
         raise WorkbenchError(
             "spectral_density: the pairs to deflate have residuals up to "
-            f"{float(deflate.residuals.max()):.2g} and did not converge; give "
-            "top_eigenpairs a higher max_matvecs, or a larger tol."
+            "{float(deflate.residuals.max()):.2g} and have not converged; call "
+            "top_eigenpairs with a higher max_matvecs or a larger tol."
         )
 
 
@@ -248,7 +249,7 @@ def _recurrences(
     num_steps: int,
     report: Callable[[float], None] | None,
 ) -> tuple[Tensor, Tensor]:
-    """Lanczos from all the probes, as many at a time as the bases have room for."""
+    """Run Lanczos from all probes, as many at a time as memory for bases allows."""
     num_probes = start.shape[1]
     stored = num_steps * operator.dim * start.element_size()
     together = max(1, min(num_probes, BASIS_BYTES // stored))

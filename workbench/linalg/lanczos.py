@@ -1,4 +1,4 @@
-"""Leading eigenpairs by block Krylov subspaces."""
+"""Leading eigenpairs from block Krylov subspaces."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from workbench.linalg.subspace import Subspace, orthonormal
 from workbench.study.card import Card, Described, numbers
 
 TINY = 1e-300
-INNER = 8  # times the columns of a step: pairs whose residuals are formed each time
-LOOK = 10  # steps of a look outside the subspace, at most, and a third of those before
-IN_WORK = 8  # blocks of vectors that a step holds beside the subspace: measured
-FREE = 2**24  # numbers of a basis that are no burden: room for more vectors
+INNER = 8  # times the columns per step: pairs whose residuals are formed each step
+LOOK = 10  # most steps of a look outside the subspace; and a third of those before
+IN_WORK = 8  # blocks of vectors a step holds besides the subspace, measured
+FREE = 2**24  # numbers in a basis small enough to allow more vectors
 Which = Literal["LA", "SA", "BE"]
 Status = Literal["converged", "max_steps", "breakdown"]
 ENDED: Mapping[Status, str] = {  # in words
@@ -33,15 +33,15 @@ ENDED: Mapping[Status, str] = {  # in words
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class EigenPairs(Described):
-    """Eigenpairs with the residual of each, and how the iteration ended."""
+    """Eigenpairs with their residuals, and how the iteration ended."""
 
     values: Tensor  # (m,) float64, from largest to smallest
     vectors: Tensor  # (dim, m) orthonormal columns, in the operator's dtype
-    residuals: Tensor  # (m,) ||A v - lam v||: some eigenvalue lies this near to lam
+    residuals: Tensor  # (m,) ||A v - lam v||: some eigenvalue is this close to lam
     num_matvecs: int
-    status: Status  # "breakdown": the subspace is invariant, the pairs are exact
-    errors: Tensor  # (m,) the j-th eigenvalue from its end lies this near, or more
-    num_high: int  # the first so many are of the high end, the others of the low one
+    status: Status  # "breakdown": an invariant subspace, so the pairs are exact
+    errors: Tensor  # (m,) bounds on the distance to the j-th eigenvalue of its end
+    num_high: int  # the first num_high are of the high end, the others of the low
     basis: Tensor  # (dim, m) orthonormal columns of the subspace
     images: Tensor  # (dim, m) A times the basis
 
@@ -60,7 +60,7 @@ class EigenPairs(Described):
         )
 
     def alone(self) -> EigenPairs:
-        """The pairs without the subspace, whose ``2 dim m`` numbers are let go."""
+        """Return the pairs without the subspace, freeing its ``2 dim m`` numbers."""
         empty = self.vectors[:, :0].clone()
         return replace(self, basis=empty, images=empty)
 
@@ -82,61 +82,63 @@ def top_eigenpairs(
     generator: torch.Generator | None = None,
     report: Callable[[float], None] | None = None,
 ) -> EigenPairs:
-    r"""Leading eigenpairs of a symmetric operator by a block Krylov subspace.
+    r"""Compute leading eigenpairs of a symmetric operator in a block Krylov subspace.
 
-    Grows an orthonormal basis Q, keeps ``W = A Q``, and takes Ritz pairs of
-    ``Q^T A Q``. The next block holds the largest residuals ``W s - theta Q s`` of the
-    wanted pairs, orthogonalised against all of Q: from a block of start vectors
-    these are the next directions of span{V, A V, A^2 V, ...}. The residuals are formed
-    from W, not from a recurrence, so that they hold also where orthogonality is only as
-    good as float32, at no further matvec. A basis that is full is replaced by the
-    leading Ritz vectors (a thick restart).
+    Grows an orthonormal basis Q, keeps ``W = A Q``, and takes Ritz pairs of ``Q^T A
+    Q``. The next block holds the largest residuals ``W s - theta Q s`` of the wanted
+    pairs, orthogonalised against all of Q: from a block of start vectors these are the
+    next directions of span{V, A V, A^2 V, ...}. The residuals are formed from W, not
+    from a recurrence, so they are valid even if orthogonality is only as good as
+    float32, and cost no further matvecs. A full basis is replaced by the leading Ritz
+    vectors (a thick restart).
 
-    A subspace grown from one vector holds one copy of a repeated eigenvalue. So before
-    it returns, it looks outside with a random vector (`Look`), for a third of the
-    products before and at most ten, and goes on if that brings another pair. Typically
-    three to six products show that nothing is missing; where eigenvalues beyond the
-    returned ones lie close, as at the edge of a bulk, they cannot: then one further
-    eigenvalue may be near each, and `EigenPairs.errors` says so.
+    A subspace grown from one vector contains only one copy of a repeated eigenvalue. So
+    before returning, the method looks outside it with a random vector (`Look`), using
+    at most ten products and at most a third of those before, and continues if that
+    finds another pair. Typically three to six products show that nothing is missing. If
+    there are eigenvalues close beyond the returned ones, as at the edge of a bulk, they
+    cannot show it: then there may be one further eigenvalue near each, and
+    `EigenPairs.errors` accounts for it.
 
     .. math:: \min_\mu |\mu - \theta| \le \|A v - \theta v\|, \quad \|v\| = 1
 
-    Costs one matvec a column and ``O(dim m^2)``; stores `subspace_vectors` vectors.
-    Whatever the size of A, the answer is the same relative to it; only where products
-    are so small that the dtype has lost digits is A refused.
+    Costs one matvec per column and ``O(dim m^2)``; stores `subspace_vectors` vectors.
+    The result does not depend on the scale of A, except that A is refused if its
+    products are so small that the dtype loses digits.
 
     Args:
         operator: The symmetric operator A, or a matrix: see `as_operator`.
-        k: How many pairs at the chosen end; for ``"BE"`` at the high one.
+        k: Number of pairs at the chosen end; for ``"BE"``, at the high end.
         tol: Stop when each residual is at most ``tol`` times the largest ``|theta|``.
-        scale: Take at least this in its place: the size of the matrix that A is a
-            part of, say.
-        start: Columns that the subspace starts from, (dim, r): eigenvectors, nearly, or
-            copies of one that must not be missed. Without, one random vector, which
-            needs the fewest products. Random columns fill it up to the block.
+        scale: Lower bound for that largest ``|theta|``, such as the size of a matrix of
+            which A is a part.
+        start: Columns to start the subspace from, (dim, r): approximate eigenvectors,
+            or several for an eigenvalue whose copies must not be missed. By default one
+            random vector, which needs the fewest products. Random columns fill up the
+            block.
         which: ``"LA"`` largest, ``"SA"`` smallest (most negative), ``"BE"`` both ends.
-        k_low: For ``"BE"``, how many at the low end; by default k.
-        tol_low: For ``"BE"``, hold residuals at the low end also against this times
-            the largest ``|theta|`` there, and at the high end against ``tol`` times
-            the largest there; ``tol`` of the largest of all stands in where that is
-            more. Beside large outliers ``tol`` says little of the other end.
-        block_size: Columns a step; by default those of ``start``, else 1. A block of
-            as many columns as the largest multiplicity finds every copy at once.
-        max_matvecs: Stop then; by default ``20 k + 100``.
-        max_vectors: Vectors that the basis may hold (as many images are held beside);
-            it restarts from Ritz vectors when they are that many. By default four for
-            each wanted pair and a few more; for a small operator, dim.
-        generator: Source of the random start.
-        report: Called after each step with the worst residual over its bound, times
-            ``tol``.
+        k_low: For ``"BE"``, the number of pairs at the low end; by default k.
+        tol_low: For ``"BE"``, hold residuals at the low end also to this times the
+            largest ``|theta|`` there, and at the high end to ``tol`` times the largest
+            there; either counts as at least ``tol`` times the largest of all. Set it if
+            one end has large outliers: ``tol`` then says little about the other end.
+        block_size: Columns per step; by default as many as ``start`` has, else 1. With
+            as many columns as the largest multiplicity, every copy is found at once.
+        max_matvecs: Limit on matvecs; by default ``20 k + 100``.
+        max_vectors: Size at which the basis restarts from Ritz vectors; as many images
+            are stored too. By default four for each wanted pair and a few more; for a
+            small operator, dim.
+        generator: Random generator of the start.
+        report: Called after each step with ``tol`` times the worst ratio of a residual
+            to its bound.
 
     Returns:
-        k pairs (k + k_low for ``"BE"``; fewer where dim is smaller), sorted by value.
+        k pairs (k + k_low for ``"BE"``; fewer if dim is smaller), sorted by value.
 
     Raises:
-        WorkbenchError: If a count or tolerance is not positive, there is no such
-            ``which``, ``start`` does not fit, or the operator returns NaN, or numbers
-            too small for its dtype.
+        WorkbenchError: If a count or tolerance is not positive, ``which`` is unknown,
+            ``start`` does not fit, or the operator returns NaN or numbers too small for
+            its dtype.
 
     Reference:
         Parlett (1998), The Symmetric Eigenvalue Problem, chapters 4 and 13;
@@ -152,7 +154,7 @@ def top_eigenpairs(
     generator = generator or torch.Generator().manual_seed(0)
     first = _start(operator, start, block_size, generator)
     block = orthonormal(first, None)
-    if block.shape[1] == 0:  # nothing but zeros was given
+    if block.shape[1] == 0:  # only zeros were given
         block = orthonormal(_random(operator, 1, generator), None)
     width = block_size or first.shape[1]
     room = _room(dim, num_wanted, max(width, first.shape[1]), max_vectors)
@@ -175,7 +177,7 @@ def top_eigenpairs(
         values, small = _chosen(space.projected, high, low)
         bound = _bounds(values, low, tol, tol_low, scale / space.unit)
         looks = [slice(None)]
-        if start is None:  # the innermost converge last: the others when these have
+        if start is None:  # the innermost converge last, so check only them
             looks.insert(0, _innermost(high, low, len(values), INNER * width))
         for part in looks:
             some, turns = values[part], small[:, part]
@@ -197,12 +199,16 @@ def top_eigenpairs(
         if left > 0 and unfinished:
             look = None
             if space.size + block.shape[1] > room:
-                space.compress(_kept(space, high, low, num_wanted, room - width))
+                space.compress(
+                    _restart_vectors(space, high, low, num_wanted, room - width)
+                )
             continue
         if left > 0:
             if look is None or look.has_found(values, bound):
                 if space.size + min(left, LOOK) > room:
-                    space.compress(_kept(space, high, low, num_wanted, room - width))
+                    space.compress(
+                        _restart_vectors(space, high, low, num_wanted, room - width)
+                    )
                 block = orthonormal(_random(operator, 1, generator), space)
                 look = Look(space.size, values, dim - space.size)
                 continue
@@ -240,19 +246,19 @@ def subspace_vectors(
     block_size: int = 1,
     max_vectors: int | None = None,
 ) -> int:
-    """Vectors of ``dim`` numbers that `top_eigenpairs` holds at once, at most.
+    """Return the most vectors of ``dim`` numbers that `top_eigenpairs` stores at once.
 
     Args:
         dim: Order of the operator.
-        k: As `top_eigenpairs` is given it, like ``which``, ``k_low``, ``max_vectors``.
-        which: The ends.
+        k: As for `top_eigenpairs`, like ``which``, ``k_low`` and ``max_vectors``.
+        which: The end or ends.
         k_low: Pairs at the low end.
-        block_size: Columns a step, or of ``start`` where these are more.
-        max_vectors: Bound of the basis.
+        block_size: Columns per step, or of ``start`` if that has more.
+        max_vectors: Limit of the basis.
 
     Returns:
-        The basis and its images, the pairs that are returned, and the blocks in work;
-        without what a product of the operator takes itself.
+        The number of vectors in the basis, its images, the returned pairs and temporary
+        blocks, without the operator's own memory.
 
     Example:
         >>> subspace_vectors(11_000_000, 10)
@@ -265,7 +271,7 @@ def subspace_vectors(
 
 
 def _innermost(high: int, low: int, num: int, width: int) -> slice:
-    """Those of ``num`` values, ``low`` of them of the low end, next to the others."""
+    """The innermost of ``num`` values, of which ``low`` are of the low end."""
     edge = num - min(low, num)
     if not high:
         edge = 0
@@ -275,7 +281,7 @@ def _innermost(high: int, low: int, num: int, width: int) -> slice:
 def _bounds(
     values: Tensor, low: int, tol: float, tol_low: float | None, scale: float
 ) -> Tensor:
-    """What each residual may be; the last ``low`` values are those of the low end."""
+    """Bound of each residual; the last ``low`` values are those of the low end."""
     size = max(float(values.abs().max()), scale, TINY)
     bounds = torch.full_like(values, tol * size)
     if tol_low is not None and low:
@@ -299,60 +305,62 @@ def _check(
 ) -> None:
     if which not in ("LA", "SA", "BE"):
         raise WorkbenchError(
-            f"top_eigenpairs: which = {which!r}; expected LA, SA or BE."
+            f"top_eigenpairs: which is {which!r}; expected 'LA', 'SA' or 'BE'."
         )
     counts = {"k": k, "k_low": k_low, "block_size": block_size}
     for name, count in {**counts, "max_matvecs": max_matvecs}.items():
         if count is not None and (count != round(count) or count < 1):
             raise WorkbenchError(
-                f"top_eigenpairs: {name} = {count}; expected at least 1, and a whole "
-                "number (which='LA' finds the high end alone)."
+                f"top_eigenpairs: {name} is {count}; expected a whole number, at "
+                "least 1 (for the high end alone, use which='LA')."
             )
     for name, tolerance in {"tol": tol, "tol_low": tol_low}.items():
         if tolerance is not None and not 0 < tolerance < math.inf:
             raise WorkbenchError(
-                f"top_eigenpairs: {name} = {tolerance}; expected a positive share of "
-                "the largest eigenvalue, such as 1e-3."
+                f"top_eigenpairs: {name} is {tolerance}; expected a positive fraction "
+                "of the largest eigenvalue, such as 1e-3."
             )
     if not 0 <= scale < math.inf:
         raise WorkbenchError(
-            f"top_eigenpairs: scale = {scale}; expected the size of a matrix, at least "
-            "0."
+            f"top_eigenpairs: scale is {scale}; expected the size of a matrix, at "
+            "least 0."
         )
 
 
 def _ends(k: int, which: Which, k_low: int | None) -> tuple[int, int]:
-    """How many pairs at the high and at the low end."""
+    """Return the number of pairs at the high and at the low end."""
     low = {"LA": 0, "SA": k, "BE": k if k_low is None else k_low}[which]
     return (0 if which == "SA" else k), low
 
 
 def _num_high(num: int, high: int, low: int) -> int:
-    """How many of the pairs are of the high end; of too few, each end has its share."""
+    """How many of the pairs are of the high end; if too few, shared in proportion."""
     return high if high + low <= num else num - num * low // (high + low)
 
 
 def _edges(values: Tensor, bound: Tensor, high: int, low: int) -> Tensor:
-    """Beyond which another eigenvalue would be among those that are wanted."""
+    """The values beyond which another eigenvalue would be one of the wanted."""
     above, below = (values + bound)[:high][-1:], (values - bound)[-low:][:1]
     return torch.cat([above, below]) if low else above
 
 
 def _room(dim: int, num_wanted: int, width: int, max_vectors: int | None) -> int:
-    """Vectors that the basis has room for."""
+    """How many vectors the basis has room for."""
     if max_vectors is None:
         least = 4 * num_wanted + 2 * width + LOOK
         return min(dim, max(least, FREE // dim))
     least = min(dim, num_wanted + 2 * width)
     if max_vectors < least:
         raise WorkbenchError(
-            f"top_eigenpairs: max_vectors = {max_vectors}; expected at least {least}, "
-            f"for {num_wanted} pairs and two steps of {width} columns."
+            f"top_eigenpairs: max_vectors is {max_vectors}; expected at least "
+            f"{least}, for {num_wanted} pairs and two steps of {width} columns."
         )
     return min(dim, max_vectors)
 
 
-def _kept(space: Subspace, high: int, low: int, num_wanted: int, most: int) -> Tensor:
+def _restart_vectors(
+    space: Subspace, high: int, low: int, num_wanted: int, most: int
+) -> Tensor:
     """Ritz vectors that a restart keeps: the wanted ones, and half of the rest."""
     extra = (most - num_wanted) // 2
     above = extra if not low else extra // 2 if high else 0
@@ -374,7 +382,7 @@ def _start(
         )
     if start is not None and not start.isfinite().all():
         raise WorkbenchError(
-            "top_eigenpairs: start holds NaN or infinity; expected columns of numbers."
+            "top_eigenpairs: start contains NaN or infinity; expected finite columns."
         )
     given = 0 if start is None else start.shape[1]
     size = min(operator.dim, max(block_size or given, given, 1))

@@ -1,4 +1,4 @@
-"""What a Krylov subspace misses, as a second random vector sees it."""
+"""Detects what a Krylov subspace misses, with a second random vector."""
 
 from __future__ import annotations
 
@@ -9,42 +9,42 @@ from torch import Tensor
 
 from workbench.linalg.columns import dots
 
-MISSED = 3e-3  # chance that a random vector holds too little of what is missing
-SEEN = math.pi / 2 * MISSED**2  # of a square of mean 1, but for this chance
+MISSED = 3e-3  # probability that a random vector has too little of what is missing
+SEEN = math.pi / 2 * MISSED**2  # bound of a square of mean 1, at that chance
 
 
 class Look:
-    """A Lanczos run from a random vector off the subspace, for pairs that it misses.
+    """A Lanczos run from a random vector off the subspace, to find missing pairs.
 
-    An eigenvector that is orthogonal to all of the subspace, a further copy of a
-    repeated eigenvalue say, is met by a random vector of n dimensions with a squared
-    component of at least ``c / n``, but for a chance of `MISSED`. The largest mass that
-    a point x can have beside the alphas and betas found in m steps is the Christoffel
-    number ``1 / sum_{j <= m} p_j(x)^2`` of the orthonormal polynomials, which falls as
-    x moves out. Once it is below ``c / n`` at the edges of what is returned, nothing
-    is missing beyond them.
+    Consider an eigenvector orthogonal to the whole subspace, such as a further copy of
+    a repeated eigenvalue. A random vector of n dimensions has a squared component of at
+    least ``c / n`` along it, except with probability `MISSED`. Given the alphas and
+    betas of m steps, the largest mass possible at a point x is the Christoffel number
+    ``1 / sum_{j <= m} p_j(x)^2`` of the orthonormal polynomials, which falls as x moves
+    outwards. Once it is below ``c / n`` at the edges of the returned values, nothing is
+    missing beyond them.
     """
 
     def __init__(self, first: int, values: Tensor, others: int) -> None:
-        self.first = first  # vectors that the subspace had before
+        self.first = first  # size of the subspace before
         self.values = values
-        self.others = others  # dimensions that the vector was drawn from
+        self.others = others  # dimension of the space the vector was drawn from
         self.steps: list[tuple[float, float]] = []  # alpha, beta
-        self.exhausted = False  # whether it met all that its vector has a part in
+        self.exhausted = False  # whether the run is complete for its vector
 
     def has_found(self, values: Tensor, bound: Tensor) -> bool:
-        """Whether other pairs than before are the outermost now."""
+        """Whether the outermost pairs have changed."""
         return bool(((values - self.values).abs() > bound).any())
 
     def take(self, projected: Tensor, image: Tensor, block: Tensor) -> None:
-        """Take in a step, whose next vector is ``block``."""
+        """Record a step, whose next vector is ``block``."""
         self.exhausted = block.shape[1] == 0
         if not self.exhausted:
             beta = abs(float(dots(block, image[:, -1:])[0, 0]))
             self.steps.append((float(projected[-1, -1]), beta))
 
     def excludes(self, points: Tensor) -> Tensor:
-        """Whether nothing missing lies at each of the points, or further out."""
+        """Whether nothing is missing at each of the points or further out."""
         if self.exhausted:
             return torch.ones_like(points, dtype=torch.bool)
         now, before = torch.ones_like(points), torch.zeros_like(points)
@@ -58,10 +58,10 @@ class Look:
 def place_errors(
     values: Tensor, residuals: Tensor, num_high: int, look: Look | None, all_: bool
 ) -> Tensor:
-    """How far the j-th eigenvalue from either end may be from the j-th value.
+    """Bound how far the j-th eigenvalue from either end is from the j-th value.
 
-    What a look does not exclude may be one eigenvalue near each: then those further in
-    are each one place off.
+    If a look cannot exclude it, there may be one missing eigenvalue near each value;
+    those further in are then off by one place.
     """
     if all_ or len(values) == 1:
         return residuals

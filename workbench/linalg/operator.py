@@ -1,4 +1,4 @@
-"""Symmetric matrices known by their products with vectors."""
+"""Symmetric matrices defined by their products with vectors."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from workbench.linalg.columns import dots, lengths
 if TYPE_CHECKING:
     from scipy.sparse.linalg import LinearOperator as ScipyOperator
 
-DENSE_LIMIT = 20_000  # rows of a matrix that to_dense will still form
+DENSE_LIMIT = 20_000  # most rows that to_dense accepts
 
 
 class HasProducts(Protocol):
-    """A matrix that can multiply, as NumPy's and SciPy's do."""
+    """A matrix with products, as in NumPy and SciPy."""
 
     @property
     def shape(self) -> tuple[int, ...]: ...  # noqa: D102
@@ -35,7 +35,7 @@ class HasProducts(Protocol):
 
 
 class LinearOperator(ABC):
-    """A symmetric linear map of R^dim; a final class says what ``_matmat`` does.
+    """A symmetric linear map on R^dim; subclasses define ``_matmat``.
 
     ``A @ v`` and ``A @ V`` multiply a vector or columns, ``v @ A`` likewise. Tensors
     give tensors and NumPy arrays give NumPy arrays, both in the operator's dtype.
@@ -45,13 +45,13 @@ class LinearOperator(ABC):
     dtype: torch.dtype
     device: torch.device
 
-    label = ""  # what it is called where that is not the name of its class
+    label = ""  # its name, if not that of its class
 
     __array_ufunc__ = None  # so that NumPy leaves ``array @ A`` and ``2.0 * A`` to A
 
     @abstractmethod
     def _matmat(self, vectors: Tensor) -> Tensor:
-        """``A V`` of columns (dim, k) in the operator's dtype, on its device."""
+        """Return ``A V`` for columns (dim, k) of the operator's dtype and device."""
 
     @property
     @final
@@ -62,7 +62,7 @@ class LinearOperator(ABC):
     @property
     @final
     def T(self) -> LinearOperator:
-        """The transpose: the operator itself, which is symmetric."""
+        """The transpose, which is the operator itself."""
         return self
 
     @overload
@@ -73,7 +73,7 @@ class LinearOperator(ABC):
 
     @final
     def matmat(self, vectors: Tensor | NDArray[Any]) -> Tensor | NDArray[Any]:
-        """``A V`` for the columns of V: (dim, k) to (dim, k).
+        """Return ``A V`` for the columns of V: (dim, k) to (dim, k).
 
         Raises:
             WorkbenchError: If V has another shape, or is complex.
@@ -88,7 +88,7 @@ class LinearOperator(ABC):
 
     @final
     def matvec(self, vector: Tensor | NDArray[Any]) -> Tensor | NDArray[Any]:
-        """``A v``: (dim,) to (dim,).
+        """Return ``A v``: (dim,) to (dim,).
 
         Raises:
             WorkbenchError: If v has another shape, or is complex.
@@ -108,7 +108,7 @@ class LinearOperator(ABC):
     def __matmul__(
         self, other: Tensor | NDArray[Any] | LinearOperator | Product
     ) -> Tensor | NDArray[Any] | Product:
-        """``A v`` of a vector, ``A V`` of columns, or the map ``A B``.
+        """Return ``A v`` for a vector, ``A V`` for columns, or the map ``A B``.
 
         Raises:
             WorkbenchError: If the sizes do not fit.
@@ -123,7 +123,7 @@ class LinearOperator(ABC):
 
     @final
     def __rmatmul__(self, other: Tensor | NDArray[Any]) -> Tensor | NDArray[Any]:
-        """``v A`` of a vector, or of the rows of V: (k, dim) to (k, dim)."""
+        """Return ``v A`` for a vector, or for the rows of V: (k, dim) to (k, dim)."""
         return _applied_from_the_left((self,), other)
 
     @final
@@ -137,7 +137,7 @@ class LinearOperator(ABC):
 
     @final
     def __mul__(self, factor: float) -> LinearOperator:
-        """``factor * A``, with a number."""
+        """``factor * A`` for a number."""
         try:
             return Scaled(self, float(factor))
         except TypeError:
@@ -159,15 +159,16 @@ class LinearOperator(ABC):
 
     @final
     def to_dense(self) -> Tensor:
-        """The matrix, (dim, dim), for small operators. Costs dim matvecs.
+        """Return the matrix, (dim, dim); only for small operators. Costs dim matvecs.
 
         Raises:
             WorkbenchError: If dim is above 20,000.
         """
         if self.dim > DENSE_LIMIT:
             raise WorkbenchError(
-                f"to_dense: the operator has {self.dim:,} rows and a dense matrix at "
-                f"most {DENSE_LIMIT:,}; use top_eigenpairs or spectral_density."
+                f"to_dense: the operator has {self.dim:,} rows and the limit for a "
+                f"dense matrix is {DENSE_LIMIT:,}; use top_eigenpairs or "
+                "spectral_density instead."
             )
         eye = torch.eye(self.dim, dtype=self.dtype, device=self.device)
         return torch.cat(
@@ -176,9 +177,9 @@ class LinearOperator(ABC):
 
     @final
     def to_scipy(self) -> ScipyOperator:
-        """The same map for SciPy, on NumPy arrays; `as_operator` is the way back.
+        """Return the same map for SciPy, on NumPy arrays; `as_operator` converts back.
 
-        SciPy's own ``aslinearoperator`` cannot read a dtype of torch.
+        SciPy's own ``aslinearoperator`` does not understand torch dtypes.
         """
         from scipy.sparse.linalg import LinearOperator as ScipyOperator
 
@@ -193,25 +194,26 @@ class LinearOperator(ABC):
         )
 
 
-# What `as_operator` takes, and with it all functions that take an operator.
+# What `as_operator`, and so every function with an operator argument, accepts.
 AnyOperator: TypeAlias = LinearOperator | Tensor | HasProducts
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Product:
-    """``A B ...``, one after the other: a linear map that is symmetric seldom.
+    """The product ``A B ...`` of operators, which is rarely symmetric.
 
-    So it is no `LinearOperator`: eigenpairs, densities and traces of symmetric
-    operators do not take it. A product with k vectors costs one of each factor.
+    Therefore it is not a `LinearOperator`, and functions for symmetric operators
+    (eigenpairs, densities, traces) do not accept it. A product with k vectors costs one
+    product with each factor.
     """
 
-    factors: tuple[LinearOperator, ...]  # from the left
+    factors: tuple[LinearOperator, ...]  # from left to right
 
     __array_ufunc__ = None
 
     @property
     def dim(self) -> int:
-        """Rows and columns."""
+        """The number of rows and columns."""
         return self.factors[0].dim
 
     @property
@@ -221,17 +223,17 @@ class Product:
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of what it returns."""
+        """As for the factors."""
         return self.factors[0].dtype
 
     @property
     def device(self) -> torch.device:
-        """Of what it returns."""
+        """As for the factors."""
         return self.factors[0].device
 
     @property
     def T(self) -> Product:
-        """The transpose: the factors, each symmetric, the other way round."""
+        """The transpose: the symmetric factors in reverse order."""
         return Product(self.factors[::-1])
 
     @overload
@@ -246,25 +248,25 @@ class Product:
     def __matmul__(
         self, other: Tensor | NDArray[Any] | LinearOperator | Product
     ) -> Tensor | NDArray[Any] | Product:
-        """Apply to a vector or to columns, or chain with another map."""
+        """Apply it to a vector or to columns, or multiply it by another map."""
         return _applied(self.factors, other)
 
     def __rmatmul__(self, other: Tensor | NDArray[Any]) -> Tensor | NDArray[Any]:
-        """``v A B`` of a vector, or of the rows of V."""
+        """Return ``v A B`` for a vector, or for the rows of V."""
         return _applied_from_the_left(self.factors, other)
 
     def __repr__(self) -> str:
         return _described(self, "Product")
 
     def to_dense(self) -> Tensor:
-        """The matrix, (dim, dim). Costs dim matvecs of each factor."""
+        """Return the matrix, (dim, dim). Costs dim matvecs with each factor."""
         found = self.factors[-1].to_dense()
         for factor in self.factors[-2::-1]:
             found = factor.matmat(found)
         return found
 
     def to_scipy(self) -> ScipyOperator:
-        """The same map for SciPy, on NumPy arrays."""
+        """Return the same map for SciPy, on NumPy arrays."""
         from scipy.sparse.linalg import LinearOperator as ScipyOperator
 
         there, back = self.__matmul__, self.T.__matmul__
@@ -279,12 +281,12 @@ class Product:
 
 
 def _applied(factors: tuple[LinearOperator, ...], other: Any) -> Any:
-    """A chain of operators times vectors, or a longer chain."""
+    """Multiply a chain of operators by vectors, or by another chain."""
     if isinstance(other, LinearOperator | Product):
         if other.dim != factors[0].dim:
             raise WorkbenchError(
-                f"operator product: {factors[0].dim} columns and {other.dim} rows; "
-                "expected operators of one size."
+                f"operator product: the left factor has {factors[0].dim} columns and "
+                f"the right one {other.dim} rows; expected operators of the same size."
             )
         return Product((*factors, *getattr(other, "factors", (other,))))
     if not isinstance(other, Tensor | np.ndarray):
@@ -299,7 +301,7 @@ def _applied(factors: tuple[LinearOperator, ...], other: Any) -> Any:
 
 
 def _applied_from_the_left(factors: tuple[LinearOperator, ...], other: Any) -> Any:
-    """Vectors times a chain of operators, each of them symmetric."""
+    """Multiply vectors by a chain of symmetric operators."""
     if not isinstance(other, Tensor | np.ndarray):
         return NotImplemented
     rows = other if other.ndim != 2 else other.T
@@ -313,10 +315,10 @@ def _times(
     vectors: Any,
     ndims: tuple[int, ...],
 ) -> Any:
-    """Product with a vector or columns, tensor or array, which comes back as one.
+    """Multiply by a vector or columns; returns a tensor or array like the input.
 
     Raises:
-        WorkbenchError: If it has another shape, or holds no real numbers.
+        WorkbenchError: If the shape is wrong, or the numbers are not real.
     """
     given, name = vectors, operator.label or type(operator).__name__
     if isinstance(vectors, np.ndarray) and vectors.dtype.kind in "fiub":
@@ -344,25 +346,25 @@ def _numpy_dtype(dtype: torch.dtype) -> np.dtype[Any]:
 
 
 def _described(operator: LinearOperator | Product, name: str) -> str:
-    """The operator in a line."""
+    """Describe the operator in one line."""
     kind = str(operator.dtype).removeprefix("torch.")
     size = f"{operator.dim:,} x {operator.dim:,}"
     return f"<{name}, {size}, {kind} on {operator.device}>"
 
 
 def as_operator(matrix: AnyOperator, who: str = "as_operator") -> LinearOperator:
-    """Take a symmetric matrix as an operator: a tensor, an array, or one of SciPy's.
+    """Wrap a symmetric tensor, array or SciPy matrix as an operator.
 
-    All that takes an operator takes these too. That they are symmetric is tried on two
-    random vectors.
+    Every function that accepts an operator also accepts these. Symmetry is tested with
+    two random vectors.
 
     Args:
-        matrix: An operator, which is returned as it is; a square tensor or NumPy array;
-            a SciPy matrix, sparse or not, or ``LinearOperator``.
-        who: Who asks, as an error says it.
+        matrix: An operator, returned unchanged; a square tensor or NumPy array; or a
+            SciPy matrix, sparse array or ``LinearOperator``.
+        who: The caller's name, which begins error messages.
 
     Raises:
-        WorkbenchError: If it is none of these, not real, not square or not symmetric.
+        WorkbenchError: If it is none of these, or not real, square and symmetric.
 
     Example:
         >>> A = as_operator(np.diag([3.0, 1.0]))
@@ -375,12 +377,12 @@ def as_operator(matrix: AnyOperator, who: str = "as_operator") -> LinearOperator
     if not known:
         raise WorkbenchError(
             f"{who}: the operator is a {type(matrix).__name__}; expected a symmetric "
-            "LinearOperator, such as operators(...) gives, or a matrix."
+            "LinearOperator, such as those from operators(...), or a matrix."
         )
     shape = tuple(matrix.shape)
     if len(shape) != 2 or shape[0] != shape[1] or not shape[0]:
         raise WorkbenchError(
-            f"{who}: the matrix has shape {shape}; expected as many rows as columns."
+            f"{who}: the matrix has shape {shape}; expected a square matrix."
         )
     made: LinearOperator
     if isinstance(matrix, Tensor):
@@ -388,7 +390,7 @@ def as_operator(matrix: AnyOperator, who: str = "as_operator") -> LinearOperator
         single = matrix.dtype in (torch.float32, torch.float16, torch.bfloat16)
         made = Dense(matrix.detach().to(torch.float32 if single else torch.float64))
     else:
-        declared: Any = matrix.dtype  # SciPy takes whatever NumPy does
+        declared: Any = matrix.dtype  # SciPy accepts any NumPy dtype
         kind = np.dtype(declared)
         _check_real(kind.kind not in "fiub", kind, who)
         single = kind.kind == "f" and kind.itemsize <= 4
@@ -404,7 +406,7 @@ def as_operator(matrix: AnyOperator, who: str = "as_operator") -> LinearOperator
 def _check_real(wrong: bool, kind: object, who: str) -> None:
     if wrong:
         raise WorkbenchError(
-            f"{who}: the matrix holds {str(kind).removeprefix('torch.')}; expected "
+            f"{who}: the matrix contains {str(kind).removeprefix('torch.')}; expected "
             "real numbers."
         )
 
@@ -417,20 +419,22 @@ def _check_symmetric(operator: LinearOperator, who: str) -> None:
     )
     image = operator.matmat(pair)
     if not image.isfinite().all():
-        raise WorkbenchError(f"{who}: the matrix holds NaN or infinity.")
+        raise WorkbenchError(
+            f"{who}: the matrix contains NaN or infinity; expected finite numbers."
+        )
     crossed = dots(pair, image)
     size = float((lengths(pair) * lengths(image).flip(0)).max())
     off = float((crossed[0, 1] - crossed[1, 0]).abs())
     if off > 1e3 * torch.finfo(operator.dtype).eps * size:
         raise WorkbenchError(
-            f"{who}: the matrix is not symmetric, and only such have real eigenvalues "
-            "here; pass (A + A.T) / 2 if that is meant."
+            f"{who}: the matrix is not symmetric; expected a symmetric one. If you "
+            "meant its symmetric part, pass (A + A.T) / 2."
         )
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Dense(LinearOperator):
-    """A symmetric matrix that is there, (dim, dim)."""
+    """A symmetric matrix stored in full, (dim, dim)."""
 
     matrix: Tensor
 
@@ -444,7 +448,7 @@ class Dense(LinearOperator):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Foreign(LinearOperator):
-    """A matrix of SciPy, sparse or known by its products; on the CPU."""
+    """A SciPy matrix, sparse or defined by its products; on the CPU."""
 
     matrix: HasProducts
     dtype: torch.dtype
@@ -459,7 +463,7 @@ class Foreign(LinearOperator):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class LowRank(LinearOperator):
-    """``F F^T`` of a factor F (dim, r)."""
+    """``F F^T`` for a factor F (dim, r)."""
 
     factor: Tensor
 
@@ -481,8 +485,8 @@ class Sum(LinearOperator):
     def __post_init__(self) -> None:
         if self.left.dim != self.right.dim:
             raise WorkbenchError(
-                f"operator sum: {self.left.dim} rows and {self.right.dim} rows; "
-                "expected operators of one size."
+                f"operator sum: the operators have {self.left.dim} and "
+                f"{self.right.dim} rows; expected operators of the same size."
             )
         _set(self, self.left.dim, self.left.dtype, self.left.device)
 
@@ -508,7 +512,7 @@ class Scaled(LinearOperator):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Projected(LinearOperator):
-    """``(I - Q Q^T) A (I - Q Q^T)`` with Q (dim, r) of orthonormal columns."""
+    """``(I - Q Q^T) A (I - Q Q^T)`` for orthonormal columns Q (dim, r)."""
 
     operator: LinearOperator
     basis: Tensor
@@ -527,10 +531,11 @@ class Projected(LinearOperator):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Remembered(LinearOperator):
-    """``A`` with its products inside a subspace kept: ``images = A basis``.
+    """``A`` with cached products in a subspace: ``images = A basis``.
 
-    What is asked about the subspace again costs no product with A: the knock-outs and
-    parts of G start from the subspace that G's own eigenvectors were found in.
+    Products with vectors in the subspace need no product with A. The knock-outs and
+    parts of G use this: they start from the subspace in which G's own eigenvectors were
+    found.
     """
 
     operator: LinearOperator

@@ -1,4 +1,4 @@
-"""Full precision, whatever the caller has set."""
+"""Full precision, whatever the caller's settings."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ import torch
 
 @contextmanager
 def full_precision() -> Iterator[None]:
-    """Products in the dtype of their factors: no autocast, TF32 or bfloat16 inside.
+    """Compute products in the dtype of their factors: no autocast, TF32 or bfloat16.
 
-    Also no inference mode, whose tensors know no gradient. Outside all is as it was.
+    Also leaves inference mode, which does not track gradients. The caller's settings
+    are restored on exit.
     """
     with ExitStack() as stack:
         stack.enter_context(torch.inference_mode(False))
@@ -26,9 +27,9 @@ def full_precision() -> Iterator[None]:
 
 @contextmanager
 def _exact_products() -> Iterator[None]:
-    """Inside, float32 is multiplied as such, by torch's older and newer switches.
+    """Make float32 products exact, by torch's older and newer switches.
 
-    The older ones cannot be read where the newer say otherwise: then these are enough.
+    The older ones cannot be read if they conflict with the newer, which then suffice.
     """
     backends = torch.backends
     owners: tuple[Any, ...] = (backends, backends.cudnn, backends.mkldnn)

@@ -1,4 +1,4 @@
-"""An orthonormal basis and its images under an operator, in a bounded room."""
+"""An orthonormal basis and its images under an operator, in bounded memory."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from workbench.linalg.columns import (
     reorthonormalised,
 )
 
-KEEPS = 0.5  # of a unit vector is left off a subspace: then rounding is as small
-GROWN = 2.0**10  # times the unit: images this large get another unit
+KEEPS = 0.5  # of a unit vector remains off the subspace, so rounding stays small
+GROWN = 2.0**10  # times the unit: larger images get a new unit
 NORMAL = 2.0**10  # times the smallest normal number: below, images have lost digits
 
 
 class Subspace:
-    """An orthonormal basis Q and its images ``W = A Q``, vector by vector.
+    """An orthonormal basis Q and its images ``W = A Q``, grown vector by vector.
 
-    Each vector is a row. The room for all of them is taken at once and never copied; on
-    a CPU, memory is used only as it is filled. Sums over dim are taken piece by piece,
-    and added in float64. Images are stored in units of a power of two near their
-    largest number, so that no square of theirs underflows or overflows, however small
-    or large the operator is; `projected`, `errors` and `residuals` are in this unit.
+    Each vector is a row. Memory for all is allocated at once and never copied; on a CPU
+    it is used only as it fills. Sums over dim are computed in pieces and added in
+    float64. Images are stored in units of a power of two near their largest entry, so
+    that their squares neither underflow nor overflow, whatever the scale of the
+    operator; `projected`, `errors` and `residuals` are in this unit.
     """
 
     def __init__(self, like: Tensor, room: int) -> None:
@@ -50,17 +50,17 @@ class Subspace:
 
     @property
     def unit(self) -> float:
-        """What numbers of the subspace are multiples of."""
+        """The unit of stored numbers."""
         return math.ldexp(1.0, self.exponent or 0)
 
     def add(self, block: Tensor, image: Tensor) -> Tensor:
-        """Take in further columns of Q, (dim, k), and their images.
+        """Add columns to Q, (dim, k), with their images.
 
         Returns:
-            The images in the unit of the subspace.
+            The images, in the unit of the subspace.
 
         Raises:
-            WorkbenchError: If images are so small that digits are missing.
+            WorkbenchError: If the images are so small that they have lost digits.
         """
         image = self._in_unit(image)
         grown = self.size + block.shape[1]
@@ -71,10 +71,10 @@ class Subspace:
         return image
 
     def compress(self, turn: Tensor) -> None:
-        """Keep ``Q S`` and ``W S`` of orthonormal columns S (size, k), in place.
+        """Replace Q and W by ``Q S`` and ``W S``, for orthonormal columns S (size, k).
 
-        S is corrected by what Q is off orthonormal, so that restarts add up no
-        rounding. Costs two products of (k, size) with (size, dim).
+        S is corrected for Q not being exactly orthonormal, so that rounding does not
+        accumulate over restarts. Costs two products of (k, size) with (size, dim).
         """
         gram = turn.T @ inner_products(self.basis.T) @ turn
         eye = torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
@@ -89,25 +89,25 @@ class Subspace:
         self.size = len(small)
 
     def inside(self, columns: Tensor) -> Tensor:
-        """``Q^T x`` of the columns, (size, k), float64."""
+        """Return ``Q^T x`` for the columns, (size, k), float64."""
         return dots(self.basis.T, columns)
 
     def without(self, columns: Tensor) -> Tensor:
-        """``x - Q Q^T x`` of the columns, (dim, k)."""
+        """Return ``x - Q Q^T x`` for the columns, (dim, k)."""
         inside = self.inside(columns).to(columns.dtype)
         return columns - (inside.T @ self.basis).T
 
     def vectors(self, small: Tensor) -> Tensor:
-        """``Q s``, (dim, k), of columns s (size, k)."""
+        """Return ``Q s``, (dim, k), for columns s (size, k)."""
         return (small.to(self._rows.dtype).T @ self.basis).T
 
     def errors(self, values: Tensor, small: Tensor) -> Tensor:
-        """``W s - theta Q s``, (dim, k): what the Ritz pairs miss."""
+        """Return the residual vectors ``W s - theta Q s``, (dim, k), of Ritz pairs."""
         turn, lean = _both(small, values, self._rows.dtype)
         return (turn @ self.images - lean @ self.basis).T
 
     def residuals(self, values: Tensor, small: Tensor) -> Tensor:
-        """Lengths of the `errors`, (k,) float64, without keeping them."""
+        """Return the lengths of the `errors`, (k,) float64, without storing them."""
         turn, lean = _both(small, values, self._rows.dtype)
         squares = self.projected.new_zeros(len(turn))
         for piece in pieces(self._rows.shape[2]):
@@ -117,21 +117,21 @@ class Subspace:
         return squares.sqrt()
 
     def images_as_they_are(self) -> Tensor:
-        """W^T, (size, dim), out of its unit; nothing is to be added after that."""
+        """Convert W^T, (size, dim), out of its unit; add nothing afterwards."""
         _scale(self.images, self.exponent or 0)
         return self.images
 
     def _in_unit(self, image: Tensor) -> Tensor:
-        """New images in the unit, which is set by the first that are not all zero."""
+        """Convert images to the unit, which the first nonzero ones set."""
         peak = float(image.abs().max()) if image.numel() else 0.0
         if peak == 0.0:
             return image
         smallest = torch.finfo(image.dtype).tiny
         if self.exponent is None and peak < NORMAL * smallest:
             raise WorkbenchError(
-                f"top_eigenpairs: the operator's products are at most {peak:.1e}, and "
-                f"{image.dtype} holds too few digits of that; multiply the operator by "
-                "a number, or take float64."
+                f"top_eigenpairs: the operator's products are at most {peak:.1e}, too "
+                f"small for the precision of {image.dtype}; scale the operator up, or "
+                "use float64."
             )
         if self.exponent is None or peak > GROWN * self.unit:
             exponent = math.frexp(peak)[1]
@@ -152,14 +152,14 @@ def _scale(numbers: Tensor, exponent: int) -> None:
 
 
 def _both(small: Tensor, values: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """``s^T`` and ``theta s^T``, (k, size)."""
+    """Return ``s^T`` and ``theta s^T``, (k, size)."""
     return small.to(dtype).T, (small * values).to(dtype).T
 
 
 def orthonormal(block: Tensor, space: Subspace | None) -> Tensor:
-    """Orthonormal columns spanning the block off the subspace.
+    """Return orthonormal columns that span the block's part off the subspace.
 
-    Columns are scaled alike first; directions that are then at the level of rounding
+    Columns are first scaled to equal size; directions that are then at rounding level
     are dropped, so there may be fewer.
     """
     peaks = block.abs().amax(0)  # first, so that no square underflows
@@ -169,7 +169,7 @@ def orthonormal(block: Tensor, space: Subspace | None) -> Tensor:
         return block
     if space is not None:
         block = space.without(block)
-        if float(lengths(block).min()) < KEEPS:  # what is left has rounding in it
+        if float(lengths(block).min()) < KEEPS:  # the rest contains rounding
             block = space.without(block)
     block, corner = torch.linalg.qr(block)
     turn, size, _ = torch.linalg.svd(corner)
@@ -181,7 +181,7 @@ def orthonormal(block: Tensor, space: Subspace | None) -> Tensor:
 
 
 def _bordered(matrix: Tensor, columns: Tensor) -> Tensor:
-    """A symmetric matrix grown by the columns that a new block brings."""
+    """Extend a symmetric matrix by the columns of a new block."""
     old, size = len(matrix), len(columns)
     grown = torch.zeros(size, size, dtype=torch.float64, device=matrix.device)
     grown[:old, :old] = matrix

@@ -1,4 +1,4 @@
-"""Trace, diagonal and inverse of an operator, from products with a few vectors."""
+"""Trace, diagonal and inverse of an operator from a few matvecs."""
 
 from __future__ import annotations
 
@@ -15,10 +15,8 @@ from workbench.linalg.columns import lengths
 from workbench.linalg.operator import AnyOperator, LinearOperator, as_operator
 from workbench.linalg.precision import full_precision
 
-SHARED = (
-    1.8  # estimates that leave one out share the others: so much less sure, measured
-)
-SURE = 1.96  # standard errors that cover 95 %, of a normal distribution
+SHARED = 1.8  # leave-one-out estimates are correlated; widening found by measurement
+SURE = 1.96  # standard errors in a 95 % interval of a normal distribution
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,9 +39,9 @@ class DiagonalEstimate:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class InverseProduct:
-    """Solutions of ``(A + damping) x = b``, and how near they are."""
+    """Solutions of ``(A + damping) x = b`` with their residuals."""
 
-    vectors: Tensor  # (dim, k) or (dim,), as the right-hand sides
+    vectors: Tensor  # (dim, k) or (dim,), like the right-hand sides
     residuals: Tensor  # (k,) ||b - (A + damping) x|| / ||b||
     num_matvecs: int
     status: Literal["converged", "max_steps"]
@@ -56,21 +54,22 @@ def hutchpp(
     *,
     generator: torch.Generator | None = None,
 ) -> TraceEstimate:
-    r"""Estimate the trace: exactly on a sketched subspace, by random probes off it.
+    r"""Estimate the trace: exact on a sketched subspace, random probes off it.
 
     .. math:: \mathrm{tr} A \approx \mathrm{tr}\,Q^T A Q
               + \frac1n \sum_v v^T (I - QQ^T) A (I - QQ^T) v
 
     with Q an orthonormal basis of A times a third of the vectors, and v Gaussian. The
     variance of the second term is ``2 ||B||_F^2`` for ``B = (I - QQ^T) A (I - QQ^T)``,
-    and ``||B||_F^2`` is the mean of ``||B v||^2``: so the error is known from the
-    products that are there. Stores that many vectors.
+    divided by n, and ``||B||_F^2`` is the mean of ``||B v||^2``, so the error follows
+    from the same products. Stores about ``num_matvecs`` vectors. If eigenvalues decay,
+    `xtrace` is more accurate.
 
     Args:
         operator: The symmetric operator A, or a matrix: see `as_operator`.
-        num_matvecs: Products to spend, at least 3; a third each on the sketch, on Q and
-            on the probes.
-        generator: Source of the vectors.
+        num_matvecs: Number of products, at least 3; a third each for the sketch, Q and
+            the probes.
+        generator: Random generator of the vectors.
 
     Returns:
         The trace, with half of a 95 % interval.
@@ -112,21 +111,21 @@ def xtrace(
     *,
     generator: torch.Generator | None = None,
 ) -> TraceEstimate:
-    r"""Estimate the trace, each vector a probe off the sketch of all the others.
+    r"""Estimate the trace, with each vector as a probe off the sketch of the others.
 
     .. math:: t_i = \mathrm{tr}\,Q_i^T A Q_i + \frac{n - r}{\|u_i\|^2}\, u_i^T A u_i,
               \quad u_i = (I - Q_i Q_i^T)\,\omega_i
 
-    with ``Q_i`` of r columns a basis of A times all vectors but the i-th. All estimates
-    take ``num_matvecs / 2`` products with random vectors and as many with their basis,
-    and the trace is their mean. Where eigenvalues decay it is nearer than `hutchpp`.
-    The estimates are not independent; the error is their Student interval, times 1.8:
-    without the factor, three of four true values were in it.
+    with ``Q_i``, of r columns, a basis of A times all vectors except the i-th. Together
+    the estimates need ``num_matvecs / 2`` products with random vectors and as many with
+    their basis; the trace is their mean. If eigenvalues decay, it is more accurate than
+    `hutchpp`. The estimates are not independent: the error is their Student interval
+    times 1.8, because without that factor it contained only three of four true values.
 
     Args:
         operator: The symmetric operator A, or a matrix: see `as_operator`.
         num_matvecs: Products to spend, at least 4.
-        generator: Source of the vectors.
+        generator: Random generator of the vectors.
 
     Returns:
         The trace, with half of a 95 % interval.
@@ -175,21 +174,21 @@ def xdiag(
     *,
     generator: torch.Generator | None = None,
 ) -> DiagonalEstimate:
-    r"""Estimate the diagonal, each vector of signs a probe off the others' sketch.
+    r"""Estimate the diagonal, with each sign vector as a probe off the others' sketch.
 
     .. math:: d_i = \mathrm{diag}(Q_i Q_i^T A)
               + \omega_i \circ (I - Q_i Q_i^T) A\, \omega_i
 
-    as `xtrace`, at the same cost; the diagonal is the mean, and the error of an entry
-    the Student interval of the estimates of it, times 1.8 as there.
+    as in `xtrace` and at the same cost. The diagonal is the mean of these estimates,
+    and the error of an entry is their Student interval, times 1.8 as there.
 
     Args:
         operator: The symmetric operator A, or a matrix: see `as_operator`.
         num_matvecs: Products to spend, at least 4.
-        generator: Source of the signs.
+        generator: Random generator of the signs.
 
     Returns:
-        The diagonal, with half of a 95 % interval of each entry.
+        The diagonal, with half of a 95 % interval for each entry.
 
     Raises:
         WorkbenchError: If there are fewer than 4 products, or they are not finite.
@@ -213,7 +212,7 @@ def xdiag(
     left_out = _left_out(basis, sketch)
     turn = left_out.to(basis.dtype)
     alone = (basis @ turn).double()
-    along = (alone * sketch.double()).sum(0)  # of A omega_i, on what only it brings
+    along = (alone * sketch.double()).sum(0)  # of A omega_i along its own direction
     estimates = alone * (probes.double() * along - (image @ turn).double())
     error = SHARED * _student(m - 1) * estimates.std(1) / m**0.5
     return DiagonalEstimate(whole + estimates.mean(1), error, m + rank)
@@ -232,24 +231,25 @@ def inverse_product(
 
     .. math:: \|b - (A + \gamma) x\| \le \mathrm{tol}\, \|b\|
 
-    One product of a block a step, and about ``sqrt(kappa) log(2 / tol) / 2`` steps at
-    condition number kappa; four blocks are stored. SciPy's ``cg`` on `to_scipy` would
-    take the right-hand sides one by one and through the host. The residuals returned
-    are those of a last product, not of the recurrence.
+    Use it for natural-gradient steps or influence functions. Costs one block product
+    per step, and about ``sqrt(kappa) log(2 / tol) / 2`` steps for condition number
+    kappa; stores four blocks. SciPy's ``cg`` with `to_scipy` would handle right-hand
+    sides one by one and on the host. The returned residuals are computed by a final
+    product, not by the recurrence.
 
     Args:
-        operator: The symmetric operator A, positive definite with the damping.
+        operator: The symmetric operator A, positive definite once damped.
         rhs: Right-hand sides b, (dim,) or (dim, k), a tensor or an array.
         damping: Added to every eigenvalue.
         tol: Stop when each residual is at most this times ``||b||``.
-        max_steps: Stop then; by default ``10 dim``, at most 1,000.
+        max_steps: Limit on steps; by default ``10 dim``, at most 1,000.
 
     Returns:
         The solutions, with residuals.
 
     Raises:
-        WorkbenchError: If A with the damping is not positive definite where the
-            iteration comes, the sizes do not fit, or products are not finite.
+        WorkbenchError: If the iteration finds that the damped A is not positive
+            definite, the sizes do not match, or products are not finite.
 
     Reference:
         Hestenes and Stiefel (1952).
@@ -269,7 +269,7 @@ def inverse_product(
         )
     if not (0 < tol < math.inf and math.isfinite(damping)):
         raise WorkbenchError(
-            f"{who}: tol = {tol} and damping = {damping}; expected a positive "
+            f"{who}: tol is {tol} and damping is {damping}; expected a positive "
             "tolerance and a finite damping."
         )
     b = rhs.reshape(operator.dim, -1).to(operator.device, operator.dtype)
@@ -289,7 +289,7 @@ def inverse_product(
             least = (curved / lengths(direction).square())[live].min()
             raise WorkbenchError(
                 f"{who}: the operator with damping {damping:.3g} is not positive "
-                f"definite (it has an eigenvalue of at most {float(least):.3g}); take "
+                f"definite (it has an eigenvalue of at most {float(least):.3g}); use "
                 "more damping, or a positive semidefinite operator such as G."
             )
         step = torch.where(live, squared / curved.clamp_min(1e-300), 0.0)
@@ -317,7 +317,7 @@ _NOT_FINITE = (
 
 def _checked(who: str, operator: AnyOperator, num: int, least: int) -> LinearOperator:
     if num < least:
-        raise WorkbenchError(f"{who}: {num} matvecs; expected at least {least}.")
+        raise WorkbenchError(f"{who}: num_matvecs is {num}; expected at least {least}.")
     return as_operator(operator, who)
 
 
@@ -333,7 +333,7 @@ def _normal(operator: LinearOperator, num: int, generator: torch.Generator) -> T
 
 
 def _range(sketch: Tensor) -> Tensor:
-    """An orthonormal basis of the columns, without those at the level of rounding."""
+    """An orthonormal basis of the columns, without rounding-level directions."""
     if not sketch.isfinite().all():
         return sketch[:, :0]
     basis, corner = torch.linalg.qr(sketch)
@@ -346,24 +346,24 @@ def _range(sketch: Tensor) -> Tensor:
 
 
 def _left_out(basis: Tensor, sketch: Tensor) -> Tensor:
-    """Unit columns, in Q, of what each column of the sketch alone brings: float64."""
+    """Unit columns, in Q: the direction that only one sketch column has; float64."""
     corner = (basis.T @ sketch).double()
     inverse = torch.linalg.inv(corner).T
     return inverse / inverse.norm(dim=0)
 
 
 def _off(basis: Tensor, columns: Tensor) -> Tensor:
-    """``(I - Q Q^T) x``, twice for the rounding."""
+    """Return ``(I - Q Q^T) x``, projected twice against rounding."""
     for _ in range(2):
         columns = columns - basis @ (basis.T @ columns)
     return columns
 
 
 def _spread(squares: Tensor, estimates: Tensor) -> float:
-    """Half the 95 % interval of a mean of ``v^T B v``, from ``||B v||^2`` too.
+    """Return half the 95 % interval of a mean of ``v^T B v``, also using ``||B v||^2``.
 
-    Where one eigenvalue makes all of it, few probes may have missed most of that, and
-    estimates differ: the wider of the two counts.
+    If one eigenvalue dominates, a few probes may have missed most of it and the two
+    estimates differ; the wider is used.
     """
     num = len(squares)
     known = SURE * (2 * float(squares.mean()) / num) ** 0.5
@@ -373,7 +373,7 @@ def _spread(squares: Tensor, estimates: Tensor) -> float:
 
 
 def _student(freedom: int) -> float:
-    """Standard errors that cover 95 % with so many degrees of freedom."""
+    """Standard errors in a 95 % interval with this many degrees of freedom."""
     from scipy.stats import t
 
     return float(t.ppf(0.975, max(freedom, 1)))

@@ -1,4 +1,4 @@
-"""Lanczos tridiagonalisation, from several vectors at once."""
+"""Lanczos tridiagonalisation from several vectors at once."""
 
 from __future__ import annotations
 
@@ -17,18 +17,19 @@ def tridiagonalise(
     num_steps: int,
     report: Callable[[float], None] | None = None,
 ) -> tuple[Tensor, Tensor]:
-    r"""Lanczos from several unit vectors at once, each with its own basis.
+    r"""Run Lanczos from several unit vectors at once, each with its own basis.
 
     .. math:: A Q_j^T = Q_j^T T_j + \beta_{j,m} q_{j,m+1} e_m^T
 
-    The recurrences share each product of A with a block of all current vectors. Full
-    reorthogonalisation, twice. A recurrence that breaks down ends with ``beta = 0``.
+    All recurrences share one product of A with the block of current vectors per step.
+    Vectors are fully reorthogonalised, twice. A recurrence that breaks down ends with
+    ``beta = 0``.
 
     Args:
         operator: The symmetric operator A.
         start: Columns, (dim, num_probes); normalised here.
-        num_steps: m, matvecs a probe; at most dim.
-        report: Called with the share of the steps done.
+        num_steps: m, the matvecs per probe; at most dim.
+        report: Called with the completed share of the steps.
 
     Returns:
         Diagonals (num_probes, m) and off-diagonals (num_probes, m - 1), float64.

@@ -1,4 +1,4 @@
-"""Where to compute."""
+"""The device to compute on."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from workbench.errors import WorkbenchError
 def resolve_device(
     asked: str | torch.device | None = "auto", *, near: torch.device | None = None
 ) -> torch.device:
-    """Return the device that is asked for, once it is sure that it is there.
+    """Return the requested device after checking that it exists.
 
     Args:
-        asked: Its name. ``"auto"`` is a CUDA device if there is one; else where the
-            numbers are; else mps, else the CPU. None: where the numbers are.
-        near: Where the numbers are, if they are anywhere yet.
+        asked: Its name. ``"auto"`` means a CUDA device if there is one, else the device
+            that holds the tensors, else mps, else the CPU. None means the device that
+            holds the tensors.
+        near: The device that holds the tensors, if there are any yet.
 
     Raises:
-        WorkbenchError: If there is no such device on this machine.
+        WorkbenchError: If this machine has no such device.
 
     Example:
         >>> resolve_device("cpu")
@@ -40,12 +41,13 @@ def resolve_device(
         torch.empty(0, device=found)
     except (RuntimeError, AssertionError, TypeError) as error:
         raise _missing(asked, there) from error
-    if found.type == "meta":  # where no numbers are
+    if found.type == "meta":  # a tensor without data
         raise _missing(asked, there)
     return found
 
 
 def _missing(asked: object, there: list[str]) -> WorkbenchError:
     return WorkbenchError(
-        f"device {str(asked)!r} is not on this machine; use auto, {', '.join(there)}."
+        f"device {str(asked)!r} is not available on this machine; use auto, "
+        f"{', '.join(there)}."
     )

@@ -1,4 +1,4 @@
-"""The processes of one run, and what they say to each other: sums."""
+"""Runs of several processes, which only exchange sums."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from torch import Tensor
 
 from workbench.errors import LostProcess, WorkbenchError
 
-PATIENCE = timedelta(hours=3)  # of one process for another: UMAP runs in one alone
+PATIENCE = timedelta(hours=3)  # to wait for another process: only one runs UMAP
 
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """Processes that share the examples of one run; by default this one alone.
+    """Processes that share the examples of one run; by default only this one.
 
-    Each holds the network and all of the data, passes over its share of every batch,
-    and after `sum` has what one process would have: the same bits in all of them, so
-    that they take the same decisions.
+    Each holds the network and all data, and processes its share of every batch. After
+    `sum` each has the result that one process would have, bit for bit the same in all,
+    so that all take the same decisions.
     """
 
     rank: int = 0
@@ -34,7 +34,7 @@ class World:
     add: Callable[[Tensor], object] = dist.all_reduce  # in place, over all processes
 
     def share(self, count: int) -> slice:
-        """Which of ``count`` things in a row are this process's.
+        """Return the slice of ``count`` items that this process handles.
 
         Example:
             >>> [World(rank, 2).share(5) for rank in (0, 1)]
@@ -45,7 +45,7 @@ class World:
         )
 
     def sum(self, tensor: Tensor) -> Tensor:
-        """Add what the processes hold, in place; everybody gets the sum."""
+        """Replace the tensor, in place, by its sum over all processes."""
         if self.size > 1:
             self.add(tensor)
         return tensor
@@ -56,12 +56,12 @@ ALONE = World()
 
 @contextmanager
 def joined(device: str) -> Iterator[World]:
-    """Join the processes that torchrun has started, if it has.
+    """Join the processes started by torchrun, if there are any.
 
-    Sums go by NCCL between GPUs, each process with its own, and by gloo between CPUs.
+    Sums use NCCL between GPUs, one GPU per process, and gloo between CPUs.
 
     Args:
-        device: Where this run computes: ``"auto"``, ``"cpu"`` or ``"cuda"``.
+        device: The device of this run: ``"auto"``, ``"cpu"`` or ``"cuda"``.
 
     Raises:
         WorkbenchError: If there are fewer GPUs than processes.
@@ -75,18 +75,19 @@ def joined(device: str) -> Iterator[World]:
         local, there = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
         if local >= there:
             raise WorkbenchError(
-                f"device: process {local + 1} of this machine has no GPU of its own, "
-                f"there are {there}; start as many processes, or take --device cpu."
+                f"device: process {local + 1} on this machine has no GPU of its own, "
+                f"as there are only {there}; start that many processes, or use "
+                "--device cpu."
             )
         torch.cuda.set_device(local)
         backend = "cpu:gloo,cuda:nccl"
     dist.init_process_group(backend, timeout=PATIENCE)
-    before = signal.signal(signal.SIGTERM, _ended)  # torchrun's, when another fails
+    before = signal.signal(signal.SIGTERM, _ended)  # from torchrun, if another fails
     try:
         yield World(dist.get_rank(), size)
-        gc.collect()  # what a training left holds the group: its threads outlive it
-        dist.destroy_process_group()  # after an error, the end of the process does it
-    except RuntimeError as error:  # gloo's are of no other type
+        gc.collect()  # leftovers of training keep the group's threads alive
+        dist.destroy_process_group()  # after an error, process exit does this
+    except RuntimeError as error:  # gloo raises no other type
         if isinstance(error, dist.DistError) or "gloo" in str(error).lower():
             raise LostProcess(str(error)) from error
         raise

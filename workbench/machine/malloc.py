@@ -1,4 +1,4 @@
-"""The memory that a process has freed: kept for its next tensors."""
+"""Keep freed memory in the process, to be reused by its next tensors."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import ctypes
 import sys
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8  # of mallopt(3)
-_LARGE = 2**28  # bytes; what is larger goes back to the system when it is freed
+_LARGE = 2**28  # bytes; larger blocks return to the system when freed
 
 
 def keep_freed_memory() -> bool:
-    """Let this process keep what it frees, for what it allocates next.
+    """Let this process keep freed memory and reuse it for later allocations.
 
-    The GNU C library gives every freed block above 32 MB back to the system, and is
-    given zeroed pages for the next one: a product of a curvature with a block of
-    vectors, which makes and frees hundreds of such tensors, took twice as long so.
-    Memory does not fall between two peaks, but for blocks above 256 MB, until
-    `give_back_memory`.
+    By default the GNU C library returns every freed block above 32 MB to the system and
+    requests zeroed pages for the next one. A curvature product with a block of vectors,
+    which allocates and frees hundreds of such tensors, took twice as long because of
+    it. The cost: until `give_back_memory`, memory use does not fall between peaks,
+    except for blocks above 256 MB.
 
     Returns:
-        Whether it was done: only where the C library is GNU's.
+        Whether it was done; only with the GNU C library.
     """
     library = _gnu()
     if library is None:
@@ -29,13 +29,13 @@ def keep_freed_memory() -> bool:
 
 
 def give_back_memory() -> None:
-    """Give what is freed now back to the system, where the C library is GNU's."""
+    """Return freed memory to the system, with the GNU C library."""
     if library := _gnu():
         library.malloc_trim(0)
 
 
 def _gnu() -> ctypes.CDLL | None:
-    """The C library, if it is GNU's."""
+    """The GNU C library, if this is the one in use."""
     if sys.platform != "linux":
         return None
     library = ctypes.CDLL(None)

@@ -1,4 +1,4 @@
-"""How much memory this process may use."""
+"""How much memory this process can use."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ CGROUPS = ("memory.max", "memory/memory.limit_in_bytes")
 
 
 def total_memory(root: Path = Path("/sys/fs/cgroup")) -> int:
-    """Bytes of the machine, or of the container where that is less.
+    """Return the bytes of memory of the machine, or of the container if that is less.
 
-    A system that tells neither counts as 8 GB.
+    If the system reports neither, 8 GB are assumed.
     """
     try:
         found = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -32,10 +32,10 @@ def total_memory(root: Path = Path("/sys/fs/cgroup")) -> int:
 
 
 def device_memory(device: torch.device) -> int:
-    """Bytes that a plan may count on: of a GPU, all; of this machine, those not taken.
+    """Return the bytes a plan can count on: all of a GPU, or the free host memory.
 
-    What this process holds already counts as its own, so that the answer stays about
-    the same while it works. Of the processes of one run, each has its share.
+    Memory that this process already holds counts as available, so the answer stays
+    about the same while it works. The processes of one run share it equally.
     """
     if device.type != "cpu":
         return int(torch.cuda.get_device_properties(device).total_memory)
@@ -44,7 +44,7 @@ def device_memory(device: torch.device) -> int:
 
 
 def say_bytes(count: float) -> str:
-    """Say a size as people do.
+    """Format a size for people.
 
     Example:
         >>> say_bytes(3.2e9), say_bytes(5e6)

@@ -1,4 +1,4 @@
-"""How much of the processor this process asks for, beside others."""
+"""The scheduling priority of this process."""
 
 from __future__ import annotations
 
@@ -8,17 +8,16 @@ import sys
 import time
 from pathlib import Path
 
-_NICE = 4  # less than a third of the processor beside one who wants all of it
+_NICE = 4  # gets less than a third of a core next to a busy process
 
 
 def give_way() -> None:
-    """Let every other process go first; where none wants to, nothing is lost.
+    """Lower the priority of this process; costs nothing while the machine is idle.
 
-    For work that nobody watches second by second, beside a page that answers the
-    mouse. On Linux a session of its own counts as one in the scheduler (sched(7),
-    autogroup), so that what is nice inside it is only nice to itself: the session is
-    made nice too. Call it before there are threads; they have the priority of who
-    starts them.
+    For background work next to a page that responds to the mouse. The Linux scheduler
+    treats a session as one group (sched(7), autogroup), and niceness counts only within
+    it, so the session's own niceness is raised too. Call this before starting threads:
+    they inherit the priority.
     """
     if os.name == "posix":
         os.nice(_NICE)
@@ -31,7 +30,7 @@ def _be_nice_as_a_session() -> None:
     for _ in range(50):
         try:
             Path("/proc/self/autogroup").write_text(str(_NICE))
-        except BlockingIOError:  # ten a second may ask, of all processes
+        except BlockingIOError:  # limited to ten writes a second, system-wide
             time.sleep(0.1)
         else:
             return

@@ -1,4 +1,4 @@
-"""Paths as people type, paste and drag them, and what may be looked at there."""
+"""Paths as people type, paste and drag them, and checks of what they point to."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ LONGEST, NAME = 4096, 255  # characters of a path, and of a name in it
 
 
 def typed_path(text: str) -> Path:
-    """Return the absolute path that somebody means.
+    """Return the absolute path that a user's text stands for.
 
-    Quotes around it are left out, as terminals and file managers add them; ``file://``
-    is understood. What is relative begins where the app was started, or, where there is
-    nothing of that name, where this process is.
+    Surrounding quotes are removed, because terminals and file managers add them;
+    ``file://`` is understood. A relative path starts at the folder where the app was
+    started or, if nothing of that name exists there, at this process's working folder.
 
     Raises:
-        WorkbenchError: If it is empty, or no path.
+        WorkbenchError: If it is empty or not a path.
 
     Example:
         >>> typed_path(" '/tmp/a b' "), typed_path("file:///tmp/a%20b")
@@ -32,9 +32,9 @@ def typed_path(text: str) -> Path:
     if len(plain) > 1 and plain[0] == plain[-1] and plain[0] in "'\"":
         plain = plain[1:-1].strip()
     if not plain:
-        raise WorkbenchError("Open: no path is given; type one.")
+        raise WorkbenchError("Open: the path is empty; type one.")
     if "\0" in plain or len(plain) > LONGEST:
-        raise WorkbenchError("Open: this is not a path; type one.")
+        raise WorkbenchError("Open: this is not a valid path; type one.")
     if plain.lower().startswith("file:"):
         plain = url2pathname(urlsplit(plain).path)
     with readable("Open", plain):
@@ -48,11 +48,11 @@ def typed_path(text: str) -> Path:
 
 
 def expect_file_or_folder(path: Path) -> bool:
-    """Return whether this is a folder; anything but it and a regular file is refused.
+    """Return True for a folder and False for a regular file; refuse anything else.
 
     Raises:
-        WorkbenchError: If it is not there, cannot be read, or is a pipe or a device,
-            which may never end.
+        WorkbenchError: If it does not exist, cannot be read, or is a pipe or a device,
+            which might never end.
     """
     with readable("Open", path):
         mode = path.stat().st_mode
@@ -60,7 +60,7 @@ def expect_file_or_folder(path: Path) -> bool:
         return True
     if not stat.S_ISREG(mode):
         raise WorkbenchError(
-            f"Open: {path} is neither a file nor a folder, but a pipe, a socket or a "
-            "device; choose a file that was saved."
+            f"Open: {path} is a pipe, a socket or a device; choose a regular file or "
+            "a folder."
         )
     return False

@@ -1,4 +1,4 @@
-"""How much memory this process could have now, beside all others. No torch."""
+"""How much memory is free for this process right now. No torch."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import psutil
 
 CGROUP = Path("/sys/fs/cgroup")
-# Limit, use, and in memory.stat what of it the system can drop: version 2, and 1.
+# Limit, usage, and the reclaimable part of it in memory.stat: cgroup versions 2 and 1.
 _FILES = (
     ("memory.max", "memory.current", "inactive_file"),
     (
@@ -19,7 +19,7 @@ _FILES = (
 
 
 def free_memory(root: Path = CGROUP) -> int:
-    """Bytes that are free on the machine, or in the container where that is less."""
+    """Return the free bytes of the machine, or of the container if that is less."""
     found = int(psutil.virtual_memory().available)
     for limit, used, dropped in _FILES:
         most, now = _number(root / limit), _number(root / used)
@@ -30,7 +30,7 @@ def free_memory(root: Path = CGROUP) -> int:
 
 
 def own_memory() -> int:
-    """Bytes that this process holds; with what is free, it is what it could have."""
+    """Return the bytes held by this process."""
     return int(psutil.Process().memory_info().rss)
 
 

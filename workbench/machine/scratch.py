@@ -1,4 +1,4 @@
-"""Folders of our own where others cannot be written: private, and for one user."""
+"""Private folders of one user, for systems where the usual ones are not writable."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from pathlib import Path
 import platformdirs
 
 NUMBA = "NUMBA_CACHE_DIR"
-LOCK = ".lock"  # held as long as who made a folder lives
+LOCK = ".lock"  # held while the process that made the folder lives
 
 
 def can_write(folder: Path) -> bool:
-    """Whether a file can be made in this folder, which is made if it is not there."""
+    """Whether a file can be created in this folder; creates the folder if missing."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=folder) as file:
@@ -29,7 +29,7 @@ def can_write(folder: Path) -> bool:
 
 
 def home() -> Path | None:
-    """The user's home folder; None where there is none, as in many containers."""
+    """Return the user's home folder; None if there is none, as in many containers."""
     try:
         found = Path("~").expanduser()
     except RuntimeError:  # HOME is not set, and the user has no name
@@ -38,10 +38,10 @@ def home() -> Path | None:
 
 
 def private_folder(name: str) -> Path:
-    """Return a folder below the temporary one that only this user can enter.
+    """Return a folder inside the temporary one that only this user can enter.
 
-    The same for every process of the user, unless somebody else has made one of that
-    name before: what is read from it, such as compiled code, must be our own.
+    All processes of the user share it, unless somebody else has already created a
+    folder of that name: what is read from it, such as compiled code, must be our own.
     """
     user = os.getuid() if hasattr(os, "getuid") else "user"
     folder = Path(tempfile.gettempdir()) / f"hessian-workbench-{user}"
@@ -58,10 +58,10 @@ def private_folder(name: str) -> Path:
 
 
 def let_numba_cache() -> None:
-    """Let numba keep compiled code where it can, before UMAP is imported.
+    """Give numba a writable cache for compiled code; call it before importing UMAP.
 
-    It keeps it beside its source or below the user's home, and where neither can be
-    written it refuses to compile what asks to be kept, as UMAP's search does.
+    Numba caches beside the source or in the user's home. If neither is writable, it
+    refuses to compile functions that ask to be cached, such as UMAP's search.
     """
     if os.environ.get(NUMBA):
         return
@@ -73,14 +73,14 @@ def let_numba_cache() -> None:
         kept = platformdirs.user_cache_path("numba", appauthor=False)  # as numba's own
         if kept.is_absolute() and can_write(kept):
             return
-    with contextlib.suppress(OSError):  # then numba says it itself
+    with contextlib.suppress(OSError):  # then numba reports it itself
         os.environ[NUMBA] = str(private_folder("numba"))
         if numba := sys.modules.get("numba"):
             numba.config.reload_config()
 
 
 def sweep(folder: Path, prefix: str) -> None:
-    """Remove the folders of that name whose makers were ended by force."""
+    """Remove folders with this prefix left by processes that were killed."""
     from filelock import FileLock, Timeout
 
     for left in folder.glob(f"{prefix}*"):

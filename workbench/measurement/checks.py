@@ -1,4 +1,4 @@
-"""What must hold between the numbers of one study, whatever way found them."""
+"""Relations that must hold between the numbers of a study, however measured."""
 
 from __future__ import annotations
 
@@ -11,38 +11,39 @@ from numpy.typing import NDArray
 from workbench.study.records import Levels
 from workbench.study.spectrum import Spectrum
 
-TIGHTER = 10.0  # times the tolerance is what breaks a rule measured again with
-FAR = 2.0  # times the 95 % intervals of traces: what is chance still
-ROUNDING = 1e-5  # of the largest eigenvalue: what products in float32 are off
+TIGHTER = 10.0  # factor on the tolerance when a breach is measured again
+FAR = 2.0  # times the 95 % intervals of traces: still due to chance
+ROUNDING = 1e-5  # of the largest eigenvalue: error of products in float32
 Array = NDArray[np.float64]
 Rows = NDArray[np.intp]
 
 
 @dataclass(frozen=True, slots=True)
 class Breach:
-    """One eigenvalue that another one rules out, beyond both their errors."""
+    """An eigenvalue that contradicts another one beyond both their errors."""
 
     of: str  # an operator: "G", "Hess" or "H"
-    row: int  # of its eigenvalue that is too low, or at the low end too high
-    by: float  # how far beyond the errors
+    row: int  # of the eigenvalue that is too low or, at the low end, too high
+    by: float  # by how much, beyond the errors
     rule: str
 
 
 def breaches(
     spectra: Mapping[str, Spectrum], levels: Mapping[str, Levels]
 ) -> tuple[Breach, ...]:
-    r"""Look for eigenvalues that break an inequality by more than their errors.
+    r"""Find eigenvalues that violate an inequality by more than their errors.
 
     .. math:: \lambda_j(H) \le \lambda_j(Hess), \quad
         \lambda_j(G) + \lambda_P(H) \le \lambda_j(Hess) \le \lambda_j(G) + \lambda_1(H)
 
-    by Weyl, since ``Hess = G + H`` and ``G >= 0``, at the low end counted from below;
-    no eigenvalue of G is negative; and of a part ``A <= G``, what its means carry or a
-    knock-out leaves, ``lam_j(A) <= lam_j(G)``. Ritz values lie inside of the spectrum:
-    at the high end the smaller side is in doubt, at the low end the larger one.
+    by Weyl, since ``Hess = G + H`` and ``G >= 0``; at the low end, ranks count from
+    below. Also no eigenvalue of G is negative, and ``lam_j(A) <= lam_j(G)`` for a part
+    ``A <= G``, which may be a part of the means or the result of a knock-out. Ritz
+    values lie inside the spectrum: at the high end the smaller side is in doubt, at the
+    low end the larger.
 
     Args:
-        spectra: Of G, and of Hess and H where they were measured.
+        spectra: Spectra of G and, if measured, Hess and H.
         levels: The parts of G, by convention.
 
     Reference:
@@ -63,23 +64,23 @@ def breaches(
         for name in (one.convention.class_part, one.convention.means_part):
             part, errors = one.parts.get(name, np.empty(0)), one.residuals.get(name)
             gaps = _above(part, errors, g.eigenvalues, g.residuals)
-            check("G", rows, gaps, f"G is no less than its part {name}")
+            check("G", rows, gaps, f"G is at least its part {name}")
     if {"Hess", "H"} <= set(spectra):
         hess, h = spectra["Hess"], spectra["H"]
         top, bottom = _ends(hess), _ends(h)
         gaps = _above(*_values(h, bottom[0]), *_values(hess, top[0]))
-        check("Hess", top[0], gaps, "Hess is no less than H (Weyl)")
+        check("Hess", top[0], gaps, "Hess is at least H (Weyl)")
         gaps = _above(*_values(h, bottom[1]), *_values(hess, top[1]))
-        check("H", bottom[1], gaps, "H is no more than Hess (Weyl)")
+        check("H", bottom[1], gaps, "H is at most Hess (Weyl)")
         if len(bottom[0]) and len(bottom[1]):
             most, least = bottom[0][0], bottom[1][0]
             own, error = _values(g, rows)
             low = own + h.eigenvalues[least]
             gaps = _above(low, error + h.residuals[least], *_values(hess, top[0]))
-            check("Hess", top[0], gaps, "Hess is no less than G and H's lowest (Weyl)")
+            check("Hess", top[0], gaps, "Hess is at least G plus H's lowest (Weyl)")
             high = own + h.eigenvalues[most]
             gaps = _above(*_values(hess, top[0]), high, error + h.residuals[most])
-            check("G", rows, gaps, "Hess is no more than G and H's highest (Weyl)")
+            check("G", rows, gaps, "Hess is at most G plus H's highest (Weyl)")
     return tuple(found)
 
 
@@ -88,12 +89,13 @@ def established(
     levels: Mapping[str, Levels],
     measure_again: Callable[[str], Spectrum],
 ) -> dict[str, Spectrum]:
-    """Spectra that agree with each other: measured again, or marked, where they do not.
+    """Return consistent spectra: others are measured again, then marked as in doubt.
 
     Args:
-        spectra: As they were found.
+        spectra: The measured spectra.
         levels: The parts of G.
-        measure_again: One of them with a smaller tolerance; asked once at most.
+        measure_again: Measures one of them with a smaller tolerance; called at most
+            once.
     """
     sound = dict(spectra)
     found, off = breaches(sound, levels), traces_apart(sound)
@@ -115,7 +117,7 @@ def established(
 
 
 def traces_apart(spectra: Mapping[str, Spectrum]) -> float:
-    """How far ``tr Hess`` is from ``tr G + tr H`` beyond all errors; 0: it is not."""
+    """How far ``tr Hess`` is from ``tr G + tr H``, beyond all errors; else 0."""
     if not {"Hess", "H"} <= set(spectra):
         return 0.0
     g, hess, h = (spectra[name] for name in ("G", "Hess", "H"))
@@ -128,7 +130,7 @@ def traces_apart(spectra: Mapping[str, Spectrum]) -> float:
 def in_doubt(
     spectra: Mapping[str, Spectrum], found: tuple[Breach, ...]
 ) -> dict[str, Spectrum]:
-    """Spectra whose error bars hold what is not established, and say so."""
+    """Widen the error bars of values in doubt, and mention them in ``method``."""
     marked = dict(spectra)
     for name in dict.fromkeys(breach.of for breach in found):
         spectrum = marked[name]
@@ -145,10 +147,10 @@ def in_doubt(
 
 
 def _ends(spectrum: Spectrum) -> tuple[Rows, Rows]:
-    """Rows of the high end downwards and of the low end upwards, of either sign."""
+    """Rows of the high end downwards and of the low end upwards, of any sign."""
     num = len(spectrum.eigenvalues)
     if spectrum.num_low is None:
-        zeros = spectrum.dim - num  # where some are left out there is no low end
+        zeros = spectrum.dim - num  # if some are left out there is no low end
         return np.arange(num), np.arange(num if not zeros else 0)[::-1]
     return np.arange(num - spectrum.num_low), np.arange(num - spectrum.num_low, num)[
         ::-1
@@ -160,7 +162,7 @@ def _values(spectrum: Spectrum, rows: Rows) -> tuple[Array, Array]:
 
 
 def _above(less: Array, errors: Array | None, more: Array, bars: Array) -> Array:
-    """How far what must be less is above the other, beyond both errors; by rank."""
+    """How far ``less`` exceeds ``more``, beyond both errors, by rank."""
     num = min(len(less), len(more))
     own = np.zeros(num) if errors is None else errors[:num]
     gaps: Array = (less[:num] - own) - (more[:num] + bars[:num])

@@ -1,4 +1,4 @@
-"""What each way to measure costs, counted: passes over the data, algebra, memory."""
+"""The cost of each method, counted in passes over the data, algebra and memory."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from workbench.study.outliers import num_seen
 from workbench.study.records import MAX_LEADING
 from workbench.study.walk import NUM_DISTANCES
 
-# Stages in their order, by the names of their parts, with the words that people read.
+# Stages in order, by the names of their files, with the words that people read.
 STAGES: Mapping[str, str] = {
     "means": "Averaging the gradients",
     "G": "Eigenvalues of G",
@@ -38,49 +38,49 @@ STAGES: Mapping[str, str] = {
     "H": "Eigenvalues of H",
     **dict.fromkeys(CONVENTIONS, "Splitting G into its parts"),
     "picture": "Placing the gradients in the plane",
-    "last_layer": "Looking at the last layer",
+    "last_layer": "Measuring the last layer",
     "directions": "Eigenvectors of G",
     "null": "Shuffling the labels",
     "walk": "Walking along the eigenvectors",
 }
-# Matvecs a wanted eigenpair until the residuals are at 1e-3: seen on three networks.
+# Matvecs per wanted eigenpair until residuals are 1e-3, measured on three networks.
 PER_PAIR = {"G": 4.0, "Hess": 7.0, "H": 8.0}
-_WIDEST = 10  # vectors that share a forward pass, where they do
-KNOCK_OUT = 24  # products that the subspace of G's own pairs does not give
-_EIGEN = 1.7  # all eigenvalues of a matrix of order n, in n^3 multiply-adds
-PROCESS = 800_000_000  # bytes that Python and torch take before anything is measured
-UMAP_ITSELF = 300_000_000  # that UMAP takes with its compiler
-_SPLIT = 0.2  # seconds that splitting takes in all its small steps
-SOLVED = 3  # operators that are solved for where G is split in one convention
-_UMAP, _IMPORT = 1e-3, 3.0  # seconds a point, and once a process
-_CALIBRATION = 0.5  # a pass over data costs twice what its operations say
+_WIDEST = 10  # vectors that share a forward pass, if they can
+KNOCK_OUT = 24  # products not saved by the subspace of G's own pairs
+_EIGEN = 1.7  # n^3 multiply-adds for all eigenvalues of a matrix of order n
+PROCESS = 800_000_000  # bytes used by Python and torch before measuring
+UMAP_ITSELF = 300_000_000  # used by UMAP and its compiler
+_SPLIT = 0.2  # seconds for all the small steps of splitting
+SOLVED = 3  # operators solved for when G is split in one convention
+_UMAP, _IMPORT = 1e-3, 3.0  # seconds per point, and once per process
+_CALIBRATION = 0.5  # passes over data take twice as long as their operation count says
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sizes:
-    """All that the cost of a measurement depends on, but for the machine."""
+    """Everything that determines the cost of a measurement, except the machine."""
 
     num_params: int  # P
     num_examples: int  # N
     num_classes: int  # C
-    num_activations: int  # of one example
-    num_bytes: int  # of a number in the network's dtype
-    forward: float  # multiply-adds of one example's forward pass
+    num_activations: int  # per example
+    num_bytes: int  # per number of the network's dtype
+    forward: float  # multiply-adds of a forward pass per example
     layers: tuple[tuple[int, int, int, int], ...]  # P, positions, inputs, outputs
-    num_weights: int  # of all the network
-    num_inputs: int  # numbers of one example
-    num_features: int  # that the last layer takes, with its bias; 0: there is none
+    num_weights: int  # of the whole network
+    num_inputs: int  # numbers per example
+    num_features: int  # of the last layer, including its bias; 0: none
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """Of one stage, in what it is made of."""
+    """The cost of one stage, by its components."""
 
-    gradients: float = 0.0  # of the loss over all examples
-    g_products: float = 0.0  # vectors that G is applied to, in blocks
-    hess_products: float = 0.0  # likewise for Hess or H
+    gradients: float = 0.0  # gradients of the loss over all examples
+    g_products: float = 0.0  # vectors multiplied by G, in blocks
+    hess_products: float = 0.0  # the same for Hess or H
     algebra: float = 0.0  # multiply-adds of float64 matrices
-    seconds: float = 0.0  # that no count explains
+    seconds: float = 0.0  # not covered by the counts
 
     def __add__(self, other: Cost) -> Cost:
         return Cost(
@@ -91,9 +91,10 @@ class Cost:
         )
 
     def work(self, sizes: Sizes) -> float:
-        """All of it in multiply-adds: the same on every machine and in every run.
+        """Return the total in multiply-adds, the same on every machine in every run.
 
-        A gradient is three forward passes, G times a vector five, Hess seven.
+        A gradient counts as three forward passes, a product with G as five, with Hess
+        as seven.
         """
         passes = 3 * self.gradients + 5 * self.g_products + 7 * self.hess_products
         data = passes * sizes.forward * sizes.num_examples
@@ -101,7 +102,7 @@ class Cost:
 
 
 def sizes_of(risk: EmpiricalRisk) -> Sizes:
-    """Look at one example."""
+    """Determine the sizes from one example."""
     example = take(risk.piece[0], slice(0, 1))
     with (
         evaluating(risk.model),
@@ -133,7 +134,7 @@ def sizes_of(risk: EmpiricalRisk) -> Sizes:
 
 
 def num_eigenvalues(sizes: Sizes, settings: MeasureSettings) -> int:
-    """Leading eigenvalues that are measured; the rule for outliers sees C + 7."""
+    """Number of leading eigenvalues to measure; the outlier rule needs C + 7."""
     C, asked = sizes.num_classes, settings.num_eigenvalues
     if asked is None:
         return num_seen(C)
@@ -141,7 +142,7 @@ def num_eigenvalues(sizes: Sizes, settings: MeasureSettings) -> int:
 
 
 def whole_hessian(sizes: Sizes, settings: MeasureSettings) -> bool:
-    """Whether P products with the Hessian take seconds: then all of it is exact."""
+    """Whether P products with the Hessian take only seconds, so all of it is exact."""
     within = settings.exact_hessian and sizes.num_params <= settings.exact_limit
     size = max(sizes.num_params, sizes.num_activations)
     return within and sizes.num_params * sizes.num_examples * size <= 10**10
@@ -149,7 +150,7 @@ def whole_hessian(sizes: Sizes, settings: MeasureSettings) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """Counts what the ways to measure are made of, for one network and settings."""
+    """Counts the building blocks of the methods, for one network and settings."""
 
     sizes: Sizes
     settings: MeasureSettings
@@ -161,38 +162,38 @@ class Tally:
 
     @property
     def num_asked(self) -> int:
-        """The leading eigenvalues of G that are asked for."""
+        """The requested number of leading eigenvalues of G."""
         return num_eigenvalues(self.sizes, self.settings)
 
     @property
     def num_leading(self) -> int:
-        """k: those that there are."""
+        """k, the number of those that exist."""
         return min(self.num_asked, self.sizes.num_params)
 
     @property
     def step(self) -> int:
-        """Vectors that a subspace grows by."""
+        """The vectors by which a subspace grows."""
         numbers = self.sizes.num_activations * self.sizes.num_examples
         return step_of(self.num_asked, numbers < SMALL)
 
     @property
     def pair_means(self) -> Cost:
-        """The means of all pairs, plain and weighted."""
+        """All pair means, plain and weighted."""
         return Cost(gradients=(1 + 4 * self.sizes.num_classes) / 3)
 
     @property
     def rows(self) -> Cost:
-        """C gradients of each example."""
+        """C gradients per example."""
         return Cost(gradients=(1 + self.sizes.num_classes) / 3)
 
     @property
     def square(self) -> Cost:
-        """G as a matrix, from the rows."""
+        """G as a matrix, from those gradients."""
         return Cost(algebra=float(self.num_gradients) * self.sizes.num_params**2)
 
     @property
     def gram(self) -> Cost:
-        """The Gram matrix from the rows, each layer by the cheaper of its two ways."""
+        """The Gram matrix, with each layer computed the cheaper of two ways."""
         n = float(self.sizes.num_examples * self.sizes.num_classes)
         total = 0.0
         for num_params, positions, q, r in self.sizes.layers:
@@ -207,12 +208,12 @@ class Tally:
         return Cost(algebra=_EIGEN * float(order) ** 3 + 150.0 * order**2)
 
     def iterated(self, kind: str) -> Cost:
-        """The ends of an operator, and its density."""
+        """Both ends of an operator, and its density."""
         P, settings = self.sizes.num_params, self.settings
         wanted, kept = self._wanted(kind), self.num_products(kind)
         probes = settings.num_steps * settings.num_probes
         room = min(kept, max(4.0 * wanted + LOOK, FREE / P))
-        subspace = 12.0 * P * kept * room  # sums over it, and residuals
+        subspace = 12.0 * P * kept * room  # sums over it and residuals
         subspace += 4.0 * P * settings.num_steps * probes
         products = kept + probes
         if kind == "G":
@@ -224,19 +225,19 @@ class Tally:
         return {"G": k, "Hess": k + NUM_LOW, "H": 2 * NUM_LOW}[kind]
 
     def num_products(self, kind: str) -> float:
-        """Until the pairs that are wanted of an operator have converged."""
+        """Products until an operator's wanted pairs have converged."""
         return min(PER_PAIR[kind] * self._wanted(kind), self.sizes.num_params)
 
     def split(self, order: int) -> Cost:
-        """G split in the subspace of its own pairs; of vectors of this length."""
+        """Splitting G in the subspace of its own pairs, for vectors of this length."""
         return Cost(algebra=4.0 * order * self.num_products("G") ** 2, seconds=_SPLIT)
 
     def pair_factors(self, order: int) -> Cost:
-        """Eigenvalues of the parts that the means of pairs are factors of."""
+        """Eigenvalues of the parts whose factors are the pair means."""
         return Cost(algebra=float(order) * self.sizes.num_classes**4)
 
     def matrix_split(self, order: int) -> Cost:
-        """G split as a matrix."""
+        """Splitting G as a matrix."""
         knocked_out = Cost(algebra=3.0 * KNOCK_OUT * order**2)
         return self.split(order) + self.pair_factors(order) + knocked_out
 
@@ -269,12 +270,12 @@ class Tally:
     def matrix_numbers(
         self, order: int, copies: float, whole: bool
     ) -> tuple[float, float]:
-        """What `memory` takes, for G as a matrix of this order.
+        """Return the arguments of `memory`, for G as a matrix of this order.
 
         Args:
-            order: The matrix's.
-            copies: Of it: all eigenvalues, the eigensolver's, what it came from.
-            whole: Whether Hess is a matrix too.
+            order: Order of the matrix.
+            copies: Copies of it: for all eigenvalues, the eigensolver's, its source.
+            whole: Whether Hess is stored as a matrix too.
         """
         P, k = self.sizes.num_params, self.num_asked
         N, C = self.sizes.num_examples, self.sizes.num_classes
@@ -284,10 +285,10 @@ class Tally:
         return (matrices + 3.0 * P**2, 0.0) if whole else (matrices, self.ends)
 
     def picture(self, *, from_gram: bool = False) -> Cost:
-        """Inner products of what is drawn, unless they are there, and their places."""
+        """Inner products of what is drawn, unless available, and the embedding."""
         sizes, settings = self.sizes, self.settings
         C = sizes.num_classes
-        width = min(C, MAX_PAIRS // C or 1)  # potential classes a class
+        width = min(C, MAX_PAIRS // C or 1)  # potential classes per class
         most = max(1, settings.num_drawn // (C * width)) * C
         drawn = min(most, sizes.num_examples)
         points = drawn * width + C * width + C + 1
@@ -304,13 +305,13 @@ class Tally:
 
     @property
     def last_order(self) -> int:
-        """The order of the smaller matrix with all that G of the last layer has."""
+        """The order of the smaller matrix with the spectrum of the last layer's G."""
         sizes = self.sizes
         return smaller_order(sizes.num_examples, sizes.num_classes, sizes.num_features)
 
     @property
     def last_layer(self) -> Cost:
-        """One forward pass, and G of one layer from what it puts out."""
+        """One forward pass, and G of the last layer from its outputs."""
         sizes = self.sizes
         N, C, q = sizes.num_examples, sizes.num_classes, sizes.num_features
         if not q:
@@ -323,7 +324,7 @@ class Tally:
         return forward + Cost(algebra=formed) + self.solved(self.last_order)
 
     def subspace(self, dim: int, num: int, low: int = 0, start: int = 0) -> float:
-        """Vectors of one, with those that a step works on; few are ever filled."""
+        """Vectors of a subspace, with those of a step; rarely all are filled."""
         block = max(self.step, start)
         ends: dict[str, Any] = {"which": "BE", "k_low": low} if low else {}
         most = subspace_vectors(dim, num, block_size=block, **ends)
@@ -332,7 +333,7 @@ class Tally:
 
     @property
     def ends(self) -> float:
-        """Vectors of length P that the ends of Hess and H take, and the densities."""
+        """Vectors of length P for the ends of Hess and H, and for densities."""
         P, settings = self.sizes.num_params, self.settings
         k = self.num_asked
         few = min(k, NUM_LOW) + SPARE
@@ -345,26 +346,26 @@ class Tally:
 
     @property
     def factors(self) -> float:
-        """Vectors that are the factors of the parts, in one convention."""
+        """Vectors in the factors of the parts, in one convention."""
         C = self.sizes.num_classes
         return 3.0 * C**2 + 3 * C
 
     def memory(self, matrices: float, vectors: float) -> int:
-        """Bytes of the largest arrays that there are at once, and of the process.
+        """Return the bytes of the largest arrays that exist at once, plus the process.
 
-        Subspaces are counted by those who take their room; what is held from one stage
-        to the next is added to the largest stage.
+        Subspaces are counted where they are allocated; arrays kept between stages are
+        added to the largest stage.
 
         Args:
-            matrices: Numbers of a way's own arrays in float64.
-            vectors: Vectors of length P that it holds, in the network's dtype.
+            matrices: Float64 numbers in the method's own arrays.
+            vectors: Vectors of length P that it stores, in the network's dtype.
         """
         sizes, settings = self.sizes, self.settings
         P, N, C = sizes.num_params, sizes.num_examples, sizes.num_classes
         width = min(C, MAX_PAIRS // C or 1)
         points = max(2 * C * width, settings.num_drawn + C * width) + C
-        matrices += 6.0 * points**2  # distances, and UMAP's copies of them
-        in_work = 8.0 * min(_WIDEST, max(1, BLOCK_NUMBERS // P))  # of a product
+        matrices += 6.0 * points**2  # distances and UMAP's copies
+        in_work = 8.0 * min(_WIDEST, max(1, BLOCK_NUMBERS // P))  # for a product
         passing = min(TILE, N * C * P) + 3.0 * _WIDEST * min(
             2.0**24, sizes.num_activations * N
         )

@@ -1,4 +1,4 @@
-"""Gradients in the plane, from their inner products: UMAP, t-SNE or PCA."""
+"""Embeds gradients in the plane from their inner products: UMAP, t-SNE or PCA."""
 
 from __future__ import annotations
 
@@ -18,12 +18,10 @@ from workbench.study.procrustes import align
 
 METHODS = ("umap", "tsne", "pca")
 METRICS = ("cosine", "euclidean")
-STARTED_EPOCHS = 200  # of UMAP's where it begins near its end; by itself it takes 500
-STARTED_RATE = 0.3  # at UMAP's own rate, 1, points forget where they began
+STARTED_EPOCHS = 200  # of UMAP with a given start, instead of its default 500
+STARTED_RATE = 0.3  # at UMAP's own rate, 1, points forget their start
 Matrix = NDArray[np.float64]
-_ONE_UMAP = (
-    threading.Lock()
-)  # numba's threads and the warning filters are one a process
+_ONE_UMAP = threading.Lock()  # numba's threads and warning filters are per process
 
 
 def embed(
@@ -34,26 +32,27 @@ def embed(
     seed: int = 0,
     start: Matrix | None = None,
 ) -> Matrix:
-    """Place vectors in the plane so that near ones stay near.
+    """Place vectors in the plane so that neighbours stay close.
 
-    Works on inner products, so the length of the vectors does not matter. Costs O(n^2)
-    memory; UMAP's first call on a machine also compiles for some twenty seconds.
+    Uses only inner products, so the vectors can have any dimension. Needs O(n^2)
+    memory; UMAP's first call on a machine also compiles for about twenty seconds.
 
     Args:
         gram: Inner products of n vectors, (n, n).
-        method: ``"umap"``, ``"tsne"`` or ``"pca"``; fewer than 8 vectors take PCA.
-        metric: ``"cosine"`` compares directions, ``"euclidean"`` also lengths.
-        seed: Fixes the picture.
-        start: Where the same vectors lay at another time, (n, 2). UMAP and t-SNE begin
-            there, and the result is laid upon it (`align`), so that points move and
-            do not jump.
+        method: ``"umap"`` and ``"tsne"`` show clusters, ``"pca"`` is linear and fast;
+            fewer than 8 vectors always use PCA.
+        metric: ``"cosine"`` compares directions only, ``"euclidean"`` also lengths.
+        seed: Seed of the method; the same seed gives the same picture.
+        start: Positions of the same vectors at another time, (n, 2). UMAP and t-SNE
+            start from them, and the result is aligned with them (`align`), so that
+            points move smoothly.
 
     Returns:
-        Points, (n, 2), centred, the furthest at distance 1; with ``start``, in its
-        place and of its size instead.
+        Points, (n, 2), centred, with the furthest at distance 1; with ``start``, at its
+        position and scale instead.
 
     Raises:
-        WorkbenchError: If a name does not exist.
+        WorkbenchError: If the method or metric does not exist.
 
     Reference:
         McInnes, Healy and Melville (2018), arXiv:1802.03426; van der Maaten and Hinton
@@ -64,7 +63,7 @@ def embed(
         size = np.sqrt(np.clip(np.diag(gram), 0.0, None))
         safe = np.where(size > 0, size, 1.0)
         gram = gram / safe[:, None] / safe
-    else:  # the unit does not matter, and single precision has its bounds
+    else:  # rescaled, because single precision has a limited range
         gram = gram / (np.diag(gram).max(initial=0.0) or 1.0)
     if method == "pca" or len(gram) < 8:
         points = _pca(gram)
@@ -80,7 +79,7 @@ def embed(
 
 
 def check_names(method: str, metric: str) -> None:
-    """Raise a `WorkbenchError` where a name does not exist."""
+    """Raise a `WorkbenchError` if a name does not exist."""
     if method not in METHODS:
         raise WorkbenchError(
             f"embed: there is no method {method!r}; choose one of {', '.join(METHODS)}."
@@ -110,9 +109,9 @@ def _tsne(apart: Matrix, seed: int, start: Matrix | None) -> Matrix:
     from threadpoolctl import threadpool_limits
 
     begin: str | Matrix = "random"
-    if start is not None:  # as small as scikit-learn makes its own
+    if start is not None:  # as small as scikit-learn's own start
         begin = (1e-4 / (start[:, 0].std() or 1.0) * start).astype(np.float32)
-    with threadpool_limits(1):  # a second thread waits actively: slower on busy cores
+    with threadpool_limits(1):  # a second thread would spin: slower on busy cores
         found = TSNE(
             metric="precomputed",
             init=begin,
@@ -125,9 +124,9 @@ def _tsne(apart: Matrix, seed: int, start: Matrix | None) -> Matrix:
 def _umap(apart: Matrix, seed: int, start: Matrix | None) -> Matrix:
     from threadpoolctl import threadpool_limits
 
-    # Numba gives OpenMP all cores when it starts, whatever torch was told: given back.
+    # Numba gives OpenMP all cores when it starts, overriding torch; undo that.
     with _ONE_UMAP, threadpool_limits(1), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # umap and numba warn of their own choices
+        warnings.simplefilter("ignore")  # umap and numba warn about their own choices
         let_numba_cache()
         from umap import UMAP
 
@@ -147,11 +146,11 @@ def _umap(apart: Matrix, seed: int, start: Matrix | None) -> Matrix:
 
 @functools.cache
 def _keep_compiled() -> None:
-    """Let numba keep on disk what it compiles of UMAP, for every later process."""
+    """Have numba cache compiled UMAP on disk for later processes."""
     from numba.core.dispatcher import Dispatcher
 
     for name in [name for name in sys.modules if name.startswith("umap.")]:
         for function in vars(sys.modules[name]).values():
             if isinstance(function, Dispatcher) and function.py_func.__module__ == name:
-                with contextlib.suppress(RuntimeError):  # no folder to write to
+                with contextlib.suppress(RuntimeError):  # no writable folder
                     function.enable_caching()

@@ -25,25 +25,25 @@ from workbench.progress.control import Report, span
 from workbench.study.records import NEURAL_COLLAPSE, LastLayer
 from workbench.study.spectrum import Spectrum
 
-TIGHT = 1e-6  # of the largest, of leading eigenvalues: a product costs no pass
-TINY = 1e-12  # of the longest class mean: below it one direction is another's rounding
+TIGHT = 1e-6  # relative tolerance of leading eigenvalues: products need no pass
+TINY = 1e-12  # of the longest class mean; below it a direction is rounding
 
 
 def record_last_layer(
     risk: EmpiricalRisk, solver: IterativeSolver, report: Report
 ) -> LastLayer | None:
-    """Look at the layer that puts out the logits, by one forward pass.
+    """Measure the layer that outputs the logits, by one forward pass.
 
-    All eigenvalues of G of its weights, where the smaller matrix that has them is at
-    most of order ``exact_limit``, else the leading ones.
+    G of its weights gets all eigenvalues if the smaller matrix that has them is at most
+    of order ``exact_limit``, else only the leading ones.
 
     Args:
-        risk: Network and data.
+        risk: The network and data.
         solver: How to iterate.
-        report: Told the share done.
+        report: Called with the completed share.
 
     Returns:
-        The record; None where no linear layer puts out the logits.
+        The record; None if the logits do not come from a linear layer.
     """
     layer = find_last_layer(risk)
     report(0.1)
@@ -75,7 +75,7 @@ def record_last_layer(
 
 
 def class_averages(rows: Tensor, labels: Tensor, num_classes: int) -> Tensor:
-    """Mean of the rows of each class, (C, q), float64; every class has some."""
+    """Return the mean row of each class, (C, q), float64; no class may be empty."""
     total = torch.zeros(
         num_classes, rows.shape[1], dtype=torch.float64, device=rows.device
     )
@@ -84,17 +84,17 @@ def class_averages(rows: Tensor, labels: Tensor, num_classes: int) -> Tensor:
 
 
 def deviations(features: Features, means: Tensor) -> Tensor:
-    """Features less the mean of their class, (N, q), float64."""
+    """Return features minus the mean of their class, (N, q), float64."""
     return features.inputs.double() - means[features.labels]
 
 
 def neural_collapse(
     features: Features, weight: Tensor, means: Tensor, apart: Tensor, shares: Tensor
 ) -> dict[str, float]:
-    r"""The measures of neural collapse, by the names in `NEURAL_COLLAPSE`.
+    r"""Compute the measures of neural collapse, by the names in `NEURAL_COLLAPSE`.
 
-    With ``m_c`` the class means less the mean of all examples, and averages over
-    classes or pairs of different ones:
+    With ``m_c`` the class means minus the mean of all examples, and averages over
+    classes or over pairs of different classes:
 
     * NC1: ``tr(S_W pinv(S_B)) / C``;
     * NC2: standard deviation over mean of ``||m_c||``; standard deviation of
@@ -104,13 +104,13 @@ def neural_collapse(
     * NC4: share of examples whose nearest class mean is not of the class with the
       largest logit.
 
-    What would be a quotient by zero is NaN.
+    A division by zero gives NaN.
 
     Args:
-        features: Of all examples.
+        features: Features of all examples, (N, q).
         weight: W, (C, q).
         means: Class means, (C, q).
-        apart: Features less their class mean, (N, q).
+        apart: Features minus their class mean, (N, q).
         shares: n_c / N, (C,).
 
     Reference:
@@ -142,7 +142,7 @@ def neural_collapse(
 def last_spectrum(
     risk: EmpiricalRisk, features: Features, solver: IterativeSolver, report: Report
 ) -> Spectrum:
-    """All eigenvalues of G of the last layer, or the leading ones; the exact trace."""
+    """Return all or the leading eigenvalues of G of the last layer; exact trace."""
     C, q = risk.num_classes, features.num_features
     order = smaller_order(risk.num_examples, C, q)
     if order <= solver.settings.exact_limit:
@@ -171,9 +171,9 @@ def last_spectrum(
 
 
 def _variation(means: Tensor, centred: Tensor, apart: Tensor, shares: Tensor) -> float:
-    """``tr(S_W pinv(S_B)) / C``, without forming either.
+    """Return ``tr(S_W pinv(S_B)) / C`` without forming either matrix.
 
-    With ``S_B = V S^2 V^T`` it is the mean over the examples of ``||S^-1 V^T
+    With ``S_B = V S^2 V^T``, the trace is the mean over the examples of ``||S^-1 V^T
     (h_i - h_c)||^2``.
     """
     _, size, directions = torch.linalg.svd(
@@ -187,7 +187,7 @@ def _variation(means: Tensor, centred: Tensor, apart: Tensor, shares: Tensor) ->
 
 
 def _cosines(rows: Tensor) -> Tensor:
-    """Of any two different rows, (C (C - 1),)."""
+    """Return the cosines of all pairs of different rows, (C (C - 1),)."""
     unit = rows / rows.norm(dim=1, keepdim=True)
     eye = torch.eye(len(rows), dtype=torch.bool, device=rows.device)
     return (unit @ unit.T)[~eye]

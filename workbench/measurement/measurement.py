@@ -1,4 +1,4 @@
-"""Measure a checkpoint: the spectra, the three averages, and the picture of both."""
+"""Measure a checkpoint: spectra, three averages, and the picture of both."""
 
 from __future__ import annotations
 
@@ -92,49 +92,52 @@ def measure(
     epoch: int | None = None,
     **options: Any,
 ) -> Study:
-    r"""Measure the curvature of a network on data, and what its three averages carry.
+    r"""Measure a network's curvature on data, and how the three averages explain it.
 
-    ``measure(checkpoint)`` measures what `train` returned, on the data it was trained
-    on; ``measure(model, data)`` any network. Settings may stand in the place of data.
+    ``measure(checkpoint)`` measures the result of `train` on its training data;
+    ``measure(model, data)`` measures any network. To see the cost first, use `plan`.
+    The second argument may also be the settings.
 
-    All eigenvalues of G where ``min(P, N (C - 1))`` is at most ``exact_limit``: from
-    the matrix G, or from its dual, as `plan` says. Beyond that, where it is cheaper,
-    the leading ones by a block Krylov subspace and the density by stochastic Lanczos
-    quadrature; likewise Hess and H, but where all of them takes seconds. Each
-    eigenvalue has an error bar: its residual ``||A v - lam v||``, or where all are
-    found by one eigensolver, its rounding.
+    If ``min(P, N (C - 1))`` is at most ``exact_limit``, all eigenvalues of G are
+    computed, from the matrix G or its dual, as `plan` chooses. Beyond that, if it is
+    cheaper, only the leading ones are computed, by a block Krylov subspace, and the
+    density is estimated by stochastic Lanczos quadrature. The same holds for Hess and
+    H, except that they are computed in full if that takes only seconds. Each eigenvalue
+    has an error bar: its residual ``||A v - lam v||`` or, from a full eigensolver, its
+    rounding error.
 
-    The epochs that the training kept are measured too and become the study's moments,
-    each at about half the cost: see `measure_moments`.
+    Epochs kept in training are measured too and become the study's snapshots, at about
+    half the cost each: see `measure_moments`.
 
     Args:
-        subject: What `train` returned or `load_checkpoint` read; or a network.
+        subject: A checkpoint from `train` or `load_checkpoint`, or a network.
         data: A `Dataset`, a pair of tensors ``(inputs, labels)``, or a re-iterable of
-            such pairs. For a checkpoint other data than its own, which are then held
-            out; by default its own.
+            such pairs. A checkpoint uses its training data by default; any other data
+            count as held out.
         settings: How to measure.
-        progress: Called with `Progress` events; the plan is the first one's note.
+        progress: Called with `Progress` events; the first one's note is the plan.
         control: Pauses and cancels.
-        parts: A folder that keeps each finished stage until the study is there: a
-            measurement that was ended goes on from it, to the same numbers.
+        parts: A folder that keeps finished stages until the study is complete, so that
+            an interrupted measurement resumes with the same numbers.
         world: Processes that share the examples; each returns the study.
-        data_name: What the study calls the data.
-        held_out: Whether the network was not trained on the data; the study says so.
+        data_name: Name of the data in the study.
+        held_out: Whether the network was not trained on these data; the study records
+            it.
         snapshots: Weights of earlier epochs, each ``(epoch, state_dict)`` or a
-            checkpoint; they become the study's moments, in place of a checkpoint's own.
-        epoch: Of the network itself, where it has earlier ones; by default that of the
+            checkpoint. They become the study's snapshots, replacing a checkpoint's own.
+        epoch: Epoch of the network itself, if it has snapshots; by default that of the
             last snapshot if its weights are the same, else one more.
-        **options: Single settings by name, such as ``embedding="pca"``; and what
-            `operators` takes beside these: ``outputs``, ``parameters``, ``batch_size``,
-            ``check``.
+        **options: Single settings by name, such as ``embedding="pca"``, and the options
+            of `operators`: ``outputs``, ``parameters``, ``batch_size``, ``check``.
 
     Returns:
-        The study: spectra, parts, overlaps, knock-outs and picture, of plain numbers.
+        The study: spectra, parts, overlaps, knock-outs and picture, as plain numbers.
 
     Raises:
-        WorkbenchError: If a setting or the checkpoint cannot be measured, or no way to
-            measure it fits the memory or ``max_minutes``.
-        Cancelled: If ``control.cancel`` was called; only ``parts`` are kept.
+        WorkbenchError: If a setting, network or data set is invalid, or no method fits
+            the memory or ``max_minutes``.
+        Cancelled: If ``control.cancel`` was called; only the stages in ``parts``
+            remain.
 
     Reference:
         Papyan (2019), arXiv:1901.08244; Papyan (2020), arXiv:2008.11865.
@@ -173,29 +176,31 @@ def measure_moments(
     parts: Path | None = None,
     world: World = ALONE,
 ) -> Study:
-    """Measure the earlier epochs that a training kept, for a study of its last one.
+    """Measure the earlier epochs kept in training, for a study of the last one.
 
-    From the last to the first, and the gradients drawn are the same, each placed from
-    where it lies one moment later: so points move and do not jump, and the study's own
-    picture stays as it is. Hess and H by their leading ends (`snapshot_settings`).
+    Goes from the last epoch to the first and draws the same gradients, each starting
+    from its position one snapshot later. So points move smoothly, and the study's own
+    picture does not change. Of Hess and H only the ends are computed
+    (`snapshot_settings`).
 
     Args:
-        study: What `measure` found of the same checkpoint with the same settings.
-        checkpoint: With the weights of earlier epochs; without, the study is returned.
+        study: Result of `measure` for the same checkpoint and settings.
+        checkpoint: The checkpoint, with weights of earlier epochs; if it has none, the
+            study is returned unchanged.
         settings: How the study was measured.
-        seconds: About how long this may take. The first moment is timed, and of the
-            others as many are measured as fit.
+        seconds: Approximate time limit. The first snapshot is timed, and as many others
+            measured as fit.
         progress: Called with `Progress` events.
         control: Pauses and cancels.
-        parts: As for `measure`; each moment has a folder in it.
+        parts: As for `measure`; each snapshot gets a subfolder.
         world: As for `measure`.
 
     Returns:
-        The study with its moments.
+        The study with its snapshots.
 
     Raises:
         WorkbenchError: If the weights of an epoch cannot be measured.
-        Cancelled: If ``control.cancel`` was called; nothing is kept.
+        Cancelled: If ``control.cancel`` was called; nothing is returned.
     """
     case = subject_of(checkpoint)
     control = control or Control()
@@ -246,7 +251,7 @@ def _measure_one(
     near: Embedding | None = None,
     num_moments: int = 0,
 ) -> Study:
-    """Measure these weights alone; ``near``: the same gradients at another time."""
+    """Measure one set of weights; ``near`` has the same gradients at another time."""
     risk = bind(subject, None, settings, control, world)
     plan = make_plan(risk, settings, num_moments=num_moments)
 
@@ -267,7 +272,7 @@ def _measure_one(
     num = num_eigenvalues(plan.sizes, settings)
 
     def solver(name: str, again: bool = False) -> IterativeSolver:
-        """A stage's own random numbers, whatever was done before it."""
+        """Give each stage its own random numbers, whatever ran before it."""
         seed = settings.seed * len(STAGES) + list(STAGES).index(name)
         asked = settings
         if again:
@@ -277,7 +282,7 @@ def _measure_one(
         )
 
     def measured_again(name: str) -> Spectrum:
-        """One of the spectra from other random numbers, and more exactly."""
+        """Measure a spectrum with other random numbers and a smaller tolerance."""
         how, report = solver(name, again=True), stages.silent
         if name == "G":
             return way.spectrum(how, report)[1]
@@ -375,7 +380,7 @@ def _measure_one(
 def _numbered(
     picture: Embedding, subject: Subject, classes: tuple[int, ...]
 ) -> Embedding:
-    """The picture of some classes, its examples by their number in all of the data."""
+    """Number the picture's examples as in the full data, if classes were chosen."""
     labels = all_labels(subject.data).cpu().numpy()
     numbers = np.append(np.flatnonzero(np.isin(labels, classes)), -1)  # of -1: -1
     return replace(picture, example=numbers[picture.example])

@@ -1,4 +1,4 @@
-"""A sample of the gradients and all their means, in the plane."""
+"""The picture: a sample of the gradients and all their means in the plane."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from workbench.measurement.embedding import embed
 from workbench.measurement.settings import MAX_PAIRS, MeasureSettings
 from workbench.study.records import Embedding
 
-SKETCH = 8192  # numbers that stand for a gradient where pairs are left out
+SKETCH = 8192  # length of a gradient's sketch, if pairs are left out
 SKETCHED = (
-    f"from sketches of {SKETCH:,} numbers: an inner product is off by "
-    f"{(2 / SKETCH) ** 0.5:.1%} of the lengths, root mean square."
+    f"from sketches of {SKETCH:,} numbers: the root mean square error of an inner "
+    f"product is {(2 / SKETCH) ** 0.5:.1%} of the lengths."
 )
 
 
@@ -33,7 +33,7 @@ SKETCHED = (
 class Sample:
     """The examples whose gradients are drawn."""
 
-    chosen: NDArray[np.int64]  # by number
+    chosen: NDArray[np.int64]  # indices in the data
     inputs: Inputs
     labels: NDArray[np.int64]
 
@@ -44,17 +44,18 @@ def draw(
     settings: MeasureSettings,
     near: Embedding | None = None,
 ) -> Embedding:
-    """A balanced sample of the gradients and all their means, in the plane.
+    """Embed a balanced sample of the gradients and all their means in the plane.
 
-    Of more than `MAX_PAIRS` means of pairs the largest of each class, sketched; the
-    note of the picture says what the others hold, and how exact it is.
+    If there are more than `MAX_PAIRS` pair means, only the largest of each class are
+    drawn, from sketches. The picture's note then says how much the others hold, and how
+    exact it is.
 
     Args:
         risk: Network and data.
-        products_of: Inner products of a sample's gradients and all means, with a note
-            where they are not exact; asked where not too many means are drawn.
-        settings: How to draw.
-        near: The picture of the same ones at another time: they start from there.
+        products_of: Returns inner products of a sample's gradients and all means, with
+            a note if they are not exact; called unless there are too many means.
+        settings: Embedding, metric, convention, size and seed.
+        near: The picture of the same gradients at another time, to start from.
     """
     C = risk.num_classes
     every, note = C**2 <= MAX_PAIRS, ""
@@ -64,7 +65,7 @@ def draw(
         kept = keep_largest(risk, MAX_PAIRS // C or 1)
         pairs = kept.pairs.cpu().numpy()
         note = f"{kept} The picture draws the others, {SKETCHED}"
-    else:  # the same rows, or they are no moment of one film
+    else:  # the same rows, or it is not a snapshot of the same film
         pairs, note = np.zeros((C, C), dtype=bool), near.note
         means = near.level == 1
         pairs[near.true_class[means], near.potential_class[means]] = True
@@ -74,7 +75,7 @@ def draw(
     else:
         products = sketched_products(risk, settings, sample, pairs)
     points = np.zeros((len(products), 2))
-    if risk.world.rank == 0:  # one process places them, for all
+    if risk.world.rank == 0:  # one process computes the embedding for all
         points = embed(
             products.cpu().numpy(),
             method=settings.embedding,
@@ -111,7 +112,7 @@ def products_of_means(
     settings: MeasureSettings,
     sample: Sample,
 ) -> Tensor:
-    """Inner products of the gradients of some examples and of all means, in R^P."""
+    """Return inner products of some examples' gradients and all means, in R^P."""
     three = coordinates.averages(settings.convention)
     vectors = torch.cat(
         [three.cross.flatten(0, 1), three.classes, three.everything[None]]
@@ -123,7 +124,7 @@ def products_of_means(
 def of_single(
     risk: EmpiricalRisk, settings: MeasureSettings, sample: Sample, products: Tensor
 ) -> Tensor:
-    """Products of the gradients that a convention averages, from those of delta."""
+    """Convert products of delta to those of the gradients a convention averages."""
     if settings.convention.weighted:  # g = delta / sqrt(p)
         scale = risk.probabilities(sample.inputs).clamp(min=1e-300).rsqrt().flatten()
         scale = torch.cat([scale, scale.new_ones(len(products) - len(scale))])
@@ -137,7 +138,7 @@ def sketched_products(
     sample: Sample,
     pairs: NDArray[np.bool_] | None = None,
 ) -> Tensor:
-    """The same from sketches, of all or some potential classes of each class."""
+    """The same from sketches, for all or some potential classes of each class."""
     generator = torch.Generator().manual_seed(settings.seed)
     sketch = count_sketch(risk.dim, SKETCH, generator=generator, device=risk.device)
     convention, labels = settings.convention, torch.from_numpy(sample.labels)
@@ -150,13 +151,13 @@ def sketched_products(
 
 
 def _sample(risk: EmpiricalRisk, settings: MeasureSettings, per_example: int) -> Sample:
-    """Examples whose gradients are drawn: as many of each class as fit, by the seed."""
+    """Choose the examples to draw: equally many per class, by the seed."""
     batches = list(risk.whole())
     if len({shape_of(inputs) for inputs, _ in batches}) > 1:
         raise WorkbenchError(
             "measure: the examples have different shapes (lengths or image sizes), so "
-            "those of a picture cannot be drawn together; pad them, or take operators "
-            "and exact_spectrum, which need no picture."
+            "they cannot be batched for the picture; pad them, or use operators and "
+            "exact_spectrum, which need no picture."
         )
     labels = torch.cat([y for _, y in batches]).cpu().numpy()
     per_class = max(1, settings.num_drawn // (risk.num_classes * per_example))

@@ -1,4 +1,4 @@
-"""A plan before the run: how long each way takes here, and which one is taken."""
+"""Plan a measurement: how long each method takes here, and which one to use."""
 
 from __future__ import annotations
 
@@ -38,69 +38,69 @@ from workbench.progress.control import Control
 from workbench.progress.timing import say_duration
 from workbench.training.checkpoint import Checkpoint
 
-DOUBLE_LIMIT = 5_000  # parameters up to which everything is measured in float64
-ROOM = 0.8  # of the memory there is may be used
-FEW = 10  # classes that are measured of many, as in the papers
+DOUBLE_LIMIT = 5_000  # most parameters for measuring everything in float64
+ROOM = 0.8  # share of the memory that may be used
+FEW = 10  # classes to choose from many, as in the papers
 NO_LAST_LAYER = (
-    "No linear layer with a weight of its own puts out the logits, so nothing is "
-    "recorded of a last layer."
+    "The logits do not come from a linear layer with its own weight, so the study "
+    "will have no record of a last layer."
 )
-LEAST = 20  # leading eigenvalues; fewer are not proposed
+LEAST = 20  # leading eigenvalues; never suggest fewer
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Plan:
-    """The ways to measure one network, and the one that is taken."""
+    """The methods for measuring a network, and the one chosen."""
 
     sizes: Sizes
     settings: MeasureSettings
     speeds: Speeds
-    memory: int  # bytes that may be used
+    memory: int  # bytes available
     methods: tuple[Counted, ...]  # all of them
-    method: Counted | None  # the one taken; None where none fits
-    products: Mapping[Kind, str]  # G, Hess, H: the way that is proven right, and why
-    proof: float  # seconds that the proofs take, of the network and of all ways
+    method: Counted | None  # the one chosen; None if none fits
+    products: Mapping[Kind, str]  # G, Hess, H: how products are computed, and why
+    proof: float  # seconds for checking the network and all ways of products
     num_processes: int = 1
-    num_moments: int = 0  # earlier epochs that are measured too
+    num_moments: int = 0  # earlier epochs to measure as well
 
     def stages(self, method: Counted | None = None) -> dict[str, float]:
-        """Predicted seconds of each stage, the earlier epochs left out."""
+        """Predict the seconds of each stage, without earlier epochs."""
         method = method or self.method or self.methods[-1]
         own = self.sizes.num_examples / self.num_processes
         return {k: self.speeds.seconds(c, own) for k, c in method.stages.items()}
 
     def seconds(self, method: Counted | None = None) -> float:
-        """Predicted seconds of all of it; each earlier epoch is proven anew."""
+        """Predict the total seconds; products are checked again for each epoch."""
         stages = sum(self.stages(method).values()) * (1 + COST * self.num_moments)
         return stages + self.proof * (1 + self.num_moments)
 
     def by_name(self, name: str) -> Counted:
-        """The way that a study calls so."""
+        """Return the method with this name."""
         return next(method for method in self.methods if method.method == name)
 
     def fits(self, method: Counted) -> bool:
-        """Whether the memory holds it, and the time if that was bounded."""
+        """Whether it fits the memory and, if given, the time limit."""
         limit = self.settings.max_minutes
         slow = limit is not None and self.seconds(method) > 60 * limit
         return method.memory <= self.memory and not slow
 
     @property
     def line(self) -> str:
-        """What is done, in how long, instead of what; or why nothing is."""
+        """What is measured, its duration and the alternatives; or why none fits."""
         if self.method is None:
             return self.refusal
         others = [m for m in self.methods if m is not self.method]
         rest = ", ".join(f"{m.method} {self._price(m)}" for m in others)
         earlier = f", and {self.num_moments} earlier epochs" if self.num_moments else ""
         return (
-            f"Plan: {_found(self.method, self.sizes, self.settings)}{earlier}: "
-            f"{self._price(self.method)}. The others: {rest}. {self._taken()}"
+            f"Plan: {_measured(self.method, self.sizes, self.settings)}{earlier}: "
+            f"{self._price(self.method)}. The others: {rest}. {self._products()}"
             f"{'' if self.sizes.num_features else f' {NO_LAST_LAYER}'}"
         )
 
     @property
     def facts(self) -> dict[str, Any]:
-        """All of it in plain values, ready for JSON."""
+        """The whole plan in plain values, ready for JSON."""
 
         def priced(method: Counted) -> dict[str, Any]:
             return {
@@ -123,27 +123,27 @@ class Plan:
 
     @property
     def refusal(self) -> str:
-        """Why nothing fits, and the nearest settings that do."""
+        """Why nothing fits, and the closest settings that do."""
         asked = self.settings.method
         methods = [m for m in self.methods if asked in (None, m.way.name)]
         nearest = min(methods, key=lambda m: (m.memory, self.seconds(m)))
         limit = self.settings.max_minutes
-        bound = "" if limit is None else f" and at most {limit:g} minutes are asked for"
+        bound = "" if limit is None else f" and the limit is {limit:g} minutes"
         price = f"{say_duration(self.seconds(nearest))}, {say_bytes(nearest.memory)}"
         return (
-            f"measure: this needs {price}, by the {nearest.method} way, where "
-            f"{say_bytes(self.memory)} may be used{bound}: "
-            f"{self.sizes.num_params:,} parameters, {self.sizes.num_classes} classes, "
+            f"measure: this needs {price} with method {nearest.method}, but "
+            f"{say_bytes(self.memory)} is available{bound}: {self.sizes.num_params:,} "
+            f"parameters, {self.sizes.num_classes} classes, "
             f"{self.sizes.num_examples:,} examples; {self._way_on()}."
         )
 
-    def _taken(self) -> str:
-        """How products are taken, and what the proof of it takes."""
+    def _products(self) -> str:
+        """How products are computed, and how long checking them takes."""
         kinds: dict[str, list[str]] = {}
         for kind, how in self.products.items():
             kinds.setdefault(how, []).append(kind)
         ways = "; ".join(f"{', '.join(of)} {how}" for how, of in kinds.items())
-        return f"Products: {ways}. Their proof takes {say_duration(self.proof)}."
+        return f"Products: {ways}. Checking them takes {say_duration(self.proof)}."
 
     def _price(self, method: Counted) -> str:
         if method.memory > self.memory:
@@ -151,12 +151,12 @@ class Plan:
         return f"{say_duration(self.seconds(method))}, {say_bytes(method.memory)}"
 
     def _way_on(self) -> str:
-        """What fits: fewer eigenvalues, ten of many classes, or fewer examples."""
+        """Suggest what fits: fewer eigenvalues, classes or examples."""
         C = self.sizes.num_classes
         free = replace(self, settings=replace(self.settings, method=None))
         if self.settings.method and (others := _choice(free)):
             nearest = min(others, key=lambda m: m.work(self.sizes))
-            return f"leave out the method, and it is {nearest.method}"
+            return f"leave out method, so that {nearest.method} is chosen"
 
         def fitting(
             per_class: int, num_classes: int = C, num: int | None = None
@@ -173,18 +173,18 @@ class Plan:
         num = num_eigenvalues(self.sizes, self.settings)
         while (num := num * 3 // 4) >= LEAST:
             if fitting(high, num=num):
-                return f"find {num} eigenvalues (--eigenvalues {num})"
+                return f"ask for {num} eigenvalues (--eigenvalues {num})"
         if C > FEW and fitting(high, FEW):
             return (
-                f"measure {FEW} of the classes (--classes {FEW} at the command line, "
-                f"classes={FEW} in Python; the page cannot)"
+                f"measure {FEW} of the classes (--classes {FEW} on the command line, "
+                f"classes={FEW} in Python; not possible on the page)"
             )
         if not fitting(low):
-            return "take a smaller network or fewer classes"
+            return "use a smaller network or fewer classes"
         while high - low > 1:
             middle = (low + high) // 2
             low, high = (middle, high) if fitting(middle) else (low, middle)
-        return f"take at most {low} examples per class, or a smaller network"
+        return f"use at most {low} examples per class, or a smaller network"
 
 
 @full_precision()
@@ -197,28 +197,29 @@ def plan(
     world: World = ALONE,
     **given: Any,
 ) -> Plan:
-    """Predict what each way to measure would take here, and choose; measure nothing.
+    """Predict the cost of each method on this machine and choose one; measure nothing.
 
-    The ways to take products are proven, one batch is timed, and the rest is counted.
-    Where ``min(P, N (C - 1))`` is at most ``exact_limit`` every eigenvalue of G is
-    asked for, and the exact way of fewest operations is taken, if it fits the memory
-    and takes no longer than ``max_minutes``, or half an hour where that is None; beyond
-    it the way of fewest operations of all; with a limit of 0 the iterative one, always.
-    Among these operations decide, not seconds, so that a measurement and its numbers
-    are the same in every run. With ``method`` nothing is chosen.
+    The ways of computing products are checked, one batch is timed, and everything else
+    is counted. If ``min(P, N (C - 1))`` is at most ``exact_limit``, every eigenvalue of
+    G is wanted: the exact method with the fewest operations is chosen, provided it fits
+    the memory and takes at most ``max_minutes``, or half an hour if that is None.
+    Beyond the limit, the method with the fewest operations is chosen; with a limit of
+    0, always the iterative one. The choice depends on operations, not seconds, so that
+    a measurement and its numbers are the same in every run. With ``method`` given,
+    nothing is chosen.
 
     Args:
-        subject: What `train` returned, or a network.
+        subject: A checkpoint from `train`, or a network.
         data: For a network: a `Dataset`, a pair of tensors ``(inputs, labels)``, or a
             re-iterable of such pairs.
-        settings: How it would be measured.
+        settings: The settings of the measurement.
         control: Cancels between batches.
         world: Processes that would share the examples.
-        **given: What else `measure` would be given.
+        **given: Further arguments of `measure`.
 
     Returns:
-        The plan; its ``line`` says all in few words, also where nothing fits, and its
-        ``facts`` in plain values.
+        The plan. Its ``line`` sums it up in words, even if nothing fits; its ``facts``
+        are plain values.
 
     Raises:
         WorkbenchError: If a setting, the network or the data cannot be measured.
@@ -239,10 +240,10 @@ def bind(
     control: Control | None = None,
     world: World = ALONE,
 ) -> EmpiricalRisk:
-    """The network on its data, as they are measured: small ones in float64.
+    """Bind the network to its data for measuring; small networks in float64.
 
-    Where classes are chosen, both are restricted to them, as by `choose_classes`. A
-    `Subject` has its data.
+    If classes are chosen, both are restricted to them, as by `choose_classes`. A
+    `Subject` brings its own data.
     """
     if not isinstance(subject, Subject):
         subject = subject_of(subject, data)
@@ -263,7 +264,7 @@ def bind(
 
 
 def classes_of(subject: Subject, settings: MeasureSettings) -> tuple[int, ...] | None:
-    """The numbers of the classes that are measured; None where all are."""
+    """Return the indices of the classes to measure; None for all."""
     if settings.classes is None:
         return None
     names = subject.class_names
@@ -279,10 +280,10 @@ def make_plan(
     memory: int | None = None,
     num_moments: int = 0,
 ) -> Plan:
-    """Count each way, time one batch, and choose: the same in every process."""
+    """Count each method, time one batch, and choose; the same in every process."""
     sizes, world = sizes_of(risk), risk.world
     ways = curvatures(risk)
-    products = {kind: ways[kind].how for kind in KINDS}  # proven here
+    products = {kind: ways[kind].how for kind in KINDS}  # checked here
     speed = astuple(timed(risk, network_of(ways["G"])))
     told = torch.zeros(world.size, len(speed) + 2, dtype=torch.float64)
     there = device_memory(risk.device)
@@ -307,7 +308,7 @@ def make_plan(
 
 
 def _choice(made: Plan) -> list[Counted]:
-    """The ways among which the one of fewest operations is taken."""
+    """The methods among which the one with the fewest operations is chosen."""
     sizes, settings = made.sizes, made.settings
     fitting = [method for method in made.methods if made.fits(method)]
     if settings.method is not None:
@@ -319,15 +320,15 @@ def _choice(made: Plan) -> list[Counted]:
         fitting = exact or fitting
     elif settings.exact_limit == 0:
         fitting = [method for method in fitting if not method.exact]
-    if sizes.num_classes**2 <= MAX_PAIRS:  # the picture takes all means: have them
+    if sizes.num_classes**2 <= MAX_PAIRS:  # the picture needs all means
         fitting = [m for m in fitting if m.way.forms_pairs] or fitting
     fastest = min((made.seconds(m) for m in fitting), default=0.0)
-    # what counts fewer operations may take longer all the same
+    # fewer operations may still take longer
     return [m for m in fitting if made.seconds(m) <= max(soon, 2 * fastest)]
 
 
 def checked(made: Plan) -> Counted:
-    """The way that is taken.
+    """Return the chosen method.
 
     Raises:
         WorkbenchError: If none fits.
@@ -337,14 +338,16 @@ def checked(made: Plan) -> Counted:
     return made.method
 
 
-def _found(method: Counted, sizes: Sizes, settings: MeasureSettings) -> str:
+def _measured(method: Counted, sizes: Sizes, settings: MeasureSettings) -> str:
     k = num_eigenvalues(sizes, settings)
     if not method.exact:
         found = f"the leading {k} eigenvalues of G and Hess, the ends of H, densities"
         if not method.way.forms_pairs:
-            found += f", the means of pairs by their products, in {settings.weighting}"
+            found += (
+                f", pair means through their products only, in {settings.weighting}"
+            )
         return found
     rest = f"the leading {k} of Hess, the ends of H"
     if whole_hessian(sizes, settings):
-        rest = "likewise of Hess and H"
+        rest = "and all of Hess and H"
     return f"every eigenvalue of G ({method.method}), {rest}"

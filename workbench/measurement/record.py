@@ -1,4 +1,4 @@
-"""What a study says of what was run: on which data, and how well it fits them."""
+"""A study's record of the run: which data, and how well the network fits them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from workbench.measurement.subject import Subject
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Record:
-    """What stands at the head of a study."""
+    """The head of a study."""
 
     run: dict[str, Any]
     class_names: tuple[str, ...]
@@ -27,15 +27,16 @@ class Record:
 def record(
     subject: Subject, risk: EmpiricalRisk, classes: tuple[int, ...] | None
 ) -> Record:
-    """Say what was measured; of some classes alone, the fit is that of these.
+    """Record what was measured; if classes were chosen, the fit is that of those.
 
-    A training of ten classes has another loss than its network has on two of them, so
-    its history is left out there, and its own numbers are kept as ``run["trained"]``.
+    The loss of training on ten classes differs from the network's loss on two of them.
+    So the history is then left out, and the original numbers are kept as
+    ``run["trained"]``.
 
     Args:
-        subject: What was given.
-        risk: The same, as it was measured.
-        classes: The numbers of the classes that were measured; None: all.
+        subject: The subject as given.
+        risk: The same, as measured.
+        classes: Indices of the measured classes; None for all.
     """
     names = subject.class_names
     if names is not None and classes is not None:
@@ -55,7 +56,7 @@ def record(
 
 
 def _measured(risk: EmpiricalRisk, held_out: bool) -> dict[str, Any]:
-    """Sizes and fit of what was measured; on held-out data it is no training loss."""
+    """Sizes and fit of what was measured; on held-out data not a training loss."""
     loss, accuracy = fit(risk)
     found = {
         "num_params": risk.dim,
@@ -72,7 +73,7 @@ def _measured(risk: EmpiricalRisk, held_out: bool) -> dict[str, Any]:
 
 
 def fit(risk: EmpiricalRisk) -> tuple[float, float]:
-    """Mean cross-entropy, and share of examples whose likeliest class is theirs."""
+    """Return the mean cross-entropy and the accuracy."""
     total = torch.zeros(2, dtype=torch.float64, device=risk.device)
     with evaluating(risk.model), torch.no_grad():
         for inputs, labels in risk.batches():

@@ -1,4 +1,4 @@
-"""How to measure."""
+"""Settings of a measurement."""
 
 from __future__ import annotations
 
@@ -14,67 +14,71 @@ from workbench.measurement.embedding import check_names
 from workbench.study.convention import CONVENTIONS, Convention, convention_of
 
 METHODS = ("dense", "dual", "krylov", "streamed")  # each a class in `ways`
-WISH = 30.0  # minutes up to which all of G is had exactly, where nothing is asked for
-MAX_PAIRS = 1500  # means of pairs in a picture; of more the largest of each class
+WISH = 30.0  # minutes that an exact method may take by default
+MAX_PAIRS = 1500  # most pair means in a picture; beyond it the largest of each class
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeasureSettings:
-    """How a checkpoint is measured."""
+    """Settings of a measurement."""
 
     weighting: str = "icml"  # convention of the averages: slide, icml or jmlr
     embedding: str = "umap"  # umap, tsne or pca
-    metric: str = "cosine"  # distance of two gradients: cosine or euclidean
-    classes: int | Sequence[int | str] | None = None  # so many, by seed; or which
-    num_drawn: int = 1500  # single gradients in the picture, about
-    num_eigenvalues: int | None = None  # leading ones of G and Hess; None: C + 7, of
-    # up to 20 classes never fewer, as the rule for outliers sees so many
-    tol: float = 1e-3  # largest residual over the largest eigenvalue; for H 20 times it
-    num_steps: int = 16  # Lanczos steps a probe of the density
-    num_probes: int = 3  # probes of the density: their spread is its error bar
-    method: str | None = None  # dense, dual, krylov or streamed; None: as planned
-    exact_limit: int = 5_000  # min(P, N (C - 1)) up to which all of G is had exactly if
-    # it takes up to max_minutes, or half an hour; beyond it where cheaper; 0: never
-    exact_hessian: bool = True  # all of Hess and H too, where it takes seconds
-    moments: bool = True  # the earlier epochs too, where their weights were kept
+    metric: str = "cosine"  # distance between gradients: cosine or euclidean
+    classes: int | Sequence[int | str] | None = None  # how many (by seed), or which
+    num_drawn: int = 1500  # approximate number of single gradients in the picture
+    num_eigenvalues: int | None = (
+        None  # leading ones of G and Hess; None: C + 7, and up
+    )
+    # to 20 classes never fewer, as the rule for outliers needs them
+    tol: float = 1e-3  # largest residual over the largest eigenvalue; for H 20 times
+    num_steps: int = 16  # Lanczos steps per probe of the density
+    num_probes: int = 3  # probes of the density; more give smaller error bars
+    method: str | None = None  # dense, dual, krylov or streamed; None: by the plan
+    exact_limit: int = (
+        5_000  # min(P, N (C - 1)) up to which all of G is computed, if in
+    )
+    # max_minutes, or half an hour by default; beyond it only if cheaper; 0: never
+    exact_hessian: bool = True  # all of Hess and H too, if that takes seconds
+    moments: bool = True  # earlier epochs too, if their weights were kept
     walk: bool = True  # the loss along the leading eigenvectors too
-    max_minutes: float | None = None  # refuse what would take longer; None: nothing is
-    # refused, and exact ways are taken up to half an hour
-    seed: int = 0  # of probes, start vectors, embedding, drawn sample and classes
+    max_minutes: float | None = None  # refuse plans that take longer; None: no limit,
+    # but exact methods only up to half an hour
+    seed: int = 0  # of probes, start vectors, embedding, sample and classes
     device: str | None = "auto"  # auto, cpu or cuda; mps has no float64 and becomes
-    # cpu; None: where the network is
+    # cpu; None: the network's device
 
     @property
     def convention(self) -> Convention:
-        """That of the averages."""
+        """The convention of averaging."""
         return CONVENTIONS[self.weighting]
 
 
 def settled(
     settings: MeasureSettings | None, options: Mapping[str, Any]
 ) -> tuple[MeasureSettings, dict[str, Any]]:
-    """The settings, with those given by name, and the options that are none of them.
+    """Merge settings given by name; return them and the remaining options.
 
     Raises:
-        WorkbenchError: If a value is of no use.
+        WorkbenchError: If a value is invalid.
     """
     names = {one.name for one in fields(MeasureSettings)}
     named = {name: value for name, value in options.items() if name in names}
     if isinstance(named.get("device"), torch.device):
-        named["device"] = str(named["device"])  # as a study can say it
+        named["device"] = str(named["device"])  # so that a study can store it
     settings = replace(settings or MeasureSettings(), **named)
     check_settings(settings)
     return settings, {k: v for k, v in options.items() if k not in names}
 
 
 def check_settings(settings: MeasureSettings) -> None:
-    """Raise a `WorkbenchError` where a value is of no use."""
+    """Raise a `WorkbenchError` if a value is invalid."""
     convention_of(settings.weighting, "measure")
     check_names(settings.embedding, settings.metric)
     if settings.method is not None and str(settings.method) not in METHODS:
         raise WorkbenchError(
             f"measure: there is no method {settings.method!r}; choose one of "
-            f"{', '.join(METHODS)}, or None for the one that is planned."
+            f"{', '.join(METHODS)}, or None to let the plan choose."
         )
     asked = settings.classes
     words = asked if isinstance(asked, (list, tuple)) else ()
@@ -84,8 +88,8 @@ def check_settings(settings: MeasureSettings) -> None:
         or (words and all(type(word) in (int, str) for word in words))
     ):
         raise WorkbenchError(
-            f"measure: classes is {asked!r}; give how many, or a list of their names "
-            "or numbers, or None for all."
+            f"measure: classes is {asked!r}; give a number of classes, a list of "
+            "names or indices, or None for all."
         )
     for name, least in (
         ("num_drawn", 0),
@@ -100,7 +104,7 @@ def check_settings(settings: MeasureSettings) -> None:
             continue
         if not isinstance(value, int) or value < least:
             raise WorkbenchError(
-                f"measure: {name} is {value!r}; give a whole number from {least}."
+                f"measure: {name} is {value!r}; give a whole number, at least {least}."
             )
     limit = settings.max_minutes
     if limit is not None and not (isinstance(limit, (int, float)) and limit > 0):
@@ -116,17 +120,18 @@ def check_settings(settings: MeasureSettings) -> None:
 def chosen_classes(
     settings: MeasureSettings, names: Sequence[str]
 ) -> tuple[int, ...] | None:
-    """The numbers of the classes that are measured; None where all are.
+    """Return the indices of the classes to measure; None for all.
 
-    So many are drawn by the seed, in their order; named ones are in the order given.
-    A word is a name, or the number of a class where none bears it as its name.
+    A number of classes is drawn by the seed, in their order; listed classes keep the
+    order given. A word is a class name or, if no class has that name, an index.
 
     Args:
-        settings: What was asked for.
-        names: Of all classes.
+        settings: The settings of the measurement.
+        names: Names of all classes.
 
     Raises:
-        WorkbenchError: If there are no such classes, or fewer than two different ones.
+        WorkbenchError: If a class does not exist, or fewer than two different ones
+            remain.
     """
     asked, num = settings.classes, len(names)
     if asked is None:
@@ -134,7 +139,7 @@ def chosen_classes(
     if isinstance(asked, int):
         if not 2 <= asked <= num:
             raise WorkbenchError(
-                f"measure: {asked} classes are asked for; give from 2 to {num}."
+                f"measure: classes is {asked}; choose from 2 to {num}."
             )
         drawn = np.random.default_rng(settings.seed).permutation(num)[:asked]
         return tuple(sorted(drawn.tolist()))
@@ -147,12 +152,12 @@ def chosen_classes(
         else:
             known = ", ".join(names[:10]) + (", ..." if num > 10 else "")
             raise WorkbenchError(
-                f"measure: there is no class {word!r}; choose by name from {known}, or "
-                f"by number from 0 to {num - 1}."
+                f"measure: there is no class {word!r}; choose by name from {known}, "
+                f"or by index from 0 to {num - 1}."
             )
     if len(chosen) < 2 or len(set(chosen)) < len(chosen):
         raise WorkbenchError(
-            f"measure: classes {', '.join(map(str, asked))} are asked for; give at "
-            "least two different ones."
+            f"measure: classes is {', '.join(map(str, asked))}; give at least two "
+            "different ones."
         )
     return tuple(chosen)

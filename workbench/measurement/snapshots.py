@@ -1,4 +1,4 @@
-"""Earlier epochs of a training, as moments of its study."""
+"""Snapshots: earlier epochs of a training, as part of its study."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from workbench.measurement.settings import MeasureSettings
 from workbench.study.records import Study
 from workbench.study.spectrum import Spectrum
 
-COST = 0.5  # of one moment, about, where the whole measurement costs 1
-PER_DECADE = 25  # bins of a kept density: two or three a width of its smoothing
-PER_TOP = 200  # bins up to the largest size, likewise on the linear axis
-SMALLEST = 1e-12  # of the largest size; below it an eigenvalue counts as zero
+COST = 0.5  # approximate cost of a snapshot relative to the whole measurement
+PER_DECADE = 25  # bins of a stored density: two or three per smoothing width
+PER_TOP = 200  # the same for the linear axis, up to the largest size
+SMALLEST = 1e-12  # times the largest size: smaller eigenvalues count as zero
 Record = TypeVar("Record")
 
 
 def snapshot_settings(settings: MeasureSettings) -> MeasureSettings:
-    """How a moment is measured: as the study, but Hess and H by their leading ends.
+    """Return the settings of a snapshot: the study's, with only the ends of Hess and H.
 
-    All their eigenvalues would take more than half of the time of a small network, and
-    nothing in the film needs them: sticks and density are there either way. Walks are
-    those of the last epoch alone.
+    All their eigenvalues would take more than half of the time for a small network, and
+    the film does not need them: it has sticks and density either way. Walks are
+    measured at the last epoch only.
     """
     return replace(settings, moments=False, exact_hessian=False, walk=False)
 
 
 def thinned_out(epochs: tuple[int, ...], num: int) -> tuple[int, ...]:
-    """At most ``num`` of these, evenly by their place in the list; the first stays."""
+    """Return at most ``num`` of these, evenly spaced in the list, with the first."""
     if num >= len(epochs):
         return epochs
     places = np.unique(np.linspace(0, len(epochs) - 1, num).round().astype(int))
@@ -38,11 +38,12 @@ def thinned_out(epochs: tuple[int, ...], num: int) -> tuple[int, ...]:
 
 
 def as_snapshot(study: Study) -> Study:
-    """What a film shows of a study, in single precision.
+    """Reduce a study to what the film shows, in single precision.
 
-    A complete spectrum of thousands keeps its leading eigenvalues, and all of them as
-    a density: neighbours closer than a tenth of a decade, or than 1/200 of the largest,
-    become one node with their weight. A tenth of the file, and the same picture.
+    A complete spectrum of thousands keeps its leading eigenvalues, and a density of
+    all: eigenvalues in the same bin become one weighted node. A bin is 1/25 of a decade
+    or 1/200 of the largest, whichever is finer. This takes a tenth of the space and
+    gives the same picture.
     """
     leading = 2 * len(study.levels[study.weighting].overlap)
     spectra = {
@@ -71,7 +72,7 @@ def as_snapshot(study: Study) -> Study:
 
 
 def _binned(spectrum: Spectrum, leading: int) -> Spectrum:
-    """Keep the leading eigenvalues at both ends, and a density of all of them."""
+    """Keep the leading eigenvalues at both ends, and a density of all eigenvalues."""
     values = spectrum.eigenvalues
     if not spectrum.complete or len(values) <= 2 * leading:
         return spectrum
@@ -93,12 +94,12 @@ def _binned(spectrum: Spectrum, leading: int) -> Spectrum:
         weights=np.append(counts, zeros)[None] / spectrum.dim,
         complete=False,
         num_low=len(below),
-        method=f"{spectrum.method}, kept in {len(nodes)} bins",
+        method=f"{spectrum.method}, stored in {len(nodes)} bins",
     )
 
 
 def _rounded(record: Record) -> Record:
-    """A record whose arrays lose no more when they are stored in single precision."""
+    """Round a record's arrays, so that storing them in single precision is lossless."""
     arrays: dict[str, Any] = {}
     for name in record.__dataclass_fields__:  # type: ignore[attr-defined]
         value = getattr(record, name)

@@ -1,4 +1,4 @@
-"""One operator measured: all its eigenvalues, or the leading ones and the density."""
+"""Measure an operator: all its eigenvalues, or the leading ones and the density."""
 
 from __future__ import annotations
 
@@ -19,38 +19,38 @@ from workbench.machine.memory import device_memory
 from workbench.measurement.settings import MeasureSettings
 from workbench.study.spectrum import Spectrum
 
-NUM_LOW = 5  # eigenvalues at the low end of Hess, and at either end of H
-NUM_STREAMED = 20  # leading eigenvalues of a part that is known by its products alone
-NUM_SIGNS = 10  # random vectors that the trace of such a part is estimated by
+NUM_LOW = 5  # eigenvalues at the low end of Hess, and at both ends of H
+NUM_STREAMED = 20  # leading eigenvalues of a part known only by its products
+NUM_SIGNS = 10  # random vectors for estimating the trace of such a part
 SPARE = 2  # pairs more an end than are told: of 120 small networks without, two values
 # of H were further from those of their rank than their residuals
-A_STEP = 24  # pairs for each vector a step: fewer vectors need fewer products
-RICHER = 2  # times the wanted pairs: a start of so many needs as few products as all
-LEAST_STEP = 1  # vectors a step, at least
-TOGETHER = 10  # vectors a step where a product costs as much as a block of them
-COLUMNS = 64  # of a whole matrix at once
-SUBSPACE = 0.5  # of the memory that there is: what a subspace and its images may take
+A_STEP = 24  # pairs per vector of a step: fewer vectors need fewer products
+RICHER = 2  # times the wanted pairs: a start of this size needs as few products as all
+LEAST_STEP = 1  # fewest vectors per step
+TOGETHER = 10  # vectors per step, if a block costs as much as one product
+COLUMNS = 64  # of a full matrix at once
+SUBSPACE = 0.5  # share of the memory for a subspace and its images
 
 
 def step_of(num: int, together: bool = False) -> int:
-    """Vectors a step, for so many wanted pairs."""
+    """Return the number of vectors per step, for this many wanted pairs."""
     return TOGETHER if together else max(LEAST_STEP, num // A_STEP)
 
 
 def most_products(num: int) -> int:
-    """Products after which so many pairs are returned as they are."""
+    """Return the limit on products for this many pairs."""
     return 20 * num + 100
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class IterativeSolver:
-    """Iterative measurements of one operator, as the settings ask."""
+    """Measures an operator iteratively, by the given settings."""
 
     settings: MeasureSettings
-    num: int  # eigenvalues an end
+    num: int  # eigenvalues per end
     generator: torch.Generator
-    together: bool = False  # whether a product costs as much as a block of them
-    spare: int = SPARE  # pairs more that are found
+    together: bool = False  # whether a block of products costs as much as one
+    spare: int = SPARE  # extra pairs to compute
 
     def pairs(
         self,
@@ -62,12 +62,12 @@ class IterativeSolver:
         tol: float | None = None,
         low: float | None = None,
     ) -> EigenPairs:
-        """Leading eigenpairs; the decades that the residual fell are the progress.
+        """Compute leading eigenpairs; progress counts the decades of the residual.
 
-        ``low`` times the tolerance is what the low end is held to, of its own size.
-        Where the memory is short the subspace restarts from fewer vectors.
-        A few more than asked for are found and left out: a value is as good as its
-        residual says, but what the last of them is the next of is not certain.
+        The bound at the low end is ``low * tol``, relative to its own size.
+        If memory is short, the subspace restarts from fewer vectors. A few extra pairs
+        are computed and dropped: each value is as accurate as its residual says, but
+        the ranks of the last ones are uncertain.
         """
         tol = min(tol or self.settings.tol, 0.5)
         step = step_of(self.num, self.together)
@@ -100,9 +100,9 @@ class IterativeSolver:
         return self._without_spare(found)
 
     def _without_spare(self, found: EigenPairs) -> EigenPairs:
-        """The pairs that were asked for: the highest, and so many of the lowest."""
+        """Keep the requested pairs: the highest and the lowest."""
         there, high = len(found.values), found.num_high
-        if there == len(found.vectors):  # all there are
+        if there == len(found.vectors):  # all that exist
             return found
         num_high, num_low = min(self.num, high), min(NUM_LOW, there - high)
         kept = [*range(num_high), *range(there - num_low, there)]
@@ -120,12 +120,12 @@ class IterativeSolver:
         operator: LinearOperator,
         pairs: EigenPairs,
     ) -> Tensor:
-        """The best start that the subspace of another operator's pairs holds.
+        """Return the best start from the subspace of another operator's pairs.
 
-        The Ritz vectors of this operator there, twice as many as are wanted. Where it
-        remembers its products inside, they cost none, and a subspace that starts from
-        them holds fewer vectors than one that starts from all of the basis, as it does
-        where these are small.
+        These are twice as many of this operator's Ritz vectors there as wanted pairs.
+        They need no product if the operator caches its products in the subspace, and
+        starting from them needs fewer vectors than starting from the whole basis, which
+        is done if the vectors are short.
         """
         basis = pairs.basis
         if basis.numel() <= FREE:
@@ -142,11 +142,11 @@ class IterativeSolver:
         pairs: EigenPairs,
         report: Callable[[float], None],
     ) -> Spectrum:
-        """Leading eigenvalues with residuals, and the density by Lanczos quadrature.
+        """Compute leading eigenvalues with residuals, and the density by quadrature.
 
-        Converged pairs are deflated, and are nodes of weight 1/P in every probe: what
-        is drawn at random is the rest, so the error bars are of the bulk alone. The
-        trace has no other error, however good the pairs: with orthonormal columns V,
+        Converged pairs are deflated and become nodes of weight 1/P in every probe. Only
+        the rest is sampled, so the error bars are those of the bulk. The trace has no
+        further error, whatever the accuracy of the pairs: for orthonormal columns V,
         ``tr A = tr V^T A V + tr (1 - V V^T) A``.
         """
         settings = self.settings
@@ -179,7 +179,7 @@ class IterativeSolver:
 
 
 def dense_matrix(operator: LinearOperator, report: Callable[[float], None]) -> Dense:
-    """The matrix of a small operator, symmetrised, with progress."""
+    """Return the matrix of a small operator, symmetrised."""
     eye = torch.eye(operator.dim, dtype=operator.dtype, device=operator.device)
     columns = []
     for start in range(0, operator.dim, COLUMNS):
@@ -192,9 +192,9 @@ def dense_matrix(operator: LinearOperator, report: Callable[[float], None]) -> D
 def whole_spectrum(
     matrix: Dense, risk: EmpiricalRisk, rank: int, method: str, num_matvecs: int = 0
 ) -> Spectrum:
-    """Every eigenvalue of a matrix; those beyond the rank are zero.
+    """Return every eigenvalue of a matrix; those beyond the rank are zero.
 
-    The error bars are rounding: of the eigensolver, and of the gradients' dtype.
+    The error bars are rounding errors, of the eigensolver and of the gradients' dtype.
     """
     values = torch.linalg.eigvalsh(matrix.matrix).flip(0)
     if rank < len(values):

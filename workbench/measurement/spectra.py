@@ -1,4 +1,4 @@
-"""The spectra of G, Hess and H, from the space that G was found in."""
+"""The spectra of G, Hess and H, from the space in which G was computed."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from workbench.measurement.solver import NUM_LOW, IterativeSolver, whole_spectru
 from workbench.progress.control import Report, span
 from workbench.study.spectrum import Spectrum
 
-EDGE = 20.0  # times tol, of an end's own size: no gap sets the ends of a bulk apart
-HELD = 0.6  # of a vector's square, in the span of eigenvectors; half: one of two copies
-Lift = Callable[[Tensor], Tensor]  # eigenvectors of G in its coordinates, to R^P
+EDGE = 20.0  # times tol, relative to the end itself: the ends of a bulk have no gap
+HELD = 0.6  # share of a vector in a span of eigenvectors; one of two copies gives half
+Lift = Callable[[Tensor], Tensor]  # maps eigenvectors of G from its coordinates to R^P
 
 
 def leading_means(coordinates: Coordinates, solver: IterativeSolver) -> Tensor:
-    """The class means, (P, C); of more than are solved for the main directions."""
+    """Return the class means, (P, C); if there are too many, their main directions."""
     classes = coordinates.averages(solver.settings.convention).classes
     if len(classes) <= solver.num:
         return classes.T
@@ -35,7 +35,7 @@ def leading_means(coordinates: Coordinates, solver: IterativeSolver) -> Tensor:
 def whole_hess(
     risk: EmpiricalRisk, hess: Dense, num: int
 ) -> tuple[Tensor, Tensor, Spectrum]:
-    """Hess as a matrix, its first eigenvectors, (P, num), and all its eigenvalues."""
+    """Return Hess as a matrix, its first eigenvectors (P, num), all its eigenvalues."""
     found = whole_spectrum(hess, risk, risk.dim, "dense, exact", risk.dim)
     vectors = torch.linalg.eigh(hess.matrix).eigenvectors[:, -num:].flip(1)
     return hess.matrix, vectors, found
@@ -44,7 +44,7 @@ def whole_hess(
 def rest_of_hess(
     risk: EmpiricalRisk, hess: Tensor, g: Dense
 ) -> tuple[Tensor, Spectrum]:
-    """H's lowest eigenvector, (P, 1), and all eigenvalues of H = Hess - G."""
+    """Return H's lowest eigenvector, (P, 1), and all eigenvalues of H = Hess - G."""
     h = hess - g.matrix
     lowest = torch.linalg.eigh(h).eigenvectors[:, :1].clone()
     return lowest, whole_spectrum(Dense(h), risk, risk.dim, "dense, exact")
@@ -58,13 +58,14 @@ def both_ends(
     solver: IterativeSolver,
     report: Report,
 ) -> tuple[Tensor, Spectrum]:
-    """Both ends of Hess and its density, from a random vector.
+    """Compute both ends of Hess and its density, starting from a random vector.
 
-    With the eigenvectors of the high end, largest first, (P, k).
+    Also returns the eigenvectors of the high end, largest first, (P, k).
 
-    Eigenvectors of G to start from would cost more products than they save: with
-    subspaces of one vector the polynomials have the highest degree. But G's tell
-    whether one of several equal eigenvalues was missed, and are started from then.
+    Starting from eigenvectors of G would cost more products than it saves, because
+    subspaces grown from one vector reach the highest polynomial degree. But G's
+    eigenvectors reveal whether one of several equal eigenvalues was missed; then the
+    search restarts from them.
     """
     half = span(report, 0.0, 0.5)
     found = solver.pairs(operator, "BE", None, half, low=EDGE).alone()
@@ -78,9 +79,9 @@ def both_ends(
 def bulk_ends(
     operator: LinearOperator, solver: IterativeSolver, report: Report
 ) -> tuple[Tensor, Spectrum]:
-    """Both ends of H, a bulk without outliers, and its density.
+    """Compute both ends of H, a bulk without outliers, and its density.
 
-    With the lowest eigenvector, (P, 1).
+    Also returns the lowest eigenvector, (P, 1).
     """
     few = replace(solver, num=min(solver.num, NUM_LOW))
     half, tol = span(report, 0.0, 0.5), EDGE * solver.settings.tol
@@ -91,9 +92,9 @@ def bulk_ends(
 def _missed(
     risk: EmpiricalRisk, lift: Lift, pairs: EigenPairs, found: EigenPairs
 ) -> Tensor | None:
-    """Leading eigenvectors of G, (P, m), that Hess's found ones hold too little of.
+    """Leading eigenvectors of G, (P, m), that are missing in the span of Hess's.
 
-    One of m equal eigenvalues that is found alone holds 1/m of each of their vectors.
+    If only one of m equal eigenvalues was found, its vector has 1/m of each of theirs.
     """
     least = found.values[min(len(pairs.values), len(found.values)) - 1]
     clear = pairs.values > least + found.residuals.max()

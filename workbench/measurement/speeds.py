@@ -1,4 +1,4 @@
-"""How fast this machine is with one network, from one timed batch."""
+"""The speed of this machine for a network, from one timed batch."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from workbench.curvature.products.proof import Products
 from workbench.curvature.products.way import Kind
 from workbench.measurement.cost import Cost
 
-_LEAST = 0.1  # of a product's time, is that of its examples, however noisy times are
-_TRIAL = 0.3  # seconds that a timed product may take, about
-_TIMES, _ENOUGH = 20, 0.1  # times that something is timed, and seconds for them
-_VECTORS, _TOGETHER = 2, 10  # of a timed block; of a small network's
+_LEAST = 0.1  # smallest share of a product's time due to examples, as times are noisy
+_TRIAL = 0.3  # approximate seconds for a timed product
+_TIMES, _ENOUGH = 20, 0.1  # repetitions, and seconds for them
+_VECTORS, _TOGETHER = 2, 10  # in a timed block; for a small network
 
 
 @dataclass(frozen=True, slots=True)
 class Speeds:
-    """What one timed batch says of this machine, in seconds."""
+    """Seconds per operation, from one timed batch."""
 
-    gradient: float  # an example
-    g_product: float  # an example and vector, in a block
-    hess_product: float  # likewise
-    vector: float  # of a block, however few the examples
-    algebra: float  # a multiply-add of two float64 matrices
+    gradient: float  # per example
+    g_product: float  # per example and vector, in a block
+    hess_product: float  # the same
+    vector: float  # per vector in a block, regardless of examples
+    algebra: float  # per multiply-add of float64 matrices
 
     def seconds(self, cost: Cost, num_examples: float) -> float:
-        """How long something counted takes."""
+        """Return the predicted seconds of a counted cost."""
         passes = (
             cost.gradients * self.gradient
             + cost.g_products * self.g_product
@@ -47,7 +47,7 @@ class Speeds:
 
 
 def timed(risk: EmpiricalRisk, products: Products) -> Speeds:
-    """Time a gradient and blocks of products on part of a batch, each once warm."""
+    """Time a gradient and blocks of products on part of a batch, after a warm-up."""
     inputs, labels = next(risk.whole())
 
     def gradient(num: int) -> Callable[[], object]:
@@ -86,7 +86,7 @@ def timed(risk: EmpiricalRisk, products: Products) -> Speeds:
 
 
 def _seconds(work: Callable[[], object], risk: EmpiricalRisk) -> float:
-    """How long something takes: the best of a few times, after one that warms up."""
+    """Return the best of a few times, after one run as a warm-up."""
     best, spent = math.inf, 0.0
     for i in range(_TIMES):
         risk.control.check()

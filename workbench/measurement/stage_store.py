@@ -1,7 +1,7 @@
-"""What a measurement has found so far, on disk: one that was killed goes on from there.
+"""Finished stages of a measurement on disk, so that a killed one can resume.
 
-A part is one finished stage in a safetensors file: flat named arrays, and a JSON header
-in its metadata. Opening one never runs code.
+Each finished stage is a safetensors file: flat named arrays, and a JSON header in its
+metadata. Opening one never runs code.
 """
 
 from __future__ import annotations
@@ -59,14 +59,14 @@ _RECORDS: Mapping[str, Any] = {
 
 
 def fingerprint(subject: Subject, settings: MeasureSettings) -> str:
-    """What a part must agree in to be of use: weights, data and settings."""
+    """Hash what a stored stage depends on: weights, data and settings."""
     data = subject.data
     if isinstance(data, LabelledImages):
         data = (data.images, data.labels)
     versions = {"workbench": __version__, "torch": torch.__version__}
     plain = {**versions, **asdict(settings), **subject.options}
     crc = zlib.crc32(json.dumps(plain, default=str).encode())
-    for piece in (subject.model.state_dict(), *data):  # a loader batch by batch
+    for piece in (subject.model.state_dict(), *data):  # a loader, batch by batch
         for tensor in tree_leaves(piece):
             if isinstance(tensor, Tensor):
                 numbers = tensor.detach().cpu().contiguous().flatten()
@@ -75,14 +75,14 @@ def fingerprint(subject: Subject, settings: MeasureSettings) -> str:
 
 
 class StageStore:
-    """The finished stages of one measurement, in a folder, or nowhere.
+    """The finished stages of one measurement, in a folder or not stored.
 
     Args:
-        folder: Where they are; None keeps none.
-        key: The `fingerprint`: parts of another are of no use.
-        world: One process writes; what not all can read is measured again.
-        outside: Things that a part may refer to by name instead of holding them.
-        note: Told in a sentence what is worth knowing.
+        folder: Their folder; None stores nothing.
+        key: The `fingerprint`; stages with another are ignored.
+        world: One process writes; a stage that not all can read is measured again.
+        outside: Objects that a stage may refer to by name instead of containing them.
+        note: Called with sentences worth showing.
     """
 
     def __init__(
@@ -98,11 +98,11 @@ class StageStore:
         self._said: set[str] = set()
 
     def has(self, name: str) -> bool:
-        """Whether there is a file of this stage, of use or not."""
+        """Whether there is a file of this stage, usable or not."""
         return self._folder is not None and (self._folder / name).is_file()
 
     def keep(self, name: str, make: Callable[[], str]) -> str:
-        """A text of before, else a fresh one, kept."""
+        """Return the stored text, or make and store it."""
         text = self.load(name)
         if not isinstance(text, str):
             text = make()
@@ -110,7 +110,7 @@ class StageStore:
         return text
 
     def load(self, name: str) -> Any:
-        """The value of a finished stage; None where there is none of use."""
+        """Return the value of a finished stage; None if there is no usable one."""
         if self._folder is None:
             return None
         value = self._read(self._folder / name)
@@ -118,7 +118,7 @@ class StageStore:
         return value[0] if value and num_readers == self._world.size else None
 
     def save(self, name: str, value: Any) -> None:
-        """Keep the value of a stage; where the disk is full it is not kept."""
+        """Store the value of a stage, unless the disk is full."""
         if self._folder is None or self._world.rank:
             return
         tensors: dict[str, Tensor] = {}
@@ -130,8 +130,8 @@ class StageStore:
         except (WorkbenchError, OSError) as error:
             cause = error if isinstance(error, OSError) else error.__cause__
             self._say(
-                f"Nothing can be kept in {self._folder} "
-                f"({getattr(cause, 'strerror', None) or error}); going on without."
+                f"Finished stages cannot be stored in {self._folder} "
+                f"({getattr(cause, 'strerror', None) or error}); continuing without."
             )
 
     def _read(self, path: Path) -> tuple[Any] | None:
@@ -142,29 +142,31 @@ class StageStore:
             if header["key"] == self._key:
                 return (_unpack(header["value"], tensors, self._outside),)
             self._say(
-                f"{path.parent} holds parts of another network, other settings or "
-                "another version; measuring all again."
+                f"{path.parent} contains stages of another network, other settings or "
+                "another version; measuring everything again."
             )
             return None
 
         try:
             return read_container(path, _FORM, "pt", build)
         except WorkbenchError as error:
-            self._say(f"{path} is damaged ({error.__cause__}); measuring that again.")
+            self._say(
+                f"{path} is damaged ({error.__cause__}); measuring this stage again."
+            )
             return None
 
     def _say(self, sentence: str) -> None:
-        """Once is enough."""
+        """Say it only once."""
         if sentence not in self._said:
             self._said.add(sentence)
             self._note(sentence)
 
 
 def save_study(study: Study, path: Path, parts: Path) -> tuple[Path, str]:
-    """Write a study and take away its finished stages; these first, if need be.
+    """Write a study and remove its finished stages; if the disk is full, remove first.
 
     Returns:
-        Where it is, and a sentence where that is elsewhere; see `save_somewhere`.
+        Its path, and a sentence if that is not the requested one; see `save_somewhere`.
 
     Raises:
         WorkbenchError: If it cannot be written anywhere.
@@ -185,7 +187,7 @@ def save_study(study: Study, path: Path, parts: Path) -> tuple[Path, str]:
 
 
 def remove_parts(folder: Path) -> None:
-    """Take them away once the study is written; other files stay, with the folder."""
+    """Remove the stages once the study is written, but no other files."""
     for name in ("plan", "way", *STAGES):
         (folder / name).unlink(missing_ok=True)
         (folder / f".{name}").unlink(missing_ok=True)
@@ -206,7 +208,7 @@ def _pack(
     if isinstance(value, Tensor):
         order = sorted(range(value.ndim), key=value.stride, reverse=True)
         plain = value.detach().cpu().permute(order)
-        tensors[name] = plain.contiguous()  # as it is nearly always: no copy
+        tensors[name] = plain.contiguous()  # nearly always contiguous: no copy
         return {"tensor": name, "order": order, "device": str(value.device)}
     if isinstance(value, np.ndarray):
         tensors[name] = torch.from_numpy(np.ascontiguousarray(value))
@@ -234,7 +236,8 @@ def _unpack(
         case {"outside": key}:
             return outside[key]
         case {"tensor": name, "order": order, "device": device}:
-            # As it lay, axes and alignment: they decide in which order sums are taken.
+            # With the original strides and alignment, which determine the order of
+            # sums.
             back = [order.index(axis) for axis in range(len(order))]
             return tensors[name].clone().to(device).permute(back)
         case {"array": name}:

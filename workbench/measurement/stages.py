@@ -1,4 +1,4 @@
-"""The stages of a measurement: one fraction that never falls, each kept when done."""
+"""Runs the stages of a measurement with one progress fraction, storing results."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ Found = TypeVar("Found")
 
 
 class Stages:
-    """Does stages one after the other, or reads what they found before.
+    """Runs stages one after another, or loads their stored results.
 
     Args:
-        progress: Told the stage and the fraction of the whole.
+        progress: Called with the stage and the overall fraction.
         control: Cancels.
-        seconds: How long each stage will take, about; by its name in `STAGES`.
-        store: Where they are kept.
+        seconds: Approximate duration of each stage, by its name in `STAGES`.
+        store: Where results are stored.
     """
 
     def __init__(
@@ -38,13 +38,13 @@ class Stages:
         self._done = 0.0
 
     def do(self, name: str, compute: Callable[[Report], Found]) -> Found:
-        """What the stage found before, else what it finds now."""
+        """Return the stored result of a stage, or compute it."""
         share = self._shares[name]
 
         def report(part: float) -> None:
             self._control.check()
             done = self._before + share * min(max(part, 0.0), 1.0)
-            self._done = max(self._done, done)  # a residual may rise for a step
+            self._done = max(self._done, done)  # a residual may rise temporarily
             if self._progress is not None:
                 self._progress(Progress(STAGES[name], min(self._done, 1.0)))
 
@@ -53,10 +53,10 @@ class Stages:
         if found is None:
             found = compute(report)
             self._store.save(name, found)
-            give_back_memory()  # the next stage has tensors of other sizes
+            give_back_memory()  # the next stage needs tensors of other sizes
         self._before += share
         return found
 
     def silent(self, part: float) -> None:
-        """A report of work that no stage has; cancellable."""
+        """A report for work outside any stage; can be cancelled."""
         self._control.check()

@@ -1,4 +1,4 @@
-"""What is measured: a network with its weights, its data, and what is known of both."""
+"""The subject of a measurement: a network, its data, and the facts about both."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ Snapshot = tuple[int, "State | nn.Module | Checkpoint"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Subject:
-    """A network on data, and what a study says of the two."""
+    """A network on data, with the facts that a study records about them."""
 
-    model: nn.Module  # with its weights; it is never changed
-    data: Any  # as `empirical_risk` takes them
-    class_names: tuple[str, ...] | None  # of all its logits; None: unknown
-    run: dict[str, Any]  # what is known before the network is bound to the data
+    model: nn.Module  # with its weights; never modified
+    data: Any  # as accepted by `empirical_risk`
+    class_names: tuple[str, ...] | None  # of all logits; None: unknown
+    run: dict[str, Any]  # facts known before binding network and data
     history: Mapping[str, Sequence[float]] = field(default_factory=dict)
-    fitted: bool = False  # whether `run` says how well it fits these data
+    fitted: bool = False  # whether `run` has its loss and accuracy on these data
     options: Mapping[str, Any] = field(default_factory=dict)  # of `empirical_risk`
     earlier: Mapping[int, partial[Subject]] = field(default_factory=dict)  # by epoch
 
@@ -44,10 +44,10 @@ def subject_of(
     epoch: int | None = None,
     **options: Any,
 ) -> Subject:
-    """Put together what is measured, from whatever was given; see `measure`.
+    """Assemble the subject from the arguments of `measure`.
 
     Raises:
-        WorkbenchError: If a network comes without data, or a snapshot is not of it.
+        WorkbenchError: If a network has no data, or a snapshot does not fit it.
     """
     options = {name: value for name, value in options.items() if value is not None}
     if isinstance(subject, Checkpoint):
@@ -67,7 +67,7 @@ def _of_checkpoint(
     data_name: str | None,
     held_out: bool | None,
 ) -> Subject:
-    """As it was trained, or on other data, which are then held out."""
+    """A checkpoint on its training data or on other, held-out data."""
     run = {**checkpoint.run, "training": plain(checkpoint.settings)}
     own = data is None
     if own:
@@ -104,7 +104,7 @@ def _of_network(
     data_name: str | None,
     held_out: bool | None,
 ) -> Subject:
-    """One that was trained elsewhere: of its training nothing is known."""
+    """A network trained elsewhere, about whose training nothing is known."""
     run = {"model": type(model).__name__, "given": True, **_about(data, data_name)}
     if held_out:
         run["held_out"] = True
@@ -119,7 +119,7 @@ def _of_network(
 
 
 def _about(data: Any, name: str | None) -> dict[str, Any]:
-    """What a study says of data; no more than they say of themselves."""
+    """The facts a study records about data, as far as they are known."""
     if not isinstance(data, Dataset):
         return {"data": name or "your data", "per_class": None, "reloadable": False}
     return {
@@ -136,7 +136,7 @@ def _about(data: Any, name: str | None) -> dict[str, Any]:
 def _with_snapshots(
     found: Subject, snapshots: Iterable[Snapshot | Checkpoint]
 ) -> Subject:
-    """The same with these weights of earlier epochs, in place of those it has."""
+    """The same with these weights of earlier epochs, replacing its own."""
     states = dict(_state(snapshot) for snapshot in snapshots)
     own = found.model.state_dict()
     for epoch, state in states.items():
@@ -150,8 +150,8 @@ def _with_snapshots(
         last = epochs[-1] if same else epochs[-1] + 1
     if epochs[-1] > last:
         raise WorkbenchError(
-            f"measure: a snapshot is of epoch {epochs[-1]} and the network of epoch "
-            f"{last}; give epoch=, a later one, or leave that snapshot out."
+            f"measure: a snapshot has epoch {epochs[-1]} and the network has epoch "
+            f"{last}; pass a later epoch=, or leave out that snapshot."
         )
     found = replace(found, run={**found.run, "epochs": last})
     earlier = {e: partial(_with_state, found, e, states[e]) for e in epochs if e < last}
@@ -159,7 +159,7 @@ def _with_snapshots(
 
 
 def _state(snapshot: Any) -> tuple[int, State]:
-    """Epoch and weights of one snapshot."""
+    """Return epoch and weights of a snapshot."""
     if isinstance(snapshot, Checkpoint):
         return int(snapshot.run["epochs"]), snapshot.weights
     try:
@@ -167,7 +167,7 @@ def _state(snapshot: Any) -> tuple[int, State]:
     except (TypeError, ValueError):
         raise WorkbenchError(
             f"measure: a snapshot is a {type(snapshot).__name__}; expected a pair "
-            "(epoch, weights), the weights as state_dict() gives them, or a Checkpoint."
+            "(epoch, weights), with weights from state_dict(), or a Checkpoint."
         ) from None
     if isinstance(weights, Checkpoint):
         weights = weights.weights
@@ -176,7 +176,7 @@ def _state(snapshot: Any) -> tuple[int, State]:
     if not isinstance(weights, Mapping):
         raise WorkbenchError(
             f"measure: the weights of the snapshot at epoch {epoch!r} are a "
-            f"{type(weights).__name__}; expected what state_dict() gives."
+            f"{type(weights).__name__}; expected the result of state_dict()."
         )
     return _epoch(epoch), dict(weights)
 
@@ -184,24 +184,26 @@ def _state(snapshot: Any) -> tuple[int, State]:
 def _epoch(epoch: Any) -> int:
     if isinstance(epoch, bool) or not isinstance(epoch, int) or epoch < 0:
         raise WorkbenchError(
-            f"measure: an epoch is {epoch!r}; expected a whole number from 0."
+            f"measure: the epoch of a snapshot is {epoch!r}; expected a whole number, "
+            "at least 0."
         )
     return epoch
 
 
 def _check_state(own: State, state: State, epoch: int) -> None:
-    """Raise unless these are weights of this network."""
+    """Raise unless these weights fit this network."""
     wrong = own.keys() ^ state.keys()
     wrong |= {k for k in own.keys() & state.keys() if own[k].shape != state[k].shape}
     if wrong:
         raise WorkbenchError(
-            f"measure: the snapshot at epoch {epoch} is of another network: "
-            f"{len(wrong)} of its tensors do not fit, the first is {sorted(wrong)[0]}."
+            f"measure: the snapshot at epoch {epoch} belongs to another network: "
+            f"{len(wrong)} of its tensors do not fit, the first is "
+            f"{sorted(wrong)[0]}. Give snapshots of this network."
         )
 
 
 def _with_state(found: Subject, epoch: int, state: State) -> Subject:
-    """The network with other weights; its own stay."""
+    """The subject with other weights; the network itself is not changed."""
     model = copy.deepcopy(found.model)
     model.load_state_dict(state)
     run = {**found.run, "epochs": epoch}
@@ -212,10 +214,10 @@ def _with_state(found: Subject, epoch: int, state: State) -> Subject:
 
 
 def all_labels(data: Any) -> Tensor:
-    """Labels of all examples, in their order."""
+    """Return the labels of all examples, in order."""
     return torch.cat([labels.detach().cpu() for _, labels in as_batches(data, None)])
 
 
 def plain(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings as they come back from a file: lists for tuples."""
+    """Return settings as they are read from a file, with lists for tuples."""
     return {k: list(v) if isinstance(v, tuple) else v for k, v in settings.items()}

@@ -1,7 +1,7 @@
-"""A page as a link: what is shown, and what a teacher hides, locks and caps.
+"""A page as a link: what it shows, and what a teacher hides, locks and limits.
 
-The query string of the page's address, such as ``v=1&preset=few&level=2&class=3``.
-Every value comes from outside and is checked before any of it is used.
+The query string of the page's address, such as ``v=1&preset=few&level=2&class=3``. All
+values are untrusted and checked before any is used.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ RUN = (
     "metric",
 )  # fmt: skip
 CAPS = {"max_epochs": "epochs", "max_per_class": "per_class"}
-FOREIGN = ("token", "theme")  # read by the server, and in the browser
+FOREIGN = ("token", "theme")  # read by the server and in the browser
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Link:
-    """What a link asks for."""
+    """The contents of a link."""
 
     preset: str = ""
     weighting: str = ""
-    pin: str = ""  # the preset that is pinned
+    pin: str = ""  # the pinned preset
     view: Mapping[str, Any] = field(default_factory=dict)
     run: Mapping[str, Any] = field(default_factory=dict)
     hidden: frozenset[str] = frozenset()
@@ -42,10 +42,10 @@ class Link:
     limits: Limits = Limits()  # noqa: RUF009 - it is frozen
 
     def open(self, session: Session) -> None:
-        """Show it.
+        """Show this link's contents on the page.
 
         Raises:
-            WorkbenchError: If the study that it names does not hold what it selects.
+            WorkbenchError: If its study does not contain what it selects.
         """
         with session.lock:
             session.limits = self.limits
@@ -90,18 +90,19 @@ class Link:
                 )
         operator = self.view.get("operator", DEFAULTS["operator"])
         if operator not in (*study.spectra, "all"):
-            raise WorkbenchError(f"Link: this study holds no spectrum of {operator}.")
+            raise WorkbenchError(f"Link: this study has no spectrum of {operator}.")
 
 
 def read_link(query: str) -> Link:
-    """Read a query string; an empty one asks for nothing.
+    """Parse a query string; an empty one gives an empty link.
 
     Raises:
-        WorkbenchError: If anything in it is not known or out of range.
+        WorkbenchError: If anything in it is unknown or out of range.
     """
     if len(query) > LONGEST:
         raise WorkbenchError(
-            f"Link: {len(query)} characters, and at most {LONGEST} are read."
+            f"Link: it has {len(query)} characters and the limit is {LONGEST}; copy "
+            "the link again from the page."
         )
     given = dict(parse_qsl(query.lstrip("?"), keep_blank_values=True))
     for name in FOREIGN:
@@ -109,8 +110,8 @@ def read_link(query: str) -> Link:
     version = given.pop("v", str(VERSION))
     if version != str(VERSION):
         raise WorkbenchError(
-            f"Link: it is of version {version} and this page reads {VERSION}; "
-            "copy it anew from the page."
+            f"Link: it has version {version} and this page reads version {VERSION}; "
+            "copy it again from the page."
         )
     named = ("preset", "weighting", "pin")
     words = {name: given.pop(name) for name in named if name in given}
@@ -118,7 +119,8 @@ def read_link(query: str) -> Link:
         find_preset(words[name])
     if words.get("weighting", "icml") not in CONVENTIONS:
         raise WorkbenchError(
-            f"Link: weighting {words['weighting']!r}; choose {', '.join(CONVENTIONS)}."
+            f"Link: weighting is {words['weighting']!r}; choose one of "
+            f"{', '.join(CONVENTIONS)}."
         )
     hidden, locked = (_controls(given.pop(name, "")) for name in ("hide", "lock"))
     limits = _limits(
@@ -132,8 +134,8 @@ def read_link(query: str) -> Link:
     run = {name: given.pop(name) for name in RUN if name in given}
     if given:
         raise WorkbenchError(
-            f"Link: {', '.join(sorted(given))[:80]} means nothing to this page; "
-            "copy the link anew from a page, or see the README for what it may hold."
+            f"Link: {', '.join(sorted(given))[:80]} is unknown to this page; copy the "
+            "link again from a page, or see the README for what it can contain."
         )
     RunSettings().changed(limits, **run)
     return Link(
@@ -142,7 +144,7 @@ def read_link(query: str) -> Link:
 
 
 def write_link(session: Session) -> str:
-    """Return the query string that shows this page again."""
+    """Return the query string that reproduces this page."""
     settings, view = session.settings, session.view
     told: dict[str, Any] = {"v": VERSION}
     if session.preset:
@@ -178,7 +180,7 @@ def _controls(text: str) -> frozenset[str]:
     if unknown := sorted(names - set(CONTROLS)):
         raise WorkbenchError(
             f"Link: there is no control {unknown[0][:40]!r} to hide or lock; choose "
-            f"from {', '.join(CONTROLS)}."
+            f"one of {', '.join(CONTROLS)}."
         )
     return names
 
@@ -210,5 +212,5 @@ def _viewed(held: Property, text: str) -> int | float | str:
     else:
         if text.isdecimal() and len(text) < 6:
             return int(text)
-        wanted = "a whole number from 0"
+        wanted = "a whole number, at least 0"
     raise WorkbenchError(f"Link: {held.link} is {text[:40]!r}; it can be {wanted}.")

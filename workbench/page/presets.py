@@ -1,7 +1,7 @@
-"""Named starting points: a study that is drawn at once, and the settings of its run.
+"""Named starting points: a study to draw at once, and the settings of its run.
 
-``make examples`` trains and measures them all again. They were chosen by searching:
-each sentence says what its study measures, and a test compares the two.
+``make examples`` trains and measures them all again. They were found by a search: each
+sentence states what its study shows, and a test compares the two.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Preset:
     title: str
     sentence: str
     settings: RunSettings
-    film: bool = False  # whether its study holds earlier epochs
+    film: bool = False  # whether its study contains earlier epochs
 
     @property
     def file(self) -> str:
@@ -72,7 +72,7 @@ PRESETS = (
 
 
 def find_preset(name: str) -> Preset:
-    """Return the preset of that name.
+    """Return the preset with this name.
 
     Raises:
         WorkbenchError: If there is none.
@@ -81,13 +81,13 @@ def find_preset(name: str) -> Preset:
         if preset.name == name:
             return preset
     raise WorkbenchError(
-        f"Preset: {name!r} is not known; choose one of "
+        f"Preset: {name!r} is unknown; choose one of "
         f"{', '.join(preset.name for preset in PRESETS)}."
     )
 
 
 def load_example(name: str) -> Study:
-    """Read the study of a preset.
+    """Load the study of a preset.
 
     Raises:
         WorkbenchError: If there is no such preset.

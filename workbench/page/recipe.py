@@ -1,7 +1,7 @@
-"""The code that makes a study: pasted, it runs and gives the same numbers.
+"""Python code that reproduces a study with the same numbers.
 
-A study may come from anyone, and this is pasted: names of arguments are ours, and every
-value is a plain one, written by ``repr``.
+A study may come from anyone, and this code gets pasted. So argument names are ours, and
+every value is a plain one, written by ``repr``.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import Any
 from workbench.page.settings import DOWNLOADABLE, MODELS
 from workbench.study.records import Study
 
-# What `load_data`, `TrainConfig` and `MeasureSettings` take by themselves is not said;
-# a test compares.
+# Defaults of `load_data`, `TrainConfig` and `MeasureSettings`, which are left out; a
+# test compares them.
 DATA = {
     "per_class": None,
     "split": "train",
@@ -55,12 +55,12 @@ MEASURE = {
 
 
 def recipe(study: Study) -> str:
-    """Return the code that trains, measures and saves this study again.
+    """Return code that trains, measures and saves this study again.
 
-    What cannot be told by its name, data or a network given in Python, a comment says
-    is to be filled in. The numbers are the same on the same device and versions; of a
-    training that was stopped, those of its last whole epoch. Settings that are not
-    known here, or no plain values, are left out.
+    Data or a network given in Python have no name to load them by; a comment says where
+    to fill them in. The numbers are the same on the same device and with the same
+    versions; if training was stopped, they are those of its last full epoch. Settings
+    that are unknown or not plain values are left out.
     """
     run = study.run
     if run.get("given"):
@@ -77,20 +77,20 @@ def recipe(study: Study) -> str:
     train = "wb.train(model, data, config)"
     lines = ["import workbench as wb", ""]
     if not run.get("reloadable", True):
-        lines.append("# These data were tensors given in Python: give them here again.")
+        lines.append("# These data were tensors given in Python: insert them here.")
     lines.append(_call("data", "load_data", source, DATA, repr(name)))
     model = f"wb.build_model({network!r}, data, seed={seed})"
     if network not in MODELS:
         lines.append(
-            "# This network was given in Python: make it here again, with its first "
+            "# This network was given in Python: build it here, with its initial "
             "weights."
         )
         model = f"...  # {network!r}"
     lines.append(f"model = {model}")
     if epochs < planned:
         lines.append(
-            f"# This training was stopped after {epochs} whole epochs of {planned}; "
-            "what it learnt after them is not made again."
+            f"# This training was stopped after {epochs} full epochs of {planned}; "
+            "what it learnt after those is not reproduced."
         )
         named = training.get("snapshots")
         named = named if isinstance(named, (list, tuple)) else ()
@@ -109,14 +109,14 @@ def recipe(study: Study) -> str:
 
 
 def _of_a_network(study: Study) -> str:
-    """The code of a study whose network and data were given in Python."""
+    """Return the code for a study whose network and data were given in Python."""
     run = study.run
     given = {key: run[key] for key in ("held_out",) if run.get(key)}
     named = "".join(f", {key}={value!r}" for key, value in given.items())
     lines = [
         "import workbench as wb",
         "",
-        "# Network and data were given in Python: give them here again.",
+        "# Network and data were given in Python: insert them here.",
         f"model = ...  # {run.get('model')!r}, with its weights",
         f"data = ...  # {run.get('data')!r}",
         _call("settings", "MeasureSettings", study.settings, MEASURE),
@@ -126,7 +126,9 @@ def _of_a_network(study: Study) -> str:
     ]
     if study.moments:
         epochs = ", ".join(str(moment.run["epochs"]) for moment in study.moments)
-        lines.insert(5, f"# snapshots=[(epoch, weights), ...] were of epochs {epochs}.")
+        lines.insert(
+            5, f"# snapshots=[(epoch, weights), ...] were from epochs {epochs}."
+        )
     return "\n".join(lines)
 
 
@@ -137,7 +139,7 @@ def _call(
     usual: Mapping[str, Any],
     *first: str,
 ) -> str:
-    """Write an assignment; arguments that are as usual are left out."""
+    """Write an assignment, leaving out arguments with default values."""
     named = [
         f"{key}={_written(value)}"
         for key, value in given.items()
@@ -147,7 +149,7 @@ def _call(
 
 
 def _whole(value: Any, otherwise: int) -> int:
-    """The value where it is a whole number of usual size."""
+    """Return the value if it is an integer of reasonable size."""
     return value if type(value) is int and 0 <= value < 2**63 else otherwise
 
 

@@ -1,8 +1,8 @@
-"""What one page shows and does: the only mutable thing, observed by the panels.
+"""The state of one page: the only mutable object, observed by the panels.
 
-No widget and no picture is known here. Every change is made under one lock, whether
-it comes from a click or from the thread that delivers a job's events, so panels are
-told one thing at a time.
+It knows no widgets and no pictures. Every change is made under one lock, whether it
+comes from a click or from the thread that delivers a job's events, so panels are
+notified of one change at a time.
 """
 
 from __future__ import annotations
@@ -50,49 +50,49 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What the red box says until it is closed."""
+    """The contents of the red box, shown until it is closed."""
 
     sentence: str
-    details: str = ""  # of a defect, folded
+    details: str = ""  # of a bug, folded
 
 
 class Worker(Protocol):
-    """What does the jobs; `remote.WorkerProcess` is one."""
+    """Runs jobs; `remote.WorkerProcess` is one."""
 
     def perform(
         self, job: Job, report: Callable[[JobEvent], None], control: Control
     ) -> JobRecord:
-        """Do one job and return how it ended."""
+        """Run one job and return how it ended."""
 
     def warm_up(self) -> None:
-        """Load what a job needs, ahead of the first one."""
+        """Load what a job needs before the first one."""
 
 
 class Session(traitlets.HasTraits):
     """The state of one page.
 
     Args:
-        folder: Where the runs go, each in a folder of its own; by default below the
-            user's data folder, where the next page finds them again.
-        limits: Bounds on what may be asked for.
-        worker: What does the jobs; by default a process that stays for the next one.
-        interval: Seconds between two looks at a job.
+        folder: Folder of the runs, one subfolder each; by default in the user's data
+            folder, where later pages find them.
+        limits: Limits on the settings of a run.
+        worker: Runs the jobs; by default a process that stays for the next job.
+        interval: Seconds between checks of a job.
     """
 
     study = traitlets.Instance(Study, allow_none=True)
-    preset = traitlets.Unicode("")  # name of the preset that is shown; "": none
-    source = traitlets.Unicode("")  # what is shown if no preset: "your run", a file
-    view = traitlets.Dict()  # what the pictures show, by names of `view_state`
-    hidden = traitlets.Instance(frozenset, ())  # controls, by a teacher's link
+    preset = traitlets.Unicode("")  # name of the preset shown; "": none
+    source = traitlets.Unicode("")  # if no preset is shown: "your run", or a file name
+    view = traitlets.Dict()  # state of the pictures, by the names in `view_state`
+    hidden = traitlets.Instance(frozenset, ())  # controls hidden by a teacher's link
     locked = traitlets.Instance(frozenset, ())
-    pinned = traitlets.Instance(Study, allow_none=True)  # seen behind what is shown
-    pinned_preset = traitlets.Unicode("")  # its name, if it is one
-    runs = traitlets.Tuple()  # those of before, as found when last looked for
+    pinned = traitlets.Instance(Study, allow_none=True)  # shown for comparison
+    pinned_preset = traitlets.Unicode("")  # its name, if it is a preset
+    runs = traitlets.Tuple()  # earlier runs, when last looked up
     weighting = traitlets.Enum(tuple(CONVENTIONS), "icml")
     settings = traitlets.Instance(RunSettings, ())
     state = traitlets.Enum(("idle", "running", "paused", "stopping"), "idle")
     event = traitlets.Instance(JobEvent, allow_none=True)  # the latest; None when idle
-    history = traitlets.Dict()  # epoch, loss, accuracy of the training, as tuples
+    history = traitlets.Dict()  # epoch, loss, accuracy of training, as tuples
     trained = traitlets.Instance(Trained, allow_none=True)
     notice = traitlets.Unicode("")  # how the last job ended
     problem = traitlets.Instance(Problem, allow_none=True)
@@ -113,21 +113,21 @@ class Session(traitlets.HasTraits):
         self._worker: Worker = worker or WorkerProcess()
         self.runner = JobRunner(self._worker.perform, interval=interval)
         self._cold = True
-        self._own: tuple[str, Study | None] | None = None  # what the job has shown
+        self._own: tuple[str, Study | None] | None = None  # shown by the job
         self.device = describe_device()
 
     # What is shown
 
     @property
     def is_example(self) -> bool:
-        """Whether what is shown came with the package."""
+        """Whether the study shown is part of the package."""
         return self.preset != ""
 
     def open_preset(self, name: str = PRESETS[0].name) -> None:
-        """Show a study that comes with the package; its settings are set for a run.
+        """Show a study of the package, and adopt its settings for the next run.
 
         Raises:
-            WorkbenchError: If there is no preset of that name.
+            WorkbenchError: If there is no preset with this name.
         """
         chosen = find_preset(name)
         with self.lock:
@@ -138,11 +138,11 @@ class Session(traitlets.HasTraits):
             self.show(pinned or load_example(name), preset=name)
 
     def open_file(self, path: str | os.PathLike[str], *, name: str = "") -> None:
-        """Show a study, or measure a checkpoint, that is on the kernel's machine.
+        """Show a study, or measure a checkpoint, from the kernel's machine.
 
         Args:
             path: The file.
-            name: What it is called on the page; by default as the file is.
+            name: Its name on the page; by default the file name.
 
         Raises:
             WorkbenchError: If it is neither, too large, or damaged.
@@ -159,10 +159,10 @@ class Session(traitlets.HasTraits):
             self._measure()
 
     def open_run(self, name: str) -> None:
-        """Show a run of before, look on while it is at work, or take up its network.
+        """Show an earlier run, watch one that is running, or adopt its network.
 
         Raises:
-            WorkbenchError: If it is not there any more.
+            WorkbenchError: If it no longer exists.
         """
         self._expect_unlocked("open")
         run = find_run(self.folder, name)
@@ -183,12 +183,12 @@ class Session(traitlets.HasTraits):
                 )
 
     def look_for_runs(self) -> None:
-        """See which runs of before there are."""
+        """Look up earlier runs."""
         with self.lock:
             self.runs = find_runs(self.folder)
 
     def show(self, study: Study, *, preset: str = "", source: str = "") -> None:
-        """Show this study, in the chosen weighting where it was measured."""
+        """Show this study, in the chosen weighting if that was measured."""
         with self.lock, self.hold_trait_notifications():  # nobody sees half of it
             if self.weighting not in study.levels:
                 self.weighting = study.weighting
@@ -196,7 +196,7 @@ class Session(traitlets.HasTraits):
             self.study = study
 
     def pin(self, preset: str = "") -> None:
-        """Keep what is shown, at its epoch, or a preset's study, to compare with."""
+        """Pin the study shown, at its epoch, or a preset's, for comparison."""
         with self.lock, self.hold_trait_notifications():
             shown = preset in ("", self.preset)
             whole = self.study if shown else load_example(preset)
@@ -206,43 +206,44 @@ class Session(traitlets.HasTraits):
                 self.pinned, self.pinned_preset = whole.moments[moment], ""
 
     def unpin(self) -> None:
-        """Compare with nothing."""
+        """Remove the pinned study."""
         with self.lock, self.hold_trait_notifications():
             self.pinned, self.pinned_preset = None, ""
 
     def show_weighting(self, name: str) -> None:
-        """Choose the convention of the averages: drawn now, and measured next."""
+        """Choose the convention of averaging, for the pictures and the next run."""
         if name not in CONVENTIONS:
             raise WorkbenchError(
-                f"Convention: {name!r} is not known; choose {', '.join(CONVENTIONS)}."
+                f"Convention: {name!r} is unknown; choose one of "
+                f"{', '.join(CONVENTIONS)}."
             )
         with self.lock:
             self._expect_free("weighting")
             self.weighting = name
 
-    # What is asked for
+    # Requests
 
     def change(self, **values: Any) -> None:
         """Change settings of the next run; see `RunSettings`.
 
         Raises:
-            WorkbenchError: If a value does not do; then nothing is changed.
+            WorkbenchError: If a value is invalid; then nothing is changed.
         """
         with self.lock:
             wanted = self.settings.changed(self.limits, **values)
-            new = wanted.differing(self.settings)  # none: a control was only drawn
+            new = wanted.differing(self.settings)  # empty: a control was only drawn
             self._expect_free(*new)
             self.settings = wanted
         if new:
             self._warm_up()
 
     def run(self) -> None:
-        """Train a new network as the settings say, then measure and show it."""
+        """Train a new network with the current settings, then measure and show it."""
         self._expect_unlocked("training")
         self._start("run", self.settings.to_work(self.weighting))
 
     def continue_training(self) -> None:
-        """Go on with the training that was stopped, as it was planned, then measure."""
+        """Resume stopped training with its original settings, then measure."""
         self._expect_unlocked("training")
         last = self._last()
         planned = {**last.about, "epochs": last.facts.get("epochs_planned")}
@@ -251,7 +252,7 @@ class Session(traitlets.HasTraits):
         self._start("run", {**planned, **chosen, "resume": last.path})
 
     def measure_again(self) -> None:
-        """Measure the last network with the settings of now."""
+        """Measure the last network with the current settings."""
         self._expect_unlocked("measuring")
         self._measure()
 
@@ -261,21 +262,21 @@ class Session(traitlets.HasTraits):
         self._start("measure", {**last.about, **chosen, "checkpoint": last.path})
 
     def pause(self) -> None:
-        """Let the job wait between two batches."""
+        """Make the job wait after the current batch."""
         with self.lock:
             if self.state == "running":
                 self.runner.pause()
                 self.state = "paused"
 
     def resume(self) -> None:
-        """Let the job go on."""
+        """Let the job continue."""
         with self.lock:
             if self.state == "paused":
                 self.runner.resume()
                 self.state = "running"
 
     def stop(self) -> None:
-        """End the job; what was trained is kept. The state says so at once."""
+        """Stop the job, keeping what was trained. The state changes at once."""
         with self.lock:
             if self.state in ("running", "paused"):
                 self.runner.cancel()
@@ -289,11 +290,11 @@ class Session(traitlets.HasTraits):
         if control in self.locked:
             raise _locked({control})
 
-    # What went wrong
+    # Errors
 
     @contextmanager
     def guarded(self) -> Iterator[None]:
-        """Hold the lock; an exception goes to the red box and the log, no further."""
+        """Hold the lock; send exceptions to the red box and the log, and no further."""
         with self.lock:
             try:
                 yield
@@ -306,19 +307,19 @@ class Session(traitlets.HasTraits):
     def watch(self, handler: Callable[[], None], *names: str) -> None:
         """Call ``handler`` now and whenever one of these traits changes, guarded."""
 
-        def told(change: Any = None) -> None:
+        def notify(change: Any = None) -> None:
             with self.guarded():
                 handler()
 
-        self.observe(told, names=list(names))
-        told()
+        self.observe(notify, names=list(names))
+        notify()
 
     # The job
 
     def _last(self) -> Trained:
         if self.trained is None:
             raise WorkbenchError(
-                "There is no network of your own to measure yet; press Train first."
+                "You have not trained a network yet; press Train first."
             )
         return self.trained
 
@@ -331,10 +332,10 @@ class Session(traitlets.HasTraits):
             self._begin(Job(work=work, settings=settings, folder=str(folder.path)))
 
     def _expect_idle(self) -> None:
-        if self.state == "stopping":  # what it leaves is still to be taken over
+        if self.state == "stopping":  # its results are still to be collected
             raise WorkbenchError("The last job is still stopping; wait a moment.")
         if self.state != "idle":
-            raise WorkbenchError("A job is running; stop it, or wait for its end.")
+            raise WorkbenchError("A job is running; stop it, or wait until it ends.")
 
     def _begin(
         self, job: Job, perform: Perform | None = None, *, wish: str = "go"
@@ -373,7 +374,7 @@ class Session(traitlets.HasTraits):
                 self.event = None
 
     def _take(self, record: JobRecord) -> None:
-        """Take over what a job left: a network, a study, a sentence."""
+        """Collect the results of a job: a network, a study, a sentence."""
         facts = record.facts
         if path := record.files.get("checkpoint"):
             self.trained = trained_at(path, facts or facts_of(path))
@@ -387,7 +388,7 @@ class Session(traitlets.HasTraits):
         self.runs = find_runs(self.folder)
 
     def _show_own(self, path: str) -> None:
-        """Show a study of the job at work, once; not over another chosen meanwhile."""
+        """Show the running job's study, once, unless another was chosen meanwhile."""
         before, study = self._own, self.study
         if before is not None and (path == before[0] or study is not before[1]):
             return
@@ -395,7 +396,7 @@ class Session(traitlets.HasTraits):
         self._own = (path, self.study)
 
     def _warm_up(self) -> None:
-        """Load what a run needs in the background, once."""
+        """Load what a run needs, in the background, once."""
         with self.lock:
             cold, self._cold = self._cold, False
         if cold:

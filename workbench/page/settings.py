@@ -1,6 +1,6 @@
-"""What the page lets people choose, and how far. Plain values, no torch.
+"""The settings that the page offers, and their limits. Plain values, no torch.
 
-The browser controls nothing: whatever arrives from it is checked here.
+The browser is not trusted: everything it sends is checked here.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ CONTROLS: tuple[str, ...] = (
     *("dataset", "per_class", "model", "epochs", "lr", "seed"),
     *("weighting", "embedding", "metric"),
 )
-# The settings that each of them stands for.
+# The settings that belong to each of them.
 HELD: Mapping[str, tuple[str, ...]] = {
     "data": ("data", "folder", "download", "per_class"),
     "network": ("model", "seed"),
@@ -57,7 +57,7 @@ HELD: Mapping[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Largest and smallest values that one page accepts."""
+    """The smallest and largest values that a page accepts."""
 
     epochs: tuple[int, int] = (1, 500)
     per_class: tuple[int, int] = (2, 5000)
@@ -66,28 +66,29 @@ class Limits:
     seed: tuple[int, int] = (0, 2**31 - 1)
 
     def expect_within(self, begun: Mapping[str, Any]) -> None:
-        """Refuse to go on with what this page would not have begun.
+        """Refuse to continue a run that this page would not have started.
 
         Raises:
-            WorkbenchError: If its epochs or examples a class are too many. What is no
-                number is let through: None stands for all examples that there are.
+            WorkbenchError: If it has too many epochs or examples per class. Values that
+                are not numbers pass: None means all available examples.
         """
         for name in ("epochs", "per_class"):
             value, most = begun.get(name), getattr(self, name)[1]
             if isinstance(value, int) and value > most:
                 raise WorkbenchError(
-                    f"{_NUMBERS[name][0]}: this network was begun with {value:,} and "
-                    f"this page allows at most {most:,}; train one within that."
+                    f"{_NUMBERS[name][0]}: this network was started with {value:,} "
+                    f"and this page allows at most {most:,}; train a new one within "
+                    "that."
                 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSettings:
-    """One training and its measurement, as the controls say it."""
+    """The settings of one training and its measurement."""
 
     data: str = "digits"
     folder: str = ""  # path of the image folder; read when data is "folder"
-    download: bool = False  # whether missing data may be fetched
+    download: bool = False  # whether missing data may be downloaded
     per_class: int = 100
     model: str = "mlp"
     epochs: int = 30
@@ -101,7 +102,7 @@ class RunSettings:
         """Return a copy with these values, each checked.
 
         Raises:
-            WorkbenchError: If a value is of the wrong kind or outside the limits.
+            WorkbenchError: If a value has the wrong type or is outside the limits.
         """
         unknown = set(values) - {f.name for f in fields(self)}
         if unknown:
@@ -109,7 +110,7 @@ class RunSettings:
         return replace(self, **{k: _check(k, v, limits) for k, v in values.items()})
 
     def within(self, limits: Limits) -> RunSettings:
-        """Return a copy whose numbers are brought within the limits."""
+        """Return a copy with its numbers clipped to the limits."""
         values = {}
         for name in _NUMBERS:
             low, high = getattr(limits, name)
@@ -117,12 +118,12 @@ class RunSettings:
         return replace(self, **values)
 
     def differing(self, other: RunSettings) -> set[str]:
-        """Return the names of the values in which two settings differ."""
+        """Return the names of the settings that differ."""
         names = (f.name for f in fields(self))
         return {n for n in names if getattr(self, n) != getattr(other, n)}
 
     def keeping(self, other: RunSettings, names: Iterable[str]) -> RunSettings:
-        """Return a copy with these values of another."""
+        """Return a copy that takes these values from ``other``."""
         kept = self.differing(other).intersection(names)
         return replace(self, **{name: getattr(other, name) for name in kept})
 
@@ -130,14 +131,14 @@ class RunSettings:
         """Return what the jobs take: names of `workbench.train` and `measure`.
 
         Raises:
-            WorkbenchError: If an image folder is asked for and no path is given.
+            WorkbenchError: If an image folder is chosen and its path is empty.
         """
         data = self.data
         if data == "folder":
             if not self.folder.strip():
                 raise WorkbenchError(
-                    "Image folder: no path is given; type the path of a folder that "
-                    "holds one folder of images for each class."
+                    "Image folder: the path is empty; type the path of a folder that "
+                    "contains one folder of images per class."
                 )
             data = f"folder:{typed_path(self.folder)}"
         return {
@@ -152,7 +153,7 @@ class RunSettings:
         }
 
     def to_measure(self, weighting: str) -> dict[str, Any]:
-        """Return what measuring a network takes, whatever it was trained on."""
+        """Return the settings for measuring a network, whatever it was trained on."""
         return {
             "weighting": weighting,
             "embedding": self.embedding,
@@ -162,7 +163,7 @@ class RunSettings:
 
 
 def held(controls: Iterable[str]) -> set[str]:
-    """Return the settings that these controls stand for."""
+    """Return the settings that belong to these controls."""
     return {setting for name in controls for setting in HELD.get(name, (name,))}
 
 
@@ -182,12 +183,12 @@ _NUMBERS: Mapping[str, tuple[str, type]] = {
 
 
 def _check(name: str, value: Any, limits: Limits) -> Any:
-    """Return the value in its type, or raise the sentence that says what is wrong."""
+    """Return the value in its proper type, or raise a sentence on what is wrong."""
     if name in _CHOICES:
         label, choices = _CHOICES[name]
         if value not in choices:
             raise WorkbenchError(
-                f"{label}: {value!r} is not known; choose one of {', '.join(choices)}."
+                f"{label}: {value!r} is unknown; choose one of {', '.join(choices)}."
             )
         return value
     if name in _NUMBERS:
@@ -208,5 +209,5 @@ def _check(name: str, value: Any, limits: Limits) -> Any:
         return bool(value)
     text = str(value)
     if "\0" in text or len(text) > 4096:
-        raise WorkbenchError("Image folder: this is not a path; type one.")
+        raise WorkbenchError("Image folder: this is not a valid path; type one.")
     return text

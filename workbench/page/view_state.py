@@ -1,8 +1,8 @@
-"""What the pictures of a page show: every property of it in one table.
+"""The state of a page's pictures: every property in one table.
 
 The model that talks to the browser (`ui.views.state`), the links (`link`) and the
-session's ``view`` are made of it, so that a property has one default, one set of values
-and one name in links.
+session's ``view`` are built from it, so that a property has one default, one set of
+values and one name in links.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from typing import Any, Literal
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Property:
-    """One property of what the pictures show."""
+    """One property of the pictures."""
 
     name: str
     default: bool | int | float | str
     help: str
-    choices: tuple[Any, ...] = ()  # what it can be; (): any of the default's type
-    several: bool = False  # some of the choices, joined by commas
-    link: str = ""  # its name in links; "": it is in none
-    # Whether it stays when another study is drawn, or the same one anew.
+    choices: tuple[Any, ...] = ()  # allowed values; (): any of the default's type
+    several: bool = False  # several of the choices, joined by commas
+    link: str = ""  # its name in links; "": not in links
+    # Whether it stays when the same study is redrawn, or another one drawn.
     stays: Literal["never", "same study", "any study"] = "never"
 
 
@@ -30,42 +30,42 @@ PROPERTIES = (  # in the order of a link
     Property(
         name="level",
         default=0,
-        help="Level the stepper is at, or on its way to; 0 to 3.",
+        help="Level that the stepper shows or moves to; 0 to 3.",
         link="level",
         stays="same study",
     ),
     Property(
         name="moment",
         default=-1,
-        help="Moment of the film, by index; -1: the last epoch.",
+        help="Snapshot of the film, by index; -1: the last epoch.",
         link="moment",
         stays="same study",
     ),
     Property(
         name="selected_class",
         default=-1,
-        help="Class c that is picked; -1: none.",
+        help="Selected class c; -1: none.",
         link="class",
         stays="same study",
     ),
     Property(
         name="selected_outlier",
         default=-1,
-        help="Outlier j that is picked; -1: none.",
+        help="Selected outlier j; -1: none.",
         link="outlier",
         stays="same study",
     ),
     Property(
         name="num_outliers",
         default=-1,
-        help="Outliers that the person counts; -1: those of the rule.",
+        help="Number of outliers as counted by the user; -1: by the rule.",
         link="count",
         stays="same study",
     ),
     Property(
         name="knockout",
         default="none",
-        help="G without what: the class part, or all along its directions.",
+        help="What is removed from G: the class part, or all along its directions.",
         choices=("none", "subtracted", "projected"),
         link="knockout",
         stays="same study",
@@ -73,7 +73,7 @@ PROPERTIES = (  # in the order of a link
     Property(
         name="operator",
         default="G",
-        help="Whose spectrum is drawn.",
+        help="The operator whose spectrum is drawn.",
         choices=("G", "Hess", "H", "all"),
         link="operator",
         stays="any study",
@@ -98,7 +98,7 @@ PROPERTIES = (  # in the order of a link
     Property(
         name="compare",
         default="ghost",
-        help="Where a pinned study is: behind, or beside.",
+        help="Where the pinned study is drawn: behind or beside.",
         choices=("ghost", "beside"),
         link="compare",
         stays="any study",
@@ -114,18 +114,18 @@ PROPERTIES = (  # in the order of a link
     Property(
         name="theme",
         default="auto",
-        help="auto: as the host; else the name of a theme.",
+        help="auto: follow the host; else the name of a theme.",
         stays="any study",  # the browser reads its name from the link
     ),
     Property(
         name="playing",
         default=False,
-        help="Whether the stepper goes on by itself.",
+        help="Whether the stepper plays by itself.",
     ),
     Property(
         name="rolling",
         default=False,
-        help="Whether the film goes on by itself.",
+        help="Whether the film plays by itself.",
     ),
 )
 BY_NAME: Mapping[str, Property] = {one.name: one for one in PROPERTIES}

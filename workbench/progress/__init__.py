@@ -1,1 +1,1 @@
-"""How long work is watched, steered, timed and told."""
+"""Progress, pausing and cancelling, and timing of long work."""

@@ -1,9 +1,9 @@
-"""How long work is watched and steered: progress events out, pause and cancel in.
+"""How long work reports progress and is paused or cancelled.
 
-Everything that takes longer than a second accepts ``progress`` and ``control``. It
-calls ``control.check()`` between batches (at least once a second), and ``report``s at
-least every two seconds. Only plain values cross, so that the same work can run in a
-thread of this process or on a worker elsewhere.
+Every function that can take longer than a second accepts ``progress`` and ``control``.
+It calls ``control.check()`` between batches (at least once a second) and reports
+progress at least every two seconds. Only plain values are exchanged, so the same work
+can run in a thread of this process or in a worker process.
 """
 
 from __future__ import annotations
@@ -17,40 +17,40 @@ from dataclasses import dataclass, field, replace
 class Progress:
     """One event of a running job."""
 
-    stage: str  # what is being done now, in words a student reads: "Training"
-    fraction: float  # of this whole call, 0 to 1, never falling
+    stage: str  # current activity, in a student's words: "Training"
+    fraction: float  # of the whole call, 0 to 1, never decreasing
     detail: str = ""  # "epoch 3 of 30"
     values: Mapping[str, float] = field(default_factory=dict)  # loss, accuracy, epoch
-    note: str = ""  # a sentence to keep in sight: what is planned, what was done anew
+    note: str = ""  # a sentence to keep on screen: the plan, or what had to be redone
 
 
 ProgressCallback = Callable[[Progress], None]
-Report = Callable[[float], None]  # told the share done of one piece of work
+Report = Callable[[float], None]  # called with the completed share of a piece of work
 
 
 def span(report: Report, start: float, stop: float = 1.0) -> Report:
-    """A piece of some work, 0 to 1, as that part of the whole."""
+    """Report a piece of work, 0 to 1, as ``start`` to ``stop`` of the whole."""
     return lambda share: report(start + (stop - start) * share)
 
 
 def progress_span(
     progress: ProgressCallback | None, start: float, stop: float, detail: str = ""
 ) -> ProgressCallback | None:
-    """`span` of events; ``detail`` where an event has none."""
+    """The same as `span`, for events; ``detail`` fills in where an event has none."""
     if progress is None:
         return None
 
-    def told(event: Progress) -> None:
+    def scaled(event: Progress) -> None:
         fraction = start + (stop - start) * event.fraction
         progress(replace(event, fraction=fraction, detail=event.detail or detail))
 
-    return told
+    return scaled
 
 
 def as_report(
     progress: ProgressCallback | None, stage: str, stop: float = 1.0
 ) -> Report:
-    """Tells shares done as events of one stage, which is the first part of a whole."""
+    """Turn completed shares into events of one stage, which fills 0 to ``stop``."""
 
     def report(share: float) -> None:
         if progress is not None:
@@ -59,12 +59,12 @@ def as_report(
     return report
 
 
-class Cancelled(Exception):  # noqa: N818 - an order that was obeyed, not an error
+class Cancelled(Exception):  # noqa: N818 - a request that was obeyed, not an error
     """Raised by ``Control.check`` once ``cancel`` was called."""
 
 
 class Control:
-    """Pause, resume and cancel a job from another thread."""
+    """Pauses, resumes and cancels a job from another thread."""
 
     def __init__(self) -> None:
         self._running = threading.Event()
@@ -72,7 +72,7 @@ class Control:
         self._cancelled = threading.Event()
 
     def pause(self) -> None:
-        """Let ``check`` wait until ``resume`` or ``cancel``."""
+        """Make ``check`` wait until ``resume`` or ``cancel``."""
         self._running.clear()
 
     def resume(self) -> None:
@@ -80,7 +80,7 @@ class Control:
         self._running.set()
 
     def cancel(self) -> None:
-        """Let the next ``check`` raise `Cancelled`; ends a pause."""
+        """Make the next ``check`` raise `Cancelled`; ends a pause."""
         self._cancelled.set()
         self._running.set()
 

@@ -1,4 +1,4 @@
-"""How long work has run and will run: a stopwatch, the time left, both in words."""
+"""Elapsed and remaining time of long work, in seconds and in words."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 
 class Stopwatch:
-    """Seconds since it was made, pauses left out. Any thread may look."""
+    """Seconds since its creation, without pauses. Thread-safe."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -17,30 +17,30 @@ class Stopwatch:
         self._lock = threading.Lock()
 
     def stop(self) -> None:
-        """Hold the time; stopping twice is stopping once."""
+        """Stop the clock; has no effect if it is stopped."""
         with self._lock:
             if self._stopped is None:
                 self._stopped = self._clock()
 
     def go(self) -> None:
-        """Let the time run on."""
+        """Restart the clock."""
         with self._lock:
             if self._stopped is not None:
                 self._start += self._clock() - self._stopped
                 self._stopped = None
 
     def seconds(self) -> float:
-        """Return the time that ran."""
+        """Return the time that has run."""
         with self._lock:
             now = self._clock() if self._stopped is None else self._stopped
             return now - self._start
 
 
 class TimeLeft:
-    """Seconds until some work ends, judged by how its fraction has grown so far.
+    """Estimates the seconds until some work ends from how its fraction has grown.
 
-    The speed is counted from the first fraction above zero, so that getting ready (an
-    import, a download) is not taken for the speed of the work.
+    The speed is measured from the first fraction above zero, so that preparation (an
+    import, a download) does not distort it.
     """
 
     def __init__(self) -> None:
@@ -48,15 +48,15 @@ class TimeLeft:
         self._last: tuple[float, float] = (0.0, 0.0)
 
     def update(self, seconds: float, fraction: float) -> None:
-        """Take note of a fraction; one that did not grow says nothing new."""
+        """Record a fraction; ignored if it has not grown."""
         if fraction > self._last[1]:
             self._last = (seconds, fraction)
             self._first = self._first or self._last
 
     def left(self, seconds: float) -> float | None:
-        """Return the estimate at this moment, or None while there is no telling.
+        """Return the current estimate, or None while there is none.
 
-        Between two fractions it counts down, but never below a tenth of what it was.
+        Between updates it counts down, but never below a tenth of the last estimate.
         """
         if self._first is None or self._last == self._first:
             return None
@@ -66,7 +66,7 @@ class TimeLeft:
 
 
 def say_duration(seconds: float) -> str:
-    """Say a time span as people do: "8 s", "3 min", "2 h 5 min"."""
+    """Format a time span for people: "8 s", "3 min", "2 h 5 min"."""
     if seconds < 90:
         return f"{max(round(seconds), 1)} s"
     minutes = round(seconds / 60)

@@ -1,10 +1,10 @@
-"""A study: all that one measurement found, and what can be told of it. No torch."""
+"""A study: all results of one measurement, and what follows from them. No torch."""
 
 from typing import Any
 
 
 def __getattr__(name: str) -> Any:
-    """`Study`, `load_study` and the other records, when first asked for."""
+    """Load `Study`, `load_study` and the other records on first use."""
     from workbench.study import records
 
     try:

@@ -1,4 +1,4 @@
-"""What an object says of itself in a few lines: as text, and as HTML in a notebook."""
+"""A short description of an object: as text, and as HTML in a notebook."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any, final
 
-FEW = 6  # things that are named one by one
+FEW = 6  # items that are listed in full
 
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """A title, and lines of a name and what is said under it; empty ones are left out.
+    """A title and lines of names and values; lines with an empty value are left out.
 
     Example:
         >>> print(Card("Shoe", {"size": "42", "colour": "", "laces": "2"}).text())
@@ -26,14 +26,14 @@ class Card:
     lines: Mapping[str, str]
 
     def text(self) -> str:
-        """Some lines of text."""
+        """Return it as lines of text."""
         told = {name: said for name, said in self.lines.items() if said}
         wide = max(map(len, told), default=0)
         rows = (f"  {name:<{wide}}  {said}" for name, said in told.items())
         return "\n".join([self.title, *rows])
 
     def html(self) -> str:
-        """A small table."""
+        """Return it as a small HTML table."""
         rows = "".join(
             f'<tr><th style="text-align: left">{escape(name)}</th>'
             f'<td style="text-align: left">{escape(said)}</td></tr>'
@@ -44,7 +44,7 @@ class Card:
 
 
 class Described(ABC):
-    """What has a card shows it where Python or a notebook shows an object."""
+    """An object with a card, which Python and notebooks show as its repr."""
 
     __slots__ = ()
 
@@ -62,7 +62,7 @@ class Described(ABC):
 
 
 def numbers(values: Iterable[float]) -> str:
-    """The first of some numbers, in words.
+    """Format the first few numbers.
 
     Example:
         >>> numbers([3.14159, 2, 1e-12])
@@ -72,7 +72,7 @@ def numbers(values: Iterable[float]) -> str:
 
 
 def listed(words: Iterable[object]) -> str:
-    """The first of some words.
+    """Join the first few items, with a count if there are more.
 
     Example:
         >>> listed(range(9))
@@ -84,7 +84,7 @@ def listed(words: Iterable[object]) -> str:
 
 
 def give_or_take(value: float, error: float) -> str:
-    """A number with half its interval; of an exact one the number alone.
+    """Format a number with half the width of its interval, if it is not exact.
 
     Example:
         >>> give_or_take(2.0, 0.25), give_or_take(2.0, 0.0)
@@ -96,7 +96,7 @@ def give_or_take(value: float, error: float) -> str:
 
 
 def fit_in_words(run: Mapping[str, Any]) -> str:
-    """Loss and accuracy of a run, where they are known.
+    """Format the loss and accuracy of a run, as far as they are known.
 
     Example:
         >>> fit_in_words({"train_loss": 0.0123, "train_accuracy": 0.995})

@@ -32,34 +32,34 @@ class Convention:
 
     name: str  # in settings, links and files
     label: str  # in a menu
-    weighted: bool  # means of g weighted by p; else plain means of delta
+    weighted: bool  # means of g weighted by p, not plain means of delta
     includes_true: bool  # whether delta_c averages over c' = c too
     parts: tuple[str, ...]  # of G, in the order of the hierarchy
-    class_part: str  # what the delta_c carry
-    cross_part: str  # what the delta_{c,c'} carry about their delta_c
-    diagonal_part: str  # what the delta_{c,c} carry, where delta_c leaves them out
-    means_part: str  # what all the delta_{c,c'} carry
+    class_part: str  # part of G carried by the delta_c
+    cross_part: str  # spread of the delta_{c,c'} about their delta_c
+    diagonal_part: str  # part of the delta_{c,c}, where delta_c leaves them out
+    means_part: str  # part of all the delta_{c,c'}
     within_part: str  # the rest of G: the spread over the examples
 
     def sizes(self, probs: Any) -> Any:
-        """What ``g_{i,c,k}`` enters the sums with: p, or sqrt(p) as in delta."""
+        """Return the factor of ``g_{i,c,k}`` in the sums: p, or sqrt(p) as in delta."""
         return probs if self.weighted else probs**0.5
 
     def single(self, probs: Any) -> Any:
-        """What ``g_{i,c,k}`` is drawn with: alone where it is weighted, else delta."""
+        """Return the factor of ``g_{i,c,k}`` when drawn: 1, or sqrt(p) as in delta."""
         return probs**0.0 if self.weighted else probs**0.5
 
     def num_averaged(self, num_classes: int) -> int:
-        """What the sum over c' is divided by; 1 where weights do that."""
+        """Return the divisor of the sum over c'; 1 if it is weighted."""
         if self.weighted:
             return 1
         return num_classes if self.includes_true else num_classes - 1
 
     @property
     def sums_diagonal(self) -> bool:
-        """Whether the delta_{c,c} need sums of their own, beside those of the delta_c.
+        """Whether the delta_{c,c} need their own sums besides those of the delta_c.
 
-        Weighted they follow from them: ``sum_k p_k (e_k - p) = 0``.
+        Not if weighted, as they then follow from them: ``sum_k p_k (e_k - p) = 0``.
         """
         return not (self.weighted or self.includes_true)
 
@@ -103,7 +103,7 @@ CONVENTIONS: Mapping[str, Convention] = {c.name: c for c in (SLIDE, ICML, JMLR)}
 
 
 def convention_of(name: object, who: str) -> Convention:
-    """The convention of that name.
+    """Return the convention with this name.
 
     Raises:
         WorkbenchError: If there is none.

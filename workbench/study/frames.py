@@ -1,4 +1,4 @@
-"""A study for pandas and xarray, from the rows of its tables."""
+"""Convert a study to pandas and xarray, from the rows of its tables."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ CLASSES = ("true_class", "potential_class")  # of a mark
 
 
 def to_frame(study: Study, name: str) -> pandas.DataFrame:
-    """One of the tables of `csv_tables` as a frame.
+    """Return one of the tables of `csv_tables` as a data frame.
 
     Raises:
-        WorkbenchError: If there is no such table, or no pandas.
+        WorkbenchError: If there is no such table, or pandas is not installed.
     """
     pd = _library("pandas", "to_frame")
     head, rows = table(study, name)
@@ -37,10 +37,10 @@ def to_frame(study: Study, name: str) -> pandas.DataFrame:
 
 
 def to_xarray(study: Study) -> xarray.Dataset:
-    """All numbers of a study with their coordinates; see `Study.to_xarray`.
+    """Return all numbers of a study with their coordinates; see `Study.to_xarray`.
 
     Raises:
-        WorkbenchError: If there is no xarray.
+        WorkbenchError: If xarray is not installed.
     """
     xr = _library("xarray", "to_xarray")
     found = xr.concat(
@@ -133,7 +133,7 @@ def _walked(walk: Walk) -> xarray.Dataset:
 
 
 def _last_layer(layer: LastLayer, measures: pandas.DataFrame) -> xarray.Dataset:
-    """The last layer's numbers, by class; what is one number by its name."""
+    """The last layer's numbers by class, and its single numbers by name."""
     pair = ("class", "other_class")
     classes = range(len(layer.shares))
     return _library("xarray", "to_xarray").Dataset(
@@ -154,7 +154,7 @@ def _cube(
     values: list[str],
     names: Mapping[str, str],
 ) -> xarray.Dataset:
-    """Rows as arrays over some columns, whose values stay in the order they come in."""
+    """Turn rows into arrays indexed by some columns, in order of first appearance."""
     if not len(rows):
         return _library("xarray", "to_xarray").Dataset()
     order = {name: list(dict.fromkeys(rows[name])) for name in index}
@@ -167,6 +167,6 @@ def _library(name: str, who: str) -> Any:
         return import_module(name)
     except ImportError as error:
         raise WorkbenchError(
-            f"{who}: {name} is not installed; install it (pip install {name}), or take "
+            f"{who}: {name} is not installed; install it (pip install {name}), or use "
             "`workbench export --csv`."
         ) from error

@@ -1,4 +1,4 @@
-"""Points in the plane, laid upon others. NumPy only."""
+"""Procrustes alignment of points in the plane. NumPy only."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ Matrix = NDArray[np.float64]
 
 
 def align(points: Matrix, to: Matrix, along: Matrix | None = None) -> Matrix:
-    r"""Lay points upon others: same middle and spread, turned and mirrored to fit.
+    r"""Align points with others: same mean and spread, rotated and mirrored to fit.
 
     .. math:: \min_{R^T R = I} \sum_i \|s R (x_i - \bar x) - (y_i - \bar y)\|^2,
               \quad s = \sqrt{\sum \|y_i - \bar y\|^2 / \sum \|x_i - \bar x\|^2}
 
-    Distances keep their ratios, so the picture says what it said. The best s would
-    shrink points that have little to do with the others. Points that all lie in one
-    place stay there, at the mean of the others.
+    Distances keep their ratios, so the picture keeps its meaning. The least-squares s
+    would shrink points that correlate little with the others, so spreads are matched
+    instead. If all points coincide, they are placed at the mean of the others.
 
     Args:
-        points: What is fitted, (n, 2).
-        to: Where the same things lay, row by row, (n, 2).
-        along: What is moved by that fit, (m, 2); by default the points themselves.
+        points: Points to fit, (n, 2).
+        to: The points to fit them to, row by row, (n, 2).
+        along: Points to move by that fit, (m, 2); by default ``points``.
 
     Reference:
         Schoenemann and Carroll (1970), Psychometrika 35.

@@ -1,9 +1,10 @@
-"""What a few random probes say of a spectrum, with 95 % intervals. NumPy only.
+"""Estimates of a spectrum from a few random probes, with 95 % intervals. NumPy only.
 
 A probe v, uniform on the sphere of n dimensions, has the measure ``sum_j (u_j^T v)^2
 delta(lam_j)``. Lanczos gives its Gauss quadrature: m nodes and weights that integrate
-polynomials of degree 2 m - 1 exactly. Two things stand between that and the spectrum,
-and both are bounded here: the probes are few, and a function is no polynomial.
+polynomials of degree 2 m - 1 exactly. This differs from the spectrum for two reasons,
+both bounded here: there are few probes, and the function to integrate is not a
+polynomial.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ Array = NDArray[np.float64]
 Kernel = Callable[[Array], Array]  # (p,) eigenvalues to (n, p) values on a grid
 
 Z = 1.96  # of a normal distribution, two-sided 95 %
-RESOLVED = 512  # points that a kernel is expanded on
-WIDE = 4  # of these have to lie within one width of it
-MARGIN = 0.05  # of the span of the nodes: eigenvalues may lie so far beyond
+RESOLVED = 512  # points on which a kernel is expanded
+WIDE = 4  # of these have to lie within one kernel width
+MARGIN = 0.05  # of the nodes' span: eigenvalues may lie this far outside
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,12 +29,12 @@ class Probes:
     """Nodes and weights of the quadrature, (num_probes, num_steps), and the order P."""
 
     nodes: Array
-    weights: Array  # each row sums to the share of the spectrum that the probes see
+    weights: Array  # each row sums to the share of the spectrum that the probes cover
     dim: int
 
     @property
     def share(self) -> float:
-        """The share of the P eigenvalues that the probes see; the others are known."""
+        """The share of the P eigenvalues that are estimated; the rest are known."""
         return float(self.weights.sum() / max(len(self.weights), 1))
 
     def mean(self, values: Array) -> Array:
@@ -48,10 +49,10 @@ def sampling_error(probes: Probes, mean: Array, square: Array) -> Array:
     .. math:: \mathrm{Var}(v^T f(A) v) = \frac{2}{n + 2}
               \left(\overline{f^2} - \bar f^2\right)
 
-    for v uniform on the sphere, whatever A is: no spread between probes is needed, who
-    may agree by chance. The estimate is a sum of squares, as of chi squared with
-    ``2 mean^2 / Var`` degrees of freedom, at least one for each probe; the interval
-    ends where such a sum would be as small with a chance of 2.5 %.
+    for v uniform on the sphere and any A. This does not use the spread between probes,
+    which may agree by chance. The estimate is a sum of squares and treated as chi
+    squared with ``2 mean^2 / Var`` degrees of freedom, at least one per probe. The
+    interval ends where so small a sum would have a probability of 2.5 %.
 
     Args:
         probes: The quadrature.
@@ -76,11 +77,11 @@ def trace_error(second: float, fourth: float, num: int, n: int) -> float:
     Args:
         second: Mean over the probes of ``(lam - mean)^2``.
         fourth: Mean of its square.
-        num: Probes.
-        n: Dimensions that they were drawn from.
+        num: Number of probes.
+        n: Dimension of the space they were drawn from.
 
-    The second moment is itself taken at the upper end of an 80 % interval: where one
-    eigenvalue makes most of it, few probes may have missed most of that.
+    The second moment is taken at the upper end of its own 80 % interval: if a single
+    eigenvalue makes up most of it, a few probes may have missed most of that.
     """
     if second <= 0 or fourth <= 0:
         return 0.0
@@ -92,17 +93,17 @@ def trace_error(second: float, fourth: float, num: int, n: int) -> float:
 def quadrature_error(
     probes: Probes, kernel: Kernel, mean: Array, width: Array, axis: Array
 ) -> Array:
-    r"""How far the quadrature of a kernel at each point of a grid may be off.
+    r"""Bound the error of the quadrature of a kernel at each point of a grid.
 
-    The smaller of two bounds. One is by the best polynomial: with ``c_k`` the
-    coefficients of f in Chebyshev polynomials, of which the quadrature integrates 2 m,
+    The smaller of two bounds. One uses a polynomial approximation: with ``c_k`` the
+    Chebyshev coefficients of f, of which the quadrature integrates 2 m exactly,
 
     .. math:: \left|\int f\,d\mu - \sum_m w_m f(\theta_m)\right|
               \le 2 \sum_{k \ge 2m} |c_k|
 
     The other needs no smoothness: by the inequalities of Chebyshev, Markov and
     Stieltjes, the mass below a node lies between the sums of the weights before it and
-    up to it, so that no weight belongs further away than at the nodes next to it.
+    up to it, so no weight belongs further away than the neighbouring nodes.
 
     Args:
         probes: The quadrature.
@@ -134,7 +135,7 @@ def quadrature_error(
 def _moved(
     probes: Probes, kernel: Kernel, mean: Array, axis: Array, low: float, high: float
 ) -> Array:
-    """What the kernels gain or lose at most if each weight moves to a neighbour."""
+    """The most that the kernels gain or lose if each weight moves to a neighbour."""
     order = np.argsort(probes.nodes, axis=1)
     nodes = np.take_along_axis(probes.nodes, order, 1)
     weights = np.take_along_axis(probes.weights, order, 1)
@@ -177,14 +178,14 @@ def mass_between(probes: Probes, low: float, high: float) -> tuple[float, float]
         below.append(here.mean())
         off.append(np.where(inside | np.isfinite(edge), gap, 0).mean())
     share = np.array(below[1] - below[0])
-    known = np.minimum(share, probes.share - share)  # the rarer side is the surer one
+    known = np.minimum(share, probes.share - share)  # the smaller side is more precise
     known = np.maximum(known, 1 / max(probes.dim, 1))
     sampling = sampling_error(probes, known, known)
     return float(share), float(off[0] + off[1] + sampling)
 
 
 def _low_chi_squared(freedom: Array, z: float) -> Array:
-    """The quantile of chi squared that lies z standard deviations below."""
+    """The quantile of chi squared z standard deviations below the mean."""
     part = 2 / (9 * freedom)
     root = np.maximum(1 - part - z * np.sqrt(part), 0.1)
     found: Array = freedom * root**3

@@ -1,4 +1,4 @@
-"""A study: all that one measurement found, in one file. NumPy only, no torch.
+"""A study: all results of one measurement, in one file. NumPy only, no torch.
 
 The file is a safetensors file: flat named arrays, and a JSON header in its metadata.
 Opening one never runs code.
@@ -49,17 +49,17 @@ SCHEMA = 6  # 2: moments, which a reader of before would not show; 3: stated err
 _FORM = Format("study", SCHEMA, "load_study", "workbench measure", "measure again")
 Record = TypeVar("Record")
 
-# Leading eigenvalues of G that are looked at one by one: not more than so many classes,
+# Leading eigenvalues of G that are shown one by one: for at most this many classes,
 MAX_LEADING = 20
-SPARE = 2  # and these beyond, so that one may count further
+SPARE = 2  # and a few more, to allow for another count
 
-# Columns of an embedding that say what a row is; the same in every moment of a study.
+# Columns of an embedding that identify a row; the same in every snapshot of a study.
 ROWS = ("level", "example", "true_class", "potential_class")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Levels:
-    """The three averages in one convention: what each carries of G."""
+    """The parts of G carried by the three averages, in one convention."""
 
     weighting: str  # the convention's name
     parts: dict[
@@ -77,25 +77,23 @@ class Levels:
     projected: NDArray[np.float64]  # leading eigenvalues of (I - QQ^T) G (I - QQ^T)
     trace_error: dict[str, float] = field(
         default_factory=dict
-    )  # half the 95 % interval of a trace that was estimated; of such a part `parts`
-    # holds the leading eigenvalues, as of the last
+    )  # half the 95 % interval of each estimated trace; of such a part, as of the last,
+    # `parts` holds the leading eigenvalues
     residuals: dict[str, NDArray[np.float64]] = field(
         default_factory=dict
-    )  # error bars of eigenvalues that were found by iterating: of a part by its name,
-    # and of "subtracted" and "projected"; a file of before has none
-    null: Null | None = (
-        None  # of all these, with labels shuffled; None: a file of before
-    )
+    )  # error bars of eigenvalues that were computed by iteration: by part, and for
+    # "subtracted" and "projected"; older files have none
+    null: Null | None = None  # of all these, labels shuffled; older files have none
 
     @property
     def convention(self) -> Convention:
-        """Of the averages."""
+        """The convention of the averages."""
         return CONVENTIONS[self.weighting]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Embedding:
-    """The union of all levels in the plane, one row a drawn gradient."""
+    """The picture: all levels in one plane, one row per gradient drawn."""
 
     points: NDArray[np.float32]  # (n, 2)
     level: NDArray[
@@ -107,19 +105,19 @@ class Embedding:
     method: str  # umap, tsne, pca
     metric: str  # cosine, euclidean
     weighting: str  # the convention's name
-    num_total: int  # delta_{i,c,c'} that there are; those drawn are the rows of level 0
-    note: str = ""  # what was left out, and how exact the rest is; nothing: all, exact
+    num_total: int  # number of delta_{i,c,c'}; those drawn are the rows of level 0
+    note: str = ""  # what was left out and how exact the rest is; "": all, exact
 
 
-# What is measured of neural collapse: each falls to 0 as a network collapses.
+# Measures of neural collapse: each falls to 0 as a network collapses.
 NEURAL_COLLAPSE: Mapping[str, str] = {
     "NC1": "within-class over between-class variation, tr(S_W pinv(S_B)) / C",
     "NC2 equinorm, means": "spread of the lengths of the class means over their mean",
-    "NC2 equinorm, weights": "the same of the rows of the weight",
+    "NC2 equinorm, weights": "the same for the rows of the weight",
     "NC2 equiangular, means": "spread of the cosines of the class means",
-    "NC2 equiangular, weights": "the same of the rows of the weight",
+    "NC2 equiangular, weights": "the same for the rows of the weight",
     "NC2 maximal angle, means": "mean of |cosine + 1 / (C - 1)| of the class means",
-    "NC2 maximal angle, weights": "the same of the rows of the weight",
+    "NC2 maximal angle, weights": "the same for the rows of the weight",
     "NC3": "squared distance of the weight and the class means, both of length 1",
     "NC4": "share of examples that the nearest class mean puts into another class",
 }
@@ -127,7 +125,7 @@ NEURAL_COLLAPSE: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class LastLayer(Described):
-    r"""The linear layer that puts out the logits, and the features that it takes.
+    r"""The linear layer that outputs the logits, and its input features.
 
     Features are its inputs h(x_i); ``S_W`` is their covariance within the classes,
     ``S_B`` that of the class means, both weighted by the shares of the classes. The
@@ -135,18 +133,18 @@ class LastLayer(Described):
     """
 
     name: str  # of the module
-    bias: bool  # whether it has one, which acts as a feature that is 1 everywhere
+    bias: bool  # whether it has a bias, which acts like a feature that is always 1
     class_means: NDArray[np.float64]  # (C, q) mean features of each class
-    probabilities: NDArray[np.float64]  # (C, C) mean probabilities of its examples
+    probabilities: NDArray[np.float64]  # (C, C) mean probabilities, by true class
     shares: NDArray[np.float64]  # (C,) n_c / N
     within: float  # tr S_W
     between: float  # tr S_B
     neural_collapse: dict[str, float]  # by the names in NEURAL_COLLAPSE
-    spectrum: Spectrum  # of G of the weights of this layer alone
+    spectrum: Spectrum  # of G restricted to this layer's weights
 
     @property
     def inputs(self) -> NDArray[np.float64]:
-        """The class means; for a bias with one more feature, (C, q) or (C, q + 1)."""
+        """The class means, with a constant feature for a bias; (C, q) or (C, q + 1)."""
         if not self.bias:
             return self.class_means
         return np.c_[self.class_means, np.ones(len(self.class_means))]
@@ -166,10 +164,10 @@ class LastLayer(Described):
         return float(self.cosines[apart].mean()) if apart.any() else float("nan")
 
     def collapsed(self, convention: str = "icml") -> Collapse:
-        """What G of this layer would be, had its features collapsed to their means.
+        """Return what G of this layer would be, had its features fully collapsed.
 
-        `workbench.theory.collapse_of` the measured class means. What the `spectrum` has
-        beyond it is the variation within the classes.
+        Applies `workbench.theory.collapse_of` to the measured class means. Where the
+        `spectrum` exceeds it, that is variation within the classes.
 
         Args:
             convention: Of the class part: ``"icml"``, ``"slide"`` or ``"jmlr"``.
@@ -184,7 +182,7 @@ class LastLayer(Described):
 
     @property
     def in_words(self) -> str:
-        """How many features it takes, and how alike those of different classes are."""
+        """The number of features, and how similar those of different classes are."""
         bias = " and a bias" if self.bias else ""
         num = self.class_means.shape[1]
         return f"{num:,} features{bias}, mean cosine of classes {self.cosine:.4g}"
@@ -218,15 +216,15 @@ class Study(Described):
     class_names: tuple[str, ...]
     history: dict[str, NDArray[np.float64]]  # epoch, loss, accuracy; (num_epochs,) each
     spectra: dict[str, Spectrum]  # "G", "Hess", "H"
-    levels: dict[str, Levels]  # by convention; settings["weighting"] is always there
+    levels: dict[str, Levels]  # by convention; always contains settings["weighting"]
     num_outliers: int
-    outlier_rule: str  # in words, with its number
+    outlier_rule: str  # in words, with its numbers
     embedding: Embedding
-    plan: str = ""  # how it was measured, and what else would have cost
+    plan: str = ""  # how it was measured, and what the alternatives would have cost
     versions: dict[str, str] = field(default_factory=dict)
     created: str = ""  # ISO 8601, UTC
     moments: tuple[Study, ...] = ()  # earlier epochs, by epoch; see `as_snapshot`
-    last_layer: LastLayer | None = None  # None: no linear layer puts out the logits, or
+    last_layer: LastLayer | None = None  # None: no linear layer outputs the logits, or
     # the file is older
     random: Null | None = None  # of random combinations of the gradients; as above
     shared: NDArray[np.float64] = field(
@@ -236,12 +234,12 @@ class Study(Described):
 
     @property
     def film(self) -> tuple[Study, ...]:
-        """Every epoch that was measured, the last of them this study itself."""
+        """All measured epochs in order; the last is this study itself."""
         return (*self.moments, self)
 
     @property
     def weighting(self) -> str:
-        """The convention that was asked for, by its name: the embedding's."""
+        """The name of the requested convention, which the embedding uses."""
         return str(self.settings["weighting"])
 
     @property
@@ -251,11 +249,11 @@ class Study(Described):
 
     @property
     def num_leading(self) -> int:
-        """How many eigenvalues of G are looked at one by one.
+        """How many eigenvalues of G are shown one by one.
 
-        The outliers, or C, and a few more: where the rule finds fewer outliers than
-        there are classes, the next ones are still worth a look, as the gap is often
-        not clear.
+        The outliers, or C if that is more, and a few beyond. If the rule counts fewer
+        outliers than classes, the next eigenvalues are still worth a look, as the gap
+        is often unclear.
         """
         wanted = max(self.num_outliers, min(self.num_classes, MAX_LEADING)) + SPARE
         return min(wanted, len(self.spectra["G"].eigenvalues))
@@ -296,45 +294,45 @@ class Study(Described):
         return Card(f"Study of {model} on {data}{after}", lines)
 
     def to_frame(self, table: str = "eigenvalues") -> pandas.DataFrame:
-        """One of its tables as a pandas ``DataFrame``; pandas has to be installed.
+        """Return one of its tables as a pandas ``DataFrame``; requires pandas.
 
-        The same rows as in the CSV tables that `workbench export` writes; what a row
-        does not have is missing (``NaN``, ``None`` or ``<NA>``).
+        The rows are those of the CSV tables that `workbench export` writes. Empty cells
+        are missing values (``NaN``, ``None`` or ``<NA>``).
 
         Args:
             table: ``"eigenvalues"``, ``"embedding"``, ``"overlaps"``, ``"traces"``,
                 ``"null"``, ``"shared"``, ``"walk"``, ``"density"``,
                 ``"last_layer"``, ``"class_pairs"``, ``"class_features"``,
-                ``"history"`` or ``"about"``; `csv_tables` says what is in each.
+                ``"history"`` or ``"about"``; see `csv_tables` for their contents.
 
         Raises:
-            WorkbenchError: If there is no such table, or no pandas.
+            WorkbenchError: If there is no such table, or pandas is not installed.
         """
         from workbench.study.frames import to_frame
 
         return to_frame(self, table)
 
     def to_xarray(self) -> xarray.Dataset:
-        """All of its numbers as an xarray ``Dataset``; xarray has to be installed.
+        """Return all of its numbers as an xarray ``Dataset``; requires xarray.
 
-        The epochs that were measured lie along ``epoch``. Besides it, eigenvalues are
-        ``[operator, rank]``, those of the parts of G ``[weighting, part, part_rank]``,
-        overlaps ``[weighting, eigenvector, class]``, losses of a walk ``[walked,
-        distance, class]``, points ``[mark]`` and the density
-        ``[operator, probe, number]``; losses are ``[trained]``. Of the last layer,
-        cosines and probabilities are ``[class, other_class]``, mean features ``[class,
-        feature]``, and single numbers ``[measure]``. What is not there is NaN; the mark
-        of an average has example -1 and class ``""``. Words are in ``attrs``.
+        The dimension ``epoch`` runs over the measured epochs. The others are: for
+        eigenvalues ``[operator, rank]``, for those of the parts of G ``[weighting,
+        part, part_rank]``, for overlaps ``[weighting, eigenvector, class]``, for losses
+        of a walk ``[walked, distance, class]``, for points ``[mark]``, for the density
+        ``[operator, probe, number]`` and for losses ``[trained]``. For the last layer: cosines and probabilities ``[class,
+        other_class]``, mean features ``[class, feature]``, single numbers
+        ``[measure]``. Missing numbers are NaN; an average has example -1 and class
+        ``""``. Text is in ``attrs``.
 
         Raises:
-            WorkbenchError: If there is no xarray.
+            WorkbenchError: If xarray is not installed.
         """
         from workbench.study.frames import to_xarray
 
         return to_xarray(self)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the study to one file; an old file stays until the new one is whole.
+        """Write the study to one file; an old file stays until the new one is complete.
 
         Raises:
             WorkbenchError: If the folder does not exist or cannot be written.
@@ -344,20 +342,20 @@ class Study(Described):
 
 
 def load_study(path: str | os.PathLike[str]) -> Study:
-    """Read a study written by `Study.save`. Runs no code from the file.
+    """Read a study written by `Study.save`. Never runs code from the file.
 
-    All of it is checked (`workbench.study.schema`): what shows a study can rely on it.
-    Texts are made printable.
+    Everything is checked (`workbench.study.schema`), so code that shows a study can
+    rely on it. Text is made printable.
 
     Raises:
-        WorkbenchError: If the file is missing, damaged, no study, or written by a
+        WorkbenchError: If the file is missing, damaged, not a study, or written by a
             later version.
     """
     return read_container(path, _FORM, "np", _unflatten)
 
 
 def _flatten(study: Study) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    """Split a study into a JSON header and flat named arrays; moments are narrowed."""
+    """Split a study into a JSON header and flat named arrays; narrow its snapshots."""
     arrays: dict[str, NDArray[Any]] = {}
     header = {"schema": SCHEMA, "study": _pack(study, "", arrays)}
     small = {k: narrowed(v) if _of_moment(k) else v for k, v in arrays.items()}
@@ -365,12 +363,12 @@ def _flatten(study: Study) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
 
 
 def _of_moment(name: str) -> bool:
-    """Whether an array is stored narrowed; points are single precision anyhow."""
+    """Whether an array is stored narrowed; points are single precision anyway."""
     return name.startswith("moments/") and not name.endswith("embedding/points")
 
 
 def narrowed(array: NDArray[Any]) -> NDArray[Any]:
-    """The same numbers in fewer bytes: single precision; whole numbers as they fit."""
+    """Use fewer bytes: single precision, and the smallest integers that fit."""
     if array.dtype.kind == "f":
         return array.astype(np.float32)
     low, high = array.min(initial=0), array.max(initial=0)
@@ -382,7 +380,7 @@ def narrowed(array: NDArray[Any]) -> NDArray[Any]:
 
 
 def _widened(array: NDArray[Any]) -> NDArray[Any]:
-    """Undo `narrowed`, but for the digits that it took."""
+    """Undo `narrowed`, except for the lost digits."""
     return array.astype(np.float64 if array.dtype.kind == "f" else np.int64)
 
 
@@ -412,7 +410,7 @@ def _unflatten(header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) ->
 
 
 def _readable(value: Any) -> Any:
-    """The same plain values, all texts printable."""
+    """The same plain values with all text printable."""
     if isinstance(value, str):
         return printable(value)
     if isinstance(value, dict):
@@ -456,13 +454,13 @@ def _last_layer(found: LastLayerFile | None) -> LastLayer | None:
 
 
 def _made(kind: type[Record], found: Any, **inner: Any) -> Record:
-    """The record with the fields of the checked one, but for some."""
+    """Make a record from the checked one's fields, replacing some."""
     names = [f.name for f in fields(kind)]  # type: ignore[arg-type]
     return kind(**{name: getattr(found, name) for name in names} | inner)
 
 
 def _check(study: Study) -> None:
-    """Raise ValueError if the pieces of a study do not fit each other."""
+    """Raise ValueError if the parts of a study do not fit together."""
     if study.weighting not in study.levels:
         raise ValueError(f"weighting {study.weighting!r}")
     if "G" not in study.spectra:

@@ -1,8 +1,8 @@
-"""What may stand in a file of ours: types, shapes and ranges, one line a field.
+"""The schema of our files: types, shapes and ranges, one line per field.
 
-A class here has the fields of the record that it checks (a test compares), so a field
-that a record gains gains a line here. By msgspec: strict without conversions, no
-dependencies, and loaded in 30 ms, where a page's kernel starts often.
+Each class has the fields of the record that it checks; a test compares the two, so a
+new field needs a line here. It uses msgspec: strict, without conversions or
+dependencies, and loaded in 30 ms, which matters because page kernels start often.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ import numpy as np
 from msgspec import Meta, Struct
 from numpy.typing import NDArray
 
-MOST_NAME = 255  # letters of the name of a class: of a folder, at most
-MOST_ROWS = 200_000  # marks of a picture
-MOST_CELLS = 2_000_000  # of a table of overlaps
-LARGEST = 1e37  # of any number; it fits into single precision
+MOST_NAME = 255  # characters of a class name, as for a folder
+MOST_ROWS = 200_000  # marks in a picture
+MOST_CELLS = 2_000_000  # in a table of overlaps
+LARGEST = 1e37  # for any number; fits into single precision
 
 Count = Annotated[int, Meta(ge=0, le=2**53)]
 Seed = Annotated[int, Meta(ge=0, le=2**63 - 1)]
@@ -43,20 +43,20 @@ Settings = Annotated[dict[Name, Plain], Meta(max_length=200)]
 class Axes:
     """Shape and range of an array.
 
-    A capital letter names a length of the whole study, a small one of its record; of
-    the axis ``"*"`` any length will do.
+    A capital letter names a length shared by the whole study, a small letter one of its
+    record; the axis ``"*"`` may have any length.
     """
 
-    names: str  # one letter an axis
+    names: str  # one letter per axis
     low: float = -LARGEST
     high: float = LARGEST
-    nan: bool = False  # whether a number may be missing
-    kind: str = "f"  # "i": whole numbers
+    nan: bool = False  # whether NaN is allowed
+    kind: str = "f"  # "i": integers
     store: type[Any] = np.float64
 
 
 class TrainingFile(TypedDict, total=False):
-    """What is known of `TrainConfig` in a run."""
+    """The known fields of `TrainConfig` in a run."""
 
     epochs: Count
     lr: Real
@@ -70,7 +70,7 @@ class TrainingFile(TypedDict, total=False):
 
 
 class RunFile(TypedDict, total=False):
-    """What is known of a run; other plain values may stand beside."""
+    """The known fields of a run; other plain values are allowed."""
 
     data: Line
     per_class: Count | None
@@ -102,7 +102,7 @@ class _Weighted(TypedDict):
 
 
 class SettingsFile(_Weighted, total=False):
-    """What is known of `MeasureSettings`."""
+    """The known fields of `MeasureSettings`."""
 
     embedding: Name
     metric: Name
@@ -123,7 +123,7 @@ class SettingsFile(_Weighted, total=False):
 
 
 class Record(Struct, forbid_unknown_fields=True, kw_only=True):
-    """A record of a study, its arrays in place of their names."""
+    """A record of a study, in which arrays replace their names."""
 
 
 class SpectrumFile(Record):
@@ -234,7 +234,7 @@ class StudyFile(Record):
 
 
 class CheckpointRun(TypedDict):
-    """What a checkpoint has to know of its run."""
+    """The facts that a checkpoint must hold about its run."""
 
     data: Line
     per_class: Count | None
@@ -265,7 +265,7 @@ class BatchFile(Record):
 
 
 class SnapshotRun(Record):
-    """How well the weights of an epoch did."""
+    """Loss and accuracy of the weights of an epoch."""
 
     train_loss: float
     train_accuracy: float
@@ -289,7 +289,7 @@ class CheckpointFile(Record):
 
 
 def _convert(value: Any, kind: Any, **options: Any) -> Any:
-    """Check a value; of all versions of msgspec, raise ValueError."""
+    """Check a value; raise ValueError with every version of msgspec."""
     try:
         return msgspec.convert(value, kind, **options)
     except msgspec.ValidationError as error:
@@ -300,7 +300,7 @@ def check_checkpoint(header: Any) -> None:
     """Check the plain values of a checkpoint.
 
     Raises:
-        ValueError: With what is wrong and where.
+        ValueError: Saying what is wrong and where.
     """
     found = _convert(header, CheckpointFile, str_keys=True)
     run = _convert(found.run, CheckpointRun)
@@ -318,15 +318,15 @@ def check_checkpoint(header: Any) -> None:
 
 
 def read_study(header: Any, arrays: Mapping[str, NDArray[Any]]) -> StudyFile:
-    """Check the plain values of a study, put its arrays in, and check these.
+    """Check the plain values of a study, insert its arrays, and check those.
 
     Raises:
-        ValueError: With what is wrong and where.
+        ValueError: Saying what is wrong and where.
     """
 
     def resolve(kind: type, value: Any) -> Any:
         if kind is not np.ndarray or not isinstance(value, dict):
-            raise ValueError(f"no array but {type(value).__name__}")
+            raise ValueError(f"not an array but {type(value).__name__}")
         return arrays[value["array"]]
 
     try:
@@ -345,8 +345,8 @@ def read_study(header: Any, arrays: Mapping[str, NDArray[Any]]) -> StudyFile:
 
 
 def _fit(record: Record, of: str, sizes: Mapping[str, int]) -> None:
-    """Check the arrays of a record and of the records in it; store them as declared."""
-    own = dict(sizes)  # axes named by small letters are the record's own
+    """Check the arrays of a record and its inner records; store them as declared."""
+    own = dict(sizes)  # lengths of the record's own axes, in small letters
     for field, hint in _hints(type(record)).items():
         value = getattr(record, field)
         if isinstance(value, np.ndarray):
@@ -374,7 +374,7 @@ def _axes(hint: Any) -> Axes:
 def _checked(
     array: NDArray[Any], axes: Axes, place: str, sizes: dict[str, int]
 ) -> NDArray[Any]:
-    """Return the array as it is stored; raise ValueError if it is another."""
+    """Return the array as stored; raise ValueError if it does not fit."""
     if array.dtype.kind != axes.kind or array.ndim != len(axes.names):
         raise ValueError(f"{place}: {array.dtype} of {array.ndim} axes")
     for letter, length in zip(axes.names, array.shape, strict=True):

@@ -1,4 +1,4 @@
-"""The spectrum of one symmetric operator, as far as it was measured. NumPy only."""
+"""The measured spectrum of a symmetric operator, complete or in part. NumPy only."""
 
 from __future__ import annotations
 
@@ -27,20 +27,22 @@ class Spectrum:
     residuals: NDArray[np.float64]  # (m,) their error bars, in the same unit
     nodes: NDArray[
         np.float64
-    ]  # (num_probes, num_steps) of the quadrature; (0, 0): none
+    ]  # (num_probes, num_steps) of the quadrature; (0, 0): no probes
     weights: NDArray[np.float64]  # (num_probes, num_steps), each row sums to 1
     dim: int  # order P of the operator
     trace: float
     trace_error: float  # half the 95 % interval; 0.0 where the trace is exact
-    complete: bool  # eigenvalues are all but the dim - m that are zero by rank
+    complete: bool  # eigenvalues holds all but dim - m that are zero by rank
     method: str  # in words: "dense, exact", "dual, exact", "block Krylov"
-    num_matvecs: int  # matvecs with the operator that all of this took
-    num_low: int | None = None  # of the eigenvalues, the last ones, that were sought at
-    # the low end; the others are the highest. None: a file of before, or all are there
+    num_matvecs: int  # matvecs used in total
+    num_low: int | None = (
+        None  # how many eigenvalues, the last ones, are of the low
+        # end; the others are the highest. None: all are here, or the file is older
+    )
 
     @property
     def exact(self) -> bool:
-        """Whether every eigenvalue is in it: one by one, or in bins of a density."""
+        """Whether it holds every eigenvalue: one by one, or in bins of a density."""
         binned = len(self.nodes) == 1 and self.trace_error == 0
         return self.complete or binned
 
@@ -54,14 +56,14 @@ class Spectrum:
 
     @property
     def num_high(self) -> int | None:
-        """Eigenvalues of the high end, the others are of the low; None: unknown."""
+        """How many eigenvalues are of the high end, not the low one; None: unknown."""
         return None if self.num_low is None else len(self.eigenvalues) - self.num_low
 
     @property
     def ends(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        """Rows of the high end, largest first, and of the low end, lowest first.
+        """Return the rows of the high end, largest first, and of the low, lowest first.
 
-        As they were sought; where all are there, or a file does not say, by their sign.
+        As they were computed. If all are here, or the file does not say, by their sign.
         """
         if self.num_low is None:
             high = np.flatnonzero(self.eigenvalues > 0)
@@ -99,30 +101,30 @@ def density_curve(
     .. math:: \phi(t) = \frac1P \sum_j g_\sigma(t - \lambda_j)
               \approx \sum_m w_m\, g_\sigma(t - \theta_m)
 
-    Costs no matvec: from all the eigenvalues where the spectrum is complete, else from
-    the quadrature nodes ``theta`` and weights ``w``, averaged over the probes. The
-    error is half of a 95 % interval for the same smoothing of the true spectrum: it
-    adds what few probes may miss (`sampling_error`) to what few steps leave open
-    (`quadrature_error`). Where eigenvalues are too near to zero for the steps to tell
-    them apart, a log axis has an error as large as the mass that may be there.
+    Needs no matvecs: it uses all eigenvalues if the spectrum is complete, otherwise the
+    quadrature nodes ``theta`` and weights ``w``, averaged over the probes. The error is
+    half of a 95 % interval for the same smoothing of the true spectrum. It adds the
+    error from few probes (`sampling_error`) to that from few steps
+    (`quadrature_error`). If eigenvalues are too close to zero for the steps to resolve,
+    the error on a log axis is as large as the mass that may be there.
 
     Args:
-        spectrum: What was measured.
+        spectrum: The measured spectrum.
         scale: ``"linear"`` over the eigenvalue axis, ``"log"`` over log10 of its size.
-        sign: On the log scale, which side: +1 or -1. Not used on the linear one.
-        num_points: Points of the grid.
-        width: Standard deviation sigma in units of the grid's axis; by default 1/100 of
-            its span, and no finer than the spacing of the quadrature's nodes, or twice
-            that on the log scale.
-        zeros: Whether exact zeros, known by rank, are smeared like the others on the
-            linear scale; else they are left out, to be drawn apart.
+        sign: Which side to draw on the log scale, +1 or -1; unused on the linear one.
+        num_points: Number of grid points.
+        width: Standard deviation sigma in units of the grid. By default 1/100 of its
+            span, but at least the spacing of the quadrature nodes, or twice that on the
+            log scale.
+        zeros: Whether exact zeros, known by rank, are smoothed like the others on the
+            linear scale; otherwise they are left out, to be drawn separately.
 
     Returns:
         The curve. On the log scale ``grid`` is log10 of the absolute eigenvalue, and
-        exact zeros are left out. Empty arrays if there is nothing on that side.
+        exact zeros are left out. The arrays are empty if there is nothing on that side.
     """
     if scale not in ("linear", "log"):
-        raise ValueError(f"density_curve: scale {scale!r}; use 'linear' or 'log'.")
+        raise ValueError(f"density_curve: scale is {scale!r}; use 'linear' or 'log'.")
     points, weights, probes = _parts(spectrum)
     share = spectrum.num_zeros / spectrum.dim if spectrum.dim else 0.0
     if not zeros:
@@ -131,7 +133,7 @@ def density_curve(
     floor = 1e-12 * top
 
     def place(values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Where eigenvalues stand on the axis; NaN: nowhere."""
+        """Map eigenvalues to the axis; NaN if they are not on it."""
         if scale == "linear":
             return values
         safe = np.where(values * sign > floor, np.abs(values), 1.0)
@@ -145,7 +147,7 @@ def density_curve(
     low, high = float(everything.min()), float(everything.max())
     span = (high - low) or max(abs(high), 1.0)
     finest = 0.0
-    if nodes.size:  # their spacing; between powers of ten they lie unevenly
+    if nodes.size:  # their spacing, which is uneven across powers of ten
         apart = np.ptp(nodes) * len(probes.nodes) / nodes.size
         finest = apart if scale == "linear" else 2 * apart
     sigma = float(width or max(span / 100, finest))
@@ -172,19 +174,19 @@ def density_curve(
 
 
 def share_between(spectrum: Spectrum, low: float, high: float) -> tuple[float, float]:
-    """The share of the eigenvalues in ``low <= lam < high``, with its error.
+    """Return the share of the eigenvalues in ``low <= lam < high``, and its error.
 
-    Costs no matvec. Exact but for eigenvalues that lie within their residuals of an
-    end, where the spectrum is complete; else from the quadrature: the error is half of
-    a 95 % interval.
+    Needs no matvecs. If the spectrum is complete, it is exact except for eigenvalues
+    within their residuals of an end. Otherwise it comes from the quadrature, and the
+    error is half of a 95 % interval.
 
     Args:
-        spectrum: What was measured.
+        spectrum: The measured spectrum.
         low: The lower end; ``-math.inf`` for none.
-        high: The upper end; 0.0 leaves zeros out.
+        high: The upper end, itself excluded; 0.0 leaves out zeros.
 
     Returns:
-        The share, of 1, and its error.
+        The share, from 0 to 1, and its error.
 
     Example:
         >>> values = np.array([3.0, 1.0, -2.0])
@@ -211,10 +213,10 @@ def share_between(spectrum: Spectrum, low: float, high: float) -> tuple[float, f
 def _parts(
     spectrum: Spectrum,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], Probes]:
-    """Points whose weights are known, their weights, and what probes say of the rest.
+    """Points of known weight, their weights, and the probes for the rest.
 
-    A node that is the same in all probes, with the same weight, is no estimate: a pair
-    that was deflated, or the zeros by rank.
+    A node with the same value and weight in all probes is not an estimate: it is a
+    deflated pair, or the zeros by rank.
     """
     none = Probes(np.empty((0, 0)), np.empty((0, 0)), spectrum.dim)
     if spectrum.complete:
@@ -227,7 +229,7 @@ def _parts(
     if not nodes.size:
         return np.empty(0), np.empty(0), none
     known = (nodes == nodes[0]).all(0) & (weights == weights[0]).all(0)
-    if len(nodes) == 1:  # a single probe: zeros and pairs have the weights that they do
+    if len(nodes) == 1:  # with a single probe all weights are taken as known
         known = np.zeros_like(known)
     probes = Probes(nodes[:, ~known], weights[:, ~known], spectrum.dim)
     return nodes[0, known], weights[0, known], probes if (~known).any() else none
@@ -239,7 +241,7 @@ def _smooth(
     weights: NDArray[np.float64],
     sigma: float,
 ) -> NDArray[np.float64]:
-    """Sum of weighted Gaussians on the grid, in blocks of points."""
+    """Sum weighted Gaussians on the grid, in blocks of points."""
     total = np.zeros_like(grid)
     for start in range(0, len(points), 1024):
         block = slice(start, start + 1024)

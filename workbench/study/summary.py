@@ -1,4 +1,4 @@
-"""A study in one plain object: what `workbench show` prints, and the page tells."""
+"""A study as one plain object, which `workbench show` prints and the page uses."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from workbench.study.records import MAX_LEADING, Levels, Study
 from workbench.study.spectrum import Spectrum
 from workbench.study.walk import Walk
 
-SCHEMA = 1  # of the object below; raised when a reader of before would stumble
-NUM_LEADING = 20  # eigenvalues given of each operator and part
+SCHEMA = 1  # of the object below; raised when older readers would break
+NUM_LEADING = 20  # eigenvalues listed per operator and part
 
 _RUN = (
     "data",
@@ -31,16 +31,16 @@ _RUN = (
     "train_loss",
     "train_accuracy",
 )
-# What is said of a run only where it is known: of whom loss and accuracy are, and how
-# products with G, Hess and H were taken.
+# Facts of a run that are included only if known: what loss and accuracy refer to, and
+# how products with G, Hess and H were computed.
 _KNOWN = ("held_out", "loss", "accuracy", "given", "trained", "products")
 
 
 def summary(study: Study) -> dict[str, Any]:
-    """Sum a study up in numbers, strings, lists and dicts, ready for JSON.
+    """Summarise a study in numbers, strings, lists and dicts, ready for JSON.
 
     Args:
-        study: What was measured.
+        study: The study to summarise.
 
     Returns:
         ``schema``; ``run``, what was trained, on what and how well, with the number of
@@ -90,20 +90,20 @@ def summary(study: Study) -> dict[str, Any]:
 
 
 def everything(study: Study) -> dict[str, Any]:
-    """The `summary`, and under ``study`` all that the file holds, as plain lists.
+    """Return the `summary` and, under ``study``, the whole file as plain lists.
 
     Args:
-        study: What was measured.
+        study: The study to summarise.
 
     Returns:
-        Besides the summary every eigenvalue, node and weight of a density, point,
-        setting and version, of the earlier epochs too; NaN and infinity are None.
+        The summary, and every eigenvalue, density node and weight, point, setting and
+        version, also for earlier epochs. NaN and infinity become None.
     """
     return {**summary(study), "study": _written_out(study)}
 
 
 def _written_out(value: Any) -> Any:
-    """Records as dicts, arrays as lists, and numbers that JSON can say."""
+    """Turn records into dicts, arrays into lists, and NaN and infinity into None."""
     if is_dataclass(value):
         return {f.name: _written_out(getattr(value, f.name)) for f in fields(value)}
     if isinstance(value, Mapping):
@@ -118,7 +118,7 @@ def _written_out(value: Any) -> Any:
 
 
 def _run(study: Study) -> dict[str, Any]:
-    """The run; of some classes alone, with the classes and examples measured."""
+    """The run, with the numbers of classes and examples that were measured."""
     C = study.num_classes
     num_examples = study.embedding.num_total // C
     run = {**study.run, "num_classes": C, "num_examples": num_examples}
@@ -127,7 +127,7 @@ def _run(study: Study) -> dict[str, Any]:
 
 
 def _levels(study: Study, levels: Levels) -> dict[str, Any]:
-    """One convention: parts, traces and knock-outs, each with its error."""
+    """One convention: parts, traces and knock-outs, with their errors."""
     parts = [*levels.convention.parts]
     if levels.convention.means_part in levels.parts:
         parts.append(levels.convention.means_part)
@@ -195,7 +195,7 @@ def _walk(walk: Walk | None) -> dict[str, Any] | None:
 
 
 def _last_layer(study: Study) -> dict[str, Any] | None:
-    """What is known of the last layer, and what collapse predicts of it."""
+    """The facts about the last layer, and what collapse predicts for it."""
     layer = study.last_layer
     if layer is None:
         return None
@@ -221,7 +221,7 @@ def _last_layer(study: Study) -> dict[str, Any] | None:
 
 
 def _spectrum(name: str, spectrum: Spectrum) -> dict[str, Any]:
-    """Both ends of one spectrum; G is positive semidefinite and has but one."""
+    """Both ends of a spectrum; G is positive semidefinite and has only one."""
 
     def pairs(rows: Iterable[int]) -> list[dict[str, Any]]:
         values, residuals = spectrum.eigenvalues, spectrum.residuals
@@ -248,7 +248,7 @@ def _numbers(values: Iterable[Any]) -> list[float | None]:
 
 
 def _plain(value: Any) -> Any:
-    """Return the value, or None for a number that JSON cannot say."""
+    """Return the value, or None for a number that JSON cannot represent."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

@@ -1,9 +1,9 @@
-"""A study as tables: all that it holds, at full precision; and those as CSV.
+"""A study as tables and as CSV, complete and at full precision.
 
-Spreadsheets take a cell that begins with ``=``, ``+``, ``-`` or ``@`` for a formula:
-texts that do, and are no numbers, get an apostrophe before them. A table with letters
-beyond ASCII begins with the mark by which Excel knows UTF-8; without, it has none, so
-that every tool reads its first column's name.
+Spreadsheets treat a cell that begins with ``=``, ``+``, ``-`` or ``@`` as a formula, so
+text that begins like that and is not a number gets a leading apostrophe. A table with
+characters beyond ASCII begins with a byte order mark, by which Excel recognises UTF-8.
+Other tables have none, so that every tool can read the name of the first column.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ LAST = "G of the last layer"
 
 
 def csv_tables(study: Study) -> dict[str, str]:
-    """Write a study out as tables.
+    """Return a study as CSV tables.
 
     Returns:
         Name -> text of the table, its first line naming the columns. ``eigenvalues``:
@@ -50,7 +50,7 @@ def csv_tables(study: Study) -> dict[str, str]:
 
 
 def table(study: Study, name: str) -> tuple[Row, list[Row]]:
-    """The names of one table's columns, and its rows; None stands where nothing does.
+    """Return the column names and rows of a table; None marks an empty cell.
 
     Raises:
         WorkbenchError: If there is no such table.
@@ -73,7 +73,7 @@ def _text(head: Row, rows: Iterable[Row]) -> str:
 
 
 def _cell(value: Any) -> Any:
-    """What is a text in every program, where it is one."""
+    """Make sure that every program reads text as text."""
     if not isinstance(value, str):
         return value
     text = printable(value)
@@ -87,7 +87,7 @@ def _cell(value: Any) -> Any:
 
 
 def _each(rows: Callable[[Study], Iterator[Row]]) -> Callable[[Study], Iterator[Row]]:
-    """Of every epoch that was measured, earlier ones first, with the epoch."""
+    """Yield the rows of all measured epochs, in order, with the epoch."""
 
     def all_of(study: Study) -> Iterator[Row]:
         for moment in study.film:
@@ -254,7 +254,7 @@ def _about(study: Study) -> Iterator[Row]:
         yield name, plain
 
 
-# Name -> its columns and rows.
+# Name -> columns and rows.
 _TABLES: dict[str, tuple[Callable[[Study], Row], Callable[[Study], Iterator[Row]]]] = {
     "eigenvalues": (
         lambda _: ("of", "weighting", "rank", "eigenvalue", "residual", "epoch"),

@@ -1,9 +1,9 @@
 r"""G of the last layer once its features have collapsed to one vector for each class.
 
-For a last layer ``f = W h(x)`` the gradients are ``delta_{i,c,k} = sqrt(p_k)
-(e_k - p) (x) h(x_i)``. Where all examples of class c have the features ``h_c`` and the
-probabilities ``p_c``, nothing depends on i: the spectrum of G follows from the inner
-products of C vectors and from C x C probabilities.
+For a last layer ``f = W h(x)`` the gradients are ``delta_{i,c,k} = sqrt(p_k) (e_k - p)
+(x) h(x_i)``. If all examples of class c have the features ``h_c`` and the probabilities
+``p_c``, nothing depends on i, and the spectrum of G follows from the inner products of
+C vectors and from C x C probabilities.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from numpy.typing import ArrayLike, NDArray
 from workbench.errors import WorkbenchError
 from workbench.theory.eigenvalues import Eigenvalues, check_between, check_whole
 
-MOST_ORDER = 10_000  # of the matrix that `collapse_of` solves: 800 MB, a minute
-SUM_TO_1 = 1e-4  # how far from it probabilities may sum: some are single precision
+MOST_ORDER = 10_000  # of the matrix that `collapse_of` diagonalises: 800 MB, a minute
+SUM_TO_1 = 1e-4  # tolerance for sums of probabilities, which may be single precision
 CONVENTIONS = ("slide", "icml", "jmlr")  # as `workbench.study.convention` has them
 Array = NDArray[np.float64]
 
@@ -27,15 +27,15 @@ Array = NDArray[np.float64]
 class Collapse:
     """The spectrum of the last layer's G, and of its class part."""
 
-    G: Eigenvalues  # C (C - 1) eigenvalues; all others are zero
-    class_part: Eigenvalues  # C eigenvalues; all others are zero
+    G: Eigenvalues  # C (C - 1) eigenvalues; the others are zero
+    class_part: Eigenvalues  # C eigenvalues; the others are zero
 
     @property
     def ratio(self) -> Array:
-        """How much of each leading eigenvalue of G the class part is as large as, (C,).
+        """Each eigenvalue of the class part relative to that of G, (C,).
 
-        The j-th eigenvalue of the class part over the j-th of G, from 0 to 1; NaN where
-        both are zero.
+        The j-th eigenvalue of the class part divided by the j-th of G, from 0 to 1; NaN
+        if both are zero.
         """
         part = self.class_part.all
         whole = self.G.all[: len(part)]
@@ -46,9 +46,9 @@ class Collapse:
 def collapse(cosine: float, num_classes: int, eps: float) -> Collapse:
     r"""Eigenvalues of the last layer's G of a collapsed network, in closed form.
 
-    Within a class all features are the same, those of any two classes have the cosine
-    r, and each example has the probability ``eps`` of every wrong class. To first order
-    in ``eps``, with features of length 1 and ``s = 1 + r (C - 1)``:
+    All features of a class are equal, those of any two classes have the cosine r, and
+    each example assigns the probability ``eps`` to every wrong class. To first order in
+    ``eps``, with features of length 1 and ``s = 1 + r (C - 1)``:
 
     .. math:: \lambda_\pm = \frac{\epsilon}{2C} \Bigl( C + s \pm
         \sqrt{(C + s)^2 - 4 C s (1 - r)} \Bigr)
@@ -62,18 +62,18 @@ def collapse(cosine: float, num_classes: int, eps: float) -> Collapse:
     ``eps (1 - r) / C``                  C^2 - 3 C + 1    0
     ==================================== ================ =============================
 
-    At r = 0 there are C outliers, all of them the class part's. At r = 1 there are
-    C - 1, and the class part has C / (2 (C - 1)) of each.
+    At r = 0 there are C outliers, which the class part reproduces fully. At r = 1 there
+    are C - 1, and the class part reaches C / (2 (C - 1)) of each.
 
     Args:
-        cosine: r, the same between the features of any two classes: from -1 / (C - 1),
-            a simplex around zero, to 1.
+        cosine: r, the same for the features of any two classes, from -1 / (C - 1) (a
+            simplex around zero) to 1.
         num_classes: C, at least 2.
-        eps: Probability of each wrong class, small. Features of another length multiply
-            all eigenvalues by its square.
+        eps: Probability of each wrong class; small. For features of another length,
+            multiply all eigenvalues by its square.
 
     Raises:
-        WorkbenchError: If there are no such features or probabilities.
+        WorkbenchError: If no such features or probabilities exist.
 
     Reference:
         Derived here from Papyan (2019), arXiv:1901.08244, and Papyan, Han, Donoho
@@ -95,7 +95,7 @@ def collapse(cosine: float, num_classes: int, eps: float) -> Collapse:
     high = eps / (2 * C) * (C + s + root)
     low = eps**2 * s * (1 - r) / (C * high) if high else 0.0  # their product, exactly
     common, rest = eps * (1 - r), eps * (1 - r) / C
-    if C == 2:  # the mini-bulk would be there -1 times, and cancels one of the others
+    if C == 2:  # the mini-bulk's count is -1, which cancels one of the others
         pairs = [(eps * (1 + r), 1), (common, 1)]
     else:
         pairs = [(high, C - 1), (common, 1), (low, C - 1), (rest, C * C - 3 * C + 1)]
@@ -114,22 +114,22 @@ def collapse_of(
 
     .. math:: G = \sum_c w_c \sum_k p_{ck} (e_k - p_c)(e_k - p_c)^T \otimes h_c h_c^T
 
-    Exact where all examples of a class have the same features and probabilities; else
-    the part of G that their means explain. The ``C^2`` vectors
-    ``sqrt(w_c p_ck) (e_k - p_c) (x) h_c`` span at most ``C (C - 1)`` dimensions, as
-    ``sum_k p_ck (e_k - p_c) = 0``; one matrix of at most that order is solved.
+    Exact if all examples of a class have the same features and probabilities; otherwise
+    this is the part of G that their means explain. The ``C^2`` vectors ``sqrt(w_c p_ck)
+    (e_k - p_c) (x) h_c`` span at most ``C (C - 1)`` dimensions, because ``sum_k p_ck
+    (e_k - p_c) = 0``. The cost is one eigendecomposition of at most that order.
 
     Args:
-        features: h_c, the inputs of the layer, (C, q). For a layer with a bias append
-            the number 1 to each.
+        features: h_c, the inputs of the layer, (C, q). For a layer with a bias, append
+            a 1 to each.
         probabilities: p_c, (C, C), each row sums to 1.
-        shares: w_c, the share n_c / N of each class in the examples, (C,); by default
-            1 / C.
+        shares: w_c = n_c / N, the share of each class among the examples, (C,); by
+            default 1 / C.
         convention: Of the class part: ``"icml"``, ``"slide"`` or ``"jmlr"``.
 
     Raises:
-        WorkbenchError: If shapes do not fit each other, numbers are no probabilities or
-            not finite, or there are more than a hundred classes.
+        WorkbenchError: If shapes do not match, probabilities are invalid, numbers are
+            not finite, or there are more than about a hundred classes.
 
     Example:
         >>> even = np.full((3, 3), 0.01) + 0.97 * np.eye(3)
@@ -141,8 +141,8 @@ def collapse_of(
     C = len(p)
     residual = np.eye(C) - p[:, None]  # [c, k, :]: e_k - p_c
     left, size, _ = np.linalg.svd(h, full_matrices=False)
-    place = left * size  # (C, min(C, q)): the features in the space that they span
-    logits = np.linalg.qr(np.eye(C) - 1 / C)[0][:, : C - 1]  # no class alone: sum zero
+    place = left * size  # (C, min(C, q)): coordinates of the features in their span
+    logits = np.linalg.qr(np.eye(C) - 1 / C)[0][:, : C - 1]  # logits that sum to zero
     rows = np.sqrt(w[:, None] * p)[..., None] * (residual @ logits)
     rows = np.einsum("ckl,cm->cklm", rows, place).reshape(C * C, -1)
     whole = np.zeros(C * (C - 1))
@@ -178,15 +178,15 @@ def _checked(
     shares: ArrayLike | None,
     convention: str,
 ) -> tuple[Array, Array, Array]:
-    """Features, probabilities and shares as arrays that fit each other."""
+    """Return features, probabilities and shares as arrays, checked."""
     try:
         h = np.asarray(features, dtype=np.float64)
         p = np.asarray(probabilities, dtype=np.float64)
         w = np.full(len(p), 1 / len(p)) if shares is None else np.asarray(shares, float)
     except (TypeError, ValueError, ZeroDivisionError) as error:
         raise WorkbenchError(
-            f"collapse_of: no arrays of numbers were given ({error}); expected "
-            "features (C, q) and probabilities (C, C)."
+            f"collapse_of: the arguments are not arrays of numbers ({error}); "
+            "expected features (C, q) and probabilities (C, C)."
         ) from error
     C = len(p)
     if h.ndim != 2 or h.shape[1] < 1 or p.shape != (len(h), len(h)) or w.shape != (C,):
@@ -197,19 +197,19 @@ def _checked(
     check_whole("collapse_of", "the number of classes", C, 2)
     if (C - 1) * min(h.shape) > MOST_ORDER:
         raise WorkbenchError(
-            f"collapse_of: {C:,} classes with {h.shape[1]:,} features make a matrix of "
-            f"order {(C - 1) * min(h.shape):,} and at most {MOST_ORDER:,} is solved; "
-            "take some of the classes."
+            f"collapse_of: {C:,} classes with {h.shape[1]:,} features need a matrix "
+            f"of order {(C - 1) * min(h.shape):,}, and the limit is {MOST_ORDER:,}; "
+            "choose fewer classes."
         )
     if not np.isfinite(h).all():
         raise WorkbenchError(
-            "collapse_of: the features hold NaN or infinity; give finite numbers."
+            "collapse_of: the features contain NaN or infinity; give finite numbers."
         )
     for name, rows in (("probabilities", p), ("shares", w[None])):
         if not (rows >= 0).all() or np.abs(rows.sum(1) - 1).max() > SUM_TO_1:
             raise WorkbenchError(
-                f"collapse_of: {name} are negative or do not sum to 1; give shares of "
-                "one whole, for instance a softmax."
+                f"collapse_of: {name} are negative or do not sum to 1; give a "
+                "distribution, for instance a softmax."
             )
     if convention not in CONVENTIONS:
         raise WorkbenchError(
@@ -224,7 +224,7 @@ def _single(values: Array) -> Eigenvalues:
 
 
 def _merged(pairs: list[tuple[float, int]]) -> Eigenvalues:
-    """Equal ones as one, as at r = 0."""
+    """Merge equal eigenvalues, which occur at r = 0."""
     found: dict[float, int] = {}
     for value, num in pairs:
         found[value] = found.get(value, 0) + num

@@ -1,4 +1,4 @@
-"""Eigenvalues that come in groups of equal ones, and checks of what they come from."""
+"""Eigenvalues with multiplicities, and checks of arguments."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from workbench.errors import WorkbenchError
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Eigenvalues:
-    """The spectrum of a symmetric matrix: its different eigenvalues, and how many."""
+    """The spectrum of a symmetric matrix: distinct eigenvalues and multiplicities."""
 
     values: NDArray[np.float64]  # (m,) descending
-    counts: NDArray[np.int64]  # (m,) how often each is there, at least once
+    counts: NDArray[np.int64]  # (m,) multiplicity of each, at least 1
 
     @staticmethod
     def of(pairs: Iterable[tuple[float, int]]) -> Eigenvalues:
-        """From pairs of value and multiplicity in any order; 0 times is left out.
+        """Make it from (value, multiplicity) pairs in any order; skips multiplicity 0.
 
         Example:
             >>> Eigenvalues.of([(1.0, 3), (2.0, 1), (5.0, 0)]).all
@@ -33,26 +33,26 @@ class Eigenvalues:
 
     @property
     def all(self) -> NDArray[np.float64]:
-        """Every eigenvalue as often as it is there, descending."""
+        """Every eigenvalue, repeated by its multiplicity, descending."""
         return np.repeat(self.values, self.counts)
 
 
 def check_whole(who: str, name: str, value: object, least: int) -> None:
-    """Raise a `WorkbenchError` unless the value is a whole number of that size."""
+    """Raise a `WorkbenchError` unless the value is a whole number >= ``least``."""
     if not isinstance(value, (int, np.integer)) or isinstance(value, bool):
         raise WorkbenchError(
-            f"{who}: {name} is {value!r}; give a whole number from {least}."
+            f"{who}: {name} is {value!r}; give a whole number, at least {least}."
         )
     if value < least:
         raise WorkbenchError(
-            f"{who}: {name} is {value}; give a whole number from {least}."
+            f"{who}: {name} is {value}; give a whole number, at least {least}."
         )
 
 
 def check_between(
     who: str, name: str, value: object, low: float, high: float, what: str = ""
 ) -> None:
-    """Raise a `WorkbenchError` unless the value is a number from low to high."""
+    """Raise a `WorkbenchError` unless the value is between ``low`` and ``high``."""
     if not isinstance(value, (int, float, np.number)) or not low <= value <= high:
         most = f" to {high:g}" if math.isfinite(high) else ""
         raise WorkbenchError(

@@ -10,10 +10,10 @@ def logistic_regression(
 ) -> dict[str, Eigenvalues]:
     r"""All eigenvalues of G and of its four parts for logistic regression.
 
-    Without a bias, on balanced classes ``x = t e_c + z`` with z of mean 0 and
-    covariance I in R^D, each example having the probability ``1 - alpha`` of its class
-    and ``k = alpha / (C - 1)`` of every other. With ``s = t^2`` and
-    ``b = k (2 - alpha C / (C - 1))``:
+    The model has no bias. The classes are balanced, ``x = t e_c + z`` with z of mean 0
+    and covariance I in R^D. Each example assigns the probability ``1 - alpha`` to its
+    class and ``k = alpha / (C - 1)`` to every other. With ``s = t^2`` and ``b = k (2 -
+    alpha C / (C - 1))``:
 
     ======= ============================ ============== ===========
     of      eigenvalue                   how many       in a figure
@@ -27,24 +27,25 @@ def logistic_regression(
     ``G3``  ``b``                        (C - 1) D      bulk
     ======= ============================ ============== ===========
 
-    and zero as often as is missing from C D. Finitely many examples ``x = t e_c +-
-    sqrt(D) e_j``, all j and both signs, have exactly these moments.
+    and zero for the rest of the C D eigenvalues. The finite set of examples ``x = t e_c
+    +- sqrt(D) e_j``, for all j and both signs, has exactly these moments.
 
     Args:
         num_classes: C, at least 2.
         num_features: D, at least C.
         mean: t, the length of the mean of each class.
-        error: alpha, the probability of all wrong classes together, from 0 to
-            (C - 1) / C, that of guessing.
+        error: alpha, the total probability of the wrong classes, from 0 to (C - 1) / C,
+            its value for guessing.
 
     Returns:
-        The eigenvalues of ``G``, ``G0``, ``G1``, ``G2`` and ``G3`` (`icml`), each C D.
+        The C D eigenvalues each of ``G``, ``G0``, ``G1``, ``G2`` and ``G3`` (`icml`).
 
     Raises:
-        WorkbenchError: If there is no such model.
+        WorkbenchError: If no such model exists.
 
     Reference:
-        Papyan (2020), arXiv:2008.11865, Theorem 8.1; derived again for these constants.
+        Papyan (2020), arXiv:2008.11865, Theorem 8.1; rederived here for these
+        constants.
 
     Example:
         >>> found = logistic_regression(10, 20, mean=6.0, error=0.05)

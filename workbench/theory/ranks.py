@@ -1,7 +1,7 @@
-r"""How many eigenvalues of G and H are not zero: linear networks with cross-entropy.
+r"""Ranks of G and H for linear networks with cross-entropy.
 
-``f = W_L ... W_1 x`` without biases, its weights in general position. The softmax does
-not see what all logits have in common, so C classes count as C - 1 outputs.
+``f = W_L ... W_1 x`` without biases, with weights in general position. The softmax
+ignores a constant added to all logits, so C classes count as C - 1 outputs.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ def gauss_newton_rank(data_rank: int, widths: Sequence[int], num_classes: int) -
 
     .. math:: \mathrm{rank}\, G = q (r + C - 1 - q), \quad q = \min(r, C - 1, w)
 
-    with r the rank of the data and w the smallest hidden width: the dimension of the
-    matrices of rank q that the network can reach from where it is.
+    with r the rank of the data and w the smallest hidden width. This is the dimension
+    of the manifold of rank-q matrices that the network can move along.
 
     Args:
         data_rank: r, the number of independent inputs.

@@ -1,4 +1,4 @@
-"""A checkpoint: a network's weights and all that is needed to go on, in one file.
+"""A checkpoint: weights and everything needed to continue training, in one file.
 
 The file is a safetensors file: flat named tensors, and a JSON header in its metadata.
 Opening one never runs code.
@@ -24,7 +24,7 @@ from workbench.study.schema import check_checkpoint
 from workbench.training.data import Dataset, load_data
 from workbench.training.models import MODELS
 
-SCHEMA = 1  # raised when a file of before can no longer be read as it stands
+SCHEMA = 1  # raised when older files can no longer be read unchanged
 _FORM = Format(
     "checkpoint", SCHEMA, "load_checkpoint", "workbench train", "train again"
 )
@@ -34,13 +34,13 @@ State = dict[str, Tensor]  # as nn.Module.state_dict() names them
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Checkpoint(Described):
-    """One network after, before or in the middle of its training.
+    """One network before, during or after training.
 
-    ``run`` says what was trained, in plain values: ``data, per_class, split, root,
+    ``run`` describes the training in plain values: ``data, per_class, split, root,
     data_seed, model, num_params, num_classes, num_examples, num_available`` (examples
-    to choose from, None or missing where unknown), ``epochs`` (trained),
-    ``epochs_planned, seed, device``, and ``train_loss, train_accuracy`` of these
-    weights in eval mode, over ``num_evaluated`` of the examples.
+    to choose from; None or missing if unknown), ``epochs`` (trained), ``epochs_planned,
+    seed, device``, and ``train_loss, train_accuracy`` of these weights in eval mode,
+    over ``num_evaluated`` examples.
     """
 
     weights: State
@@ -56,8 +56,8 @@ class Checkpoint(Described):
     snapshot_runs: dict[int, dict[str, Any]] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     created: str = ""  # ISO 8601, UTC
-    module: nn.Module | None = None  # of a network without a name; not in the file
-    data: Dataset | None = None  # what it was trained on, if still at hand; not in it
+    module: nn.Module | None = None  # if it is not one of `MODELS`; not saved
+    data: Dataset | None = None  # the training data, if in memory; not saved
 
     def card(self) -> Card:
         """What it is, in a few lines."""
@@ -79,11 +79,11 @@ class Checkpoint(Described):
         )
 
     def load_model(self) -> nn.Module:
-        """Return the network with these weights, on the CPU, in eval mode.
+        """Return the network with these weights, on the CPU and in eval mode.
 
         Raises:
-            WorkbenchError: If it is a network of the user's and was not given to
-                `load_checkpoint`, or the weights are not this network's.
+            WorkbenchError: If it is the user's own network and was not given to
+                `load_checkpoint`, or the weights do not fit the network.
         """
         name = self.run["model"]
         if self.module is not None:
@@ -94,28 +94,28 @@ class Checkpoint(Described):
                     model = MODELS[name](*self.image_shape, len(self.class_names))
             except BROKEN as error:
                 raise WorkbenchError(
-                    f"load_model: there is no network {name} for images of shape "
+                    f"load_model: network {name} cannot be built for images of shape "
                     f"{self.image_shape} ({error}); train again."
                 ) from error
         else:
             raise WorkbenchError(
-                f"load_model: the network {name} is your own and a checkpoint holds no "
-                "code, so that the page cannot measure it; in Python make it again and "
-                "open with load_checkpoint(path, model=...)."
+                f"load_model: the network {name} is your own, and a checkpoint "
+                "contains no code, so the page cannot measure it. In Python, build it "
+                "again and call load_checkpoint(path, model=...)."
             )
         _check_weights(model, self.weights, name)
         copies = {key: tensor.clone() for key, tensor in self.weights.items()}
-        # A network of the user's may share a weight between layers: fill it in place.
+        # A user's network may share a weight between layers, so fill it in place.
         model.load_state_dict(copies, assign=self.module is None)
         double = any(t.dtype == torch.float64 for t in self.weights.values())
         return model.to("cpu", torch.float64 if double else torch.float32).eval()
 
     def load_data(self) -> Dataset:
-        """Return the data it was trained on: those at hand, else loaded by name.
+        """Return the data it was trained on, from memory or loaded by name.
 
         Raises:
-            WorkbenchError: If they were tensors given in Python, are not there any
-                more, or are no longer the same.
+            WorkbenchError: If they were tensors given in Python, are no longer
+                available, or have changed.
         """
         if self.data is not None:
             return self.data
@@ -123,8 +123,9 @@ class Checkpoint(Described):
         if not self.run["reloadable"]:
             raise WorkbenchError(
                 f"load_data: this network was trained on {name!r}, tensors given in "
-                "Python, which no checkpoint holds, so that the page cannot measure "
-                "it; in Python give them again with load_checkpoint(path, data=...)."
+                "Python. A checkpoint does not contain them, so the page cannot "
+                "measure it. In Python, pass them again: load_checkpoint(path, "
+                "data=...)."
             )
         data = load_data(
             name,
@@ -137,7 +138,7 @@ class Checkpoint(Described):
         return data
 
     def at_epoch(self, epoch: int) -> Checkpoint:
-        """Return the network as it was after an epoch whose weights were kept.
+        """Return the network after an epoch whose weights were kept.
 
         Raises:
             WorkbenchError: If the weights of that epoch were not kept.
@@ -162,7 +163,7 @@ class Checkpoint(Described):
         )
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write it to one file; an old file stays until the new one is whole.
+        """Write it to one file; an old file stays until the new one is complete.
 
         Raises:
             WorkbenchError: If the folder does not exist or cannot be written.
@@ -176,7 +177,7 @@ class Checkpoint(Described):
         return write_container(path, _FORM.kind, header, tensors)
 
 
-# Fields that are plain values, and go into the header.
+# Plain values, which go into the header.
 _PLAIN = (
     "run",
     "settings",
@@ -196,16 +197,16 @@ def load_checkpoint(
     model: nn.Module | None = None,
     data: Dataset | None = None,
 ) -> Checkpoint:
-    """Read a checkpoint written by `Checkpoint.save`. Runs no code from the file.
+    """Read a checkpoint written by `Checkpoint.save`. Never runs code from the file.
 
     Args:
         path: The file.
-        model: The network, where it is your own; its weights are not used.
-        data: What it was trained on, where that was your own tensors.
+        model: The network, if it is your own; its weights are ignored.
+        data: The training data, if they were your own tensors.
 
     Raises:
-        WorkbenchError: If the file is missing, damaged, no checkpoint, written by a
-            later version, or not of this network or data.
+        WorkbenchError: If the file is missing, damaged, not a checkpoint, written by a
+            later version, or does not match this network or data.
     """
     found = read_container(path, _FORM, "pt", _unflatten)
     if model is not None:
@@ -216,7 +217,7 @@ def load_checkpoint(
 
 
 def _unflatten(header: Mapping[str, Any], tensors: State) -> Checkpoint:
-    """Put a checkpoint together; raise ValueError if its pieces do not fit."""
+    """Assemble a checkpoint; raise ValueError if its parts do not fit together."""
     states: dict[str, State] = {"weights": {}, "momentum": {}}
     snapshots: dict[int, State] = {}
     for name, tensor in tensors.items():
@@ -251,7 +252,7 @@ def _unflatten(header: Mapping[str, Any], tensors: State) -> Checkpoint:
 
 
 def _shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int | str, ...]]:
-    """Shapes, and where the numbers are no real ones, of what type they are."""
+    """Shapes, with the dtype where it is not a real floating-point type."""
     return {
         key: (*t.shape, *([] if t.is_floating_point() else [str(t.dtype)]))
         for key, t in state.items()
@@ -259,20 +260,20 @@ def _shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int | str, ...]]:
 
 
 def _check_weights(model: nn.Module, weights: State, name: str) -> None:
-    """Raise if these are not the weights of this network."""
+    """Raise unless these are the weights of this network."""
     wanted, found = _shapes(model.state_dict()), _shapes(weights)
     if wanted == found:
         return
     key = sorted(k for k in wanted | found if wanted.get(k) != found.get(k))[0]
     raise WorkbenchError(
-        f"load_checkpoint: the weights are not those of this network: {key} has shape "
+        f"load_checkpoint: the weights do not fit this network: {key} has shape "
         f"{found.get(key, 'none')} in the checkpoint of {name!r} and "
-        f"{wanted.get(key, 'none')} in the network; give the network that was trained."
+        f"{wanted.get(key, 'none')} in the network; pass the network that was trained."
     )
 
 
 def check_data(checkpoint: Checkpoint, data: Dataset) -> None:
-    """Raise if these are not the data that a checkpoint was trained on."""
+    """Raise unless a checkpoint was trained on these data."""
     was = (
         checkpoint.run["num_examples"],
         checkpoint.image_shape,
@@ -282,7 +283,7 @@ def check_data(checkpoint: Checkpoint, data: Dataset) -> None:
     if was != now:
         raise WorkbenchError(
             f"load_data: {data.name} has {now[0]} examples of shape {now[1]} in "
-            f"{len(now[2])} classes, and the checkpoint was trained on {was[0]} of "
-            f"shape {was[1]} in {len(was[2])} (or classes of other names); "
-            "bring back the data of then, or train again."
+            f"{len(now[2])} classes, but the checkpoint was trained on {was[0]} of "
+            f"shape {was[1]} in {len(was[2])} (or classes with other names); restore "
+            "the original data, or train again."
         )

@@ -1,4 +1,4 @@
-"""Images with their classes: a balanced, sorted choice, the same for the same seed."""
+"""Labelled images: a balanced, sorted selection that depends only on the seed."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ from workbench.training.downloads import DOWNLOADS, open_download
 from workbench.training.folders import open_folder
 from workbench.training.source import Source
 
-DATA = ("digits", *DOWNLOADS, "folder:PATH")  # names that load_data takes
+DATA = ("digits", *DOWNLOADS, "folder:PATH")  # names accepted by load_data
 SPLITS = ("train", "test")
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Dataset(Described):
-    """Normalised images sorted by class, and where they came from."""
+    """Normalised images sorted by class, and their origin."""
 
     images: Tensor  # (N, channels, H, W) float32, normalised
     labels: Tensor  # (N,) int64, sorted
     class_names: tuple[str, ...]  # (C,)
-    name: str  # "digits", "folder:PATH", ...: what load_data takes; or "custom"
-    source: str  # where the images came from, in words
+    name: str  # as for load_data: "digits", "folder:PATH", ...; or "custom"
+    source: str  # the origin of the images, in words
     split: str = "train"
-    per_class: int | None = None  # as asked for; None: all there are
-    seed: int = 0  # of the choice
-    root: str | None = None  # as asked for
-    num_available: int | None = None  # examples there were to choose from, if known
-    mean: tuple[float, ...] = ()  # subtracted from each channel of values in [0, 1]
-    std: tuple[float, ...] = ()  # then divided by
+    per_class: int | None = None  # as requested; None: all
+    seed: int = 0  # of the selection
+    root: str | None = None  # as requested
+    num_available: int | None = None  # examples to choose from, if known
+    mean: tuple[float, ...] = ()  # subtracted from each channel, in [0, 1]
+    std: tuple[float, ...] = ()  # divisor of each channel after that
 
     @property
     def num_classes(self) -> int:
@@ -57,7 +57,7 @@ class Dataset(Described):
 
     @property
     def reloadable(self) -> bool:
-        """Whether `load_data` makes it again from its name."""
+        """Whether `load_data` can load it again by its name."""
         return bool(self.mean)
 
     @property
@@ -88,21 +88,22 @@ class Dataset(Described):
         class_names: Sequence[str] | None = None,
         name: str = "custom",
     ) -> Dataset:
-        """Make a data set of your own images, which are taken as they are.
+        """Make a data set from your own images, used unchanged.
 
-        Nothing is normalised: subtract the mean and divide by the standard deviation
-        first, as the networks expect. The examples are sorted by class.
+        Use this for data that `load_data` cannot read. Nothing is normalised: first
+        subtract the mean and divide by the standard deviation, as the networks expect.
+        The examples are sorted by class.
 
         Args:
             images: Finite values, shape (N, channels, H, W), or (N, H, W) for one
-                channel. Anything that ``torch.as_tensor`` takes.
+                channel. Anything that ``torch.as_tensor`` accepts.
             labels: Class of each image, whole numbers from 0. Shape (N,).
-            class_names: One name a class; by default ``"0"``, ``"1"``, ...
-            name: What to call it. It cannot be loaded again by this name.
+            class_names: One name per class; by default ``"0"``, ``"1"``, ...
+            name: A name to show. It cannot be loaded again by this name.
 
         Raises:
-            WorkbenchError: If shapes disagree, a value is not finite, a label is out of
-                range, or a class has no example.
+            WorkbenchError: If shapes do not match, a value is not finite, a label is
+                out of range, or a class has no examples.
 
         Example:
             >>> labels = torch.tensor([1, 0, 1, 0])
@@ -143,30 +144,33 @@ def load_data(
     progress: ProgressCallback | None = None,
     control: Control | None = None,
 ) -> Dataset:
-    """Load a balanced choice of images, sorted by class.
+    """Load a balanced selection of images, sorted by class.
 
     ``digits`` is bundled with scikit-learn. ``mnist``, ``fashion``, ``cifar10`` and
-    ``cifar100`` are torchvision's, and lie below ``root``, else ``$WORKBENCH_DATA``,
-    else the user's cache folder. ``folder:PATH`` is any folder that holds one folder of
-    images a class, or ``train`` and ``test`` folders of that kind, under any of their
-    usual names; the images keep their size where all chosen ones are alike, square and
-    at most 64 wide, else their shorter side is resized to 32 and the middle cut out.
-    They are grey if all of them are, else RGB; transparent ones are put on white.
+    ``cifar100`` are torchvision's, and are stored in ``root``, else
+    ``$WORKBENCH_DATA``, else the user's cache folder. ``folder:PATH`` is any folder
+    that contains one folder of images per class, or ``train`` and ``test`` folders of
+    that kind, under any of their usual names. If all selected images are square, of
+    equal size and at most 64 wide, they keep their size; otherwise their shorter side
+    is resized to 32 and the centre cropped. They are grey if all of them are, otherwise
+    RGB; transparent ones are placed on white.
 
-    Each channel is normalised, ``(value - mean) / std``: with constants of the whole
-    training set for the named sets, whatever was chosen; for a folder with those of the
-    images chosen for training, for its test images too.
+    Each channel is normalised, ``(value - mean) / std``. The constants of the named
+    sets are those of the whole training set, whatever was selected; those of a folder
+    are of the selected training images, and are used for its test images too.
 
     Args:
         name: ``digits``, ``mnist``, ``fashion``, ``cifar10``, ``cifar100`` or
             ``folder:PATH``.
-        per_class: Examples of each class; None takes all there are, unequal as they
-            come. The seed fixes the choice, and a smaller one is part of a larger.
+        per_class: Examples per class; None takes all, so that classes may differ in
+            size. The seed fixes the selection, and a smaller one is part of a larger
+            one.
         split: ``train`` or ``test``.
-        root: Folder below which torchvision's sets lie.
-        seed: Of the choice.
-        download: Fetch what is missing or damaged. Never done unasked.
-        progress: Told how far a download or the reading of a folder is.
+        root: Folder that holds torchvision's data sets.
+        seed: Seed of the selection.
+        download: Download files that are missing or damaged. Never done unless
+            requested.
+        progress: Called with the progress of a download or of reading a folder.
         control: Can cancel either.
 
     Raises:
@@ -199,9 +203,9 @@ def load_data(
         source = open_download(kind, folder, split, download, progress, control)
     if like and like.class_names != source.class_names:
         raise WorkbenchError(
-            f"load_data: {path} holds other classes in test than in train "
-            f"({', '.join(source.class_names)}; {', '.join(like.class_names)}); "
-            "give both the same folders."
+            f"load_data: {path} has different classes in test and train "
+            f"({', '.join(source.class_names)}; {', '.join(like.class_names)}); give "
+            "both the same folders."
         )
     labels = source.labels
     chosen = _choose(labels, source.class_names, per_class, seed, name)
@@ -213,7 +217,7 @@ def load_data(
     else:
         channels = images.transpose(0, 1).flatten(1).double()
         mean = tuple(channels.mean(1).tolist())
-        # A channel that never changes is only shifted.
+        # A constant channel is only shifted.
         std = tuple(s or 1.0 for s in channels.std(1, correction=0).tolist())
     shift, scale = (torch.tensor(v).view(-1, 1, 1) for v in (mean, std))
     return Dataset(
@@ -246,11 +250,11 @@ def data_folder(root: str | os.PathLike[str] | None = None) -> Path:
 
 
 def _open_digits(split: str) -> Source:
-    """Open the 1,797 scanned digits that scikit-learn carries with it."""
+    """Open the 1,797 scanned digits that come with scikit-learn."""
     if split != "train":
         raise WorkbenchError(
-            "load_data: digits has no test split, its 1,797 images are one set; "
-            "use split='train', or a data set with both, such as fashion."
+            "load_data: digits has no test split, only one set of 1,797 images; use "
+            "split='train', or a data set with both, such as fashion."
         )
     table = torch.from_numpy(_digits())
     images = table[:, :-1].float().reshape(-1, 1, 8, 8) / 16  # 0 to 16 in the file
@@ -265,9 +269,10 @@ def _open_digits(split: str) -> Source:
 
 
 def _digits() -> NDArray[np.float64]:
-    """Scikit-learn's file of digits: 64 pixels and the label in each row, (1797, 65).
+    """Read scikit-learn's digits: 64 pixels and the label per row, (1797, 65).
 
-    Read past scikit-learn, which takes 100 MB; by it, should it keep them elsewhere.
+    Reads the file without importing scikit-learn, which takes 100 MB, unless the file
+    is not where it is expected.
     """
     package = find_spec("sklearn")
     for folder in (package and package.submodule_search_locations) or ():
@@ -281,11 +286,11 @@ def _digits() -> NDArray[np.float64]:
 
 
 def _check_choice(name: str, per_class: int | None, split: str, seed: int) -> None:
-    """Raise unless the arguments can mean something."""
+    """Raise unless the arguments are valid."""
     kind, colon, path = name.partition(":")
     if kind == "folder" and not path:
         raise WorkbenchError(
-            "load_data: 'folder' needs the path of an image folder behind a colon; "
+            "load_data: 'folder' needs the path of an image folder after a colon; "
             "write folder:PATH."
         )
     if kind not in {"digits", "folder", *DOWNLOADS} or (colon and kind != "folder"):
@@ -298,12 +303,12 @@ def _check_choice(name: str, per_class: int | None, split: str, seed: int) -> No
         )
     if per_class is not None and not _is_int(per_class, 1):
         raise WorkbenchError(
-            f"load_data: per_class is {per_class!r}; give a whole number from 1, "
+            f"load_data: per_class is {per_class!r}; give a whole number, at least 1, "
             "or None for all examples."
         )
     if not _is_int(seed, 0):
         raise WorkbenchError(
-            f"load_data: the seed is {seed!r}; give a whole number from 0."
+            f"load_data: the seed is {seed!r}; give a whole number, at least 0."
         )
 
 
@@ -312,26 +317,26 @@ def _is_int(value: object, low: int) -> bool:
 
 
 def _check_tensors(images: Tensor, labels: Tensor) -> None:
-    """Raise unless the tensors are images and one whole number for each."""
+    """Raise unless the tensors are images and one integer label for each."""
     who = "Dataset.from_tensors"
     if images.ndim != 4 or 0 in images.shape:
         raise WorkbenchError(
-            f"{who}: images have shape {tuple(images.shape)}; "
-            "give (N, channels, H, W), none of them 0."
+            f"{who}: images have shape {tuple(images.shape)}; give (N, channels, H, "
+            "W), all at least 1."
         )
     if labels.shape != (len(images),):
         raise WorkbenchError(
-            f"{who}: labels have shape {tuple(labels.shape)} for {len(images)} images; "
-            "give one label an image."
+            f"{who}: labels have shape {tuple(labels.shape)} for {len(images)} "
+            "images; give one label per image."
         )
     if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
         raise WorkbenchError(
-            f"{who}: labels are {labels.dtype}; give whole numbers, as torch.int64."
+            f"{who}: labels are {labels.dtype}; give integers, such as torch.int64."
         )
     if num_bad := int((~images.isfinite()).sum()):
         raise WorkbenchError(
-            f"{who}: {num_bad} values of the images are NaN or infinite; "
-            "replace them or leave those images out."
+            f"{who}: {num_bad} values of the images are NaN or infinite; replace them "
+            "or remove those images."
         )
 
 
@@ -345,14 +350,14 @@ def _count(labels: Tensor, class_names: Sequence[str], who: str) -> Tensor:
     low, high = int(labels.min()), int(labels.max())
     if low < 0 or high >= num_classes:
         raise WorkbenchError(
-            f"{who}: labels run from {low} to {high} and there are {num_classes} "
-            f"classes; labels must lie in 0 to {num_classes - 1}."
+            f"{who}: labels range from {low} to {high} but there are {num_classes} "
+            f"classes; labels must be from 0 to {num_classes - 1}."
         )
     counts = labels.bincount(minlength=num_classes)
     if empty := [class_names[c] for c in (counts == 0).nonzero().flatten().tolist()]:
         raise WorkbenchError(
-            f"{who}: no example of {', '.join(empty[:10])}; every class needs at least "
-            "one, so add some or leave the class out."
+            f"{who}: no example of {', '.join(empty[:10])}; every class needs at "
+            "least one: add some or leave the class out."
         )
     return counts
 
@@ -370,15 +375,16 @@ def _choose(
     if per_class is not None and least < per_class:
         c = int(counts.argmin())
         raise WorkbenchError(
-            f"load_data: class {class_names[c]!r} of {name} has {least} examples and "
-            f"per_class={per_class} asks for more; "
-            f"per_class={least} is the most that every class has."
+            f"load_data: class {class_names[c]!r} of {name} has only {least} "
+            f"examples, fewer than per_class={per_class}; use at most "
+            f"per_class={least}."
         )
     generator = torch.Generator().manual_seed(seed)
     chosen = []
     for c, count in enumerate(counts.tolist()):
         members = (labels == c).nonzero().flatten()
-        # Drawn from all members always, so that a smaller choice is part of a larger.
+        # Always drawn from all members, so that a smaller selection is part of a
+        # larger.
         order = torch.randperm(count, generator=generator)[:per_class]
         chosen.append(members[order.sort().values])
     return torch.cat(chosen)

@@ -1,7 +1,7 @@
-"""The data sets that torchvision knows: found on disk, checked, fetched when asked.
+"""Torchvision's data sets: found on disk, checked, downloaded on request.
 
-Names, addresses, check sums, unpacking and reading are torchvision's. Only the transfer
-itself is ours, because torchvision's can neither be watched nor stopped.
+Names, addresses, checksums, unpacking and reading are torchvision's. Only the transfer
+itself is ours, because torchvision's can be neither watched nor stopped.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from workbench.errors import WorkbenchError, readable
 from workbench.progress.control import Control, Progress, ProgressCallback
 from workbench.training.source import Source
 
-_TIMEOUT = 30.0  # seconds without an answer
-_CHUNK = 1 << 18  # bytes between two looks at the control
+_TIMEOUT = 30.0  # seconds without a response
+_CHUNK = 1 << 18  # bytes between checks of the control
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,19 +55,21 @@ def open_download(
     progress: ProgressCallback | None = None,
     control: Control | None = None,
 ) -> Source:
-    """Open one of torchvision's data sets below a folder.
+    """Open one of torchvision's data sets in a folder.
 
     Args:
         name: A key of `DOWNLOADS`.
-        folder: Where torchvision looks for it.
+        folder: The folder where torchvision looks for it.
         split: ``train`` or ``test``.
-        download: Fetch it if it is missing or damaged. A file that is not whole is
-            fetched anew from its start.
-        progress: Told how far the download is.
-        control: Can cancel the download; nothing half-done is left that would pass.
+        download: Download it if it is missing or damaged. An incomplete file is
+            downloaded again from the start.
+        progress: Called with the progress of the download.
+        control: Can cancel the download; an incomplete file is never taken for a
+            complete one.
 
     Raises:
-        WorkbenchError: If it is missing or damaged and is not to be fetched, or cannot.
+        WorkbenchError: If it is missing or damaged, and not or not successfully
+            downloaded.
         Cancelled: If ``control`` was cancelled.
     """
     from torchvision import datasets
@@ -91,7 +93,7 @@ def open_download(
         labels=torch.as_tensor(data.targets).long(),
         class_names=tuple(str(c)[0] if digits else str(c) for c in data.classes),
         read=lambda chosen: images[chosen].float().div_(255),
-        words=f"torchvision's {kind.title} below {folder}",
+        words=f"torchvision's {kind.title} in {folder}",
         mean=kind.mean,
         std=kind.std,
     )
@@ -122,7 +124,7 @@ def _inspect(found: Any, folder: Path) -> tuple[list[Path], list[Path]]:
 
 
 def _is_whole_idx(file: Path) -> bool:
-    """Whether an idx file of bytes is as long as its header says."""
+    """Whether an idx file is as long as its header says."""
     with file.open("rb") as stream:
         magic = stream.read(4)
         if len(magic) < 4 or magic[:3] != b"\0\0\x08":
@@ -141,11 +143,12 @@ def _not_there(
     title = DOWNLOADS[name].title
     what = f"{damaged[0]} is damaged or incomplete" if damaged else ""
     if missing:
-        what = f"{title} is not below {folder} ({missing[0].name} is missing)"
+        what = f"{title} is not in {folder} ({missing[0].name} is missing)"
     return WorkbenchError(
-        f"load_data: {what}; fetch {title}: tick Download if missing on the page, or "
-        "give download=True in Python (--download at the command line). Or say where "
-        "it is: $WORKBENCH_DATA, set before the page is started, or root= (--root)."
+        f"load_data: {what}. To download {title}, tick Download if missing on the "
+        "page, pass download=True in Python, or --download on the command line. If "
+        "you have it elsewhere, set $WORKBENCH_DATA before starting the page, or pass "
+        "root= (--root)."
     )
 
 
@@ -157,7 +160,7 @@ def _fetch(
     progress: ProgressCallback | None,
     control: Control | None,
 ) -> None:
-    """Fetch the archives that are not there whole, and let torchvision unpack them."""
+    """Download missing or incomplete archives and let torchvision unpack them."""
     from torchvision.datasets.utils import check_integrity
 
     if hasattr(found, "resources"):
@@ -174,18 +177,18 @@ def _fetch(
             file.parent.mkdir(parents=True, exist_ok=True)
             if not check_integrity(file, md5):
                 _fetch_file(addresses, file, md5, title, part, progress, control)
-        for file in damaged:  # else torchvision takes an unpacked file as good
+        for file in damaged:  # else torchvision trusts an unpacked file
             file.unlink()
         found(folder, download=True)
     except OSError as error:
         raise WorkbenchError(
-            f"load_data: {title} cannot be written below {folder} "
-            f"({error.strerror or error}); make room, or choose another root."
+            f"load_data: {title} cannot be written to {folder} "
+            f"({error.strerror or error}); free some space, or choose another root."
         ) from error
     except RuntimeError as error:
         raise WorkbenchError(
-            f"load_data: {title} could not be unpacked below {folder} ({error}); "
-            "delete what is there and try again."
+            f"load_data: {title} could not be unpacked in {folder} ({error}); delete "
+            "its files there and try again."
         ) from error
 
 
@@ -198,7 +201,7 @@ def _fetch_file(
     progress: ProgressCallback | None,
     control: Control | None,
 ) -> None:
-    """Fetch one file from the first address that has it whole."""
+    """Download a file from the first address that has it intact."""
     from torchvision.datasets.utils import check_integrity
 
     def tell(done: int, total: int) -> None:
@@ -218,27 +221,26 @@ def _fetch_file(
         for address in addresses:
             try:
                 done = _transfer(address, target, tell)
-            except (OSError, HTTPException) as error:  # no answer, or cut short
+            except (OSError, HTTPException) as error:  # no response, or cut short
                 if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
-                    raise  # another address has no more room
+                    raise  # the disk is full; another address will not help
                 failures.append(f"{address}: {getattr(error, 'reason', error)}")
                 continue
             if check_integrity(target, md5):
                 os.replace(target, file)
                 return
-            failures.append(f"{address}: {done:,} bytes, not the file it should be")
+            failures.append(f"{address}: {done:,} bytes, not the expected file")
     finally:
         target.unlink(missing_ok=True)
     raise WorkbenchError(
-        f"load_data: {title} could not be downloaded ({'; '.join(failures)}); "
-        "check the connection and try again, or put the files there by hand and name "
-        "their folder with $WORKBENCH_DATA, set before the page is started, or root= "
-        "(--root)."
+        f"load_data: {title} could not be downloaded ({'; '.join(failures)}); check "
+        "the connection and try again, or download the files yourself and give their "
+        "folder as $WORKBENCH_DATA, set before starting the page, or root= (--root)."
     )
 
 
 def _transfer(address: str, target: Path, tell: Callable[[int, int], None]) -> int:
-    """Copy what is at an address into a file; return how many bytes came."""
+    """Download a file; return how many bytes were received."""
     request = urllib.request.Request(
         address, headers={"User-Agent": "hessian-workbench"}
     )

@@ -1,4 +1,4 @@
-"""Any folder of images, one folder a class, cut by torchvision."""
+"""Any folder of images, one folder per class, resized and cropped by torchvision."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ from workbench.training.source import Source
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-LARGEST_KEPT = 64  # pixels; larger images, and those of unequal size, are resized
+LARGEST_KEPT = 64  # pixels; larger images, and images of unequal size, are resized
 RESIZED = 32  # pixels, to that
-COPIES = 0.75  # share of images that are copies of others, from which on it is refused
+COPIES = 0.75  # share of duplicate images from which on a folder is refused
 _GREY = {"1", "L", "LA", "I", "I;16", "I;16L", "I;16B", "I;16N"}  # Pillow's modes
 _DEEP = 65535.0  # white in 16 bits
 
@@ -42,21 +42,21 @@ def open_folder(
     progress: ProgressCallback | None = None,
     control: Control | None = None,
 ) -> Source:
-    """List the images of a folder; only those chosen later are read.
+    """List the images of a folder; only those selected later are read.
 
-    Transparent ones are put on white, those of 16 bits scaled, and photographs turned
-    as their camera says.
+    Transparent images are placed on white, 16-bit ones scaled, and photographs rotated
+    according to their EXIF orientation.
 
     Args:
-        path: Holds one folder a class, or splits with those: see `find_classes`.
-        split: Which of the two. A folder without them is all ``train``.
-        shape: Channels and size to give the images; by default what suits those chosen.
-        progress: Told how far the reading is.
+        path: Contains one folder per class, or splits with those: see `find_classes`.
+        split: Which split. A folder without splits is all ``train``.
+        shape: Channels and size of the result; by default chosen to suit the images.
+        progress: Called with the progress of reading.
         control: Can cancel the reading.
 
     Raises:
-        WorkbenchError: If there is no such folder, or no class in it. Reading raises
-            it if an image cannot be read, or most of them are alike.
+        WorkbenchError: If there is no such folder, or no class in it. Reading raises it
+            if an image cannot be read, or most of them are identical.
     """
     found = find_classes(path, split)
     folder = found.folder
@@ -66,7 +66,7 @@ def open_folder(
     ]
     if not listed:
         raise WorkbenchError(
-            f"load_data: the {len(names)} folders of {folder} hold "
+            f"load_data: the {len(names)} folders of {folder} contain "
             f"{no_image(folder, names)}"
         )
     files, labels = [file for file, _ in listed], [c for _, c in listed]
@@ -87,7 +87,7 @@ def open_folder(
         labels=torch.tensor(labels),
         class_names=labelled,
         read=read,
-        words=f"images below {folder}",
+        words=f"images in {folder}",
         notes=notes,
     )
 
@@ -95,10 +95,11 @@ def open_folder(
 def _copies(
     images: Tensor, files: Sequence[str], classes: Sequence[str], folder: Path
 ) -> str:
-    """Say which images are the same, pixel by pixel as they are read.
+    """Report identical images, compared pixel by pixel as read.
 
     Raises:
-        WorkbenchError: If most of them are: then something has gone wrong with them.
+        WorkbenchError: If most of them are identical, which means that something went
+            wrong.
     """
     groups: dict[bytes, list[int]] = defaultdict(list)
     for n, image in enumerate(images):
@@ -108,9 +109,9 @@ def _copies(
     if num >= 4 and (2 * len(largest) > num or share > COPIES):
         alike = " and ".join(Path(files[n]).name for n in largest[:2])
         raise WorkbenchError(
-            f"load_data: of {num:,} images below {folder} only {len(groups):,} differ "
-            f"as they are read, {alike} for instance are the same; look whether they "
-            "are white, empty or copies."
+            f"load_data: of {num:,} images in {folder}, only {len(groups):,} differ "
+            f"once read; {alike}, for instance, are identical. Check whether they are "
+            "blank, empty or copies."
         )
     across = [g for g in groups.values() if len({classes[n] for n in g}) > 1]
     if across:
@@ -129,7 +130,7 @@ def _read(
     progress: ProgressCallback | None,
     control: Control | None,
 ) -> tuple[Tensor, str]:
-    """Read the files into one tensor of values in [0, 1]; say what of them is taken."""
+    """Read the files into one tensor with values in [0, 1]; note what was left out."""
     from PIL import Image
     from torchvision.transforms.functional import center_crop, pil_to_tensor, resize
 
@@ -159,7 +160,7 @@ def _read(
             raise _unreadable(file, error) from error
         if image.size != (width, height):
             image = center_crop(resize(image, min(height, width)), [height, width])
-        images[n] = pil_to_tensor(image).float().div_(255)  # deep ones are grey
+        images[n] = pil_to_tensor(image).float().div_(255)  # 16-bit images are grey
         num_films += film
     are = "file holds" if num_films == 1 else "files hold"
     some = f"{num_films:,} {are} several images, of which the first is taken."
@@ -167,30 +168,30 @@ def _read(
 
 
 def _decoded(file: str, mode: str) -> tuple[Image, bool]:
-    """Read one image, in this mode; with more than 8 bits in single precision, ``F``.
+    """Read one image in this mode; ``F``, single precision, for more than 8 bits.
 
-    On white where it is transparent, and turned as its camera says.
+    Transparency becomes white, and EXIF orientation is applied.
 
     Returns:
-        The image, and whether others follow it in the file: a film, or pages.
+        The image, and whether more follow in the file, such as frames or pages.
     """
     from PIL import Image, ImageOps
 
     with Image.open(file) as opened:
         opened.load()
-        # Behind a photograph some cameras keep small ones of it.
+        # Some cameras append small previews to a photograph.
         film = opened.format != "MPO" and getattr(opened, "is_animated", False)
         image: Image.Image = opened
         try:
             image = ImageOps.exif_transpose(opened)
-        except Exception:  # whatever a camera has noted, the pixels are there
+        except Exception:  # bad metadata; the pixels are fine
             image = opened.copy()
     if image.mode[0] in "IF":
         values = np.asarray(image).astype(np.float32)
         if image.mode == "F" or not 0 <= values.min() <= values.max() <= _DEEP:
             raise WorkbenchError(
-                f"load_data: {file} has more than 16 bits a pixel (mode {image.mode}); "
-                "save it with 8 or 16 bits."
+                f"load_data: {file} has more than 16 bits per pixel (mode "
+                f"{image.mode}); save it with 8 or 16 bits."
             )
         return Image.fromarray(values * np.float32(255 / _DEEP)), film
     if image.has_transparency_data:
@@ -229,6 +230,6 @@ def _common_shape(
 
 def _unreadable(file: str, error: Exception) -> WorkbenchError:
     return WorkbenchError(
-        f"load_data: the image {file} cannot be read ({error}); "
-        "replace it or take it out of the folder."
+        f"load_data: the image {file} cannot be read ({error}); replace it or remove "
+        "it from the folder."
     )

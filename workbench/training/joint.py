@@ -1,4 +1,4 @@
-"""One network trained by several processes, each on its share of every batch."""
+"""Train one network in several processes, each on its share of every batch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from workbench.machine.distributed import World
 
 
 class _Sum(torch.autograd.Function):
-    """The sum over processes; its gradient is the sum of theirs."""
+    """The sum over processes; the backward pass sums their gradients."""
 
     @staticmethod
     def forward(context: object, tensor: Tensor, world: World) -> Tensor:
@@ -25,10 +25,10 @@ class _Sum(torch.autograd.Function):
 
 
 class JointBatchNorm(_BatchNorm):
-    """Batch norm over the batch of all processes: `torch.nn.SyncBatchNorm` on a CPU.
+    """Batch norm over the batch of all processes, like `torch.nn.SyncBatchNorm`.
 
-    Two passes, first the mean and then the variance about it, so that single precision
-    loses nothing.
+    Also works on a CPU. Takes two passes, first the mean and then the variance about
+    it, so that single precision suffices.
     """
 
     def __init__(self, norm: _BatchNorm, world: World) -> None:
@@ -70,10 +70,10 @@ class JointBatchNorm(_BatchNorm):
 
 
 def in_step(model: nn.Module, world: World, device: torch.device) -> nn.Module:
-    """The network so that all processes take the step that one would on the batch.
+    """Wrap a network so that processes together take the step of one process.
 
-    Batch norm sees the batch of all of them. Weights are shared with ``model``, whose
-    batch norms are replaced. Dropout draws differently from one process.
+    Batch norm uses the whole batch. Weights are shared with ``model``, whose batch
+    norms are replaced. Only dropout differs from a single process.
     """
     if world.size == 1:
         return model

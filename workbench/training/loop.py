@@ -1,8 +1,8 @@
-"""The loop over epochs and batches: from one checkpoint to the next.
+"""The training loop over epochs and batches, from one checkpoint to the next.
 
-Order of the examples and dropout are functions of seed, epoch and batch alone: there is
-no state of a generator to keep, and a run that was cancelled anywhere goes on as if it
-had not been.
+The order of the examples and dropout depend only on seed, epoch and batch. So no
+generator state is kept, and a run cancelled at any point resumes as if it had not been
+interrupted.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from workbench.training.data import Dataset
 from workbench.training.joint import in_step
 from workbench.training.settings import TrainConfig
 
-DIVERGED = 100.0  # times the loss at the start, or that of guessing if that is more
-_EVERY = 0.5  # seconds between two events within an epoch
-KEEP_EVERY = 10.0  # seconds between two checkpoints that are kept on the way
-_EVAL_BATCH = 256  # examples at once where nothing is learnt
-_CANCELLED_BATCH = 64  # examples that are looked at once there is no time
+DIVERGED = 100.0  # times the initial loss, or the loss of guessing if that is larger
+_EVERY = 0.5  # seconds between events within an epoch
+KEEP_EVERY = 10.0  # seconds between checkpoints during training
+_EVAL_BATCH = 256  # examples per batch for evaluation
+_CANCELLED_BATCH = 64  # examples evaluated after a cancel
 
 
 def run_epochs(
@@ -43,7 +43,7 @@ def run_epochs(
     keep: Callable[[Checkpoint], object] | None = None,
     world: World = ALONE,
 ) -> Checkpoint:
-    """Train from a checkpoint on, until all epochs are done or a cancel comes."""
+    """Train from a checkpoint until all epochs are done or the run is cancelled."""
     model = start.load_model().to(device)
     learner = in_step(model, world, device)
     momentum = {k: v.to(device, copy=True) for k, v in start.momentum.items()}
@@ -109,12 +109,12 @@ def run_epochs(
             tally = Tally()
             teller.tell(0, detail, values, now=True)
             if keep and epoch < config.epochs and time.monotonic() > kept + KEEP_EVERY:
-                status = "cancelled"  # what it is, should this be the last of it
+                status = "cancelled"  # the right status, should the process die
                 few = _evaluate(model, data, config, device, None, control)
                 try:
                     keep(so_far(few))
                     teller.warning = ""
-                except WorkbenchError as error:  # a full disk ends no training
+                except WorkbenchError as error:  # a full disk does not end training
                     teller.warn(error)
                 status, kept = "finished", time.monotonic()
     except Cancelled:
@@ -148,7 +148,7 @@ class Tally:
         self.correct += correct
 
     def values(self, epoch: float) -> dict[str, float]:
-        """Return the means, and how many epochs are done."""
+        """Return the means, and the number of epochs done."""
         return {
             "epoch": float(epoch),
             "loss": self.loss / self.num_examples,
@@ -156,29 +156,29 @@ class Tally:
         }
 
 
-# Units of work: to look at one example is one, to learn from it about three.
+# Units of work: evaluating an example is one, learning from it about three.
 _TRAIN = 3
 
 
 @dataclass(slots=True)
 class _Teller:
-    """Turns units of work into progress events, not too many."""
+    """Turns units of work into progress events, at a limited rate."""
 
     progress: ProgressCallback | None
     total: int  # units of this call
     done: int = 0
     last: float = -math.inf  # when the last event was sent
     values: Mapping[str, float] = field(default_factory=dict)
-    warning: str = ""  # while something is wrong: said with every event
+    warning: str = ""  # a lasting problem, repeated with every event
 
     def warn(self, error: WorkbenchError) -> None:
-        """Say, once in a whole sentence, that nothing could be kept on the way."""
+        """Report, once in a full sentence, that no checkpoint could be saved."""
         reason = getattr(error.__cause__, "strerror", None) or "cannot be written"
         if self.progress and not self.warning:
-            note = f"{error} The training goes on; nothing is kept until its end."
+            note = f"{error} Training continues; nothing is saved until it ends."
             fraction = min(self.done / self.total, 1.0)
             self.progress(Progress("Training", fraction, values=self.values, note=note))
-        self.warning = f", not kept on the way ({reason})"
+        self.warning = f", not saved yet ({reason})"
 
     def tell(
         self,
@@ -188,7 +188,7 @@ class _Teller:
         *,
         now: bool = False,
     ) -> None:
-        """Count work done, and send an event if it is time."""
+        """Count work done, and send an event if one is due."""
         self.done += units
         self.values = values or self.values
         if self.progress and (now or time.monotonic() > self.last + _EVERY):
@@ -203,8 +203,8 @@ def _descend(
 ) -> None:
     """One step of SGD with momentum; the momentum is changed in place.
 
-    By the function below `torch.optim.SGD`: the class loads torch's compiler, which
-    takes 70 MB and some seconds, and compiles nothing here.
+    Calls the function behind `torch.optim.SGD`. The class would load torch's compiler,
+    which takes 70 MB and a few seconds and is not needed here.
     """
     moved = {n: p for n, p in model.named_parameters() if p.grad is not None}
     gradients = [p.grad for p in moved.values() if p.grad is not None]
@@ -234,7 +234,7 @@ def _backward(
     device: torch.device,
     world: World,
 ) -> tuple[float, int]:
-    """Find the gradients of one batch; return its mean loss, and how many are right."""
+    """Compute the gradients of a batch; return its mean loss and number correct."""
     model.train()
     own = batch[world.share(len(batch))]
     dtype = next(model.parameters()).dtype
@@ -275,9 +275,9 @@ def _evaluate(
     control: Control | None,
     world: World = ALONE,
 ) -> dict[str, Any]:
-    """Measure loss and accuracy in eval mode; once cancelled, on one batch only.
+    """Measure loss and accuracy in eval mode; after a cancel, on one batch only.
 
-    Without a teller on one batch, too: what was learnt is kept on the way.
+    Also on one batch without a teller, for checkpoints during training.
     """
     model.eval()
     tally = Tally()
@@ -290,7 +290,7 @@ def _evaluate(
             own = chosen[world.share(len(chosen))]
             if len(own):
                 labels = data.labels[own].to(device)
-                # a copy: the network may write to what it is given
+                # a copy: the network may modify its input
                 logits = model(data.images[own].to(device, dtype, copy=True))
                 loss = cross_entropy(logits, labels).item()
                 tally.add(loss, int((logits.argmax(1) == labels).sum()), len(own))
@@ -316,7 +316,7 @@ def _evaluate(
 
 
 def _batches(data: Dataset, config: TrainConfig, epoch: int) -> list[Tensor]:
-    """Shuffle the examples of one epoch and split them into batches of like size."""
+    """Shuffle the examples of an epoch and split them into batches of similar size."""
     order = _shuffled(data.num_examples, _mix(config.seed, epoch))
     count = math.ceil(data.num_examples / config.batch_size)
     count = min(count, data.num_examples // 2)  # batch norm needs two examples
@@ -324,7 +324,7 @@ def _batches(data: Dataset, config: TrainConfig, epoch: int) -> list[Tensor]:
 
 
 def _falling(epoch: int, num_epochs: int) -> float:
-    """Return the factor of the rate: 1, then 1/10, then 1/100."""
+    """Return the factor of the learning rate: 1, then 1/10, then 1/100."""
     if 3 * epoch < num_epochs:
         return 1.0
     return 0.1 if 3 * epoch < 2 * num_epochs else 0.01
@@ -349,6 +349,6 @@ def _diverged(
     loss: float, where: str, before: float, config: TrainConfig
 ) -> WorkbenchError:
     return WorkbenchError(
-        f"train: the loss is {loss:.3g} in {where}, and was {before:.3g} at the start: "
-        f"the training diverges at rate {config.lr:g}; try lr={config.lr / 10:g}."
+        f"train: the loss went from {before:.3g} to {loss:.3g} in {where}: training "
+        f"diverges at learning rate {config.lr:g}; try lr={config.lr / 10:g}."
     )

@@ -1,4 +1,4 @@
-"""Networks by name, fitted to the images: as in the papers, for small pictures."""
+"""Networks by name, as in the papers, adapted to small images."""
 
 from __future__ import annotations
 
@@ -17,12 +17,11 @@ CNN_CHANNELS = (16, 32, 48)
 def build_model(
     name: str, data: Dataset | tuple[int, int, int], *, seed: int = 0
 ) -> nn.Module:
-    """Make a network with fresh weights, on the CPU.
+    """Build a network with random initial weights, on the CPU.
 
-    Sizes are for C classes. Every network but ``linear`` has batch norm. Stems are for
-    small images: a 3x3 convolution of stride 1, without pooling. A 2x2 pooling is left
-    out where the image has become one pixel high or wide, so that each network takes
-    images of any size from 1x1.
+    Every network except ``linear`` has batch norm. Stems are for small images: a 3x3
+    convolution of stride 1, without pooling. A 2x2 pooling is left out once the image
+    is one pixel high or wide, so every network accepts images of any size from 1x1.
 
     | name | layers | parameters |
     |---|---|---|
@@ -35,9 +34,9 @@ def build_model(
 
     Args:
         name: One of `MODELS`.
-        data: What to fit: a data set, or (channels, size, number of classes).
-        seed: Of the weights: the same one gives the same weights. The caller's random
-            numbers are not disturbed.
+        data: The data set to fit, or (channels, size, number of classes).
+        seed: Seed of the weights: the same seed gives the same weights. The global
+            random state is not changed.
 
     Raises:
         WorkbenchError: If there is no network of this name, or a size is not positive.
@@ -49,8 +48,8 @@ def build_model(
     """
     if name not in MODELS:
         raise WorkbenchError(
-            f"build_model: there is no network {name!r}; "
-            f"use one of {', '.join(MODELS)}, or your own nn.Module."
+            f"build_model: there is no network {name!r}; use one of "
+            f"{', '.join(MODELS)}, or pass your own nn.Module."
         )
     if isinstance(data, Dataset):
         shape = (*data.image_shape, data.num_classes)
@@ -59,10 +58,10 @@ def build_model(
         shape = (channels, size, size, num_classes)
     if min(shape) < 1 or shape[-1] < 2:
         raise WorkbenchError(
-            f"build_model: channels, height, width and classes are {shape}; "
-            "give numbers from 1, and at least 2 classes."
+            f"build_model: channels, height, width and classes are {shape}; all must "
+            "be at least 1, and classes at least 2."
         )
-    # Not torch.manual_seed, which would reseed the caller's accelerators too.
+    # Not torch.manual_seed, which would also reseed the caller's accelerators.
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         return MODELS[name](*shape)
@@ -76,7 +75,7 @@ def _linear(channels: int, height: int, width: int, num_classes: int) -> nn.Modu
 
 
 def _mlp(channels: int, height: int, width: int, num_classes: int) -> nn.Module:
-    """Hidden layers without bias: batch norm has one."""
+    """Hidden layers have no bias, because batch norm has one."""
     layers: list[nn.Module] = [nn.Flatten()]
     fan_in = channels * height * width
     for fan_out in MLP_WIDTHS:
@@ -87,7 +86,7 @@ def _mlp(channels: int, height: int, width: int, num_classes: int) -> nn.Module:
 
 
 def _cnn(channels: int, height: int, width: int, num_classes: int) -> nn.Module:
-    """Three times convolution, batch norm, ReLU and pooling; then the mean pixel."""
+    """Convolution, batch norm, ReLU and pooling, three times; then the mean pixel."""
     layers: list[nn.Module] = []
     for out in CNN_CHANNELS:
         layers += [nn.Conv2d(channels, out, 3, padding=1, bias=False)]
@@ -124,7 +123,7 @@ def _resnet(name: str) -> Callable[[int, int, int, int], nn.Module]:
 
 
 class DenseLayer(nn.Module):
-    """Batch norm, ReLU and a 3x3 convolution, stacked onto what came in."""
+    """Batch norm, ReLU and a 3x3 convolution, concatenated to the input."""
 
     def __init__(self, channels: int, growth: int) -> None:
         super().__init__()
@@ -133,7 +132,7 @@ class DenseLayer(nn.Module):
         self.conv = nn.Conv2d(channels, growth, 3, padding=1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return ``growth`` channels more than came in."""
+        """Return the input with ``growth`` more channels."""
         return torch.cat([x, self.conv(self.relu(self.norm(x)))], dim=1)
 
 
@@ -158,7 +157,7 @@ def _head(channels: int, num_classes: int) -> list[nn.Module]:
 
 
 def _fit_poolings(layers: list[nn.Module], height: int, width: int) -> list[nn.Module]:
-    """Leave out the 2x2 poolings that would leave nothing of the image."""
+    """Remove 2x2 poolings that would shrink the image to nothing."""
     kept = []
     for layer in layers:
         if isinstance(layer, (nn.MaxPool2d, nn.AvgPool2d)):
@@ -170,14 +169,14 @@ def _fit_poolings(layers: list[nn.Module], height: int, width: int) -> list[nn.M
 
 
 def _prepare(model: nn.Module) -> nn.Module:
-    """Start as torchvision does (He, 2015), and keep each ReLU's input."""
+    """Initialise as torchvision does (He, 2015), and keep each ReLU's input."""
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
         elif isinstance(module, nn.ReLU):
-            module.inplace = False  # measurements look at the values of each layer
+            module.inplace = False  # measurements need the values of each layer
     return model
 
 
@@ -194,7 +193,7 @@ MODELS: Mapping[str, Callable[[int, int, int, int], nn.Module]] = {
 
 
 def name_of(model: nn.Module, shape: tuple[int, int, int, int]) -> str | None:
-    """Return the name under which `build_model` makes such a network, else None."""
+    """Return the name under which `build_model` builds this network, else None."""
     described = repr(model)
     for name, builder in MODELS.items():
         with torch.device("meta"):  # layers without memory

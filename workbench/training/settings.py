@@ -1,4 +1,4 @@
-"""How to train."""
+"""Settings of training."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from workbench.errors import WorkbenchError
 
 
 def film_epochs(epochs: int, num: int = 6) -> tuple[int, ...]:
-    """Epochs before the last that tell a training: the fresh weights, then by ratios.
+    """Choose epochs that show the course of training: 0, then in equal ratios.
 
     Example:
         >>> film_epochs(30)
@@ -21,17 +21,17 @@ def film_epochs(epochs: int, num: int = 6) -> tuple[int, ...]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainConfig:
-    """How to train. Wrong values raise WorkbenchError."""
+    """Settings of training. Invalid values raise WorkbenchError."""
 
-    epochs: int = 30  # passes over the data; 0 keeps the fresh weights
-    lr: float = 0.05  # rate at the start; a tenth from 1/3, a hundredth from 2/3 on
+    epochs: int = 30  # passes over the data; 0 keeps the initial weights
+    lr: float = 0.05  # initial rate; a tenth after 1/3, a hundredth after 2/3
     momentum: float = 0.9
     weight_decay: float = 5e-4  # of every parameter
-    batch_size: int = 128  # at most: all batches of an epoch are of like size
-    seed: int = 0  # of the order of the examples, and of dropout
-    device: str = "auto"  # cuda, else mps, else cpu; or one of them by name
-    mixed_precision: bool = True  # bfloat16 on CUDA devices that have it, nowhere else
-    snapshots: tuple[int, ...] = ()  # epochs whose weights are kept; 0: the fresh ones
+    batch_size: int = 128  # at most; all batches of an epoch have similar size
+    seed: int = 0  # of the order of the examples and of dropout
+    device: str = "auto"  # cpu, cuda or mps; auto: cuda, else mps, else cpu
+    mixed_precision: bool = True  # bfloat16, on CUDA devices that support it
+    snapshots: tuple[int, ...] = ()  # epochs whose weights to keep; 0: the initial ones
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "snapshots", tuple(self.snapshots))
@@ -39,14 +39,15 @@ class TrainConfig:
             value = getattr(self, name)
             if not isinstance(value, int) or value < low:
                 raise WorkbenchError(
-                    f"TrainConfig: {name} is {value!r}; give a whole number from {low}."
+                    f"TrainConfig: {name} is {value!r}; "
+                    f"give a whole number, at least {low}."
                 )
         for name, most in (("lr", math.inf), ("momentum", 1.0), ("weight_decay", 1e3)):
             value = getattr(self, name)
             if not isinstance(value, (int, float)) or not 0 <= value < most:
                 raise WorkbenchError(
-                    f"TrainConfig: {name} is {value!r}; "
-                    f"give a number from 0, smaller than {most:g}."
+                    f"TrainConfig: {name} is {value!r}; give a number >= 0 and < "
+                    f"{most:g}."
                 )
         for epoch in self.snapshots:
             if not isinstance(epoch, int) or not 0 <= epoch <= self.epochs:

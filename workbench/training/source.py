@@ -1,4 +1,4 @@
-"""What a place of images hands over before any of them was chosen."""
+"""A source of images, before any of them is selected."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Source:
-    """Labels of all there is, and how to read the chosen ones."""
+    """All labels, and a function to read the selected images."""
 
     labels: Tensor  # (M,) int64, in the order of the source
     class_names: tuple[str, ...]
     read: Callable[[Tensor], Tensor]  # indices (n,) -> (n, channels, H, W) in [0, 1]
-    words: str  # where the images are, for people
+    words: str  # where the images are, in words
     mean: tuple[float, ...] = ()  # per channel of the whole training set; (): unknown
     std: tuple[float, ...] = ()
     notes: list[str] = field(default_factory=list)  # sentences; reading may add some

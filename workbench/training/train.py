@@ -1,4 +1,4 @@
-"""Training as in the papers: SGD with momentum and a rate that falls twice."""
+"""Training as in the papers: SGD with momentum and two learning-rate drops."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from workbench.training.settings import TrainConfig
 
 __all__ = ["TrainConfig", "train"]
 
-# Below both, a second thread gains nothing on a free machine, and on a busy one costs
-# up to a hundred times as much, because threads wait for each other at each small step.
+# Below both, a second thread gains nothing on an idle machine, and on a busy one takes
+# up to a hundred times as long, because threads wait for each other at each small step.
 _FEW_PARAMETERS = 100_000
 _FEW_PIXELS = 32_768  # in a batch, over all channels
 
@@ -42,41 +42,41 @@ def train(
     keep: Callable[[Checkpoint], object] | None = None,
     world: World = ALONE,
 ) -> Checkpoint:
-    """Train a network, or go on training one.
+    """Train a network, or continue training one.
 
     Minimises the mean cross-entropy by SGD on whole epochs in shuffled batches, without
-    augmentation. The rate falls to a tenth at 1/3 and again at 2/3 of the epochs
-    (Papyan, 2019). The same seed gives the same weights on a CPU, bit by bit, however
-    often the training was cancelled and taken up again; the caller's random numbers are
-    not disturbed.
+    augmentation. The learning rate drops to a tenth at 1/3 and again at 2/3 of the
+    epochs (Papyan, 2019). On a CPU the same seed gives the same weights, bit for bit,
+    however often training was cancelled and resumed. The global random state is not
+    changed.
 
-    A cancel is obeyed between batches and returns what was learnt. A run that diverges
-    keeps nothing.
+    A cancelled run stops after the current batch and returns what was learnt. A run
+    that diverges raises and returns nothing.
 
     Args:
-        model: A network, which is copied and stays as it is; or a checkpoint, which
-            goes on where it stopped.
-        data: What to train on. A checkpoint has its own by default.
-        config: How. A checkpoint has its own by default; more epochs than it has
-            trained stretch the schedule from there on.
-        progress: Told ``loss``, ``accuracy`` (means over the batches of this epoch so
-            far, in train mode) and ``epoch`` (done, with its fraction), every half
-            second where a batch is that quick, and at the end of each epoch.
-        control: Can pause and cancel between batches.
-        keep: Given what was learnt so far, at the end of an epoch if the last time is
-            long enough ago: to save it, should the process be killed.
-        world: Processes that share each batch; each is given all the data and returns
-            the same checkpoint. Batch norm sees the batch of all of them, so that they
-            find the weights that one would, up to rounding; dropout differs.
+        model: A network, which is copied and not changed; or a checkpoint, to continue
+            from where it stopped.
+        data: The training data; by default those of the checkpoint.
+        config: The settings; by default those of the checkpoint. More epochs than it
+            has trained stretch the schedule from there on.
+        progress: Called with ``loss``, ``accuracy`` (means over this epoch's batches so
+            far, in train mode) and ``epoch`` (epochs done, fractional), every half
+            second if batches are that fast, and at the end of each epoch.
+        control: Pauses and cancels between batches.
+        keep: Called with the checkpoint so far, at the end of epochs but at most every
+            10 s, to save it in case the process is killed.
+        world: Processes that share each batch; each needs all the data and returns the
+            same checkpoint. Batch norm uses the whole batch, so they reach the weights
+            of a single process, up to rounding; only dropout differs.
 
     Returns:
-        The trained network, ``status`` ``"finished"`` or ``"cancelled"``. After a
-        cancel its loss and accuracy are of one batch drawn from all examples, so that
-        the answer comes soon; else of all.
+        The trained network, with ``status`` ``"finished"`` or ``"cancelled"``. Its loss
+        and accuracy are over all examples or, after a cancel, over one random batch, to
+        return quickly.
 
     Raises:
-        WorkbenchError: If the loss diverges, the data do not fit the network, there is
-            no such device, or nothing is left to train.
+        WorkbenchError: If the loss diverges, the data do not fit the network, the
+            device is not available, or no epochs remain to train.
 
     Reference:
         Papyan (2019), arXiv:1901.08244, section 2.
@@ -85,7 +85,7 @@ def train(
         start, data, config = _resume(model, data, config)
     elif data is None:
         raise WorkbenchError(
-            "train: no data are given; give train(model, data), data from load_data."
+            "train: no data given; call train(model, data) with data from load_data."
         )
     else:
         config = config or TrainConfig()
@@ -99,15 +99,15 @@ def train(
             )
         except torch.OutOfMemoryError as error:
             raise WorkbenchError(
-                f"train: the memory of {device} is full; choose a smaller network. In "
-                f"Python, not on the page, TrainConfig takes a batch_size below "
-                f"{config.batch_size}, or device='cpu'."
+                f"train: {device} is out of memory; choose a smaller network. In "
+                f"Python you can also use a batch_size below {config.batch_size}, or "
+                "device='cpu', in TrainConfig."
             ) from error
 
 
 @contextmanager
 def _fitting_threads(start: Checkpoint, config: TrainConfig) -> Iterator[None]:
-    """Compute small networks in one thread; then give the threads back."""
+    """Train small networks in one thread, then restore the number of threads."""
     before = torch.get_num_threads()
     num_pixels = config.batch_size * math.prod(start.image_shape)
     if start.run["num_params"] <= _FEW_PARAMETERS and num_pixels <= _FEW_PIXELS:
@@ -119,7 +119,7 @@ def _fitting_threads(start: Checkpoint, config: TrainConfig) -> Iterator[None]:
 
 
 def _untrained(model: nn.Module, data: Dataset, config: TrainConfig) -> Checkpoint:
-    """Make the checkpoint that training starts from."""
+    """Make the checkpoint from which training starts."""
     double = all(p.dtype == torch.float64 for p in model.parameters())
     model = copy.deepcopy(model).to("cpu", torch.float64 if double else torch.float32)
     _check_fit(model, data)
@@ -158,7 +158,7 @@ def _untrained(model: nn.Module, data: Dataset, config: TrainConfig) -> Checkpoi
 def _resume(
     checkpoint: Checkpoint, data: Dataset | None, config: TrainConfig | None
 ) -> tuple[Checkpoint, Dataset, TrainConfig]:
-    """Check that a training can go on, and say with what."""
+    """Check that training can continue; return its checkpoint and settings."""
     if data is None:
         data = checkpoint.load_data()
     check_data(checkpoint, data)
@@ -168,22 +168,22 @@ def _resume(
             config = TrainConfig(**before)
         except TypeError as error:
             raise WorkbenchError(
-                f"train: the settings of this checkpoint do not do here ({error}); "
-                "give a TrainConfig."
+                "train: the settings of this checkpoint are not valid here "
+                f"({error}); pass a TrainConfig."
             ) from error
     trained = checkpoint.run["epochs"]
     if trained >= config.epochs:
         raise WorkbenchError(
-            f"train: this checkpoint has trained {trained} epochs and {config.epochs} "
-            f"are asked for; give more than {trained} to go on."
+            f"train: this checkpoint has already trained {trained} epochs and epochs "
+            f"is {config.epochs}; to continue, set it above {trained}."
         )
     if checkpoint.batch:
         for name in ("batch_size", "seed"):
             if getattr(config, name) != before[name]:
                 raise WorkbenchError(
-                    f"train: this checkpoint stopped within epoch {trained + 1} of a "
-                    f"run with {name}={before[name]}; go on with the same, "
-                    f"not {getattr(config, name)}."
+                    f"train: this checkpoint stopped during epoch {trained + 1} of a "
+                    f"run with {name}={before[name]}; continue with that, not "
+                    f"{getattr(config, name)}."
                 )
     run = {**checkpoint.run, "epochs_planned": config.epochs, "seed": config.seed}
     return (
@@ -194,9 +194,11 @@ def _resume(
 
 
 def _check_fit(model: nn.Module, data: Dataset) -> None:
-    """Raise unless the network gives one logit a class for these images."""
+    """Raise unless the network gives one logit per class for these images."""
     if data.num_examples < 2:
-        raise WorkbenchError("train: the data hold 1 example; at least 2 are needed.")
+        raise WorkbenchError(
+            "train: the data contain 1 example; at least 2 are needed."
+        )
     shape = tuple(data.images[:2].shape)
     model.eval()
     try:
@@ -205,11 +207,11 @@ def _check_fit(model: nn.Module, data: Dataset) -> None:
             found = tuple(model(data.images[:2].to(dtype, copy=True)).shape)
     except (RuntimeError, ValueError, IndexError) as error:
         raise WorkbenchError(
-            f"train: the network does not take images of shape {shape} ({error}); "
+            f"train: the network does not accept images of shape {shape} ({error}); "
             "build it for these data, or resize them."
         ) from error
     if found != (2, data.num_classes):
         raise WorkbenchError(
-            f"train: the network gives {found} for images of shape {shape}; expected "
-            f"(2, {data.num_classes}), one logit for each class."
+            f"train: the network returns {found} for images of shape {shape}; "
+            f"expected (2, {data.num_classes}), one logit per class."
         )

@@ -11,12 +11,14 @@ from workbench.errors import WorkbenchError
 from workbench.jobs.remote import WorkerProcess
 from workbench.page.link import read_link
 from workbench.page.session import Session
+from workbench.page.settings import Limits
 from workbench.page.view_state import DEFAULTS
 from workbench.ui.bridge import refresh, widget
 from workbench.ui.drawer import Drawer, Menu
 from workbench.ui.head import HeadPanel
 from workbench.ui.opening import FoundPanel, OpenPanel
 from workbench.ui.panels import (
+    Fold,
     JobPanel,
     MeasuringPanel,
     ProblemPanel,
@@ -36,8 +38,8 @@ class Workbench:
     """The whole page over one session.
 
     Args:
-        session: The state to show; by default a new one with the shipped example.
-            ``WORKBENCH_WARM_UP=0`` keeps a new one from loading torch ahead of need.
+        session: The state to show; by default a new one with the shipped example. With
+            ``WORKBENCH_WARM_UP=0`` a new one does not load torch in advance.
     """
 
     def __init__(self, session: Session | None = None) -> None:
@@ -63,23 +65,26 @@ class Workbench:
             Menu("code", "Code", "The Python that makes this", self.code.widget),
         )
         self.study = StudyPanel(session)
+        self.fold = Fold(session)
         self.head = HeadPanel(
             session,
             self.drawer.buttons,
             lambda: self.drawer.open("open"),
             self.study.pin,
+            self.fold.toggle,
         )
         self.found = FoundPanel(session)
         self.problem = ProblemPanel(session)
         self.settings = SettingsPanel(session)
         self.job = JobPanel(session, *self.settings.training)
         self.measuring = MeasuringPanel(session)
-        controls = w.VBox(
-            [*self.settings.widgets, self.job.widget, self.measuring.widget]
+        self.fold.widget.children = (
+            *self.settings.widgets,
+            self.job.widget,
+            self.measuring.widget,
         )
-        controls.add_class("wb-controls")
         self.study.widget.add_class("wb-main")
-        body = w.Box([controls, self.study.widget])
+        body = w.Box([self.fold.widget, self.study.widget])
         body.add_class("wb-body")
         parts = [
             w.HTML(f"<style>{page_style()}</style>"),
@@ -96,19 +101,22 @@ class Workbench:
         session.watch(self._hide, "hidden")
 
     def show(self) -> None:
-        """Display the page as the output of this cell, as its address says."""
-        if not has_address():  # a link would lead to a notebook, and restore nothing
+        """Display the page as the output of this cell, as its address asks for."""
+        if not has_address():  # a link would lead to a notebook and restore nothing
             self.drawer.toggles["share"].layout.display = "none"
         query = query_string()
         with self.session.guarded():
             self.session.look_for_runs()
             if query:
-                read_link(query).open(self.session)
+                link = read_link(query)
+                link.open(self.session)
                 self.study.refresh()
+                if link.run or link.locked or link.limits != Limits():
+                    self.fold.open()
         display(self.widget)
 
     def controls(self) -> dict[str, tuple[w.DOMWidget, ...]]:
-        """What a teacher's link can hide, by name; locked, each panel disables it."""
+        """The controls that a teacher's link can hide, by name."""
         settings, measuring, toggles = (
             self.settings,
             self.measuring,
@@ -140,13 +148,16 @@ class Workbench:
             hidden = name in self.session.hidden
             for part in widgets:
                 (part.add_class if hidden else part.remove_class)("wb-hidden")
+        empty = self.session.hidden >= {"data", "network", "training", "measuring"}
+        fold = self.fold.toggle
+        (fold.add_class if empty else fold.remove_class)("wb-hidden")
 
 
 PINNED = "This study is pinned: open or train another to see both."
 
 
 class StudyPanel:
-    """The linked pictures of the study, and what they show in words."""
+    """The linked pictures of the study, with an explanation in words."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -165,7 +176,7 @@ class StudyPanel:
         session.watch(self._look, "view")
 
     def refresh(self) -> None:
-        """Before the page is seen: what was drawn before is as if it had not been."""
+        """Redraw before anyone has seen the page, as if nothing had been drawn."""
         if self.view is not None and self._picture is not None:
             refresh(self._picture, self.view.layout)
 
@@ -176,14 +187,14 @@ class StudyPanel:
             self._session.unpin()
 
     def _looked(self, state: LinkState) -> None:
-        """Tell the session what is selected and shown in the pictures."""
+        """Store in the session what is selected and shown in the pictures."""
         with self._session.guarded():
-            # A file on its way is not of it: Bokeh ties a dict to all states that ever
-            # held it, and them to each other.
+            # Not a file being downloaded: Bokeh ties a dict to every state that ever
+            # held it, and so those to each other.
             self._session.view = {name: getattr(state, name) for name in DEFAULTS}
 
     def _look(self) -> None:
-        """Select and show what the session says."""
+        """Select and show what the session holds."""
         if self.view is not None:
             state, view = self.view.state, self._session.view
             state.update(**{k: v for k, v in view.items() if getattr(state, k) != v})
@@ -200,8 +211,8 @@ class StudyPanel:
             return
         if weighting not in study.levels:
             raise WorkbenchError(
-                f"Averages: this study holds {', '.join(study.levels)} and not "
-                f"{weighting}; Measure again gives it, on a network of your own."
+                f"Averages: this study contains {', '.join(study.levels)} but not "
+                f"{weighting}. For a network of your own, press Measure again."
             )
         pinned = self._session.pinned
         beside = None if pinned is study else pinned

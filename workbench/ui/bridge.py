@@ -1,8 +1,9 @@
-"""Bokeh layouts as ipywidgets: the only file that knows jupyter_bokeh.
+"""Bokeh layouts as ipywidgets: the only file that uses jupyter_bokeh.
 
-``BokehModel`` draws with the BokehJS of the page and brings none. So the first widget
-of a cell also puts BokehJS into the cell's output: inline, nothing is fetched, and only
-the two parts that the views need. A page that has it already keeps it.
+``BokehModel`` draws with the page's BokehJS and does not bring its own. So the first
+widget of a cell also puts BokehJS into the cell's output: inline, so nothing is
+fetched, and only the two parts that the views need. A page that already has it keeps
+it.
 """
 
 from __future__ import annotations
@@ -30,11 +31,11 @@ COMPONENTS = ("bokeh", "bokeh-widgets")
 
 
 class Picture(BokehModel):
-    """A ``BokehModel`` that tells of a change in three messages.
+    """A ``BokehModel`` that sends a change in three messages.
 
-    Its base sends two more for every array, hundreds for a new study, and what sends
-    them from the kernel drops what more than a thousand of them are on their way: a
-    picture that is half sent is never drawn.
+    The base class sends two more for every array, hundreds for a new study. The kernel
+    drops messages once more than a thousand are queued, and a picture that is only half
+    sent is never drawn.
     """
 
     def _document_patched(self, event: DocumentPatchedEvent) -> None:
@@ -49,25 +50,26 @@ class Picture(BokehModel):
             self.send({"msg": "patch", "payload": serialize_json(part)})
 
 
-_loaded_by: object = None  # the cell that BokehJS was last put into
+_loaded_by: object = None  # the cell that last received BokehJS
 
 
 def widget(layout: LayoutDOM) -> DOMWidget:
-    """Wrap a layout as a widget, and let the page load BokehJS if it has none.
+    """Wrap a layout as a widget, and have the page load BokehJS if needed.
 
-    Call it while a cell runs. Changes of the layout go to the browser by themselves.
+    Call it while a cell runs. Later changes of the layout reach the browser by
+    themselves.
     """
     load_bokehjs()
     return Picture(layout)
 
 
 def refresh(made: DOMWidget, layout: LayoutDOM) -> None:
-    """Let a widget that nobody has seen yet start from what the layout is now."""
+    """Reset a widget that nobody has seen yet to the current layout."""
     made.update_from_model(layout)
 
 
 def load_bokehjs() -> None:
-    """Put BokehJS into the output of the running cell, once a cell."""
+    """Put BokehJS into the output of the running cell, once per cell."""
     global _loaded_by
     shell = get_ipython()
     cell = None if shell is None else (id(shell), shell.execution_count)
@@ -79,10 +81,10 @@ def load_bokehjs() -> None:
 
 @cache
 def bokehjs() -> str:
-    """Source of BokehJS, unless it is loaded already, and what every host needs beside.
+    """Return the source of BokehJS, run unless loaded, and of what every host needs.
 
-    That mends its memory, makes the buttons of `share` copy, and refuses files that the
-    server would not take.
+    The latter fixes its memory leaks, makes the buttons of `share` copy, and refuses
+    files that the server would not accept.
     """
     folder = Path(settings.bokehjs_path()) / "js"
     parts = "\n".join(

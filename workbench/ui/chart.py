@@ -1,4 +1,4 @@
-"""The learning curves beside the Train button, as a small SVG."""
+"""The learning curves next to the Train button, as a small SVG."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def curves(history: Mapping[str, Sequence[float]]) -> str:
 def _curve(
     name: str, values: Sequence[float], latest: str, low: float, high: float
 ) -> str:
-    """Draw one curve over its epochs; what is not finite is left out."""
+    """Draw one curve over its epochs, without values that are not finite."""
     values = values if len(values) > 1 else (*values, *values)
     step = WIDTH / (len(values) - 1)
     span = (high - low) or 1.0

@@ -1,4 +1,4 @@
-"""The menus at the head of the page: at most one is open, below its button."""
+"""The menus at the top of the page: at most one is open, below its button."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Drawer:
         session.watch(self._refresh, "locked")
 
     def open(self, name: str) -> None:
-        """Open a menu, unless it is locked; ``""`` closes all."""
+        """Open a menu unless it is locked; ``""`` closes all."""
         if name in self._session.locked:
             name = ""
         for other, toggle in self.toggles.items():

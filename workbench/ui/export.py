@@ -1,7 +1,7 @@
-"""A study to take away: one HTML page that needs no kernel and no network, and tables.
+"""Export a study: as one HTML page that works without kernel or network, and as tables.
 
-The page holds what the app draws, by the same code: stepper, film, linked selection and
-knock-out run in the browser alone (``views/browser``), and so does a pinned study.
+The page shows what the app draws, by the same code: stepper, film, linked selection,
+knock-out and a pinned study all run in the browser alone (``views/browser``).
 """
 
 from __future__ import annotations
@@ -26,16 +26,14 @@ from workbench.ui.views.compare import MODES
 from workbench.ui.views.glossary import glossary_html
 from workbench.ui.views.linked import LinkedView
 from workbench.ui.views.seen import seen_html
-from workbench.ui.views.words import run_in_words
-
-TITLE = "Three-level structure of the Hessian"
+from workbench.ui.views.words import QUESTION, run_in_words
 
 
 def page_html(
     study: Study,
     *,
     weighting: str | None = None,
-    title: str = TITLE,
+    title: str = QUESTION,
     pinned: Study | None = None,
     compare: str = MODES[0],
 ) -> str:
@@ -43,13 +41,13 @@ def page_html(
 
     Args:
         study: What to draw.
-        weighting: Which convention of averages; by default the study's own.
-        title: What stands at its head.
-        pinned: Another study to draw along, see `LinkedView.compare`.
-        compare: Where that is drawn at first: ``"ghost"``, behind, or ``"beside"``.
+        weighting: Convention of averaging; by default the study's own.
+        title: Heading of the page.
+        pinned: Another study to draw for comparison, see `LinkedView.compare`.
+        compare: Where it is drawn at first: ``"ghost"`` (behind) or ``"beside"``.
 
     Raises:
-        WorkbenchError: If the study does not hold that weighting.
+        WorkbenchError: If the study does not contain that convention.
     """
     view = LinkedView(study, weighting=weighting)
     if pinned is not None:
@@ -75,7 +73,7 @@ def page_html(
 
 
 def made_in_words(study: Study) -> str:
-    """Say by which versions and settings a study was measured, as HTML."""
+    """List the versions and settings with which a study was measured, as HTML."""
     settings = ", ".join(f"{k} {v}" for k, v in study.settings.items() if v is not None)
     versions = ", ".join(f"{name} {v}" for name, v in study.versions.items())
     return " · ".join(
@@ -94,23 +92,24 @@ def export_html(
     path: str | os.PathLike[str],
     *,
     weighting: str | None = None,
-    title: str = TITLE,
+    title: str = QUESTION,
     pinned: Study | None = None,
 ) -> Path:
-    """Write a study as one HTML page: it opens from a file, and fetches nothing.
+    """Write a study as one HTML page, which opens from a file and loads nothing else.
 
-    Stepper, film, linked selection and knock-out work in it as in the app. About 2 MB,
-    most of them Bokeh's own script.
+    Use it to send a study to somebody who has not installed anything. Stepper, film,
+    linked selection and knock-out work as in the app. About 2 MB, most of which is
+    Bokeh's own script.
 
     Args:
         study: What to draw.
         path: The file to write.
-        weighting: Which convention of averages; by default the study's own.
-        title: What stands at its head.
-        pinned: Another study to draw along, on the same axes.
+        weighting: Convention of averaging; by default the study's own.
+        title: Heading of the page.
+        pinned: Another study to draw for comparison, on the same axes.
 
     Raises:
-        WorkbenchError: If it cannot be written, or the weighting was not measured.
+        WorkbenchError: If it cannot be written, or the convention was not measured.
     """
     page = page_html(study, weighting=weighting, title=title, pinned=pinned)
     return _write(Path(path), page)
@@ -144,29 +143,32 @@ def export_all(
     pinned: Path | None = None,
     force: bool = False,
 ) -> list[Path]:
-    """Export studies from their files, one or in bulk; see `workbench export`.
+    """Export studies from their files, one or several; see `workbench export`.
 
     Args:
-        sources: Files of studies; in bulk their names, less the suffix, name the pages.
-        html: The page to write; of several studies, or where it is a folder or has no
-            suffix, the folder of the pages, made if it is not there.
-        csv: The folder of the tables, made if it is not there.
-        weighting: Which convention of averages; by default each study's own.
-        pinned: File of another study, which each page draws along.
-        force: Whether to write over what is there.
+        sources: Files of studies; if several, their names without suffix name the
+            pages.
+        html: The page to write. For several studies, or if it is a folder or has no
+            suffix, the folder for the pages, created if missing.
+        csv: The folder for the tables, created if missing.
+        weighting: Convention of averaging; by default each study's own.
+        pinned: File of another study, which each page draws for comparison.
+        force: Whether to overwrite existing files.
 
     Raises:
-        WorkbenchError: Before anything is written, if nothing is asked for, a study
-            cannot be read or a file is there already.
+        WorkbenchError: Before anything is written, if neither output is given, a study
+            cannot be read or a file already exists.
     """
     if html is None and csv is None:
-        raise WorkbenchError("export: say what to write: --html PAGE or --csv FOLDER.")
+        raise WorkbenchError(
+            "export: nothing to write; give --html PAGE or --csv FOLDER."
+        )
     studies = {source.stem: load_study(source) for source in sources}
     beside = None if pinned is None else load_study(pinned)
     if len(studies) < len(sources):
         raise WorkbenchError(
-            "export: two of these studies have one name, and so would their pages; "
-            "export them one by one."
+            "export: two of these studies have the same name, so their pages would "
+            "too; export them one by one."
         )
     pages: dict[str, Path] = {}
     if html is not None:
@@ -176,8 +178,8 @@ def export_all(
     there = [path for path in (*pages.values(), *tables) if path.exists()]
     if there and not force:
         raise WorkbenchError(
-            f"export: {there[0]} exists; choose another name, or --force to write over "
-            "it."
+            f"export: {there[0]} already exists; choose another name, or --force to "
+            "overwrite it."
         )
     written = []
     for stem, study in studies.items():
@@ -190,7 +192,7 @@ def export_all(
 
 
 def _write(path: Path, text: str) -> Path:
-    """Write a text; what no coding can say, such as half a code point, is escaped."""
+    """Write text, escaping characters that cannot be encoded (surrogates)."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -1,8 +1,8 @@
-"""Whom the page's server answers: by which names, and which other pages may ask.
+"""Which requests the page's server answers: by host name and by origin.
 
-A name that an attacker makes lead to this machine (DNS rebinding) is not answered, nor
-is what another page asks for in somebody's browser: neither a picture of our address
-nor a socket. A link that a person follows is.
+It refuses host names that an attacker has pointed at this machine (DNS rebinding), and
+anything that another page requests from a user's browser, be it an image or a socket. A
+link that a person follows is answered.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ from tornado.web import Application, RequestHandler
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 ALL = ("", "0.0.0.0", "::")
 PORTS = {"http": 80, "https": 443}
-FETCHES = ("same-origin", "none", "")  # of Sec-Fetch-Site; "": an old browser, a script
+FETCHES = ("same-origin", "none", "")  # Sec-Fetch-Site; "": an old browser or a script
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a server is for a browser: a name in its usual form, and a port."""
+    """The address of a server for a browser: a normalised name and a port."""
 
     name: str
     port: int | None = None
 
     @staticmethod
     def of(host: str, scheme: str = "") -> Place:
-        """Read a host; without a port it has that of the scheme.
+        """Parse a host; without a port, it has that of the scheme.
 
         Args:
-            host: As in the Host header, behind the scheme of an Origin, or as typed.
-            scheme: Of the Origin; without one and without a port there is no port.
+            host: As in a Host header, in an Origin after its scheme, or as typed.
+            scheme: Scheme of the Origin; without scheme and port there is no port.
         """
         name, port = host.strip().lower(), None
         if _address(name) is None:  # "::1" has no port
@@ -48,20 +48,20 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """Decides by the headers of a request."""
+    """Accepts or refuses requests by their headers."""
 
-    names: frozenset[str]  # what this server is called, as in the Host header
-    given: frozenset[Place]  # of them, those that a person has vouched for
-    addresses: bool = False  # whether any address will do, as of one bound to all
+    names: frozenset[str]  # names of this server, as in the Host header
+    given: frozenset[Place]  # those that the user has explicitly allowed
+    addresses: bool = False  # whether any IP address is accepted, if bound to all
 
     def refusal(self, request: HTTPServerRequest) -> str:
-        """Say why this request is not answered; empty where it is."""
+        """Say why this request is refused; empty if it is answered."""
         headers, host = request.headers, request.host
         here = Place.of(host)
         if not (here.name in self.names or (self.addresses and _address(here.name))):
             return (
-                f"This workbench does not answer by the name {here.name[:90]!r}. "
-                "Whoever runs it can allow that: workbench app --allow-host "
+                f"This workbench does not answer to the name {here.name[:90]!r}. "
+                "Whoever runs it can allow it: workbench app --allow-host "
                 f"{here.name[:90]}"
             )
         origin = headers.get("Origin") or headers.get("Sec-Websocket-Origin")
@@ -70,9 +70,9 @@ class Guard:
             there = Place.of(netloc, scheme)
             if there != Place.of(host, scheme) and not self._is_given(there):
                 return (
-                    f"A page of {origin[:70]} asks this workbench, which takes itself "
-                    f"for {host[:60]}. If both are one, a proxy changes the Host "
-                    "header: let it pass that on, or give its name to --allow-host."
+                    f"A page of {origin[:70]} sent a request to this workbench, known "
+                    f"as {host[:60]}. If they are the same site, a proxy changes the "
+                    "Host header: let it pass that on, or name it with --allow-host."
                 )
         followed = (
             headers.get("Sec-Fetch-Mode") == "navigate"
@@ -81,7 +81,10 @@ class Guard:
         )
         asked = headers.get("Sec-Fetch-Site", "")
         if asked not in FETCHES and not followed and not (origin and self.given):
-            return "This workbench is not shown inside pages of others; open its link."
+            return (
+                "This workbench cannot be shown inside other sites' pages; open its "
+                "link directly."
+            )
         return ""
 
     def _is_given(self, there: Place) -> bool:
@@ -89,11 +92,11 @@ class Guard:
 
 
 def make_guard(host: str, given: Iterable[str] = ()) -> Guard:
-    """Return the guard of a server that listens on ``host``.
+    """Return the guard for a server that listens on ``host``.
 
     Args:
-        host: The address, or a name of it; "0.0.0.0" for all of this machine.
-        given: Further names, as of a proxy in front; with a port, only that port.
+        host: The address or its name; "0.0.0.0" for all addresses of this machine.
+        given: Further names, such as a proxy's; with a port, only that port.
     """
     vouched = frozenset(map(Place.of, given))
     own = {Place.of(host).name, *(place.name for place in vouched)}
@@ -106,10 +109,10 @@ def make_guard(host: str, given: Iterable[str] = ()) -> Guard:
 
 
 class Gate(Router):
-    """In front of an application: refuses, and takes paths with or without prefix.
+    """Wraps an application: refuses requests, and accepts paths with or without prefix.
 
-    A proxy may pass on ``/proxy/8866/x`` as it is or as ``/x``: both reach the same
-    page when ``base_url`` is ``/proxy/8866/``.
+    A proxy may forward ``/proxy/8866/x`` unchanged or as ``/x``: both reach the same
+    page if ``base_url`` is ``/proxy/8866/``.
     """
 
     def __init__(self, app: Application, guard: Guard, base_url: str) -> None:
@@ -118,10 +121,10 @@ class Gate(Router):
     def find_handler(
         self, request: HTTPServerRequest, **kwargs: Any
     ) -> HTTPMessageDelegate:
-        """Return what answers this request."""
+        """Return the handler of this request."""
         if said := self._guard.refusal(request):
             return self._app.get_handler_delegate(request, Refused, {"said": said})
-        # What comes behind would compare them with the Host header, letter by letter.
+        # Later handlers would compare them literally with the Host header.
         for name in {"Origin", "Sec-Websocket-Origin"} & set(request.headers):
             del request.headers[name]
         if not request.path.startswith(self._base):
@@ -134,14 +137,14 @@ class Gate(Router):
 
 
 class Refused(RequestHandler):
-    """Answers with the sentence why."""
+    """Responds with the reason for the refusal."""
 
     def initialize(self, said: str) -> None:
-        """Take the sentence."""
+        """Store the sentence."""
         self._said = said
 
     def prepare(self) -> None:
-        """Answer any method."""
+        """Respond to any method."""
         self.set_status(403)
         self.set_header("X-Content-Type-Options", "nosniff")
         self.finish(
@@ -152,7 +155,7 @@ class Refused(RequestHandler):
 
 
 def _address(name: str) -> str | None:
-    """An address in its usual form; None for a name, which could lead anywhere."""
+    """Normalise an IP address; None for a name, which could lead anywhere."""
     try:
         return str(ipaddress.ip_address(name))
     except ValueError:

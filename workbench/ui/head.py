@@ -1,4 +1,4 @@
-"""The head of the page: what is shown, the presets, and the menus."""
+"""The top of the page: title, presets and menus."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ import ipywidgets as w
 from workbench.page.presets import PRESETS, find_preset
 from workbench.page.session import Session
 from workbench.ui.panels import button
-from workbench.ui.views.words import run_in_words
+from workbench.ui.views.words import QUESTION, run_in_words
 
 LEAD = (
-    "Each dot is a gradient: how one image, under one possible label, pulls on the "
-    "network's weights. Press <b>Play</b> to average them, and watch whether the "
-    "averages point along the outliers of the spectrum."
+    "Left, each dot is a gradient: the pull of one image, under one possible label, on "
+    "the network's weights. Right, each needle is an eigenvalue: how sharply the loss "
+    "curves in one direction. A few tower over the rest. Press <b>Play</b> to average "
+    "the dots: do the averages point along these few?"
 )
 OWN = "Your own…"
-SHOWN = "No preset"  # where one's own is locked
+SHOWN = "No preset"  # if opening one's own is locked
 
 
 def _choices(own: str) -> list[tuple[str, str]]:
@@ -28,13 +29,14 @@ def _choices(own: str) -> list[tuple[str, str]]:
 
 
 class HeadPanel:
-    """Title, presets, menus, and one sentence on what is shown.
+    """Title, presets, menus, and a sentence on what is shown.
 
     Args:
-        session: What is shown.
-        menus: Buttons that stand at the right.
-        own: Called when one wants to open something of one's own.
-        pin: The button that keeps what is shown to compare with.
+        session: The state of the page.
+        menus: Buttons on the right.
+        own: Called when the user wants to open something of their own.
+        pin: The button that pins the study shown.
+        fold: The button that shows and hides the settings of a run.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class HeadPanel:
         menus: w.Widget,
         own: Callable[[], None],
         pin: w.Widget,
+        fold: w.Widget,
     ) -> None:
         self._session, self._own = session, own
         self.title, self.words = w.HTML(), w.HTML()
@@ -61,7 +64,7 @@ class HeadPanel:
         self.presets.observe(self._chosen, names=["value"])
         self.choosing = w.Box([self.presets, self.live])
         right = w.Box([pin, menus])
-        lines = [w.Box([self.title, right]), w.Box([self.choosing, self.words])]
+        lines = [w.Box([self.title, right]), w.Box([self.choosing, fold, self.words])]
         for box, name in (
             (self.choosing, "wb-choosing"),
             (right, "wb-menus"),
@@ -86,7 +89,7 @@ class HeadPanel:
                 self.presets.value = session.preset
 
     def _refresh_choices(self) -> None:
-        """Offer nothing that is locked; what is shown is always among the choices."""
+        """Offer nothing that is locked; the study shown is always among the choices."""
         session = self._session
         own = OWN
         if "open" in session.locked:
@@ -113,7 +116,7 @@ class HeadPanel:
             badge = f'<span class="wb-badge wb-badge-{kind}">{escape(words)}</span>'
             about = run_in_words(session.study.run)
         self.title.value = (
-            '<div class="wb-head"><h1>Three-level structure of the Hessian</h1>'
+            f'<div class="wb-head"><h1>{QUESTION}</h1>'
             f'{badge}<span class="wb-badge" title="What this page computes on">'
             f"{escape(session.device)}</span>"
             f'<span class="wb-about">{escape(about)}</span></div>'

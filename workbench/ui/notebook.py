@@ -1,4 +1,4 @@
-"""A study in the last line of a notebook's cell draws itself."""
+"""Draws a study that is the last line of a notebook cell."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from workbench.ui.views.linked import LinkedView
 
 
 def pictures(study: Study) -> dict[str, Any]:
-    """What the cell shows: the linked pictures, and words where no widget is drawn.
+    """Return the output of the cell: linked pictures, with text as a fallback.
 
-    A front end takes the best that it can draw: JupyterLab, Notebook and Voila the
-    widget, a saved page the table, a console the text.
+    A front end shows the best form it can: JupyterLab, Notebook and Voila the widget, a
+    saved page the table, a console the text.
     """
     drawn = widget(LinkedView(study).layout)
     shown: dict[str, Any] = drawn._repr_mimebundle_()

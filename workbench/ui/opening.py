@@ -1,4 +1,4 @@
-"""Open: runs of before, a file or an image folder of one's own."""
+"""Open: earlier runs, or a file or image folder of one's own."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from workbench.page.session import Session
 from workbench.ui.panels import button
 
 SAYS_UPLOAD, USUAL_UPLOAD = "WORKBENCH_UPLOAD", 9
-AT_ONCE, PATIENCE = 0.3, 10.0  # seconds that the page waits, and that it looks
+AT_ONCE, PATIENCE = 0.3, 10.0  # seconds the page waits, and searches
 VERBS = {
-    "running": ("Watch", "It is at work now"),
+    "running": ("Watch", "It is running now"),
     "finished": ("Show", "Show what it found"),
     "stopped": (
         "Continue with it",
@@ -34,23 +34,23 @@ VERBS = {
 
 
 def most_upload() -> int:
-    """Return how many MB may come through the browser.
+    """Return the largest upload through the browser, in MB.
 
-    A server that was started by us, or with our configuration, says so in the
-    environment. Any other is taken to let through what tornado does by itself, 10 MB a
-    message, and drops the connection where there is more.
+    A server started by us or with our configuration gives its limit in the environment.
+    For any other we assume tornado's default of 10 MB per message, beyond which it
+    drops the connection.
     """
     said = os.environ.get(SAYS_UPLOAD, "")
     return min(int(said) if said.isdecimal() else USUAL_UPLOAD, UPLOAD >> 20)
 
 
 class _Looking:
-    """Looks at a path in a thread: what is slow, or never ends, holds up no page."""
+    """Inspects a path in a thread, so that a slow disk cannot block the page."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._images: tuple[int, int] | None = None
-        self.choice = ""  # which of several splits of a folder is taken, in words
+        self.choice = ""  # which split of a folder is used, in words
         self._error: Exception | None = None
         self.thread = threading.Thread(target=self._look, daemon=True)
         self.thread.start()
@@ -69,12 +69,12 @@ class _Looking:
         """Return the numbers of classes and images of a folder; None for a file.
 
         Raises:
-            WorkbenchError: If it is neither, or has not been looked through in time.
+            WorkbenchError: If it is neither, or searching it takes too long.
         """
         if self.thread.is_alive():
             raise WorkbenchError(
-                f"Open: {self.path} could not be looked through within "
-                f"{PATIENCE:.0f} s; choose a smaller folder, or one on a nearer disk."
+                f"Open: {self.path} could not be searched within {PATIENCE:.0f} s; "
+                "choose a smaller folder, or one on a local disk."
             )
         if self._error is not None:
             raise self._error
@@ -82,11 +82,11 @@ class _Looking:
 
 
 class OpenPanel:
-    """What one can open, beside the presets.
+    """The menu for everything that can be opened besides the presets.
 
     Args:
-        session: Where it is shown.
-        done: Called when something was opened.
+        session: The page on which it is shown.
+        done: Called after something was opened.
     """
 
     def __init__(self, session: Session, done: Callable[[], None]) -> None:
@@ -129,7 +129,7 @@ class OpenPanel:
         session.watch(self._refresh, "runs")
 
     def refresh(self) -> None:
-        """Look for runs again."""
+        """Look up runs again."""
         self._session.look_for_runs()
 
     def _refresh(self) -> None:
@@ -159,7 +159,7 @@ class OpenPanel:
         threading.Thread(target=self._wait, args=(looking,), daemon=True).start()
 
     def _wait(self, looking: _Looking) -> None:
-        """Take what a slow disk tells in the end, beside the page."""
+        """Wait for a slow disk in the background, without blocking the page."""
         looking.thread.join(PATIENCE)
         with self._session.guarded():
             self.open.disabled, self.open.description = False, "Show"
@@ -189,8 +189,8 @@ class OpenPanel:
     def _open_upload(self, name: str, content: memoryview) -> None:
         if len(content) > most_upload() << 20:
             raise WorkbenchError(
-                f"Upload: {name} has {len(content) / 2**20:,.0f} MB and at most "
-                f"{most_upload()} MB are taken; give the path of the file instead."
+                f"Upload: {name} is {len(content) / 2**20:,.0f} MB and the limit is "
+                f"{most_upload()} MB; give the path of the file instead."
             )
         folder = make_run(self._session.folder).path
         suffix = ".ckpt" if name.endswith((".ckpt", ".safetensors")) else ".study"
@@ -205,16 +205,16 @@ class OpenPanel:
             raise WorkbenchError(said) from error
 
 
-RECENT = 3600.0  # seconds for which a run is offered by itself; one at work always is
+RECENT = 3600.0  # seconds for which a run is offered unasked; a running one always is
 SAID = {
-    "running": "is at work",
+    "running": "is running",
     "finished": "is finished",
-    "stopped": "was cut off; its network is kept",
+    "stopped": "was interrupted; its network is kept",
 }
 
 
 class FoundPanel:
-    """Offers the last run to a page that knows of none: one that was reloaded."""
+    """Offers the last run to a page without one, such as a reloaded page."""
 
     def __init__(self, session: Session) -> None:
         self._session = session

@@ -1,4 +1,4 @@
-"""The controls: one small controller a panel between the session and its widgets."""
+"""The controls: for each panel, a small controller between session and widgets."""
 
 from __future__ import annotations
 
@@ -21,6 +21,35 @@ from workbench.page.settings import (
 )
 from workbench.progress.timing import say_duration
 from workbench.ui.chart import curves
+
+
+class Fold:
+    """What one needs for a run of one's own: hidden until it is asked for, or works."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self.toggle = w.ToggleButton(
+            description="Train your own",
+            tooltip="Choose images, a network and a training of your own",
+        )
+        self.widget = w.VBox([])
+        self.widget.add_class("wb-controls")
+        self.toggle.observe(lambda _: self._refresh(), names=["value"])
+        session.watch(self._look, "state", "trained")
+        self._refresh()
+
+    def open(self) -> None:
+        """Show the settings, as a press of the button does."""
+        self.toggle.value = True
+
+    def _look(self) -> None:
+        if self._session.state != "idle" or self._session.trained is not None:
+            self.open()
+
+    def _refresh(self) -> None:
+        is_open = self.toggle.value
+        (self.widget.add_class if is_open else self.widget.remove_class)("wb-open")
+        _show(self.widget, is_open)
 
 
 class SettingsPanel:
@@ -74,7 +103,7 @@ class SettingsPanel:
 
 
 class JobPanel:
-    """Train, pause, stop, and how far it has come."""
+    """Train, pause, stop, and progress."""
 
     def __init__(self, session: Session, *fields: w.Widget) -> None:
         self._session = session
@@ -138,7 +167,7 @@ class JobPanel:
 
 
 class MeasuringPanel:
-    """Which averages are drawn, and how the gradients are laid out in the plane."""
+    """Convention of averaging, and layout of the gradients in the plane."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -183,7 +212,7 @@ class MeasuringPanel:
 
 
 class ProblemPanel:
-    """The red box: stays until it is closed."""
+    """The red box, which stays until it is closed."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -212,8 +241,8 @@ class ProblemPanel:
 
 
 def progress_html(event: JobEvent | None, state: str) -> str:
-    """Draw a bar for each step of the job, and say the stage and the time left."""
-    if event is None:  # the process that works is being started
+    """Draw a bar for each step of the job, with the stage and the time left."""
+    if event is None:  # the worker process is starting
         return _bars([0.0], "Starting…")
     done = event.progress.fraction
     shares = [float(n < event.step) for n in range(event.num_steps)]
@@ -247,9 +276,9 @@ def _bars(shares: list[float], said: str) -> str:
 
 
 def bind(session: Session, widget: w.Widget, name: str) -> None:
-    """Tie a control to one setting; a value that does not do is put back.
+    """Bind a control to a setting; an invalid value is reverted.
 
-    It is disabled while the setting is locked.
+    The control is disabled while the setting is locked.
     """
 
     def chosen(change: Mapping[str, Any]) -> None:
@@ -270,7 +299,7 @@ def bind(session: Session, widget: w.Widget, name: str) -> None:
 def button(
     session: Session, label: str, tooltip: str, action: Callable[[], None]
 ) -> w.Button:
-    """Make a button whose action is guarded."""
+    """Make a button with a guarded action."""
 
     def clicked(_: w.Button) -> None:
         with session.guarded():
@@ -282,7 +311,7 @@ def button(
 
 
 def card(title: str, *children: w.Widget) -> w.VBox:
-    """Frame controls under a small heading."""
+    """Group controls under a small heading."""
     box = w.VBox([w.HTML(f"<h2>{escape(title)}</h2>"), *children])
     box.add_class("wb-card")
     return box

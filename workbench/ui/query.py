@@ -1,8 +1,8 @@
 """The query string of the page's address.
 
-A kernel that was started ahead of need draws the page before anyone has opened it; it
-learns the address by Voila's websocket as soon as someone does, and waits for that. As
-``voila.utils.get_query_string``, but that module loads all of Voila's server: 40 MB.
+A preheated kernel draws the page before anyone has opened it, and waits until Voila's
+websocket tells it the address. The same as ``voila.utils.get_query_string``, except
+that that module loads all of Voila's server (40 MB).
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ _log = logging.getLogger(__name__)
 
 
 def has_address() -> bool:
-    """Whether the page has an address of its own that a link can lead to: in Voila."""
+    """Whether the page has its own address that a link can lead to, as in Voila."""
     return "VOILA_PREHEAT" in os.environ
 
 
 def query_string() -> str:
-    """Return the query string; ``""`` where there is none, as in JupyterLab."""
+    """Return the query string; ``""`` if there is none, as in JupyterLab."""
     if os.environ.get("VOILA_PREHEAT", "False") != "False":
         thread = threading.Thread(target=_wait, daemon=True)
         thread.start()
@@ -34,7 +34,7 @@ def _wait() -> None:
     try:
         os.environ.update(asyncio.run(_request()))
     except Exception:  # the page opens without its query string
-        _log.exception("the address of the page was not told")
+        _log.exception("the page's address was not received")
 
 
 async def _request() -> dict[str, str]:

@@ -1,7 +1,7 @@
-"""Starts the page on this machine: Voila or JupyterLab, and a browser when it answers.
+"""Starts the page in Voila or JupyterLab, and a browser once it responds.
 
-Both run in this process and listen on 127.0.0.1, unless another address is asked for.
-Nothing here goes to the network.
+Both run in this process and listen on 127.0.0.1 unless another address is given.
+Nothing here accesses the network.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from workbench.ui.guard import ALL, LOOPBACK, make_guard
 
 HOST = "127.0.0.1"
 PORT = 8866
-UPLOAD = "WORKBENCH_UPLOAD"  # MB that the pages say they take; see `opening`
+UPLOAD = "WORKBENCH_UPLOAD"  # largest upload in MB; see `opening`
 _HERE = Path(__file__).parent
 # voila.json, labconfig/, and below nbconvert/ the template of the page
 _JUPYTER = _HERE / "jupyter"
@@ -54,16 +54,16 @@ _PATH = re.compile(r"(/[\w.~@%+-]+)*/")
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where the page is served, and for whom."""
+    """Where the page is served, and to whom."""
 
     port: int | None
     host: str = HOST
-    allow: tuple[str, ...] = ()  # further names of it
+    allow: tuple[str, ...] = ()  # further host names
     base_url: str = "/"
     token: str = ""
 
     def url(self, port: int, page: str = "") -> str:
-        """Where a browser of this machine finds the page."""
+        """Return the page's URL for a browser on this machine."""
         host = HOST if self.host in ALL else self.host
         name = f"[{host}]" if ":" in host else host
         token = f"?token={self.token}" if self.token else ""
@@ -71,7 +71,7 @@ class Address:
 
 
 def find_notebook() -> Path:
-    """Return the notebook of the app: the checkout's, else the one in the package."""
+    """Return the app's notebook: the checkout's, else the one in the package."""
     package = _HERE.parent
     for folder in (package.parent / "notebooks", package / "notebooks"):
         if (notebook := folder / "workbench.ipynb").is_file():
@@ -83,14 +83,14 @@ def find_notebook() -> Path:
 
 
 def listen(port: int | None, host: str = HOST) -> socket.socket:
-    """Listen on the port asked for, or on 8866, or where that is taken on a free one.
+    """Listen on the given port; by default on 8866 or, if that is taken, a free one.
 
     Raises:
-        WorkbenchError: If a port was asked for and something else listens on it, or
-            there is no such address on this machine.
+        WorkbenchError: If the given port is taken, or this machine does not have this
+            address.
     """
     if port is not None and not 1 <= port <= 65535:
-        raise WorkbenchError(f"app: port {port}; choose one from 1 to 65535.")
+        raise WorkbenchError(f"app: --port is {port}; choose one from 1 to 65535.")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         made = socket.create_server((host, port or PORT), family=family)
@@ -100,7 +100,7 @@ def listen(port: int | None, host: str = HOST) -> socket.socket:
         else:
             raise WorkbenchError(
                 f"app: port {port or PORT} of {host} is not available "
-                f"({error.strerror}); choose another, or leave --port out to take any "
+                f"({error.strerror}); choose another, or leave out --port to use any "
                 "free one."
             ) from error
     made.setblocking(False)
@@ -108,9 +108,9 @@ def listen(port: int | None, host: str = HOST) -> socket.socket:
 
 
 def choose_port(port: int | None, host: str = HOST) -> int:
-    """Return the port that `listen` would take, for a server that binds it itself.
+    """Return the port that `listen` would use, for a server that binds it itself.
 
-    It is kept from other starts of this user as long as this process lives.
+    It is reserved for as long as this process lives, against other starts by this user.
     """
     with suppress(OSError, Timeout):
         _held.append(FileLock(private_folder("ports") / f"{port or PORT}", timeout=0))
@@ -141,19 +141,18 @@ def serve(
     """Run the app until Ctrl-C.
 
     Args:
-        port: Where to listen; by default 8866, or any free port if that is taken.
-        browser: Whether to open a browser, on a machine that has one.
+        port: Port to listen on; by default 8866, or any free port if that is taken.
+        browser: Whether to open a browser, if the machine has one.
         lab: Open the notebook in JupyterLab instead of the page in Voila.
-        host: The address to listen on; "0.0.0.0" for all of this machine.
-        allow: Further names by which it may be reached, as of a proxy in front.
-        base_url: The path below which a proxy in front hands on requests.
-        token: What one must know to open the page; by default a new one is made, and
-            printed and opened with the address. Empty for none, where a proxy in
-            front lets in nobody else.
+        host: The address to listen on; "0.0.0.0" for all addresses of this machine.
+        allow: Further host names by which it may be reached, such as a proxy's.
+        base_url: The path under which a proxy forwards requests.
+        token: The secret that opens the page; by default a new one, printed with the
+            address. Empty for none, if a proxy controls access.
 
     Raises:
-        WorkbenchError: If the port is taken, JupyterLab is wanted and not installed, or
-            no kernel of this environment can draw the page.
+        WorkbenchError: If the port is taken, JupyterLab is requested but not installed,
+            or no kernel of this environment can draw the page.
     """
     token = secrets.token_hex(16) if token is None else token
     at = Address(port, host, tuple(map(_name, allow)), _path(base_url), token)
@@ -170,7 +169,7 @@ def serve(
 
 
 def _path(base_url: str) -> str:
-    """Put a prefix into its form: ``/proxy/8866/``."""
+    """Normalise a prefix: ``/proxy/8866/``."""
     path = f"/{base_url.strip('/')}/" if base_url.strip("/") else "/"
     if not _PATH.fullmatch(path):
         raise WorkbenchError(
@@ -181,14 +180,14 @@ def _path(base_url: str) -> str:
 
 
 def _name(given: str) -> str:
-    """Put a name by which the page is reached into its form: ``hub.example:8000``."""
+    """Normalise a host name of the page: ``hub.example:8000``."""
     name = re.sub(r"^\w+://", "", given.strip()).partition("/")[0]
     with suppress(UnicodeError):
         name = name if name.isascii() else name.encode("idna").decode()
     if not _NAME.fullmatch(name):
         raise WorkbenchError(
-            f"app: --allow-host {given[:80]!r} is not the name of a host; give one "
-            "such as hub.example, as it stands in the browser's address."
+            f"app: --allow-host {given[:80]!r} is not a host name; give one such as "
+            "hub.example, as in the browser's address bar."
         )
     return name
 
@@ -205,12 +204,12 @@ def _start_voila(notebook: Path, at: Address, browser: bool) -> None:
         os.environ.update(surroundings.kernel_environment(folder))
         from workbench.ui.standalone import make_server
 
-        # The processes that do jobs outlive their kernels, but not this server.
+        # Worker processes outlive their kernels, but not this server.
         os.environ[SERVER] = str(os.getpid())
         url = at.url(listening.getsockname()[1])
         os.environ["VOILA_APP_IP"] = urlsplit(url).netloc.rpartition(":")[0]
-        # Jupyter counts the pause between two pings in milliseconds; tornado takes them
-        # for seconds, and warns of it with every page.
+        # Jupyter gives the ping interval in milliseconds; tornado reads it as seconds,
+        # and warns about it with every page.
         for name in ("tornado.general", "tornado.access"):
             logging.getLogger(name).setLevel(logging.ERROR)
         print("Starting the workbench...", flush=True)
@@ -258,10 +257,10 @@ def _start_lab(notebook: Path, at: Address, browser: bool) -> None:
 
     free = choose_port(at.port, at.host)
     os.environ[STARTED_IN] = os.getcwd()
-    if notebook.parent.parent == _HERE.parent:  # inside the package: leave it as it is
+    if notebook.parent.parent == _HERE.parent:  # inside the package: do not modify it
         notebook = _copy_of(notebook)
     folder = notebook.parent.parent if notebook.parent.name == "notebooks" else Path()
-    # There, labconfig/ answers for the user that JupyterLab is to fetch no news.
+    # There, labconfig/ answers for the user that JupyterLab must not fetch news.
     os.environ["JUPYTER_CONFIG_PATH"] = _first(
         _JUPYTER, os.environ.get("JUPYTER_CONFIG_PATH")
     )
@@ -280,7 +279,7 @@ def _start_lab(notebook: Path, at: Address, browser: bool) -> None:
         "--ServerApp.log_level=ERROR",
         f"--ServerApp.tornado_settings={{'websocket_max_message_size': {80 * 2**20}}}",
         "--ServerApp.kernel_spec_manager_class=workbench.ui.surroundings.OwnKernel",
-        # JupyterLab would ask the package index for news of itself.
+        # JupyterLab would check the package index for updates.
         "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
         "--LabApp.news_url=None",
         "--LabApp.extension_manager=readonly",
@@ -320,35 +319,37 @@ DRAWN = "application/vnd.jupyter.widget-view+json"  # in a page with its widgets
 
 
 def _announce(url: str, browser: bool) -> str:
-    """Say where the page is once it really answers, and open a browser there.
+    """Print the page's address once it really responds, and open a browser there.
 
     Returns:
-        What is wrong with it; empty where it answers.
+        What is wrong with it; empty if it responds.
     """
     began = time.monotonic()
-    # Without a proxy: this machine reaches itself.
+    # Without a proxy, as this machine connects to itself.
     session = build_opener(HTTPCookieProcessor(jar := CookieJar()), ProxyHandler({}))
     while time.monotonic() - began < 120:
         try:
             with session.open(url, timeout=120) as answer:
                 page = answer.read().decode(errors="replace")
         except HTTPError as error:
-            return f"the page answers with an error ({error}); its log says more."
+            return (
+                f"the page responds with an error ({error}); see its log for details."
+            )
         except (URLError, OSError):
             time.sleep(0.1)
             continue
         _end_kernel(session, jar, url, page)
         if DRAWN not in page and "kernelId" in page:
-            return "the page is drawn with an error in it; its log says more."
+            return "the page contains an error; see its log for details."
         print(f"The workbench is at {url}", "(Ctrl-C ends it)", flush=True)
         if browser and has_screen():
             webbrowser.open(url)
         return ""
-    return "the page did not answer within two minutes."
+    return "the page did not respond within two minutes."
 
 
 def _end_kernel(session: OpenerDirector, jar: CookieJar, url: str, page: str) -> None:
-    """End the kernel that rendering a page for nobody has started."""
+    """End the kernel that was started by the check of the page."""
     if found := re.search(r'"kernelId": ?"([\w-]+)"', page):
         token = next((c.value for c in jar if c.name == "_xsrf"), "")
         base = url.partition("?")[0]
@@ -361,7 +362,7 @@ def _end_kernel(session: OpenerDirector, jar: CookieJar, url: str, page: str) ->
 
 
 def has_screen() -> bool:
-    """Return whether a browser can show itself here; without a screen none is tried."""
+    """Return whether this machine has a screen on which a browser can open."""
     if os.environ.get("BROWSER") or sys.platform in ("darwin", "win32"):
         return True
     return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))

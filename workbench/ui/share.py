@@ -13,11 +13,11 @@ from workbench.page.session import Session
 
 
 def shared_places() -> dict[str, str]:
-    """Return what `copy.js` needs to make a link that others can follow.
+    """Return what `copy.js` needs to build a link that others can follow.
 
-    On a hub, a page has an address that nobody else may open: ``/user/NAME/...``
-    becomes ``/hub/user-redirect/...``, which leads everybody to their own.
-    On Binder there is nobody to be redirected to: the link builds and opens the same.
+    On a hub, nobody else may open a page's own address, so ``/user/NAME/...`` becomes
+    ``/hub/user-redirect/...``, which leads everybody to their own server. Binder has no
+    users to redirect to: there the link builds and opens the same page.
     """
     environ = os.environ
     own = environ.get("JUPYTERHUB_SERVICE_PREFIX", "")
@@ -34,7 +34,7 @@ def shared_places() -> dict[str, str]:
 
 
 class SharePanel:
-    """The link that shows this page again; ``copy.js`` completes and copies it."""
+    """The link that reproduces this page; ``copy.js`` completes and copies it."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -77,7 +77,7 @@ TEACH = (
 
 
 class CodePanel:
-    """The code that makes the study that is shown."""
+    """The code that reproduces the study shown."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -100,7 +100,7 @@ class CodePanel:
 
 
 def _copy(what: str) -> str:
-    """A button that ``copy.js`` makes work, and what it answers."""
+    """A button that ``copy.js`` handles, and a place for its response."""
     return (
         f'<button type="button" class="jupyter-button wb-copy">Copy {what}</button>'
         '<span role="status"></span>'

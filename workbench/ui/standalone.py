@@ -1,4 +1,4 @@
-"""Voila as this page is served by it: one notebook, a guard, a token."""
+"""Voila, set up to serve this page: one notebook, a guard, a token."""
 
 from __future__ import annotations
 
@@ -23,27 +23,27 @@ from workbench.machine.malloc import give_back_memory
 from workbench.ui.guard import Gate, Guard
 from workbench.ui.surroundings import OwnKernel, transport
 
-# As in binder/jupyter_server_config.json, where the server is Jupyter's.
+# As in binder/jupyter_server_config.json, for Jupyter's own server.
 TORNADO: dict[str, Any] = {
     "compress_response": True,
-    "websocket_compression_options": {},  # the pictures go by websocket
+    "websocket_compression_options": {},  # pictures use the websocket
     "websocket_max_message_size": 80 * 2**20,
     "disable_check_xsrf": False,
 }
 
 
 class PageHandler(TornadoVoilaHandler):
-    """The page; without the token it says how to get in."""
+    """The page; without the token, it says how to get in."""
 
     async def prepare(self) -> None:
-        """Look who asks, and give the page the cookie that it shows with requests."""
+        """Check the request, and give the page the cookie it sends with later ones."""
         await super().prepare(_redirect_to_login=False)
         if any(self.path_args):
             raise HTTPError(404)
         _ = self.xsrf_token  # reading it sets the cookie
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
-        """Say how to get in, or where the page is."""
+        """Say how to get in, or where to find the page."""
         if status_code == 403:
             page = self._ask_for_token()
         elif status_code == 404:
@@ -56,7 +56,7 @@ class PageHandler(TornadoVoilaHandler):
         self.finish(page)
 
     def _ask_for_token(self) -> str:
-        """Ask for it, and keep what the link asks for beside it."""
+        """Ask for the token, and keep the rest of the link."""
         asked = [
             (name, self.get_query_argument(name))
             for name in self.request.query_arguments
@@ -66,7 +66,7 @@ class PageHandler(TornadoVoilaHandler):
 
 
 class FromThePage:
-    """Takes a browser's word that a request comes from our own page, else the token.
+    """Accepts a browser's statement that a request is from our page, else the token.
 
     No page can write ``Sec-Fetch-Site`` itself.
     """
@@ -74,7 +74,7 @@ class FromThePage:
     request: Any
 
     def check_xsrf_cookie(self) -> None:
-        """Refuse what another page may have had sent."""
+        """Refuse requests that another page may have caused."""
         if self.request.headers.get("Sec-Fetch-Site") != "same-origin":
             super().check_xsrf_cookie()  # type: ignore[misc]
 
@@ -95,15 +95,15 @@ OURS = {
 
 
 class Kernels(AsyncMappingKernelManager):
-    """The kernels of all pages; nothing is kept of one that has ended.
+    """The kernels of all pages; forgets a kernel completely when it ends.
 
-    A page that closes ends its kernel, and its socket closes meanwhile: Jupyter then
-    keeps what the kernel still says for a page that comes back, and its four streams,
-    for good.
+    A page that closes ends its kernel while its socket closes. Jupyter would then keep
+    the kernel's remaining messages, for a page that might come back, and its four
+    streams forever.
     """
 
     def remove_kernel(self, kernel_id: str) -> Any:
-        """Forget a kernel, and close what was kept for it."""
+        """Forget a kernel and close what was kept for it."""
         kept = self._kernel_buffers.pop(kernel_id, {})
         for stream in kept.get("channels", {}).values():
             stream.on_recv(None)
@@ -112,15 +112,15 @@ class Kernels(AsyncMappingKernelManager):
         return super().remove_kernel(kernel_id)
 
     def _tidy(self) -> None:
-        """Let go of what a page has left: megabytes in few objects, in circles."""
+        """Free what a closed page leaves: megabytes in a few objects, in cycles."""
         gc.collect()
         give_back_memory()
 
 
 class SeenHandler(RequestHandler):
-    """Tells a page by which name it is seen here, and nothing else.
+    """Tells a page under which host name the server sees it, and nothing else.
 
-    A page that cannot open its socket compares that with its own address.
+    A page that cannot open its socket compares it with its own address.
     """
 
     def get(self) -> None:
@@ -130,18 +130,18 @@ class SeenHandler(RequestHandler):
 
 
 class Server(Voila):
-    """Voila that answers whom it should, on a socket that it is given."""
+    """Voila behind a guard, on a given socket."""
 
     listening: socket
     guard: Guard
     folder: Path
 
     def init_settings(self) -> dict[str, Any]:
-        """Add what Voila leaves to configuration."""
+        """Add settings that Voila leaves to configuration."""
         settings = super().init_settings()
         self.identity_provider.cookie_options = {"samesite": "Lax"}
-        # A name of our own: behind a Jupyter server's proxy, that server's cookie has
-        # the name that ours would have, and each would end the other's session.
+        # Our own name: behind a Jupyter server's proxy, both cookies would otherwise
+        # have the same name, and each would end the other's session.
         self.identity_provider.cookie_name = re.sub(
             r"\W", "-", f"workbench-{self.port}{self.base_url}"
         )
@@ -152,7 +152,7 @@ class Server(Voila):
         }
 
     def init_handlers(self) -> list[Any]:
-        """Put our own handlers in the place of Voila's, and no form to log in by."""
+        """Replace Voila's handlers by our own, and drop its login form."""
         found = [
             h for h in super().init_handlers() if h[0] not in ("/login", "/logout")
         ]
@@ -160,7 +160,7 @@ class Server(Voila):
         return [(f"{self.base_url}workbench/seen", SeenHandler), *ours]
 
     def start(self) -> None:
-        """Serve until it is to stop."""
+        """Serve until stopped."""
         self.connection_dir = str(self.folder)
         self.app = Application(**self.init_settings())
         self.app.settings.update(self.tornado_settings)
@@ -168,7 +168,7 @@ class Server(Voila):
         self.listen()
 
     def listen(self) -> None:
-        """Answer on the socket that is bound already."""
+        """Listen on the socket, which is already bound."""
         server = HTTPServer(Gate(self.app, self.guard, self.base_url))
         server.add_socket(self.listening)
         self.ioloop = IOLoop.current()
@@ -176,8 +176,8 @@ class Server(Voila):
             self.ioloop.start()
 
     def stop(self) -> None:
-        """End the kernels; the folder is removed by who has made it."""
-        with contextlib.suppress(HTTPError):  # of one that was only being started
+        """End the kernels; whoever made the folder removes it."""
+        with contextlib.suppress(HTTPError):  # of a kernel that was still starting
             run_sync(self.kernel_manager.shutdown_all)()
 
 
@@ -194,13 +194,13 @@ def make_server(
     """Return the server, ready to start.
 
     Args:
-        notebook: What it shows.
+        notebook: The notebook to serve.
         config: The folder of ``voila.json``; no other is read.
-        listening: Where it listens.
-        guard: Whom it answers.
-        folder: Where its kernels have their sockets; removed at its end.
-        base_url: The path below which it is reached.
-        token: What one must know to get in; empty: nothing.
+        listening: The bound socket.
+        guard: Accepts or refuses requests.
+        folder: Folder for its kernels' sockets; removed when it ends.
+        base_url: The path under which it is reached.
+        token: The secret that opens the page; empty for none.
     """
     Server.listening, Server.guard, Server.folder = listening, guard, folder
     server = Server.instance()
@@ -210,8 +210,8 @@ def make_server(
         f"--Voila.base_url={base_url}",
         f"--Voila.config_file_paths={config}",
         "--Voila.log_level=ERROR",
-        # The next page's kernel is started, and its page drawn, ahead of need. A page
-        # that wants its query string asks voila.utils.get_query_string(): it waits.
+        # The next page's kernel is started, and its page drawn, in advance. A page that
+        # needs its query string waits for it: see `query`.
         "--VoilaConfiguration.preheat_kernel=True",
         f"--KernelManager.transport={transport(folder)}",
         "--no-browser",

@@ -1,7 +1,7 @@
-"""What a start depends on, looked at before the page is announced.
+"""Checks everything that the page needs before it is announced.
 
-A kernel of this very environment that starts and answers, folders that can be written,
-versions that fit: what is missing is one sentence, and no page that is dead.
+A kernel of this environment that starts and responds, writable folders, matching
+versions: if one is missing, the user gets a sentence instead of a dead page.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ from workbench.jobs.runs import runs_folder
 from workbench.machine.paths import STARTED_IN
 from workbench.machine.scratch import LOCK, can_write, home, private_folder, sweep
 
-PREFIX = "wb-"  # of the folder of one server
-# A socket's path has at most 107 letters, on macOS 103. Below the folder come
-# "/wb-12345678", "/kernel-", 36 letters of a number, and "-ipc-5".
+PREFIX = "wb-"  # of a server's folder
+# A socket's path has at most 107 characters, on macOS 103. The folder's is followed by
+# "/wb-12345678", "/kernel-", the 36 characters of a UUID, and "-ipc-5".
 LONGEST = (103 if sys.platform == "darwin" else 107) - 64
-STARTS = 60.0  # seconds that a kernel may take to answer
+STARTS = 60.0  # seconds a kernel may take to respond
 IMPORTS = "import workbench.ui.app"
 JUPYTER = ("JUPYTER_DATA_DIR", "JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR")
 QUIET = ["--HistoryManager.enabled=False", "--InteractiveShell.cache_size=0"]
 
 
 class OwnKernel(KernelSpecManager):
-    """Knows one kernel: this Python, whatever others are installed on the machine."""
+    """Offers only this Python as a kernel, whatever else is installed."""
 
     def _kernel_dirs_default(self) -> list[str]:
         return []
 
     def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
-        """Return the kernel of this environment, by whatever name it is asked for."""
+        """Return the kernel of this environment, whatever the name."""
         return KernelSpec(
             argv=[
                 *(sys.executable, "-m", "ipykernel_launcher"),
@@ -54,20 +54,20 @@ class OwnKernel(KernelSpecManager):
 
 
 def make_folder() -> tuple[Path, FileLock]:
-    """Make the folder of one server: its sockets, and what its kernels write.
+    """Make the folder of a server, for its sockets and its kernels' files.
 
-    Its path is short enough for sockets where there is such a folder. What servers have
-    left that were ended by force is removed. It counts as in use as long as the lock is
-    held, which the system frees.
+    Its path is short enough for sockets, if possible. Folders left by killed servers
+    are removed. A folder counts as in use while its lock is held; the system frees the
+    lock when the process ends.
 
     Raises:
-        WorkbenchError: If there is no folder that can be written.
+        WorkbenchError: If there is no writable folder.
     """
     found = [folder for folder in _temporary() if can_write(folder)]
     if not found:
         raise WorkbenchError(
-            f"app: no temporary folder can be written ({_why(_gettempdir())}); "
-            "free some space, or set TMPDIR to a folder you may write to."
+            f"app: no temporary folder is writable ({_why(_gettempdir())}); free some "
+            "space, or set TMPDIR to a writable folder."
         )
     for folder in found:
         sweep(folder, PREFIX)
@@ -79,9 +79,9 @@ def make_folder() -> tuple[Path, FileLock]:
 
 
 def transport(folder: Path) -> str:
-    """How kernels of this folder are reached: by sockets in it, where they have room.
+    """Return how to reach kernels of this folder: by sockets in it, if possible.
 
-    Those cannot be listened to by other users of the machine, as a port can.
+    Unlike a port, these cannot be accessed by other users of the machine.
     """
     fits = len(str(folder)) <= LONGEST + len(f"/{PREFIX}12345678")
     return "ipc" if os.name == "posix" and fits else "tcp"
@@ -98,16 +98,16 @@ def _temporary() -> Iterator[Path]:
 def _gettempdir() -> str:
     try:
         return tempfile.gettempdir()
-    except FileNotFoundError:  # none can be written
+    except FileNotFoundError:  # none is writable
         return os.curdir
 
 
 def kernel_environment(folder: Path) -> dict[str, str]:
-    """What kernels find in their environment, beside what is there.
+    """Return the environment variables to add for kernels.
 
-    What Jupyter and IPython write goes into the folder of the server, so that no file
-    of the user's changes the page and none has to be written. Without a home that there
-    is, everything else goes there too, and not into a folder named ``~``.
+    Files of Jupyter and IPython go into the server's folder, so that the user's own
+    neither affect the page nor have to be writable. Without an existing home folder,
+    everything else goes there too, not into a folder named ``~``.
     """
     told = {"IPYTHONDIR": str(folder / "ipython"), STARTED_IN: os.getcwd()}
     told |= {name: str(folder / "jupyter") for name in JUPYTER}
@@ -117,39 +117,39 @@ def kernel_environment(folder: Path) -> dict[str, str]:
 
 
 NO_HOME = (
-    "There is no home folder: results are kept in {}, which this machine may empty; "
-    "set XDG_DATA_HOME to a folder that lasts."
+    "There is no home folder: results are kept in {}, which the system may empty; set "
+    "XDG_DATA_HOME to a permanent folder."
 )
 
 
 def warnings() -> list[str]:
-    """Say what will not work, although the page opens."""
+    """List what will not work although the page opens."""
     runs = runs_folder()
     if can_write(runs):
         temporary = runs.is_relative_to(_gettempdir()) and home() is None
         return [NO_HOME.format(runs)] if temporary else []
     return [
-        f"Results cannot be kept in {runs} ({_why(runs)}): the page opens, but Train "
-        "needs a folder that can be written; set XDG_DATA_HOME to one."
+        f"Results cannot be saved in {runs} ({_why(runs)}): the page opens, but Train "
+        "needs a writable folder; set XDG_DATA_HOME to one."
     ]
 
 
 def _why(folder: str | Path) -> str:
-    """Why nothing can be written there."""
+    """Say why the folder is not writable."""
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=folder) as file:
             file.write(b"x")
     except OSError as error:
         return os.strerror(error.errno or errno.EIO)
-    return "it can be written now"
+    return "it is writable now"
 
 
 def expect_versions() -> None:
-    """Refuse packages that this version is not made for.
+    """Refuse packages that do not fit this version.
 
     Raises:
-        WorkbenchError: With the first that is missing or does not fit.
+        WorkbenchError: For the first that is missing or does not fit.
     """
     from packaging.requirements import Requirement
 
@@ -167,16 +167,16 @@ def expect_versions() -> None:
             there = "none"
         if there == "none" or not need.specifier.contains(there, prereleases=True):
             raise WorkbenchError(
-                f"app: {need.name} {there} is installed and {need.specifier} is "
-                "needed; `pip install --upgrade hessian-workbench` mends it."
+                f"app: {need.name} {there} is installed but {need.specifier} is "
+                "needed; run `pip install --upgrade hessian-workbench`."
             )
 
 
 def why_no_kernel(folder: Path) -> str:
-    """Start a kernel as those of the pages are, and say what is wrong with it.
+    """Start a kernel as the pages do, and say what is wrong with it.
 
-    Empty where it starts and can import the page. For when a page has failed: a start
-    that goes well does not wait for it.
+    Empty if it starts and can import the page. Only used after a page has failed, so
+    that a normal start does not wait for it.
     """
     from jupyter_client.manager import KernelManager
 
@@ -208,15 +208,15 @@ def why_no_kernel(folder: Path) -> str:
 
 def _dead(reason: str) -> str:
     return (
-        f"no kernel of {sys.executable} can draw the page ({reason[:120]}); "
-        "install hessian-workbench again, in an environment of its own."
+        f"no kernel of {sys.executable} can draw the page ({reason[:120]}); reinstall "
+        "hessian-workbench, in its own environment."
     )
 
 
 class HeldBack:
-    """What is written to stderr, by kernels too, is shown only after a good start.
+    """Holds back stderr, including that of kernels, until the start has succeeded.
 
-    A start that fails says one sentence instead.
+    A start that fails prints one sentence instead.
     """
 
     def __init__(self) -> None:
@@ -229,18 +229,18 @@ class HeldBack:
         threading.Thread(target=self._pass_on, args=(read,), daemon=True).start()
 
     def hush(self) -> None:
-        """Hold back what comes from now on, such as of kernels that are ended."""
+        """Hold back further output, such as that of kernels being ended."""
         with self._lock:
             self._held = []
 
     def show(self) -> None:
-        """Show what was written, and from now on all."""
+        """Show what was held back, and everything from now on."""
         with self._lock:
             held, self._held = self._held or [], None
             os.write(self._real, b"".join(held))
 
     def end(self) -> None:
-        """Write to stderr itself again."""
+        """Restore stderr."""
         os.dup2(self._real, 2)
 
     def _pass_on(self, read: int) -> None:

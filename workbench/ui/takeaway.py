@@ -1,4 +1,4 @@
-"""The files that the page hands out of its kernel: the page, the tables, the study."""
+"""The files that the page offers for download: the page, the tables, the study."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from workbench.ui.views.words import stem
 
 
 def make_page(view: LinkedView, study: Study) -> tuple[str, str, bytes]:
-    """The page that needs no kernel, with what is pinned."""
+    """The page that works without a kernel, including the pinned study."""
     page = page_html(
         study,
         weighting=view.weighting,
@@ -29,7 +29,7 @@ def make_page(view: LinkedView, study: Study) -> tuple[str, str, bytes]:
 
 
 def make_tables(view: LinkedView, study: Study) -> tuple[str, str, bytes]:
-    """All tables in one archive; they hold every weighting."""
+    """All tables in one archive, with every convention."""
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
         for name, text in csv_tables(study).items():
@@ -38,19 +38,19 @@ def make_tables(view: LinkedView, study: Study) -> tuple[str, str, bytes]:
 
 
 def make_study(view: LinkedView, study: Study) -> tuple[str, str, bytes]:
-    """The study itself, as `workbench measure` writes it."""
+    """The study itself, as written by `workbench measure`."""
     with tempfile.TemporaryDirectory() as folder:
         data = study.save(Path(folder) / "study").read_bytes()
     return "study", "application/octet-stream", data
 
 
-# The words on the button -> suffix, type and bytes of the file.
+# Label of the button -> suffix, type and bytes of the file.
 _MAKE: Mapping[str, Callable[[LinkedView, Study], tuple[str, str, bytes]]] = {
     "This page (HTML)": make_page,
     "Tables (CSV)": make_tables,
     "The study": make_study,
 }
-FILES: Mapping[str, str] = {  # likewise -> its tooltip
+FILES: Mapping[str, str] = {  # label -> tooltip
     "This page (HTML)": "The pictures as one file that opens in any browser",
     "Tables (CSV)": "Eigenvalues, points and overlaps, for a spreadsheet",
     "The study": "All that was measured: Open takes it, here and elsewhere",
@@ -58,9 +58,9 @@ FILES: Mapping[str, str] = {  # likewise -> its tooltip
 
 
 def answer(view: LinkedView) -> None:
-    """Make the file that is wanted, if one is, and send it to the browser.
+    """Make the requested file, if any, and send it to the browser.
 
-    Where that fails, a parcel without data lets the browser say so.
+    If that fails, a download without data makes the browser say so.
 
     Raises:
         WorkbenchError: If there is no such file.
@@ -69,16 +69,18 @@ def answer(view: LinkedView) -> None:
     wanted = state.wanted
     if not wanted or study is None:
         return
-    state.wanted = ""  # first: a change may be told twice, and a failure is no reason
-    state.parcel = {}  # else the same file would be no change, and not be sent again
+    state.wanted = ""  # first: a change may arrive twice, also after a failure
+    state.download = {}  # else the same file again would not count as a change
     try:
         if wanted not in FILES:
-            raise WorkbenchError(f"Download: {wanted!r} is none of {', '.join(FILES)}.")
+            raise WorkbenchError(
+                f"Download: {wanted!r} is not one of {', '.join(FILES)}."
+            )
         suffix, kind, data = _MAKE[wanted](view, study)
     except Exception:
-        state.parcel = {"name": wanted}
+        state.download = {"name": wanted}
         raise
-    state.parcel = {
+    state.download = {
         "name": f"{stem(study)}.{suffix}",
         "type": kind,
         "data": base64.b64encode(data).decode(),

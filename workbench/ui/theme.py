@@ -1,9 +1,9 @@
-"""Colours, markers and type: how the page looks, in one place.
+"""Colours, markers and fonts: the look of the page, in one place.
 
-Colour and marker together say the class, size says the level, so that nothing hangs on
-colour alone. The ten colours keep apart under the common colour blindnesses
-(`tests/ui/test_views_theme.py` simulates them), and no class wears the orange that
-belongs to the class part of G.
+Colour and marker together show the class, and size shows the level, so nothing depends
+on colour alone. The ten colours stay distinct under the common forms of colour
+blindness (`tests/ui/test_views_theme.py` simulates them), and no class uses the orange
+of the class part of G.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ MARKERS: Mapping[str, str] = {
 }
 
 
-AUTO = "auto"  # follows the host: JupyterLab, else the browser
-PAGE = ":is(.workbench, .wb-page)"  # .wb-page: a body that is all ours
+AUTO = "auto"  # follow the host: JupyterLab, else the browser
+PAGE = ":is(.workbench, .wb-page)"  # .wb-page: a body entirely ours
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +48,16 @@ class Theme:
     ink: str  # text, and the sticks of the operator
     muted: str  # secondary text; 4.5 : 1 on the background
     line: str  # borders and grid
-    accent: str  # what is active now
-    on_accent: str  # text upon the accent
+    accent: str  # the active control
+    on_accent: str  # text on the accent
     curve: str  # the density
     class_part: str  # eigenvalues of the class part
-    cross_part: str  # of the other parts of G, apart from it and from each other
+    cross_part: str  # eigenvalues of the other parts of G
     within_part: str
     diag_part: str
     means_part: str
     classes: tuple[str, ...]  # ten
-    type: float = 1.0  # size of letters
+    type: float = 1.0  # font size
     marks: float = 1.0  # size of marks and width of lines
 
 
@@ -127,18 +127,18 @@ THEMES: Mapping[str, Theme] = {theme.name: theme for theme in (LIGHT, DARK, PROJ
 
 
 def get_theme(name: str) -> Theme:
-    """Find a theme by its name.
+    """Return the theme with this name.
 
     Raises:
-        WorkbenchError: If there is none of that name.
+        WorkbenchError: If there is none.
     """
     if name not in THEMES:
-        raise WorkbenchError(f"theme: {name!r} is none of {', '.join(THEMES)}.")
+        raise WorkbenchError(f"theme: {name!r} is not one of {', '.join(THEMES)}.")
     return THEMES[name]
 
 
 def roles(theme: Theme) -> dict[str, str]:
-    """Each role that a colour has, with its colour; a class is ``class-0``, ..."""
+    """Map each role to its colour; classes are ``class-0``, ..."""
     named = {
         field.name.replace("_", "-"): getattr(theme, field.name)
         for field in fields(theme)
@@ -148,7 +148,7 @@ def roles(theme: Theme) -> dict[str, str]:
 
 
 def variables(theme: Theme) -> dict[str, str]:
-    """The theme as CSS variables; they reach into every shadow tree below."""
+    """The theme as CSS variables, which also apply inside shadow trees."""
     return {
         "color-scheme": "dark" if theme is DARK else "light",
         "--wb-font": FONT,
@@ -158,10 +158,10 @@ def variables(theme: Theme) -> dict[str, str]:
 
 
 def page_style() -> str:
-    """The style sheet of the page around the pictures, in every theme.
+    """Return the style sheet of the page around the pictures, for all themes.
 
-    Without a word of the pictures (``browser/look.js``, which writes ``data-theme``) it
-    follows JupyterLab where that is the host, else the browser.
+    Unless the pictures set a theme (``browser/look.js`` writes ``data-theme``), it
+    follows JupyterLab if that is the host, else the browser.
     """
     sheet = (files("workbench.ui") / "page.css").read_text(encoding="utf-8")
     told = "[data-jp-theme-light='false']"
@@ -186,7 +186,7 @@ def _rule(selector: str, theme: Theme) -> str:
 
 
 def class_style(index: int, theme: Theme) -> tuple[str, str]:
-    """Colour and marker of a class; no two of the first hundred share both."""
+    """Return colour and marker of a class; the first hundred pairs are distinct."""
     markers = tuple(MARKERS)
     lap = index // len(theme.classes)
     return (
@@ -196,7 +196,7 @@ def class_style(index: int, theme: Theme) -> tuple[str, str]:
 
 
 def plain(text: str, limit: int = 16) -> str:
-    """Shorten a name, and keep Bokeh from reading TeX into what a user typed."""
+    """Shorten a name, and keep Bokeh from reading user text as TeX."""
     short = text if len(text) <= limit else text[: limit - 1] + "…"
     for mark in ("$$", r"\(", r"\["):
         short = short.replace(mark, f"{mark[0]}\u200b{mark[1]}")

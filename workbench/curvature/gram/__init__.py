@@ -1,1 +1,1 @@
-"""Inner products of all the gradients, and what follows from them exactly."""
+"""Inner products of all gradients, and exact results that follow from them."""

@@ -1,4 +1,4 @@
-"""The dual of G: the Gram matrix of the gradients, and G in its coordinates."""
+"""The dual of G: the Gram matrix of the gradients, assembled layer by layer."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ from workbench.progress.control import (
     span,
 )
 
-CACHE_BYTES = 2**31  # what the factors of one group of layers may take
-ACTIVATIONS = 2**25  # numbers that the layers of one piece put out
+CACHE_BYTES = 2**31  # limit for the factors of one group of layers
+ACTIVATIONS = 2**25  # numbers in the layers' outputs for one piece
 TILE = 2**25  # entries of a temporary
-BLOCK = 512  # rows of a tile of the matrix: of the lower ones none is computed
-READING = 0.2  # of the progress that is reported: the passes through the network
+BLOCK = 512  # rows of a tile of the matrix; tiles below the diagonal are not computed
+READING = 0.2  # share of the reported progress for passes through the network
 
 
 @full_precision()
@@ -51,29 +51,30 @@ def gram(
     progress: ProgressCallback | None = None,
     control: Control | None = None,
 ) -> Gram:
-    r"""Inner products of the gradients of a network over all of the data.
+    r"""Compute the inner products of a network's gradients over all data.
 
     .. math:: K = R R^T, \quad r_{i,j} = \sum_k U_{i,k,j} \delta_{i,k}, \quad
         G = \frac1N R^T R
 
-    The dual of G: its spectrum, that of each part and knock-out, the overlaps and all
-    distances are methods of the result and take no further pass. Stores n^2 float64
-    numbers, n = N (C - 1). Costs one forward and C - 1 backward passes, and layer by
-    layer the cheaper of ``n^2 / 2`` times its parameters, and the products of the inner
-    products of its inputs and of its output gradients.
+    The dual of G. Use it if there are fewer gradients than parameters: the spectrum,
+    the parts and knock-outs, the overlaps and all distances are methods of the result
+    and need no further pass. Stores n^2 float64 numbers, n = N (C - 1). Costs one
+    forward and C - 1 backward passes and, for each layer, the cheaper of two ways:
+    ``n^2 / 2`` multiplications per parameter, or inner products of its inputs times
+    those of its output gradients.
 
     Args:
-        model: The network, or a `Checkpoint`. Used in eval mode and left as it was;
-            where it is not on the device, a copy.
-        data: As `operators` takes them; those of a checkpoint need not be given.
-        classes: Look only at these classes and their logits, as `choose_classes`.
-        loss: As in `operators`; of other losses than the plain cross-entropy there is
-            the spectrum, and no class.
+        model: The network, or a `Checkpoint`. Used in eval mode and not changed; if it
+            is on another device, a copy is used.
+        data: As for `operators`; by default those of the checkpoint.
+        classes: Use only these classes and their logits, as `choose_classes` does.
+        loss: As in `operators`; for losses other than the plain cross-entropy, only the
+            spectrum is available, without classes.
         outputs: As in `operators`.
         parameters: As in `operators`.
         check: As in `operators`.
-        batch_size: Examples a batch; None takes what fits.
-        device: ``"auto"`` is a CUDA device, else where the model is.
+        batch_size: Examples per batch; None chooses what fits.
+        device: ``"auto"`` is a CUDA device if there is one, else the model's.
         progress: Called with `Progress` events.
         control: Pauses and cancels.
 
@@ -81,7 +82,7 @@ def gram(
         K, (n, n) float64, with the probabilities and labels of the examples.
 
     Raises:
-        WorkbenchError: If the matrix does not fit the memory, or as `empirical_risk`.
+        WorkbenchError: If the matrix does not fit the memory; also as `empirical_risk`.
     """
     risk = as_problem(
         model,
@@ -100,27 +101,26 @@ def gram(
     if 8 * n**2 > 0.7 * there:
         fits = int((0.7 * there / 8) ** 0.5) // max(risk.num_columns, 1)
         raise WorkbenchError(
-            f"gram: {n:,} gradients have {8 * n**2 / 2**30:.0f} GB of inner products "
-            f"and {risk.device.type} has {there / 2**30:.0f}; take at most {fits:,} "
-            "examples, or fewer classes."
+            f"gram: the inner products of {n:,} gradients need {8 * n**2 / 2**30:.0f} "
+            f"GB and {risk.device.type} has {there / 2**30:.0f} GB; use at most "
+            f"{fits:,} examples, or fewer classes."
         )
 
     return risk_gram(risk, as_report(progress, "Multiplying the gradients"))
 
 
 def risk_gram(risk: EmpiricalRisk, report: Report | None = None) -> Gram:
-    r"""`gram` of a network and data that are bound already, layer by layer.
+    r"""The same as `gram` for a network already bound to data.
 
-    A layer's share is had from explicit rows, ``n^2 p`` products for its p parameters,
-    or without them from its factors (``<sum_l d_l a_l^T, sum_m d'_m a'_m^T> =
-    sum_{l,m} <d_l, d'_m> <a_l, a'_m>``), whichever counts fewer. Forward and backward
-    in the model's dtype, sums in float64; of the matrix one half is computed.
-
-    Every process has the factors of all layers and fills its tiles of the matrix.
+    A layer's share is computed from explicit rows, with ``n^2 p`` products for its p
+    parameters, or from its factors (``<sum_l d_l a_l^T, sum_m d'_m a'_m^T> = sum_{l,m}
+    <d_l, d'_m> <a_l, a'_m>``), whichever needs fewer. Passes use the model's dtype,
+    sums float64; only half of the matrix is computed. Every process has the factors of
+    all layers and fills its own tiles.
 
     Args:
-        risk: Network and data.
-        report: Called with the share done.
+        risk: The network and data.
+        report: Called with the completed share.
     """
     size = max(1, ACTIVATIONS // risk.num_activations)
     batches = [
@@ -160,7 +160,7 @@ def risk_gram(risk: EmpiricalRisk, report: Report | None = None) -> Gram:
 
 
 def layer_sets(risk: EmpiricalRisk, num_examples: int) -> list[set[str]]:
-    """Layers whose factors for that many examples fit the cache together."""
+    """Group layers whose factors for this many examples fit the cache together."""
     example: Inputs = take(risk.piece[0], slice(0, 1))
     numbers = risk.predictions(example).numel()
     cotangents = torch.zeros(1, numbers, 1, device=risk.device)
@@ -182,14 +182,14 @@ def layer_sets(risk: EmpiricalRisk, num_examples: int) -> list[set[str]]:
 
 
 def _join(pieces: list[LayerGradients]) -> LayerGradients:
-    """The pieces of one layer over all batches as one."""
+    """Join the pieces of a layer from all batches."""
     names = pieces[0].names
     inputs = [piece.inputs for piece in pieces if piece.inputs is not None]
     shapes = {piece.outputs.shape[1:] for piece in pieces}
-    if len(shapes) > 1:  # examples of different lengths: as many rows as there are
+    if len(shapes) > 1:  # examples of different lengths
         flat = torch.cat([piece.rows().flatten(0, 1) for piece in pieces])
         return LayerGradients(names, None, flat[:, None, None])
-    if len(inputs) < len(pieces):  # some are explicit: all of them
+    if len(inputs) < len(pieces):  # if some are explicit, make all explicit
         rows = torch.cat([piece.rows() for piece in pieces])
         return LayerGradients(names, None, rows[:, :, None])
     outputs = torch.cat([piece.outputs for piece in pieces])
@@ -199,7 +199,7 @@ def _join(pieces: list[LayerGradients]) -> LayerGradients:
 def _add_layer(
     matrix: Tensor, layer: LayerGradients, risk: EmpiricalRisk, step: Report
 ) -> None:
-    """Add one layer's share to the upper half by the cheaper of two ways."""
+    """Add a layer's share to the upper half, the cheaper of two ways."""
     num_examples, m, positions, r = layer.outputs.shape
     n = num_examples * m
     by_rows = float(n) * n * layer.num_parameters
@@ -216,7 +216,7 @@ def _add_layer(
 def _add_by_rows(
     matrix: Tensor, layer: LayerGradients, risk: EmpiricalRisk, step: Report
 ) -> None:
-    """Explicit rows, a few output channels at a time, pairs of blocks of examples."""
+    """Use explicit rows, by a few output channels and a pair of blocks of examples."""
     blocks = tiles(len(matrix))
     pairs = [(a, b) for i, a in enumerate(blocks) for b in blocks[i:]]
     own = pairs[risk.world.share(len(pairs))]
@@ -233,7 +233,7 @@ def _add_by_rows(
 def _add_by_factors(
     matrix: Tensor, layer: LayerGradients, risk: EmpiricalRisk, step: Report
 ) -> None:
-    """Products of inner products of the factors, a few examples with all after them."""
+    """Use products of the factors' inner products, a few examples at a time."""
     assert layer.inputs is not None
     num_examples, m, positions, _ = layer.outputs.shape
     inputs = layer.inputs.double().flatten(0, 1)  # (N L, q)
@@ -256,12 +256,12 @@ def _add_by_factors(
 
 
 def tiles(n: int) -> list[slice]:
-    """Blocks of the rows of a matrix of order n."""
+    """Split the rows of a matrix of order n into blocks."""
     return [slice(a, min(a + BLOCK, n)) for a in range(0, n, BLOCK)]
 
 
 def mirror(matrix: Tensor) -> None:
-    """Copy the upper half below, in place."""
+    """Copy the upper half to the lower, in place."""
     blocks = tiles(len(matrix))
     for i, a in enumerate(blocks):
         matrix[a, a].copy_(matrix[a, a].triu() + matrix[a, a].triu(1).T)

@@ -1,4 +1,4 @@
-"""G and the class means in the smallest space where both are exact."""
+"""G and the class means in the smallest space that represents both exactly."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from workbench.study.convention import Convention
 class Coordinates:
     """G and the first averages in some R^d with the inner products of R^P."""
 
-    g: LinearOperator  # of order d; a `Dense` one where G is exact
+    g: LinearOperator  # of order d; `Dense` if G is exact
     means: CrossClassMeans
     trace: float  # of G, exact
 
     @property
     def matrix(self) -> Dense:
-        """G, where it is exact."""
+        """G as a matrix, if it is exact."""
         assert isinstance(self.g, Dense)
         return self.g
 
@@ -42,9 +42,9 @@ class Coordinates:
 
 
 def dense_gauss_newton(risk: EmpiricalRisk, report: Report | None = None) -> Dense:
-    r"""``G = R^T R / Z`` as a matrix, (P, P) float64, for networks of few parameters.
+    r"""Return ``G = R^T R / Z`` as a matrix, (P, P) float64, for small networks.
 
-    Costs ``N (C - 1) P^2 / 2`` products and one pass with C - 1 backwards.
+    Costs ``N (C - 1) P^2 / 2`` multiplications and one pass with C - 1 backward passes.
     """
     matrix = torch.zeros(risk.dim, risk.dim, dtype=torch.float64, device=risk.device)
     blocks = tiles(risk.dim)
@@ -67,7 +67,7 @@ def dense_gauss_newton(risk: EmpiricalRisk, report: Report | None = None) -> Den
 
 
 def trace_gauss_newton(risk: EmpiricalRisk, report: Report | None = None) -> float:
-    r"""``tr G = (1/N) sum_{i,k} ||delta_{i,k}||^2``, exactly. Costs C passes or so."""
+    r"""Return ``tr G = (1/N) sum_{i,k} ||delta_{i,k}||^2``. Costs about C passes."""
     total = torch.zeros((), dtype=torch.float64, device=risk.device)
     done = 0
     largest = max(*risk.sizes, risk.num_activations // 4) * risk.num_classes
@@ -85,12 +85,12 @@ def trace_gauss_newton(risk: EmpiricalRisk, report: Report | None = None) -> flo
 
 
 def dual_coordinates(gram: Gram) -> tuple[Coordinates, Tensor]:
-    r"""G and the class means in coordinates where inner products are those of R^P.
+    r"""Return G and the class means in coordinates that preserve inner products.
 
-    With K the Gram matrix, ``K + s I = L L^T`` for an s at the level of
-    rounding, taken off again; the gradients become the columns of ``L^T``, and
-    G becomes ``(L^T L - s I) / N``. Costs about ``2 n^3`` products; of matrices of
-    order n it leaves three.
+    With K the Gram matrix, ``K + s I = L L^T`` for an s at rounding level, which is
+    subtracted again. The gradients become the columns of ``L^T``, and G becomes ``(L^T
+    L - s I) / N``. Costs about ``2 n^3`` multiplications and leaves three matrices of
+    order n.
 
     Returns:
         The coordinates, and L.
@@ -128,14 +128,15 @@ def dual_coordinates(gram: Gram) -> tuple[Coordinates, Tensor]:
 def primal_eigenvectors(
     risk: EmpiricalRisk, gram: Gram, root: Tensor, vectors: Tensor
 ) -> Tensor:
-    """Eigenvectors of G in R^P from those in the dual, up to their lengths.
+    """Map eigenvectors of the dual to R^P, with arbitrary lengths.
 
-    A unit eigenvector z of ``L^T L`` is ``R^T L z`` over its length in R^P, with the
-    reduced gradients as the rows of R. One backward pass over the data a vector.
+    A unit eigenvector z of ``L^T L`` becomes ``R^T L z``, divided by its length, with
+    the reduced gradients as the rows of R. Costs one backward pass over the data per
+    vector.
 
     Args:
-        risk: Network and data.
-        gram: Of their gradients.
+        risk: The network and data.
+        gram: Gram matrix of their gradients.
         root: L, from `dual_coordinates`.
         vectors: Eigenvectors in these coordinates, (d, m).
 
@@ -148,16 +149,17 @@ def primal_eigenvectors(
 
 
 def checked_trace(trace: float) -> float:
-    """Raise where there is nothing to measure."""
+    """Return the trace; raise if there is nothing to measure."""
     if not math.isfinite(trace):
         raise WorkbenchError(
-            "coordinates: the gradients of some examples are NaN or infinite, so G "
-            "is; the weights or the inputs are too large for this dtype."
+            "coordinates: the gradients of some examples, and so G, are NaN or "
+            "infinite; the weights or inputs are too large for this dtype. Use "
+            "float64 or rescale them."
         )
     if trace <= 0.0:
         raise WorkbenchError(
-            "coordinates: G is zero: every probability is 0 or 1 to rounding, or no "
-            "parameter moves the logits; train for fewer epochs, or with a smaller "
-            "rate."
+            "coordinates: G is zero, because every probability is 0 or 1 up to "
+            "rounding, or no parameter affects the logits; train for fewer epochs, or "
+            "with a smaller rate."
         )
     return trace

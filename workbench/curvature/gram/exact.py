@@ -1,4 +1,4 @@
-"""The whole spectrum of G, from the smaller of two matrices."""
+"""The full spectrum of G, from the smaller of two matrices."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from workbench.study.card import Card, Described, numbers
 class ExactSpectrum(Described):
     """All P eigenvalues of G."""
 
-    values: Tensor  # (min(P, N (C - 1)),) descending, float64; the rest is zero
-    num_zeros: int  # P less those
+    values: Tensor  # (min(P, N (C - 1)),) descending, float64; the rest are zero
+    num_zeros: int  # P minus the number of values
     method: str  # in words
 
     def card(self) -> Card:
@@ -57,33 +57,36 @@ def exact_spectrum(
     progress: ProgressCallback | None = None,
     control: Control | None = None,
 ) -> ExactSpectrum:
-    r"""Every eigenvalue of G of a network on data.
+    r"""Compute every eigenvalue of G of a network on data.
 
-    G is ``R^T R / N`` with ``n = N (C - 1)`` rows of length P: its nonzero eigenvalues
-    are those of ``R R^T / N``, too. Of the two the smaller is formed, of order m, by
-    ``m n P / 2`` multiplications in float64, and solved by ``4/3 m^3`` operations; two
-    matrices of order m are held. The ``P - m`` other eigenvalues are zero.
+    G is ``R^T R / N`` with ``n = N (C - 1)`` rows of length P, and has the same nonzero
+    eigenvalues as ``R R^T / N``. The smaller of the two, of order m = min(P, n), is
+    formed in float64 and diagonalised. Costs ``m n P / 2`` multiplications and ``4/3
+    m^3`` operations; stores two matrices of order m. The other ``P - m`` eigenvalues
+    are zero. For larger problems use `top_eigenpairs` and `spectral_density`.
 
     Args:
-        model: The network, or a `Checkpoint`. Used in eval mode and left as it was;
-            where it is not on the device, a copy.
-        data: As `operators` takes them; those of a checkpoint need not be given.
-        classes: Look only at these classes and their logits, as `choose_classes`.
+        model: The network, or a `Checkpoint`. Used in eval mode and not changed; if it
+            is on another device, a copy is used.
+        data: As for `operators`; by default those of the checkpoint.
+        classes: Use only these classes and their logits, as `choose_classes` does.
         loss: As in `operators`.
         outputs: As in `operators`.
         parameters: As in `operators`.
         check: As in `operators`.
-        batch_size: Examples a batch; None takes what fits.
-        device: ``"auto"`` is a CUDA device, else where the model is.
-        progress: Called with `Progress` events; the eigensolver's silence is announced.
-        control: Pauses and cancels, but for the eigensolver.
+        batch_size: Examples per batch; None chooses what fits.
+        device: ``"auto"`` is a CUDA device if there is one, else the model's.
+        progress: Called with `Progress` events; announces how long the eigensolver
+            takes.
+        control: Pauses and cancels, except during the eigensolver.
 
     Returns:
-        All ``min(P, n)`` eigenvalues that need not be zero, descending, float64, and
-        how many zeros there are. They err by the rounding of the gradients' dtype.
+        The ``min(P, n)`` eigenvalues that are not necessarily zero, descending,
+        float64, and the number of zeros. Their error is the rounding of the gradients'
+        dtype.
 
     Raises:
-        WorkbenchError: If the matrices do not fit the memory, or as `empirical_risk`.
+        WorkbenchError: If the matrices do not fit the memory; also as `empirical_risk`.
     """
     risk = as_problem(
         model,
@@ -102,9 +105,10 @@ def exact_spectrum(
     there = device_memory(risk.device)
     if 16 * order**2 > 0.8 * there:
         raise WorkbenchError(
-            f"exact_spectrum: {risk.dim:,} parameters and {n:,} gradients make "
-            f"matrices of order {order:,}; two need {16 * order**2 / 2**30:.0f} GB of "
-            f"{there / 2**30:.0f}; take fewer examples, or spectral_density."
+            f"exact_spectrum: {risk.dim:,} parameters and {n:,} gradients need two "
+            f"matrices of order {order:,}, {16 * order**2 / 2**30:.0f} GB, and "
+            f"{there / 2**30:.0f} GB is available; use fewer examples, or "
+            "spectral_density."
         )
 
     report = as_report(progress, "Multiplying the gradients", 0.5)

@@ -1,4 +1,4 @@
-"""What follows from the inner products of the gradients, without another pass."""
+"""Results from the inner products of the gradients, without further passes."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ from workbench.progress.timing import say_duration
 from workbench.study.card import Card, Described
 from workbench.study.convention import convention_of
 
-TINY = 1e-300  # no division by a probability that underflowed
-TRIAL = 512  # order of the matrix that a large one's time is told from
+TINY = 1e-300  # against division by a probability that underflowed
+TRIAL = 512  # order of the matrix timed to predict the time for a large one
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Overlaps:
-    """How the leading eigenvectors u of G lie to the delta_c."""
+    """Overlaps of the leading eigenvectors u of G with the delta_c."""
 
     values: Tensor  # (m,) eigenvalues, descending
     classes: Tensor  # (m, C) squared cosine of u with each delta_c
@@ -47,18 +47,19 @@ class Overlaps:
 class Gram(Described):
     r"""Inner products of the gradients of all examples: the dual of G.
 
-    The C gradients of an example are dependent, ``sum_k sqrt(p_k) delta_{i,k} = 0``, so
-    C - 1 combinations stand for them, ``r_{i,j} = sum_k U_{i,k,j} delta_{i,k}`` with
-    the orthonormal columns U of `reflection`; ``delta_{i,k} = sum_j U_{i,k,j} r_{i,j}``
-    and ``G = (1/N) sum_{i,j} r_{i,j} r_{i,j}^T = R^T R / N``. So ``matrix / N`` has the
-    nonzero eigenvalues of G, and what is a combination of gradients, ``R^T w``, is
-    known by w: parts of G are ``R^T W W^T R``, their eigenvalues those of ``W^T K W``.
+    The C gradients of an example are linearly dependent, ``sum_k sqrt(p_k) delta_{i,k}
+    = 0``, so C - 1 combinations represent them, ``r_{i,j} = sum_k U_{i,k,j}
+    delta_{i,k}`` with the orthonormal columns U of `reflection`; ``delta_{i,k} = sum_j
+    U_{i,k,j} r_{i,j}`` and ``G = (1/N) sum_{i,j} r_{i,j} r_{i,j}^T = R^T R / N``. So
+    ``matrix / N`` has the nonzero eigenvalues of G, and any combination of gradients,
+    ``R^T w``, is represented by w: parts of G are ``R^T W W^T R``, with the eigenvalues
+    of ``W^T K W``.
     """
 
     matrix: Tensor  # K, (n, n) float64, n = N (C - 1): <r_{i,j}, r_{i',j'}>
-    probs: Tensor | None  # (N, C) float64; None: the loss has no class to an example
+    probs: Tensor | None  # (N, C) float64; None: the loss has no class per example
     labels: Tensor | None  # (N,)
-    normaliser: float  # Z, for the mean cross-entropy N: G = R^T R / Z
+    normaliser: float  # Z, which is N for the mean cross-entropy: G = R^T R / Z
 
     def card(self) -> Card:
         """What it is, in a few lines."""
@@ -76,31 +77,32 @@ class Gram(Described):
 
     @property
     def classes(self) -> tuple[Tensor, Tensor]:
-        """Probabilities and labels.
+        """Return probabilities and labels.
 
         Raises:
-            WorkbenchError: If the loss has no class to an example.
+            WorkbenchError: If the loss has no class per example.
         """
         if self.probs is None or self.labels is None:
             raise WorkbenchError(
-                "Gram: class means are those of the plain cross-entropy of logits "
-                "(B, C) with one label an example; this loss has the spectrum alone."
+                "Gram: class means exist only for the plain cross-entropy of logits "
+                "(B, C) with one label per example; for this loss, use the spectrum."
             )
         return self.probs, self.labels
 
     def eigenvalues(self, *, progress: ProgressCallback | None = None) -> Tensor:
-        """All eigenvalues of G but zeros that it must have, (n,), descending.
+        """Return all eigenvalues of G except zeros by rank, (n,), descending.
 
-        Costs ``4/3 n^3`` operations and a second matrix of the size. LAPACK gives no
-        news meanwhile, and cannot be stopped: ``progress`` says beforehand how long.
+        Costs ``4/3 n^3`` operations and a second matrix of the same size. LAPACK
+        reports no progress and cannot be stopped: ``progress`` says in advance how long
+        it takes.
         """
         return eigenvalues_of(self.matrix, progress) / self.normaliser
 
     def part(self, name: str, weighting: str = "icml") -> Tensor:
-        """Eigenvalues of a part of G, descending: G0, G1, G2, G3, G12 in ``icml``.
+        """Return the eigenvalues of a part of G, such as G0 or G12, descending.
 
         Raises:
-            WorkbenchError: If this convention has no part of that name.
+            WorkbenchError: If this convention has no such part.
         """
         parts = self._parts(weighting)
         convention = parts.convention
@@ -121,10 +123,10 @@ class Gram(Described):
         *,
         how: Literal["subtract", "project"] = "subtract",
     ) -> Tensor:
-        """Eigenvalues of G without its class part, descending, (n,).
+        """Return the eigenvalues of G without its class part, descending, (n,).
 
-        Either minus the class part, which leaves no negative ones, or projected off the
-        span of the delta_c.
+        Either the class part is subtracted, which leaves no negative eigenvalues, or G
+        is projected off the span of the delta_c.
         """
         _check("how", how, ("subtract", "project"))
         parts = self._parts(weighting)
@@ -137,10 +139,10 @@ class Gram(Described):
         return eigenvalues_of(left) / self.normaliser
 
     def overlaps(self, num: int = 10, weighting: str = "icml") -> Overlaps:
-        r"""Squared cosines of the ``num`` leading eigenvectors of G with the delta_c.
+        r"""Return squared cosines of the leading eigenvectors of G with the delta_c.
 
-        From eigenvectors u of K: ``R^T u / sqrt(mu)`` is one of G, so its product with
-        ``delta_c = R^T w`` is ``sqrt(mu) u^T w``.
+        An eigenvector u of K gives the eigenvector ``R^T u / sqrt(mu)`` of G, whose
+        inner product with ``delta_c = R^T w`` is ``sqrt(mu) u^T w``.
         """
         classes = self._parts(weighting).classes
         pairs = top_eigenpairs(Dense(self.matrix), num, tol=1e-10, start=classes)
@@ -149,12 +151,13 @@ class Gram(Described):
         return Overlaps(pairs.values / self.normaliser, *found)
 
     def products(self, chosen: Tensor, weighting: str = "icml") -> Tensor:
-        """Inner products of the delta of some examples and of all means.
+        """Return inner products of the delta of some examples and of all means.
 
         Args:
-            chosen: b examples by their number; their b C gradients come first, then the
+            chosen: Indices of b examples; their b C gradients come first, then the
                 delta_{c,k}, the delta_c and delta_G.
-            weighting: Of the means; the single gradients are the delta in each.
+            weighting: Convention of the means; the single gradients are always the
+                delta.
 
         Returns:
             (b C + C^2 + C + 1, same), float64.
@@ -173,7 +176,7 @@ class Gram(Described):
         turned = reflection(probs[chosen])  # (b, k, j)
 
         def back(columns: Tensor) -> Tensor:
-            """What is over the rows r of the chosen examples, over their delta."""
+            """Convert from the rows r of the chosen examples to their delta."""
             return (turned @ columns.unflatten(0, (len(chosen), width))).flatten(0, 1)
 
         across = back(self.matrix[index] @ means)
@@ -190,7 +193,7 @@ class Gram(Described):
         *,
         metric: Literal["cosine", "euclidean"] = "cosine",
     ) -> Tensor:
-        """Distances of what `products` holds: ``1 - cos``, or plain Euclidean ones."""
+        """Return distances of the vectors of `products`: ``1 - cos`` or Euclidean."""
         _check("metric", metric, ("cosine", "euclidean"))
         inner = self.products(chosen, weighting)
         if metric == "cosine":
@@ -199,7 +202,7 @@ class Gram(Described):
         return distances(inner, metric)
 
     def combine(self, factors: Tensor) -> Tensor:
-        """Combinations of the delta, (N, C, m), as such of the rows, (n, m)."""
+        """Convert combinations of the delta, (N, C, m), to the rows', (n, m)."""
         turned = reflection(self.classes[0])
         return torch.einsum("ikj,ikm->ijm", turned, factors).flatten(0, 1)
 
@@ -218,10 +221,10 @@ class Gram(Described):
         return hierarchy(self._averages(weighting))
 
     def _lowered(self, factor: Tensor) -> Tensor:
-        r"""Eigenvalues of ``G - R^T W W^T R``, known to be positive semidefinite.
+        r"""Eigenvalues of ``G - R^T W W^T R``, which must be positive semidefinite.
 
-        ``I / N - W W^T = T T / N`` with a T that differs from I on span W only, so they
-        are those of ``T K T / N``.
+        ``I / N - W W^T = T T / N`` with a T that differs from I only on span W, so they
+        equal those of ``T K T / N``.
         """
         num_examples = self.normaliser
         left, size, _ = torch.linalg.svd(factor, full_matrices=False)
@@ -242,7 +245,7 @@ def _check(name: str, value: str, known: tuple[str, ...]) -> None:
 
 
 def mean_coefficients(probs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The first averages as combinations of the delta, and their mass.
+    """Return the first averages as combinations of the delta, and their mass.
 
     Returns:
         ``plain`` and ``weighted``, (N, C, C, C): entry ``[i, k, c, l]`` is the factor
@@ -254,8 +257,8 @@ def mean_coefficients(probs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Te
         missing = (~member.any(0)).nonzero().flatten().tolist()
         raise WorkbenchError(
             f"Gram: {len(missing)} of {num_classes:,} classes have no example, the "
-            f"first is {missing[0]}, so they have no mean; pass a sample that holds "
-            "every class."
+            f"first is {missing[0]}, so they have no mean; pass a sample with every "
+            "class."
         )
     mass = member.T @ probs / num_examples
     eye = torch.eye(num_classes, dtype=probs.dtype, device=probs.device)
@@ -271,9 +274,9 @@ def mean_coefficients(probs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Te
 def eigenvalues_of(
     matrix: Tensor, progress: ProgressCallback | None = None, *, start: float = 0.0
 ) -> Tensor:
-    """All eigenvalues, descending; ``progress`` says beforehand how long it takes.
+    """Return all eigenvalues, descending; ``progress`` predicts how long it takes.
 
-    Told from the time of a small matrix, by the third power of the order.
+    Extrapolated from the time for a small matrix, by the cube of the order.
     """
     if progress is not None:
         trial = matrix[:TRIAL, :TRIAL]
@@ -282,7 +285,7 @@ def eigenvalues_of(
         seconds = time.perf_counter() - began
         n = len(matrix)
         silence = say_duration(seconds * (n / len(trial)) ** 3)
-        detail = f"{n:,} at once: about {silence} without news"
+        detail = f"{n:,} at once: about {silence} without an update"
         progress(Progress("Solving for all eigenvalues", start, detail))
     values = torch.linalg.eigvalsh(matrix).flip(0)
     if progress is not None:

@@ -1,12 +1,12 @@
-r"""The linear layer that puts out the logits, its inputs, and G of its weights alone.
+r"""The linear layer that outputs the logits, its inputs, and G of its weights.
 
 For ``f = W h`` the gradient of a logit is ``e_k (x) h``, so that
 
 .. math:: G = \frac1N \sum_i A_i \otimes h_i h_i^T, \quad
     A_i = \mathrm{diag}(p_i) - p_i p_i^T
 
-is known from the features h_i and the probabilities p_i of one forward pass. A bias is
-one more feature, which is 1 everywhere.
+follows from the features h_i and the probabilities p_i of one forward pass. A bias acts
+as one more feature, which is always 1.
 """
 
 from __future__ import annotations
@@ -29,30 +29,30 @@ from workbench.curvature.problem.cross_entropy import (
 from workbench.curvature.problem.risk import EmpiricalRisk, evaluating
 from workbench.linalg.operator import LinearOperator
 
-ROUNDING = 1e3  # units in the last place of the largest logit that two ways may differ
+ROUNDING = 1e3  # allowed difference in units in the last place of the largest logit
 NUMBERS = 2**24  # of a temporary
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LastLayer:
-    """A linear layer whose outputs are the logits, up to one number an example."""
+    """A linear layer whose outputs are the logits, up to a constant per example."""
 
     name: str  # of the module
     module: nn.Module
-    weight: Tensor  # (C, q), of the logits that are looked at
+    weight: Tensor  # (C, q), of the selected logits
     bias: Tensor | None  # (C,)
     rows: list[int]  # of the module's outputs
 
     @property
     def num_features(self) -> int:
-        """Inputs of the layer, and one for the bias."""
+        """Number of inputs, plus one for a bias."""
         return self.weight.shape[1] + (self.bias is not None)
 
     def puts_out(self, inputs: Tensor, logits: Tensor) -> bool:
-        """Whether the logits are what the layer makes of these inputs.
+        """Whether the layer maps these inputs to the logits.
 
-        Up to a number that all logits of an example have in common (a log-softmax
-        after the layer): no derivative of the loss sees it.
+        Ignores a constant added to all logits of an example (by a log-softmax after the
+        layer), which does not affect derivatives of the loss.
         """
         if inputs.ndim != 2 or inputs.shape[1] != self.weight.shape[1]:
             return False
@@ -67,7 +67,7 @@ class LastLayer:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Features:
-    """What goes into the last layer, and what comes of it, example by example."""
+    """Inputs of the last layer, and the resulting probabilities, per example."""
 
     inputs: Tensor  # (N, q) in the network's dtype
     probs: Tensor  # (N, C) float64
@@ -76,21 +76,21 @@ class Features:
 
     @property
     def num_features(self) -> int:
-        """Inputs of the layer, and one for the bias."""
+        """Number of inputs, plus one for a bias."""
         return self.inputs.shape[1] + self.bias
 
     def part(self, some: slice) -> Tensor:
-        """Features of some examples, that of the bias the last, float64."""
+        """Return the features of some examples, with that of a bias last, float64."""
         inputs = self.inputs[some].double()
         return nn.functional.pad(inputs, (0, int(self.bias)), value=1.0)
 
 
 def find_last_layer(risk: EmpiricalRisk) -> LastLayer | None:
-    """The linear layer that puts out the logits; None where there is none.
+    """Return the linear layer that outputs the logits; None if there is none.
 
-    Told by numbers, on some examples: what is called once, on one vector an example,
-    and gives the logits of the network, with a weight that enters nowhere else and is
-    looked at, as is its bias.
+    Identified numerically on some examples: it is called once, on one vector per
+    example, and gives the network's logits; its weight and bias are selected and used
+    nowhere else.
     """
     model, rows = risk.model, list(range(risk.num_classes))
     if isinstance(model, ChosenLogits):
@@ -121,9 +121,9 @@ def find_last_layer(risk: EmpiricalRisk) -> LastLayer | None:
 
 
 def last_features(risk: EmpiricalRisk, layer: LastLayer) -> Features | None:
-    """Features and probabilities of all examples, by one forward pass.
+    """Return features and probabilities of all examples, by one forward pass.
 
-    Every process has those of all. None where the layer does not put out the logits of
+    Every process gets those of all. None if the layer does not output the logits of
     some example.
     """
     N, device = risk.num_examples, risk.device
@@ -166,7 +166,7 @@ def last_features(risk: EmpiricalRisk, layer: LastLayer) -> Features | None:
 
 
 def trace_of(features: Features) -> float:
-    """The trace of G of the last layer."""
+    """Return the trace of G of the last layer."""
     spread = (features.probs * others_sum(features.probs)).sum(1)
     total = spread.new_zeros(())
     for some in _slices(len(spread), features.num_features):
@@ -175,15 +175,15 @@ def trace_of(features: Features) -> float:
 
 
 def smaller_order(num_examples: int, num_classes: int, num_features: int) -> int:
-    """Order of the smaller of the two matrices that have G's nonzero eigenvalues."""
+    """Return the order of the smaller matrix with G's nonzero eigenvalues."""
     return (num_classes - 1) * min(num_examples, num_features)
 
 
 def smaller_matrix(features: Features) -> Tensor:
-    """A matrix with all eigenvalues of G that need not be zero, float64.
+    """Return a matrix with all eigenvalues of G that are not zero by rank, float64.
 
-    Of order ``(C - 1) q``, as no logit is seen that all have in common, or the Gram
-    matrix of all gradients, of order ``N (C - 1)``, where there are fewer.
+    Of order ``(C - 1) q``, because a constant added to all logits has no effect; or, if
+    that is smaller, the Gram matrix of all gradients, of order ``N (C - 1)``.
     """
     num, C = features.probs.shape
     q = features.num_features
@@ -211,7 +211,7 @@ def smaller_matrix(features: Features) -> Tensor:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class LastGaussNewton(LinearOperator):
-    """G of the last layer by its products, each without a pass through the network."""
+    """G of the last layer, whose products need no pass through the network."""
 
     features: Features
 
@@ -239,6 +239,6 @@ class LastGaussNewton(LinearOperator):
 
 
 def _slices(num: int, width: int) -> list[slice]:
-    """Examples, so many at once that ``width`` numbers of each are a small tensor."""
+    """Split examples so that ``width`` numbers for each make a small tensor."""
     step = max(1, NUMBERS // width)
     return [slice(a, min(a + step, num)) for a in range(0, num, step)]

@@ -1,8 +1,8 @@
 """Per-example gradients of the logits, layer by layer, in factored form.
 
-For a linear or convolutional layer the gradient of one number in the weight is a sum
-over positions of outer products, ``sum_l outputs[l] inputs[l]^T``: keeping the factors
-costs far less than forming the rows, and Gram matrices can be had from either.
+For a linear or convolutional layer, the gradient of a scalar in the weight is a sum
+over positions of outer products, ``sum_l outputs[l] inputs[l]^T``. Storing the factors
+costs far less than forming the rows, and Gram matrices follow from either.
 """
 
 from __future__ import annotations
@@ -25,27 +25,27 @@ from workbench.curvature.problem.recognition import NORMS, plain_type
 from workbench.curvature.problem.risk import EmpiricalRisk, evaluating
 from workbench.progress.control import Cancelled
 
-CHUNK = 32  # examples whose gradients vmap takes together
-TRIED = 4  # examples of the piece whose gradients are held against plain autograd
+CHUNK = 32  # examples per vmap call
+TRIED = 4  # examples checked against plain autograd
 ROUNDING = {torch.float32: 1e-3, torch.float64: 1e-9}  # of a gradient's length
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LayerGradients:
-    """Gradients of m numbers an example in the parameters of one layer.
+    """Gradients of m scalars per example in the parameters of one layer.
 
-    Factored: the weight's row of example b, number j is
-    ``sum_l outputs[b, j, l, :] inputs[b, l, :]^T``, the bias's ``sum_l outputs``.
-    Explicit (``inputs`` is None): ``outputs`` holds the rows, (B, m, 1, p).
+    Factored: for example b and scalar j, the weight's row is ``sum_l outputs[b, j, l,
+        :] inputs[b, l, :]^T`` and the bias's ``sum_l outputs``. Explicit (``inputs`` is
+        None): ``outputs`` holds the rows, (B, m, 1, p).
     """
 
-    names: tuple[str, ...]  # parameters: weight, then bias where there is one
+    names: tuple[str, ...]  # parameters: weight, then bias if there is one
     inputs: Tensor | None  # (B, L, q)
     outputs: Tensor  # (B, m, L, r)
 
     @property
     def num_parameters(self) -> int:
-        """Parameters of the layer, q r (+ r)."""
+        """Number of parameters of the layer, q r (+ r)."""
         if self.inputs is None:
             return self.outputs.shape[-1]
         r = self.outputs.shape[-1]
@@ -63,7 +63,7 @@ class LayerGradients:
         return torch.cat([weight, self.outputs.sum(2)], dim=2)
 
     def pieces(self, numbers: int) -> Iterator[Tensor]:
-        """`rows` a few columns at a time, so that each has about ``numbers`` entries.
+        """Yield `rows` a few columns at a time, with about ``numbers`` entries each.
 
         Yields (B, m, columns), in the order of the rows' columns.
         """
@@ -99,22 +99,22 @@ def layer_gradients(
     cotangents: Tensor,
     names: set[str] | None = None,
 ) -> Iterator[LayerGradients]:
-    r"""Gradients ``J_b^T w_{b,j}`` of a batch for given cotangents, layer by layer.
+    r"""Yield gradients ``J_b^T w_{b,j}`` of a batch for given cotangents, by layer.
 
-    Linear, convolutional (ungrouped) and batch-norm layers are read off one forward and
-    m backward passes that stop at the layers, where that gives the gradients of plain
-    autograd on some examples. Anything else takes the general path, one example at a
-    time: other layers, weights used more than once, inputs whose first axis is not the
-    batch, layers that do more than their type says.
+    For linear, convolutional (ungrouped) and batch-norm layers, the factors are read
+    off one forward and m backward passes that stop at the layers, provided that this
+    agrees with plain autograd on some examples. Everything else takes the general path,
+    one example at a time: other layers, weights used more than once, inputs whose first
+    axis is not the batch, and layers that do more than their type suggests.
 
     Args:
-        risk: Network and parameters.
+        risk: The network and parameters.
         inputs: (B, ...).
-        cotangents: w, shape (B, O, m), of outputs made flat.
-        names: Parameters wanted; by default all.
+        cotangents: w, shape (B, O, m), for flattened outputs.
+        names: Names of the parameters; by default all.
 
     Yields:
-        The gradients of each layer; together each wanted parameter once.
+        The gradients of each layer; every requested parameter occurs once.
     """
     wanted = set(risk.parameters) if names is None else names
     with evaluating(risk.model):
@@ -129,7 +129,7 @@ def layer_gradients(
 
 
 def gradient_rows(risk: EmpiricalRisk, inputs: Inputs, cotangents: Tensor) -> Tensor:
-    """``J_b^T w_{b,j}`` as flat vectors, (B, m, P), in the parameters' order."""
+    """Return ``J_b^T w_{b,j}`` as flat vectors, (B, m, P), in parameter order."""
     found: dict[str, Tensor] = {}
     for layer in layer_gradients(risk, inputs, cotangents):
         sizes = [risk.parameters[name].numel() for name in layer.names]
@@ -139,7 +139,7 @@ def gradient_rows(risk: EmpiricalRisk, inputs: Inputs, cotangents: Tensor) -> Te
 
 
 def layer_groups(risk: EmpiricalRisk) -> list[tuple[str, ...]]:
-    """The parameters by layer, as `layer_gradients` yields them."""
+    """Return the parameters by layer, as yielded by `layer_gradients`."""
     with evaluating(risk.model):
         taps = _taps(risk, set(risk.parameters))
     groups = [names for names, _ in taps.values()]
@@ -169,7 +169,7 @@ def _taps(risk: EmpiricalRisk, wanted: set[str]) -> dict[nn.Module, Tap]:
 
 
 def _readers(risk: EmpiricalRisk) -> dict[nn.Module, Tap]:
-    """Layers of a known type, whose weights are their own."""
+    """Layers of known type that do not share weights."""
     name_of: dict[int, str] = {id(p): name for name, p in risk.parameters.items()}
     owners: Counter[int] = Counter(
         id(p) for m in risk.model.modules() for p in m.parameters(recurse=False)
@@ -187,7 +187,7 @@ def _readers(risk: EmpiricalRisk) -> dict[nn.Module, Tap]:
 
 
 def _reader(module: nn.Module) -> Reader | None:
-    """How the gradients of this type of layer are read; None: by the general path."""
+    """How to read off the gradients of this type of layer; None: the general path."""
     kind = plain_type(module)
     if kind is nn.Linear:
         return _read_linear
@@ -199,9 +199,9 @@ def _reader(module: nn.Module) -> Reader | None:
 
 
 def _prove(risk: EmpiricalRisk, taps: dict[nn.Module, Tap]) -> set[str]:
-    """The parameters whose gradients, read off, are those of plain autograd.
+    """The parameters whose gradients, read off, agree with plain autograd.
 
-    For some examples, in two orders: a network may sort its batch inside.
+    Checked on some examples in two orders, because a network may sort its batch.
     """
     right = set(risk.parameters)
     whole, _ = risk.piece
@@ -216,14 +216,14 @@ def _prove(risk: EmpiricalRisk, taps: dict[nn.Module, Tap]) -> set[str]:
             }
         except (Cancelled, torch.OutOfMemoryError):
             raise
-        except Exception:  # whatever a layer raises that is not what it seems
+        except Exception:  # a layer that is not what it seems may raise anything
             return set()
         right &= _agreeing(risk, inputs, w, found)
     return right
 
 
 def _cotangents(risk: EmpiricalRisk, inputs: Inputs) -> Tensor:
-    """One random cotangent an example, (B, O, 1), float64."""
+    """One random cotangent per example, (B, O, 1), float64."""
     outputs = run(risk.network, inputs).flatten(1)
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(
@@ -238,7 +238,7 @@ def _agreeing(
     w: Tensor,
     found: dict[tuple[str, ...], Tensor],
 ) -> set[str]:
-    """The names whose rows (B, p) are those of plain autograd, example by example."""
+    """The names whose rows (B, p) agree with plain autograd, example by example."""
     right = {name for names in found for name in names}
     places = spread(len(w), TRIED)
     sizes = dict(zip(risk.parameters, risk.sizes, strict=True))
@@ -267,16 +267,16 @@ def _read(
     *,
     general: bool = True,
 ) -> Iterator[LayerGradients]:
-    """Read the layers off; the ``general`` path takes those that cannot be."""
+    """Read off the layers; those that cannot be take the ``general`` path."""
     num = num_of(inputs)
     example = take(inputs, slice(0, 1))
     logits, seen = watch(risk, inputs, taps)
-    # another size: the network makes a pair of one example
+    # another size, if the network duplicates a single example
     _, other = watch(risk, join([example] * 3) if num <= 2 else example, taps)
     used = uses(logits)
 
     def plain(module: nn.Module) -> bool:
-        """Called once, batch first whatever its size, its weights used nowhere else."""
+        """Called once, batch first for any size, and its weights used nowhere else."""
         calls = [(seen[module], max(num, 2)), (other[module], 3 if num <= 2 else 2)]
         return all(
             len(call) == 1 and len(call[0][1]) == size for call, size in calls
@@ -310,14 +310,14 @@ Calls = dict[nn.Module, list[tuple[Tensor, Tensor]]]
 def watch(
     risk: EmpiricalRisk, inputs: Inputs, modules: Iterable[nn.Module]
 ) -> tuple[Tensor, Calls]:
-    """The logits, and the input and output of each call of the modules."""
+    """Return the logits, and the input and output of each call of the modules."""
     seen: Calls = {module: [] for module in modules}
 
     def remember(
         module: nn.Module, args: tuple[Tensor, ...], named: Any, output: Tensor
     ) -> Tensor:
         seen[module].append((args[0] if args else named["input"], output))
-        return output.clone()  # an in-place activation must not touch what we keep
+        return output.clone()  # an in-place activation must not modify our copy
 
     handles = [m.register_forward_hook(remember, with_kwargs=True) for m in seen]
     try:
@@ -330,7 +330,7 @@ def watch(
 
 
 def uses(logits: Tensor) -> Counter[int]:
-    """How often each parameter, by its id, enters the graph of the logits."""
+    """Count how often each parameter, by id, enters the graph of the logits."""
     uses: Counter[int] = Counter()
     for node in nodes(logits):
         for following, _ in node.next_functions:
@@ -388,7 +388,7 @@ def _general(
     cotangents: Tensor,
     groups: list[tuple[str, ...]],
 ) -> Iterator[LayerGradients]:
-    """Any parameters of any network, by backward passes for each example."""
+    """Handle any parameters of any network, by backward passes per example."""
     wanted = [name for names in groups for name in names]
     if risk.proven.together is None:
         with risk.proven.timed():
@@ -403,17 +403,17 @@ def _general(
 
 
 def _vmap_agrees(risk: EmpiricalRisk) -> bool:
-    """Whether vmap gives the gradients of plain autograd, of some examples."""
+    """Whether vmap agrees with plain autograd on some examples."""
     inputs = take(risk.piece[0], slice(0, TRIED))
     w = _cotangents(risk, inputs)
     names = list(risk.parameters)
     try:
-        if risk.check != "off":  # a second time: what the first one kept may be dead
+        if risk.check != "off":  # again: state of the first call may be invalid
             _rows_together(risk, inputs, w, names)
         rows = _rows_together(risk, inputs, w, names)
     except (Cancelled, torch.OutOfMemoryError):
         raise
-    except Exception:  # recurrent cells and branches on values know no vmap
+    except Exception:  # vmap does not support recurrent cells or branches on values
         return False
     if risk.check == "off":
         return True
@@ -452,7 +452,7 @@ def _rows_together(
 def _rows_apart(
     risk: EmpiricalRisk, inputs: Inputs, cotangents: Tensor, wanted: list[str]
 ) -> dict[str, Tensor]:
-    """The same by a backward pass for each cotangent of each example."""
+    """The same with a backward pass per cotangent and example."""
     chosen = [risk.parameters[name] for name in wanted]
     found: list[list[Tensor]] = []
     for i in range(num_of(inputs)):

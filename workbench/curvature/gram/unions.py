@@ -1,4 +1,4 @@
-"""Inner products of single gradients and of their means: what an embedding needs."""
+"""Inner products of single gradients and their means, as needed for embeddings."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from workbench.curvature.problem.risk import EmpiricalRisk
 
 
 def union_gram(risk: EmpiricalRisk, inputs: Inputs, vectors: Tensor) -> Tensor:
-    """Inner products of all gradients delta of some examples and of given vectors.
+    """Return inner products of all gradients delta of some examples and given vectors.
 
-    Layer by layer, so that the gradients of a large network are never all in memory.
+    Works layer by layer, so a large network's gradients are never all in memory.
 
     Args:
-        risk: Network.
+        risk: The network.
         inputs: b examples, (b, ...); their b C gradients come first.
-        vectors: Further vectors in the parameters' space, (m, P).
+        vectors: Further vectors in parameter space, (m, P).
 
     Returns:
         (b C + m, b C + m), float64.

@@ -1,4 +1,4 @@
-r"""The class means of the gradients of a network, as a function of its own."""
+r"""The class means of a network's gradients, as a stand-alone function."""
 
 from __future__ import annotations
 
@@ -154,24 +154,25 @@ def class_means(
         data: As `operators` takes them, with a label to each example.
         weighting: The convention: ``"icml"``, ``"slide"`` or ``"jmlr"``.
         level: ``"c"``, ``"ck"`` or ``"G"``.
-        classes: Look only at these classes and their logits, as `choose_classes`.
-        sketch: Keep each mean as this many numbers, d, in place of P: inner products
-            are then off by ``sqrt(2 / d)`` of the lengths, see `CountSketch`.
+        classes: Use only these classes and their logits, as `choose_classes` does.
+        sketch: Store each mean as a sketch of this many numbers, d, instead of P; inner
+            products then have an error of ``sqrt(2 / d)`` of the lengths, see
+            `CountSketch`.
         skip: Leave out the smallest pairs (c, k), up to this share of the trace in the
             logits: their means are zero; the bound is in ``kept``. Level ``"ck"`` only.
-        seed: Of the sketch.
+        seed: Seed of the sketch.
         loss: The plain cross-entropy; with any other there are no classes.
         outputs: As in `operators`.
         parameters: As in `operators`.
         check: As in `operators`.
-        batch_size: Examples a batch; None takes what fits.
-        device: ``"auto"`` is a CUDA device, else where the model is.
+        batch_size: Examples per batch; None chooses what fits.
+        device: ``"auto"`` is a CUDA device if there is one, else the model's.
         progress: Called with `Progress` events.
         control: Pauses and cancels.
 
     Returns:
         The means, (C, d) or (C, C, d) and (d,), in the model's dtype, with the weights
-        that make the parts of G of them.
+        that turn them into parts of G.
 
     Raises:
         WorkbenchError: If a setting is not one of these, the means do not fit the

@@ -1,1 +1,1 @@
-"""Products of G, Hess and H with vectors, by the fastest way that is proven right."""
+"""Products of G, Hess and H with vectors, by the fastest way that passes checks."""

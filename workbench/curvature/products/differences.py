@@ -1,4 +1,4 @@
-"""Hess and H by differences of gradients, where torch has no second derivative."""
+"""Hess and H by finite differences of gradients, if torch has no second derivative."""
 
 from __future__ import annotations
 
@@ -17,31 +17,32 @@ from workbench.curvature.problem.risk import EmpiricalRisk, evaluating
 from workbench.curvature.products.way import Cotangents, Kind, Named, Way
 from workbench.errors import WorkbenchError
 
-STEP = 1e-6  # of the weights' length, in float64; its square is the error's order
+STEP = 1e-6  # relative to the weights' length, in float64; the error is of order STEP^2
 
 
 @final
 @dataclass(frozen=True, slots=True, eq=False)
 class Differences(Way):
-    r"""Central differences of ``J^T r`` along v, in float64 where the network can.
+    r"""Central differences of ``J^T r`` along v, in float64 if the network supports it.
 
     .. math:: H v \approx \frac{g(\theta + h v) - g(\theta - h v)}{2 h}, \quad
        g = \frac1Z \sum_i J_i^T r_i
 
-    with r held for H. Two gradients of the loss a vector, and two more for the error,
-    which is the largest difference to the step 2 h so far, over the product's length.
+    with r held fixed for H. Costs two gradients of the loss per vector, and two more
+    for the error: the largest difference from a step of 2 h so far, relative to the
+    product.
     """
 
     name: ClassVar[str] = "differences of gradients"
 
-    risk: EmpiricalRisk  # in float64 where that can be
+    risk: EmpiricalRisk  # in float64 if possible
     theta: Named
     fixed: Named
     errors: list[float] = field(default_factory=list)  # the largest so far
 
     @property
     def error(self) -> float:
-        """Of a product, relative to its length: the largest seen."""
+        """The largest relative error of a product so far."""
         return max(self.errors, default=0.0)
 
     @override
@@ -54,7 +55,7 @@ class Differences(Way):
         return torch.stack(found, dim=1).to(vectors.dtype)
 
     def gradient(self, w: Tensor) -> Tensor:
-        """``J^T w`` at the weights themselves, (P,): what differences are taken of."""
+        """``J^T w`` at the weights themselves, (P,), before differencing."""
         theta = {n: p.clone().requires_grad_() for n, p in self.theta.items()}
         total = torch.zeros(self.risk.dim, dtype=self.risk.dtype, device=w.device)
         with evaluating(self.risk.model), torch.enable_grad():
@@ -102,7 +103,8 @@ class Differences(Way):
     ) -> Tensor:
         """``J^T w`` at other weights, (P,), of w from the outputs.
 
-        They stay in place on the way back: a checkpoint calls layers again there.
+        The weights stay in place during the backward pass, because checkpointing calls
+        layers again.
         """
         weights = {**self.fixed, **theta}
         with _reparametrize_module(self.risk.model, weights, tie_weights=True):
@@ -134,7 +136,7 @@ def _always(value: Tensor, outputs: Tensor) -> Tensor:
 
 
 def differences(risk: EmpiricalRisk) -> Differences:
-    """On a copy in float64 where the network can be run in it."""
+    """Make differences on a float64 copy, if the network runs in it."""
     if risk.dtype != torch.float64:
         try:
             network = risk.network.in_dtype(risk.device, torch.float64)

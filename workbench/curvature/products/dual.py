@@ -1,4 +1,4 @@
-"""The dual of G by products, for more gradients than a matrix can hold."""
+"""The dual of G through its products, for too many gradients to form a matrix."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ class Dual(LinearOperator):
     r"""``R R^T / Z``, whose nonzero eigenvalues are those of ``G = R^T R / Z``.
 
     The ``n = N m`` rows of R are the gradients ``J_i^T b_{i,j}``, with ``sum_j b_{i,j}
-    b_{i,j}^T = A_i``; for the mean cross-entropy ``m = C - 1`` and ``Z = N``. A vector
-    is pulled back to R^P and pushed forward again, at the price of G times a vector.
-    Its length is n, not P: where the network is the larger, a Lanczos basis of many
-    steps fits that would not in R^P. Stores ``N C (C - 1)`` numbers of b.
+    b_{i,j}^T = A_i``; for the mean cross-entropy ``m = C - 1`` and ``Z = N``. A product
+    pulls a vector back to R^P and pushes it forward again, which costs the same as a
+    product with G. Vectors have length n, not P: if P is larger, a Lanczos basis of
+    many steps fits that would not fit in R^P. Stores ``N C (C - 1)`` numbers for b.
     """
 
     risk: EmpiricalRisk
     root: Tensor  # (N, O, m) b, float64
-    network: Products | None = None  # None: made here
+    network: Products | None = None  # None: created here
 
     label = "dual of G"
 
@@ -88,7 +88,7 @@ class Dual(LinearOperator):
         return total
 
     def _own(self) -> list[int]:
-        """Numbers of the examples of this process, in the order of its passes."""
+        """Indices of this process's examples, in the order of its passes."""
         own: list[int] = []
         seen = 0
         for _, targets in self.risk.data:
@@ -112,32 +112,32 @@ def dual_operator(
     device: str | torch.device | None = "auto",
     control: Control | None = None,
 ) -> Dual:
-    r"""The dual of G of a network on data, as `spectral_density` takes it.
+    r"""Return the dual of G of a network on data, for example for `spectral_density`.
 
-    ``R R^T / N`` of order ``n = N (C - 1)``, the rows of R the gradients of all
-    examples: the nonzero eigenvalues are those of ``G = R^T R / N``. (Of other losses
-    than the cross-entropy each example has as many rows as outputs.) A product costs
-    what one with G does (`Dual`). `density_in_parameters` turns its density into that
-    of G.
+    This is ``R R^T / N``, of order ``n = N (C - 1)``, with the gradients of all
+    examples as the rows of R; its nonzero eigenvalues are those of ``G = R^T R / N``.
+    (For losses other than the cross-entropy, each example has as many rows as outputs.)
+    Use it if n is below P but too large for `gram`. A product costs the same as one
+    with G. `density_in_parameters` converts its density to that of G.
 
     Args:
-        model: The network, or a `Checkpoint`. Used in eval mode and left as it was;
-            where it is not on the device, a copy.
-        data: As `operators` takes them, in the same order each time.
-        classes: Look only at these classes and their logits, as `choose_classes`.
+        model: The network, or a `Checkpoint`. Used in eval mode and not changed; if it
+            is on another device, a copy is used.
+        data: As for `operators`, but in the same order on every pass.
+        classes: Use only these classes and their logits, as `choose_classes` does.
         loss: As in `operators`.
         outputs: As in `operators`.
         parameters: As in `operators`.
         check: As in `operators`.
-        batch_size: Examples a batch; None takes what fits.
-        device: ``"auto"`` is a CUDA device, else where the model is.
+        batch_size: Examples per batch; None chooses what fits.
+        device: ``"auto"`` is a CUDA device if there is one, else the model's.
         control: Cancels between batches.
 
     Returns:
-        The operator of order n, in the model's dtype, used as those of `operators`.
+        The operator of order n, in the model's dtype, used like those of `operators`.
 
     Raises:
-        WorkbenchError: If the order of the data changes, or as `empirical_risk`.
+        WorkbenchError: If the order of the data changes; also as `empirical_risk`.
     """
     risk = as_problem(
         model,
@@ -156,8 +156,8 @@ def dual_operator(
         roots = [risk.root(inputs, targets) for inputs, targets in risk.whole()]
     if len({root.shape[1:] for root in roots}) > 1:
         raise WorkbenchError(
-            "dual_operator: the examples have different numbers of outputs, so their "
-            "rows are not of one kind; take operators, or gram."
+            "dual_operator: the examples have different numbers of outputs, but it "
+            "needs the same number for each; use operators or gram instead."
         )
     return Dual(risk, torch.cat(roots))
 
@@ -165,26 +165,26 @@ def dual_operator(
 def density_in_parameters(
     density: SpectralDensity, num_rows: int, num_params: int
 ) -> SpectralDensity:
-    """The density of G, of order P, from that of its dual, of order n below P.
+    """Convert the density of the dual, of order n < P, to that of G, of order P.
 
-    The ``P - n`` zero eigenvalues missing from the dual are added as one node. Costs
-    no product.
+    The ``P - n`` zero eigenvalues missing from the dual are added as one node. Needs no
+    products.
 
     Args:
-        density: What `spectral_density` found of the dual.
+        density: Result of `spectral_density` for the dual.
         num_rows: n, the order of the dual.
         num_params: P.
 
     Returns:
-        The density with one node more, (num_probes, num_steps + 1).
+        The density with one more node, (num_probes, num_steps + 1).
 
     Raises:
-        WorkbenchError: If n is above P: then G itself is the smaller.
+        WorkbenchError: If n is above P, so that G itself is smaller.
     """
     if num_rows > num_params:
         raise WorkbenchError(
             f"density_in_parameters: the dual has {num_rows:,} rows and G only "
-            f"{num_params:,}; take the density of G itself."
+            f"{num_params:,}; use the density of G itself."
         )
     share = num_rows / num_params
     zero = density.nodes.new_zeros(len(density.nodes), 1)

@@ -30,8 +30,8 @@ class Curvature(LinearOperator):
         H = \frac1Z \sum_i \sum_k r_{ik} \nabla^2_\theta f_k(x_i)
 
     with r and A the gradient and Hessian of the loss in the outputs, in closed form and
-    float64: for the mean cross-entropy ``r = p - e_y``, ``A = diag(p) - p p^T`` and
-    ``Z = N``. Costs as the way says that `Products` takes.
+    float64: for the mean cross-entropy ``r = p - e_y``, ``A = diag(p) - p p^T`` and ``Z
+    = N``. The cost depends on the way chosen by `Products`.
 
     Reference:
         Pearlmutter (1994), Neural Computation 6(1); Schraudolph (2002), Neural
@@ -52,7 +52,7 @@ class Curvature(LinearOperator):
     @override
     @full_precision()
     def _matmat(self, vectors: Tensor) -> Tensor:
-        """``A V``, the vectors of a block sharing each forward pass.
+        """Return ``A V``; the vectors of a block share each forward pass.
 
         Raises:
             WorkbenchError: If torch's derivatives of the network do not agree.
@@ -67,7 +67,7 @@ class Curvature(LinearOperator):
     @property
     @full_precision()
     def how(self) -> str:
-        """How products are taken, and why not faster, in words."""
+        """How products are computed, and why not faster, in words."""
         assert self.network is not None
         how = self.network.how(self.kind)
         return f"{how}; {self.risk.note}" if self.risk.note else how
@@ -88,53 +88,53 @@ def operators(
     control: Control | None = None,
     world: World = ALONE,
 ) -> dict[str, Curvature]:
-    r"""G, Hess and H of the loss of a network on data.
+    r"""Return G, Hess and H of the loss of a network on data.
 
-    ``Hess = G + H``, G the Gauss-Newton matrix (`Curvature` has the formulas), with
+    ``Hess = G + H``, with G the Gauss-Newton matrix (see `Curvature` for formulas) and
     the mean over the whole data, however it is batched. Vectors are flat, in the order
-    of ``model.parameters()`` that require a gradient, in the model's dtype (float32 for
-    half precision).
+    of those ``model.parameters()`` that require a gradient, in the model's dtype
+    (float32 for half precision).
 
-    The network is taken in eval mode, with the weights it has now, and is left as it
-    was. Linear layers, convolutions, batch norm, ReLU, pooling, sums and concatenations
-    are differentiated layer by layer with batch norm folded in (`LayerWise`: by count
-    4/3 to 5/3 F a vector for G, 2 to 8/3 F for Hess and H, F one gradient of the loss);
-    a network with any other layer by torch's forward mode (`General`), and one whose
-    forward mode is missing or wrong by reverse mode (`Reverse`). Before the first
-    product of each kind the way is proven on some examples; ``ops["G"].how`` says
-    which was taken and why.
+    The network is used in eval mode with its current weights and is not changed.
+    Networks of linear layers, convolutions, batch norm, ReLU, pooling, sums and
+    concatenations are differentiated layer by layer with batch norm folded in
+    (`LayerWise`: 4/3 to 5/3 F per vector for G, 2 to 8/3 F for Hess and H, with F the
+    cost of a gradient of the loss). Networks with other layers use torch's forward mode
+    (`General`) and, if that is missing or wrong, reverse mode (`Reverse`). Before the
+    first product of each kind, the way is checked on some examples; ``ops["G"].how``
+    says which is used and why.
 
     Args:
-        model: The network; anything that maps inputs to outputs example by example. Or
-            a `Checkpoint`.
+        model: A network, which may be anything that maps inputs to outputs example by
+            example; or a `Checkpoint`.
         data: A `Dataset`, a pair ``(inputs, targets)``, or a re-iterable of such pairs
-            or of mappings with ``"labels"``. Inputs: a tensor or NumPy array, or some
-            in dicts, lists and tuples. The examples may come in another order on each
-            pass. By default those of the checkpoint.
-        classes: Look only at these classes and their logits, as `choose_classes`.
+            or of mappings with ``"labels"``. Inputs are a tensor or NumPy array, or
+            several in dicts, lists and tuples. The order of the examples may differ
+            between passes. By default those of the checkpoint.
+        classes: Use only these classes and their logits, as `choose_classes` does.
         loss: ``"cross_entropy"`` of logits (B, C) or (B, C, ...), ``"mse"``, ``"bce"``,
             or one of torch's losses with its options: class weights, smoothing, ignored
-            labels. Over the whole data as if it were one batch.
-        outputs: Takes the logits from what the network returns; by default that is a
+            labels. It is applied to the whole data as if to one batch.
+        outputs: Extracts the logits from what the network returns; by default that is a
             tensor, or has ``logits``.
-        parameters: Globs of parameters' names, or modules' names, to look at alone.
-        check: What is proven before use: ``"once"`` on some examples, ``"full"`` on
-            every batch, ``"off"`` nothing.
-        batch_size: Examples a batch, at most; None takes what fits.
-        device: Where to compute, with a copy if the model is elsewhere. ``"auto"``: a
-            CUDA device if there is one, else where the model is.
+        parameters: Restricts to parameters by globs of their names, or by module names.
+        check: What to check before use: ``"once"`` some examples, ``"full"`` every
+            batch, ``"off"`` nothing.
+        batch_size: Most examples per batch; None chooses what fits.
+        device: The device to compute on, with a copy of the model if needed. ``"auto"``
+            is a CUDA device if there is one, else the model's.
         control: Cancels between batches.
         world: Processes that share the examples.
 
     Returns:
-        ``{"G": ..., "Hess": ..., "H": ...}``, used like matrices: ``G @ v`` of a vector
-        or of columns, tensors or NumPy arrays, ``+ - *``, ``shape``, ``to_dense()``
-        and ``to_scipy()``.
+        ``{"G": ..., "Hess": ..., "H": ...}``, used like matrices: ``G @ v`` for a
+        vector or columns, as tensors or NumPy arrays; ``+ - *``, ``shape``,
+        ``to_dense()`` and ``to_scipy()``.
 
     Raises:
-        WorkbenchError: As `empirical_risk`: a random network, one that mixes the
-            examples of a batch, data that do not repeat, weights or inputs that are not
-            finite, targets that do not fit.
+        WorkbenchError: As `empirical_risk`: for a random network, one that mixes the
+            examples of a batch, data that differ between passes, weights or inputs that
+            are not finite, and targets that do not fit.
 
     Example:
         >>> model = nn.Linear(2, 2, bias=False)
@@ -163,13 +163,13 @@ def operators(
 
 
 def curvatures(risk: EmpiricalRisk) -> dict[str, Curvature]:
-    """G, Hess and H of a risk; they share what is kept."""
+    """Return G, Hess and H of a risk, with a shared cache."""
     network = Products(risk)
     return {kind: Curvature(risk, kind, network) for kind in KINDS}
 
 
 def network_of(operator: LinearOperator) -> Products:
-    """What takes the products of one of these."""
+    """Return the `Products` behind one of these operators."""
     assert isinstance(operator, Curvature)
     assert operator.network is not None
     return operator.network

@@ -1,4 +1,4 @@
-"""Products by the fastest way that is proven right on some examples."""
+"""Products by the fastest way that passes checks on some examples."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ Found = TypeVar("Found")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Products:
-    """Products with G, Hess and H, each by the first of four ways that proves right.
+    """Products with G, Hess and H, each by the first of four ways that passes checks.
 
     Layer by layer, by forward mode, by reverse mode, by differences of gradients.
     Before the first product of a kind each way is tried on up to eight examples:
@@ -53,15 +53,15 @@ class Products:
     weights: list[Weights] = field(default_factory=list)  # one copy, for all ways
 
     def way(self, kind: Kind) -> Way:
-        """How products of this kind are taken.
+        """Return the way of computing products of this kind.
 
         Raises:
-            WorkbenchError: If none of the ways is right.
+            WorkbenchError: If no way passes the checks.
         """
         return self._chosen(kind)[0]
 
     def how(self, kind: Kind) -> str:
-        """The same in words, with the reason where it is not the fastest way."""
+        """The same in words, with the reason if it is not the fastest way."""
         way, reason = self._chosen(kind)
         error = getattr(way, "error", 0.0)
         said = f"{way.name}, relative error {error:.0e}" if error else way.name
@@ -91,8 +91,8 @@ class Products:
             if number not in self.used:
                 return self.taken(kind, take)
             raise WorkbenchError(
-                f"{kind}: {error}, and products before were by {way.name}; begin "
-                "again: other ways are taken from now on."
+                f"{kind}: {error}, and earlier products used {way.name}; start again, "
+                "and another way will be used."
             ) from error
         self.used.add(number)
         return found
@@ -106,7 +106,7 @@ class Products:
         return self.way("G").pull(cotangents, num)
 
     def _chosen(self, kind: Kind) -> tuple[Way, str]:
-        """The first way that is right, and why none of the faster ones."""
+        """The first way that passes the checks, and why no faster one does."""
         reason, truths = "", Truths(self.risk)
         for number, make in enumerate(MAKERS):
             fault = self._fault(number, make, kind, truths)
@@ -115,8 +115,9 @@ class Products:
                 return way, reason
             reason = reason or fault or ""
         raise WorkbenchError(
-            f"{kind}: torch's derivatives of this network do not agree, or it has none "
-            f"({reason}); write the layer in operations that torch can differentiate."
+            f"{kind}: torch's derivatives of this network disagree or do not exist "
+            f"({reason}); write the layer with operations that torch can "
+            "differentiate."
         )
 
     def _fault(
@@ -199,7 +200,7 @@ class Truths:
 
 
 def _faults(way: Way, kinds: Sequence[Kind], truths: Truths) -> dict[Kind, str | None]:
-    """What is wrong with products of these kinds; None where nothing is."""
+    """What is wrong with products of these kinds; None if nothing."""
     faults: dict[Kind, str | None] = dict.fromkeys(kinds)
     if truths.risk.check == "off":
         return faults
@@ -222,7 +223,7 @@ class _Tried(Generic[Found]):
 
 
 def _tried(attempt: Callable[[], Found]) -> _Tried[Found]:
-    """What comes of an attempt that may raise whatever a layer raises."""
+    """The outcome of an attempt that may raise anything a layer can raise."""
     try:
         return _Tried(attempt(), None)
     except (Cancelled, torch.OutOfMemoryError):
@@ -263,7 +264,7 @@ def _prove_g(trial: Way, truth: Truth) -> None:
 
 
 def _given(w: Tensor) -> Cotangents:
-    """Fixed cotangents, whatever pieces the examples come in."""
+    """Fixed cotangents, however the examples are split into pieces."""
     done = 0
 
     def cotangents(targets: Tensor, predictions: Tensor) -> Tensor:
@@ -331,6 +332,6 @@ def _compare(
 
 
 def _said(error: Exception) -> str:
-    """Why a way was not taken, in a few words."""
+    """Why a way was rejected, in a few words."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return lines[0] if len(lines[0]) <= 110 else f"{lines[0][:107]}..."

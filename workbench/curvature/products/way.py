@@ -1,4 +1,4 @@
-"""What every way to take products with G, Hess and H offers."""
+"""The interface of every way of computing products with G, Hess and H."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ ROUNDING = {torch.float32: 1e-3, torch.float64: 1e-9}  # of a sum of products
 
 
 class ModesDifferError(WorkbenchError):
-    """Forward mode and reverse mode differ on examples that no way was tried on."""
+    """Forward and reverse mode differ on examples that were not checked."""
 
     def __init__(self) -> None:
         super().__init__("forward and reverse mode differ on some examples")
 
 
 class Way(ABC):
-    """A way to take products; sums are over this process's share of the examples."""
+    """A way of computing products; sums are over this process's examples."""
 
     name: ClassVar[str]  # in words
     risk: EmpiricalRisk
 
     @abstractmethod
     def on(self, risk: EmpiricalRisk) -> Way:
-        """The same for other examples of the same network."""
+        """Return the same way for other examples of the same network."""
 
     @abstractmethod
     def product(self, kind: Kind, vectors: Tensor) -> Tensor:

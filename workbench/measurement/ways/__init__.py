@@ -1,4 +1,4 @@
-"""The ways to measure, one file each."""
+"""The methods of measuring, one file each."""
 
 from workbench.measurement.ways.dense import DenseWay
 from workbench.measurement.ways.dual import DualWay

@@ -1,4 +1,4 @@
-"""G as a matrix in R^P: for networks of few parameters."""
+"""G as a matrix in R^P, for networks with few parameters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""G in the span of all gradients: for fewer gradients than parameters."""
+"""G in the span of all gradients, for fewer gradients than parameters."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ from workbench.study.convention import CONVENTIONS
 class DualWay(MatrixWay):
     """The Gram matrix of order N (C - 1), and all its eigenvalues.
 
-    Every mean is a combination of gradients: no further pass over the data.
+    Every mean is a combination of gradients, so no further pass over the data is
+    needed.
     """
 
     name: ClassVar = "dual"

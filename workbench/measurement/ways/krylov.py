@@ -1,4 +1,4 @@
-"""G by its products, with all the means of pairs."""
+"""G through its products, with all pair means."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""G by its products, and the means of pairs likewise: for many classes."""
+"""G and the pair means through their products only, for many classes."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ NO_RANDOM = (
     "Random combinations of the gradients were not drawn: with so many classes as many "
     "of them take too many passes over the data."
 )
-_PRODUCTS = 9  # of five parts that the subspace of G's own pairs does not give
+_PRODUCTS = 9  # for five parts; not saved by the subspace of G's own pairs
 
 
 @final
 @dataclass(frozen=True, eq=False)
 class StreamedWay(Way):
-    """Block Krylov where the C^2 means of pairs are too many to be formed."""
+    """Block Krylov when there are too many pair means (C^2) to form."""
 
     name: ClassVar = "streamed"
     title: ClassVar = "block Krylov without the means of pairs"
@@ -98,7 +98,7 @@ class StreamedWay(Way):
         self, solver: IterativeSolver, report: Report
     ) -> tuple[EigenPairs, Spectrum]:
         g, half = self.bound.g, span(report, 0.0, 0.5)
-        pairs = solver.pairs(g, "LA", None, half).alone()  # no room for the subspace
+        pairs = solver.pairs(g, "LA", None, half).alone()  # no memory for the subspace
         found = solver.spectrum(g, pairs, span(report, 0.5))
         return pairs, replace(found, trace=self.trace, trace_error=0.0)
 
@@ -118,11 +118,11 @@ class StreamedWay(Way):
         solver: IterativeSolver,
         report: Report,
     ) -> Levels:
-        """From products alone.
+        """Split G using products alone.
 
-        What C vectors each make, G1 and G0 in ``icml``, and the overlaps are exact. Of
-        all else the leading 20 eigenvalues are found, and the trace of the means is
-        estimated, with half its 95 % interval.
+        Exact are the parts made of C vectors (G1 and G0 in ``icml``) and the overlaps.
+        For the others, the leading 20 eigenvalues are computed, and the trace of the
+        means is estimated, with half its 95 % interval.
         """
         gram, g = self.gram, self.bound.g
         class_part, cross_part = convention.class_part, convention.cross_part
@@ -131,7 +131,7 @@ class StreamedWay(Way):
         search = Search(few, float(pairs.values[0]), report, 5)
         eigenvalues = {part: v.cpu().numpy() for part, v in gram.eigenvalues().items()}
         trace = {part: float(values.sum()) for part, values in eigenvalues.items()}
-        if trace[class_part] <= VANISHED * self.trace:  # rounding has no directions
+        if trace[class_part] <= VANISHED * self.trace:  # only rounding
             gram = replace(gram, inner=torch.zeros_like(gram.inner))
         means = StreamedMeans(self.bound.risk, network_of(g), gram)
         all_means = means.part(means_part)

@@ -1,4 +1,4 @@
-"""What every way to measure can do, and what some have in common."""
+"""The interface of every method of measuring, and shared implementations."""
 
 from __future__ import annotations
 
@@ -48,32 +48,32 @@ from workbench.study.convention import CONVENTIONS, Convention
 from workbench.study.records import Levels
 from workbench.study.spectrum import Spectrum
 
-VANISHED = 1e-11  # of G's trace: class means of no more are zero but for rounding
+VANISHED = 1e-11  # of G's trace: smaller class means are only rounding errors
 
 
 class Costs(NamedTuple):
-    """Of what a way does by itself, each as the method of the name."""
+    """The costs of a method's own steps, by the names of its functions."""
 
     prepare: Cost
     spectrum: Cost
     dense_g: Cost
     split: Cost  # in one convention
     null: Cost
-    products: Cost  # and placing them in the plane
-    directions: Cost = Cost()  # G's eigenvectors in R^P, where they are elsewhere
+    products: Cost  # including the embedding
+    directions: Cost = Cost()  # G's eigenvectors in R^P, if computed elsewhere
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Counted:
-    """One way to measure, counted."""
+    """A method of measuring with its counted costs."""
 
     way: type[Way]
     stages: dict[str, Cost]
-    memory: int  # bytes at its peak
+    memory: int  # bytes at the peak
 
     @property
     def method(self) -> str:
-        """The way, as a study calls it."""
+        """The name of the method in studies."""
         return self.way.title
 
     @property
@@ -82,42 +82,42 @@ class Counted:
         return self.way.exact
 
     def work(self, sizes: Sizes) -> float:
-        """Of all stages, in multiply-adds."""
+        """Return the work of all stages, in multiply-adds."""
         return sum(cost.work(sizes) for cost in self.stages.values())
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Bound:
-    """What is measured, and how."""
+    """The subject and settings of a measurement."""
 
     risk: EmpiricalRisk
-    g: LinearOperator  # G in R^P, by its products
+    g: LinearOperator  # G in R^P, through its products
     settings: MeasureSettings
 
 
 class Way(ABC):
-    """G and the class means in some coordinates, and all that depends on which.
+    """A method of measuring: G and the class means in certain coordinates.
 
-    The class counts what it would cost. An instance, made by `prepare`, is a record
-    that a measurement can be resumed from.
+    The class predicts costs. An instance, made by `prepare`, is a record from which a
+    measurement can resume.
     """
 
     name: ClassVar[str]  # in settings
     title: ClassVar[str]  # in plans and studies
     exact: ClassVar[bool]  # whether it finds every eigenvalue of G
-    forms_pairs: ClassVar[bool]  # the means of pairs, with which a convention is cheap
+    forms_pairs: ClassVar[bool]  # all pair means, which makes conventions cheap
 
     bound: Bound
 
     @classmethod
     def conventions(cls, settings: MeasureSettings) -> tuple[Convention, ...]:
-        """Those that G is split in."""
+        """Return the conventions in which G is split."""
         every = tuple(CONVENTIONS.values())
         return every if cls.forms_pairs else (settings.convention,)
 
     @classmethod
     def count(cls, sizes: Sizes, settings: MeasureSettings) -> Counted:
-        """What it costs, stage by stage."""
+        """Return its cost, stage by stage."""
         tally = Tally(sizes, settings)
         costs = cls.costs(tally)
         hess, h = tally.iterated("Hess"), tally.iterated("H")
@@ -145,17 +145,17 @@ class Way(ABC):
     @classmethod
     @abstractmethod
     def costs(cls, tally: Tally) -> Costs:
-        """What is done by itself."""
+        """Return the costs of its own steps."""
 
     @classmethod
     @abstractmethod
     def numbers_held(cls, tally: Tally, whole: bool) -> tuple[float, float]:
-        """Float64 numbers and vectors of length P at its peak; Hess may be whole."""
+        """Return the float64 numbers and vectors of length P at its peak."""
 
     @classmethod
     @abstractmethod
     def prepare(cls, bound: Bound, report: Report) -> Self:
-        """Average the gradients, and form G where it is formed.
+        """Average the gradients, and form G if this method does.
 
         Raises:
             WorkbenchError: If there is nothing to measure.
@@ -165,18 +165,18 @@ class Way(ABC):
     def spectrum(
         self, solver: IterativeSolver, report: Report
     ) -> tuple[EigenPairs, Spectrum]:
-        """G's leading eigenpairs, and all its eigenvalues or their density."""
+        """Return G's leading eigenpairs, and all its eigenvalues or their density."""
 
     @abstractmethod
     def in_parameters(self, vectors: Tensor) -> Tensor:
-        """Eigenvectors of G in R^P, (P, m), from those in the coordinates, (d, m).
+        """Map eigenvectors of G from its coordinates, (d, m), to R^P, (P, m).
 
-        Up to their lengths; in the model's dtype.
+        Their lengths are arbitrary; the dtype is the model's.
         """
 
     @abstractmethod
     def dense_g(self, report: Report) -> Dense:
-        """G as a matrix in R^P."""
+        """Return G as a matrix in R^P."""
 
     @abstractmethod
     def split(
@@ -188,7 +188,7 @@ class Way(ABC):
     ) -> Levels:
         """Split G into its parts, with its overlaps and knock-outs.
 
-        In one of `conventions`, from the leading eigenpairs of G.
+        Uses one of `conventions` and the leading eigenpairs of G.
         """
 
     @abstractmethod
@@ -200,17 +200,17 @@ class Way(ABC):
 
     @abstractmethod
     def products(self, sample: Sample) -> tuple[Tensor, str]:
-        """Inner products of a sample's gradients and all means; how exact, if not."""
+        """Return inner products of a sample's gradients and all means, and a note."""
 
 
 class Search:
-    """Leading eigenvalues of some operators, one after the other.
+    """Computes leading eigenvalues of several operators in turn.
 
     Args:
         solver: How to iterate.
-        scale: What residuals are held against.
-        report: Told the share done of all of them.
-        num: How many operators.
+        scale: Scale for the residuals.
+        report: Called with the completed share of all operators.
+        num: Number of operators.
     """
 
     def __init__(
@@ -223,7 +223,7 @@ class Search:
     def pairs(
         self, name: str, operator: LinearOperator, start: Tensor | None = None
     ) -> EigenPairs:
-        """Of the next one; its residuals are kept under its name."""
+        """Return the eigenpairs of the next operator; stores its residuals by name."""
         step = len(self.residuals)
         share = span(self._report, step / self._num, (step + 1) / self._num)
         found = self._solver.pairs(operator, "LA", start, share, self._scale).alone()
@@ -233,12 +233,12 @@ class Search:
     def values(
         self, name: str, operator: LinearOperator, start: Tensor | None = None
     ) -> NDArray[np.float64]:
-        """The same without vectors."""
+        """Return the eigenvalues only."""
         return self.pairs(name, operator, start).values.cpu().numpy()
 
 
 class PairWay(Way):
-    """One that has all the means of pairs: G is split by them."""
+    """A method that forms all pair means and splits G with them."""
 
     forms_pairs: ClassVar = True
     coordinates: Coordinates
@@ -284,7 +284,7 @@ class PairWay(Way):
         solver: IterativeSolver,
         report: Report,
     ) -> Levels:
-        """In the subspace that G's eigenvectors were found in."""
+        """Split G in the subspace of its eigenvectors."""
         coordinates = self.coordinates
         parts = hierarchy(coordinates.averages(convention))
         eigenvalues = {
@@ -321,7 +321,7 @@ class PairWay(Way):
 
 
 class MatrixWay(PairWay):
-    """One that has G as a matrix: all its eigenvalues are solved for."""
+    """A method that forms G as a matrix and computes all its eigenvalues."""
 
     exact: ClassVar = True
 
@@ -331,7 +331,7 @@ class MatrixWay(PairWay):
     ) -> tuple[EigenPairs, Spectrum]:
         risk, g = self.bound.risk, self.coordinates.matrix
         start = leading_means(self.coordinates, solver)
-        # products with a matrix are cheap: vectors then as good as its eigenvalues
+        # products with a matrix are cheap, so make vectors as accurate as eigenvalues
         pairs = solver.pairs(g, "LA", start, span(report, 0.0, 0.5), tol=1e-9)
         rank = min(risk.dim, risk.num_examples * (risk.num_classes - 1))
         return pairs, whole_spectrum(g, risk, rank, self.title)

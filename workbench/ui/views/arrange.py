@@ -1,4 +1,4 @@
-"""Where everything stands: one column of bands, each side by side where it is wide."""
+"""The layout: one column of bands, whose contents sit side by side if there is room."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def arrange(
     walk: WalkView | None,
     bar: BarView,
 ) -> LayoutDOM:
-    """Lay the views out, in the look of ``linked.css``."""
+    """Lay out the views, styled by ``linked.css``."""
     study, theme = scene.study, scene.theme
     page = _column(
         "wb-linked",
@@ -53,9 +53,13 @@ def arrange(
             "wb-stepper",
             _row("wb-buttons", stepper.back, stepper.play, stepper.step),
             stepper.now,
-            _row("wb-buttons", _text("wb-label", "speed"), stepper.speed),
+            _row(
+                "wb-buttons",
+                stepper.maths,
+                _text("wb-label", "speed"),
+                stepper.speed,
+            ),
         ),
-        *([_film(film)] if study.moments else []),
         *([_pinned(compare)] if compare else []),
         _row(
             "wb-pair",
@@ -65,6 +69,7 @@ def arrange(
                 _text("wb-legend", _level_legend(study)),
                 embedding.figure,
                 _text("wb-caption", escape(describe_embedding(study, scene.weighting))),
+                *([_film(film)] if study.moments else []),
             ),
             _column(
                 "wb-card",
@@ -121,12 +126,12 @@ def arrange(
         *controls.parts.stylesheets,
         InlineStyleSheet(css=_part_swatches(scene.parts)),
     ]
-    page.styles = {"font-family": FONT} | variables(theme)  # what is inside inherits
+    page.styles = {"font-family": FONT} | variables(theme)  # inherited by its contents
     return page
 
 
 def _film(film: FilmView) -> LayoutDOM:
-    """The rail of the training: epochs as stops, and what was reached at each."""
+    """The training rail: epochs as stops, with the loss and accuracy of each."""
     return _row(
         "wb-film",
         film.roll,
@@ -136,7 +141,7 @@ def _film(film: FilmView) -> LayoutDOM:
 
 
 def _pinned(compare: CompareView) -> LayoutDOM:
-    """What is pinned, and where it is drawn."""
+    """The pinned study, and where it is drawn."""
     return _row(
         "wb-heads",
         compare.note,
@@ -146,7 +151,7 @@ def _pinned(compare: CompareView) -> LayoutDOM:
 
 @cache
 def asset(name: str) -> str:
-    """Read a file that lies beside this one."""
+    """Read a file next to this one."""
     return (files("workbench.ui.views") / name).read_text(encoding="utf-8")
 
 
@@ -166,7 +171,7 @@ def _column(css_class: str, *children: UIElement) -> Column:
 
 
 def _text(css_class: str, html: str) -> Div:
-    """Text of ours; nothing in it was typed by a user."""
+    """Our own HTML; must not contain user input."""
     wide: dict[str, Any] = {}
     if css_class in ("wb-caption", "wb-legend"):
         wide = {"sizing_mode": "stretch_width"}
@@ -174,7 +179,7 @@ def _text(css_class: str, html: str) -> Div:
 
 
 def _swatches(num_classes: int, theme: Theme) -> str:
-    """Colour and marker of each class upon its button: the legend is the control."""
+    """Colour and marker of each class on its button, which serves as the legend."""
     rules = []
     for c in range(num_classes):
         _, marker = class_style(c, theme)
@@ -224,12 +229,14 @@ def _spectrum_legend(study: Study) -> str:
         ("wb-curve", density),
         ("wb-stick", "outlier" if G.complete else "outlier ± residual"),
         ("wb-stick wb-faint", "next eigenvalues"),
+        ("wb-stick wb-orange", "eigenvalue of the class part"),
+        ("wb-border", "outliers begin here"),
     ]
     return legend(marks)
 
 
 def _part_swatches(parts: tuple[Part, ...]) -> str:
-    """Colour and marker of each part upon its switch."""
+    """Colour and marker of each part on its switch."""
     return "".join(
         f".bk-btn:nth-child({n})::before"
         f"{{background:var(--wb-{part.role}-part);clip-path:{MARKERS[PART_MARKERS[part.role]]}}}"

@@ -1,4 +1,4 @@
-"""Where eigenvalues stand: linear and logarithmic axes, curves and ranges on them."""
+"""Linear and logarithmic eigenvalue axes, with their curves and ranges."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from workbench.study.spectrum import DensityCurve, Spectrum, density_curve
 SCALES = BY_NAME["scale"].choices
 
 Array = NDArray[np.float64]
-Sides = dict[tuple[str, int], DensityCurve]  # (scale, sign) -> the density there
+Sides = dict[tuple[str, int], DensityCurve]  # (scale, sign) -> density
 Frame = dict[str, Any]  # ranges and axis labels
 
 
 def density_sides(spectrum: Spectrum) -> Sides:
-    """The density on each scale and side on which there is one."""
+    """Return the density on each scale and side that has one."""
     sides = (("linear", 1), ("log", -1), ("log", 1))
     found = {
         (scale, sign): density_curve(spectrum, scale=scale, sign=sign)
@@ -32,7 +32,7 @@ def density_sides(spectrum: Spectrum) -> Sides:
 
 
 def log_floor(densities: Iterable[Sides], values: Iterable[Array]) -> int:
-    """Integer exponent just below the smallest size that is drawn on a log axis."""
+    """Return the integer exponent just below the smallest size on a log axis."""
     exponents = [
         curve.grid[:1]
         for sides in densities
@@ -47,7 +47,7 @@ def log_floor(densities: Iterable[Sides], values: Iterable[Array]) -> int:
 
 
 def position(values: Array, scale: str, floor: int) -> Array:
-    """Where a value stands on the axis, as `placeOn` in browser/spectrum.js has it."""
+    """Return positions on the axis; the same as `placeOn` in browser/spectrum.js."""
     if scale == "linear":
         return values
     size = np.maximum(np.abs(values), 10.0**floor)
@@ -57,22 +57,22 @@ def position(values: Array, scale: str, floor: int) -> Array:
 def draw_curve(
     sides: Sides, scale: str, floor: int, values: Array, spectrum: Spectrum
 ) -> tuple[ColumnDataSource, Frame]:
-    """One density on one scale, and the ranges that it is seen in.
+    """Return a density on one scale, and its axis ranges.
 
     Args:
         sides: The operator's densities.
         scale: ``"linear"`` or ``"log"``.
-        floor: The log axis starts at 10^floor on either side.
-        values: Eigenvalues that the frame has to hold.
+        floor: The log axis starts at 10^floor on both sides.
+        values: Eigenvalues that the frame must contain.
         spectrum: The operator's spectrum.
 
     Returns:
         Columns ``x``, ``y``, ``low``, ``high``, ``base``, in log10 of the density, and
-        a frame; its ``lowest`` is the least density that is drawn, its ``width`` the
+        a frame, whose ``lowest`` is the smallest density drawn and ``width`` the
         smoothing.
     """
     curves = {sign: c for (kind, sign), c in sides.items() if kind == scale}
-    # Below a tenth of what one eigenvalue makes there are only Gaussian tails.
+    # Below a tenth of one eigenvalue's peak there are only Gaussian tails.
     lowest = max((bump(c.width, spectrum.dim) / 10 for c in curves.values()), default=1)
     columns: dict[str, list[Array]] = {"x": [], "y": [], "low": [], "high": []}
     for sign, curve in curves.items():
@@ -109,7 +109,7 @@ def draw_curve(
 
 
 def bump(width: float, dim: int) -> float:
-    """Height that one eigenvalue of ``dim`` gives to a density of that smoothing."""
+    """Return the peak height of one of ``dim`` eigenvalues at this smoothing."""
     return 1 / (dim * width * math.sqrt(2 * math.pi))
 
 
@@ -121,11 +121,11 @@ def without_leading(
     floor: int,
     width: float,
 ) -> Array | None:
-    """The density that a spectrum has but for its leading eigenvalues.
+    """Return the density of a spectrum without its leading eigenvalues.
 
-    In the browser each stick adds its own bump, so that the density moves along where
-    the sticks do. NaN on the negative side of a log axis, where no stick moves; None
-    where the leading eigenvalues cannot be told from the others.
+    In the browser each stick adds its own bump, so the density moves with the sticks.
+    NaN on the negative side of a log axis, where no stick moves; None if the leading
+    eigenvalues cannot be separated from the others.
     """
     others = _but_leading(spectrum, num_leading)
     if others is None:
@@ -145,10 +145,10 @@ def without_leading(
 
 
 def _but_leading(spectrum: Spectrum, num_leading: int) -> tuple[Array, Array] | None:
-    """All eigenvalues but the leading ones, each with how many of it there are.
+    """Return all but the leading eigenvalues, with their multiplicities.
 
-    Of a spectrum kept in bins (`measuring.moments`), each of the leading ones is taken
-    out of its bin, whose mean is that of the others then.
+    If a spectrum is stored in bins (`measurement.snapshots`), each leading eigenvalue
+    is removed from its bin, whose mean then becomes that of the others.
     """
     values, dim = spectrum.eigenvalues, spectrum.dim
     if spectrum.complete:
@@ -166,7 +166,7 @@ def _but_leading(spectrum: Spectrum, num_leading: int) -> tuple[Array, Array] | 
     if bins.max(initial=0) >= len(points):
         return None
     held = counts[bins]
-    if not np.allclose(held, held.round(), atol=0.05):  # nodes of a quadrature
+    if not np.allclose(held, held.round(), atol=0.05):  # quadrature nodes
         return None
     np.subtract.at(counts, bins, 1.0)
     np.subtract.at(sums, bins, leading)
@@ -175,7 +175,7 @@ def _but_leading(spectrum: Spectrum, num_leading: int) -> tuple[Array, Array] | 
 
 
 def axis_labels(name: str, scale: str, frame: Frame) -> Frame:
-    """Name both axes in words and symbol."""
+    """Return the labels of both axes, in words and symbols."""
     if scale == "linear":
         across, per = f"eigenvalue λ of {name}", "unit of λ"
     else:
@@ -187,7 +187,7 @@ def axis_labels(name: str, scale: str, frame: Frame) -> Frame:
 
 
 def joined(frames: Sequence[Frame]) -> Frame:
-    """The frame that holds all of these."""
+    """Return the frame that contains all of these."""
     return {
         axis: [min(f[axis][0] for f in frames), max(f[axis][1] for f in frames)]
         for axis in ("x", "y")
@@ -195,7 +195,7 @@ def joined(frames: Sequence[Frame]) -> Frame:
 
 
 def log_ticks(frames: Mapping[str, Frame], floor: int) -> list[float]:
-    """Powers of ten on either side, at most about six a side."""
+    """Return powers of ten on both sides, at most about six per side."""
     reach = max(max(map(abs, f["x"])) for n, f in frames.items() if n.endswith("log"))
     step = max(1, math.ceil(reach / 6))
     side = [t for t in range(1, math.floor(reach) + 1) if (t + floor) % step == 0]

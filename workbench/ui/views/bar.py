@@ -1,4 +1,4 @@
-"""What stands above the pictures: the look of the page, and what to take away of it."""
+"""The bar above the pictures: themes, guided tour and downloads."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ TYPES = ("png", "svg")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BarView:
-    """Its controls; ``browser/bar.js`` gives them their work."""
+    """Its controls, which ``browser/bar.js`` handles."""
 
     theme: RadioButtonGroup
     tour: Button
-    download: Button  # opens and closes the menu
+    download: Button  # toggles the menu
     menu: Column
     chips: tuple[Button, ...]  # in the menu: the pictures, then the files
-    status: Div  # what is being made
+    status: Div  # the file being made
 
 
 def build_bar(files: Mapping[str, str]) -> BarView:
-    """Make the bar.
+    """Build the bar.
 
     Args:
-        files: What a kernel makes on demand, the words on each button and its
-            tooltip; empty where there is none. The pictures are made in the browser.
+        files: Files that a kernel makes on demand: label and tooltip of each button;
+            empty without a kernel. Pictures are made in the browser.
     """
     pictures = [f"{words} {kind.upper()}" for words in _PICTURE_WORDS for kind in TYPES]
     status = Div(

@@ -1,4 +1,4 @@
-"""Another study, pinned: as a ghost behind the one that is drawn, or beside it."""
+"""A pinned study: drawn as a ghost behind the current study, or beside it."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ from workbench.ui.views.spectrum import SpectrumView, leading
 from workbench.ui.views.words import run_in_words
 
 MODES = BY_NAME["compare"].choices
-GHOST_TOP = 0.5  # height of the ghost's sticks, as share of the plot
-GHOSTS = (1, 2)  # levels that are outlined behind; single gradients would hide all
+GHOST_TOP = 0.5  # height of the ghost's sticks, as a share of the plot
+GHOSTS = (1, 2)  # levels outlined behind; single gradients would hide everything
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CompareView:
-    """What is drawn of the pinned study, twice from the same sources."""
+    """The drawings of the pinned study, both from the same sources."""
 
     mode: RadioButtonGroup
-    note: Div  # what is pinned
-    marks: list[ColumnDataSource]  # by level; empty where the classes do not match
+    note: Div  # describes the pinned study
+    marks: list[ColumnDataSource]  # by level; empty if the classes do not match
     sticks: ColumnDataSource  # leading eigenvalues
     curve: ColumnDataSource  # density
     ghosts: list[GlyphRenderer]  # in the figures of the study
@@ -57,7 +57,7 @@ class CompareView:
     frames: dict[str, Any]  # as those of `SpectrumView`
 
     def widen(self, film: FilmView) -> None:
-        """Let the axes of every moment hold the pinned spectrum too."""
+        """Extend the axes of every snapshot to include the pinned spectrum."""
         for moment in film.moments:
             for key, frame in moment["frames"].items():
                 frame |= joined([frame, self.frames[key]])
@@ -69,10 +69,10 @@ def build_compare(
     embedding: EmbeddingView,
     spectrum: SpectrumView,
 ) -> CompareView:
-    """Draw the pinned study behind and beside; the axes are widened to hold both.
+    """Draw the pinned study behind and beside, extending the axes to include both.
 
-    The points are turned and mirrored so that the means lie as near to those of the
-    study as they can. Where the classes are not as many, only spectra are compared.
+    Points are rotated and mirrored to bring the means as close to the study's as
+    possible. If the numbers of classes differ, only spectra are compared.
     """
     study, theme = scene.study, scene.theme
     levels = pinned.levels.get(scene.weighting, pinned.levels[pinned.weighting])
@@ -130,7 +130,7 @@ def build_compare(
 
 
 def describe_pinned(study: Study, pinned: Study) -> str:
-    """Say in HTML what is pinned, and what of it cannot be compared."""
+    """Describe the pinned study, and what cannot be compared, as HTML."""
     text = (
         '<span class="wb-mark wb-ghost"></span><b>Pinned:</b> '
         f"{escape(run_in_words(pinned.run))}."
@@ -155,7 +155,7 @@ def _set_ranges(spectrum: SpectrumView, frame: dict[str, Any]) -> None:
 
 
 def _marks(study: Study, pinned: Study, theme: Theme) -> list[ColumnDataSource]:
-    """The marks of the pinned study, its means laid upon those of the study."""
+    """The marks of the pinned study, its means aligned with those of the study."""
     own, its = study.embedding, pinned.embedding
     means = align(
         _means(its.points, its.level),

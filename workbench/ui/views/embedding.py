@@ -60,7 +60,7 @@ def build_embedding(scene: Scene) -> EmbeddingView:
         theme,
         "Gradients and their averages in the plane, by true class. Right arrow takes "
         "the next average, left arrow undoes it, space plays.",
-        height=500,
+        height=440,
     )
     plot.html_attributes = plot.html_attributes | {"tabindex": "0"}
     plot.axis.visible = False

@@ -1,7 +1,7 @@
-"""The film: earlier epochs of the run, ready to stand where the last one stands.
+"""The film: earlier epochs of the run, which can take the last one's place.
 
-Every moment has the rows of the study itself, so that the browser (``film.js``) puts
-its numbers, or a mixture of two neighbours, in their place and draws as ever: stepper,
+Every snapshot has the same rows as the study, so the browser (``film.js``) can
+substitute its numbers, or a mixture of two neighbours, and draw as usual: stepper,
 selection and knock-out work in each.
 """
 
@@ -41,18 +41,18 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FilmView:
-    """Its controls, and what each moment holds."""
+    """Its controls, and the contents of each snapshot."""
 
     roll: Button
-    rail: Slider  # from the first moment to the last, to be dragged
-    stops: RadioButtonGroup  # one an epoch
-    when: Div  # the epoch that is shown, its loss and accuracy
-    moments: list[dict[str, Any]]  # earlier ones, by epoch; see `content`
-    texts: list[dict[str, Any]]  # by moment, the last included: what is said of it
+    rail: Slider  # from the first snapshot to the last, draggable
+    stops: RadioButtonGroup  # one per epoch
+    when: Div  # the epoch shown, its loss and accuracy
+    moments: list[dict[str, Any]]  # earlier snapshots, by epoch; see `content`
+    texts: list[dict[str, Any]]  # texts of each snapshot, including the last
 
 
 def build_film(scene: Scene, spectrum: SpectrumView, overlap: OverlapView) -> FilmView:
-    """Make rail and stops, and the moments; log axes are widened to hold them all."""
+    """Build rail, stops and snapshots; extends log axes to include all of them."""
     names = [str(moment.study.run.get("epochs", 0)) for moment in scene.film]
     last = len(names) - 1
     moments = [
@@ -60,11 +60,11 @@ def build_film(scene: Scene, spectrum: SpectrumView, overlap: OverlapView) -> Fi
         for moment in scene.moments
     ]
     for key in spectrum.frames:
-        if key.endswith("/log"):  # the axis stays, and the outliers travel along it
+        if key.endswith("/log"):  # the axis is fixed, and the outliers move along it
             frames = [spectrum.frames[key], *(m["frames"][key] for m in moments)]
             for frame in frames:
                 frame |= joined(frames)
-    texts = [_told(moment, spectrum, overlap) for moment in scene.film]
+    texts = [_texts(moment, spectrum, overlap) for moment in scene.film]
     return FilmView(
         roll=Button(
             label="Play training", name="roll", css_classes=["wb-button", "wb-roll"]
@@ -101,11 +101,11 @@ def build_film(scene: Scene, spectrum: SpectrumView, overlap: OverlapView) -> Fi
 
 
 def content(scene: Scene, spectrum: SpectrumView) -> dict[str, Any]:
-    """The spectra of a moment, in the rows and on the log axis of the study's.
+    """Return the spectra of a snapshot, on the rows and log axis of the study's.
 
     Returns:
-        ``eigenvalues``: operator -> columns, NaN where there is none to stand there;
-        ``parts``: role -> eigenvalues; ``curves`` and ``frames``: see `densities`.
+        ``eigenvalues``: operator -> columns, NaN where there is none; ``parts``: role
+            -> eigenvalues; ``curves`` and ``frames``: see `densities`.
     """
     eigenvalues = {
         name: _rows(scene.study, scene.levels, name, np.asarray(source.data["value"]))
@@ -137,19 +137,19 @@ def densities(
     *,
     num_sticks: int = 0,
 ) -> dict[str, Any]:
-    """The densities of another study on the log axis of the one that is drawn.
+    """Return the densities of another study on the log axis of the one drawn.
 
     Args:
-        other: Whose they are.
-        values: Operator -> eigenvalues that its frame has to hold.
-        orange: Eigenvalues of the class part, likewise.
-        spectrum: How the study itself is drawn.
-        num_sticks: Leading eigenvalues of G whose bumps are to move with a knock-out.
+        other: The other study.
+        values: Operator -> eigenvalues that its frame must contain.
+        orange: Eigenvalues of the class part, which it must contain too.
+        spectrum: The view of the study itself.
+        num_sticks: Number of leading eigenvalues of G whose bumps move in a knock-out.
 
     Returns:
-        ``curves``: ``"G/log"`` -> ``spans``, the ends of its grid a side, and ``y``,
-        ``low``, ``high``, and of G ``rest`` where it is known, see `without_leading`;
-        ``frames``: as those of `SpectrumView`.
+        ``curves``: ``"G/log"`` -> ``spans``, the ends of its grid per side; ``y``,
+            ``low``, ``high``; and for G ``rest``, if known, see `without_leading`.
+            ``frames``: as in `SpectrumView`.
     """
     curves: dict[str, Any] = {}
     frames: dict[str, Frame] = {}
@@ -181,7 +181,7 @@ def densities(
 
 
 def _rows(moment: Study, levels: Levels, name: str, own: Array) -> dict[str, Array]:
-    """Leading eigenvalues at both ends, rank by rank beside those of the study."""
+    """Leading eigenvalues at both ends, by rank, to match those of the study."""
     if name not in moment.spectra:
         nothing = np.full(len(own), np.nan)
         return {"value": nothing, "residual": nothing}
@@ -206,10 +206,10 @@ def _rows(moment: Study, levels: Levels, name: str, own: Array) -> dict[str, Arr
 
 
 def _packed(curve: Any) -> dict[str, Any]:
-    """A curve without its grid, which is even between the ends of each side."""
+    """A curve without its grid, which is evenly spaced on each side."""
     x = np.asarray(curve["x"], dtype=np.float64)
     ends = np.flatnonzero(np.isnan(x))
-    starts = np.r_[0, ends + 1][:-1]  # none where there is no side
+    starts = np.r_[0, ends + 1][:-1]  # none if there is no side
     spans = [[float(x[a]), float(x[b - 1])] for a, b in zip(starts, ends, strict=True)]
     columns = {name: np.asarray(curve[name]) for name in ("y", "low", "high")}
     if np.array_equal(columns["low"], columns["high"], equal_nan=True):
@@ -218,14 +218,16 @@ def _packed(curve: Any) -> dict[str, Any]:
 
 
 def _homes(moment: Study) -> list[dict[str, NDArray[np.float32]]]:
-    """Where the marks of each level lie."""
+    """The positions of the marks of each level."""
     embedding = moment.embedding
     by_level = [embedding.points[embedding.level == level] for level in range(4)]
     return [{"x": p[:, 0].copy(), "y": p[:, 1].copy()} for p in by_level]
 
 
-def _told(scene: Scene, spectrum: SpectrumView, overlap: OverlapView) -> dict[str, Any]:
-    """What the page says of a moment."""
+def _texts(
+    scene: Scene, spectrum: SpectrumView, overlap: OverlapView
+) -> dict[str, Any]:
+    """The page's texts about a snapshot."""
     moment, levels = scene.study, scene.levels
     run = moment.run
     words = [f"<b>epoch {run.get('epochs', 0)}</b>"]

@@ -1,4 +1,4 @@
-"""The look that all figures share."""
+"""The common style of all figures."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _TOOLBAR = ":host(.bk-inner) { background-color: var(--wb-background) }"
 
 
 def style_figure(plot: figure, theme: Theme, words: str, height: int = 430) -> figure:
-    """Quiet a figure: no logo, thin grid, the page's own type; as wide as its place.
+    """Style a figure: no logo, thin grid, the page's font; fills its container's width.
 
     Args:
         plot: The figure.
         theme: Its colours.
-        words: What a screen reader says it is.
+        words: Description for screen readers.
         height: In pixels.
     """
     plot.height = height
@@ -43,7 +43,7 @@ def style_figure(plot: figure, theme: Theme, words: str, height: int = 430) -> f
     plot.border_fill_color = None
     plot.outline_line_color = None
     plot.min_border = 0
-    plot.lod_threshold = None  # all points, also while one zooms
+    plot.lod_threshold = None  # draw all points, even while zooming
     for axis in plot.axis:
         axis.axis_label_text_font = axis.major_label_text_font = FONT
         axis.axis_label_text_font_style = "normal"
@@ -62,7 +62,7 @@ def style_figure(plot: figure, theme: Theme, words: str, height: int = 430) -> f
 def tooltip(
     plot: figure, marks: GlyphRenderer, theme: Theme, text: str, **options: Any
 ) -> None:
-    """Say in words what a mark is when the pointer is upon it."""
+    """Describe a mark in words when the pointer is over it."""
     plot.add_tools(
         HoverTool(
             renderers=[marks],
@@ -74,10 +74,10 @@ def tooltip(
 
 
 def tip_style(theme: Theme) -> str:
-    """The look of a tooltip, which Bokeh puts beside the page and not into it.
+    """Return the style of a tooltip, which Bokeh places outside the page's own element.
 
-    No variable of the page reaches there, so the colours stand in the tooltip itself;
-    ``browser/look.js`` exchanges them with the theme.
+    CSS variables of the page do not reach it, so the colours are in the tooltip itself;
+    ``browser/look.js`` replaces them when the theme changes.
     """
     font = f"{13 * theme.type:g}px {FONT}".replace('"', "'")
     return (
@@ -92,7 +92,7 @@ def tip_style(theme: Theme) -> str:
 def add_label(
     plot: figure, source: ColumnDataSource, theme: Theme, *, y: str, **options: Any
 ) -> None:
-    """Write the column ``label`` above marks, upon a halo that keeps it readable."""
+    """Write the column ``label`` above marks, with a halo that keeps it readable."""
     text = {
         "x": "x",
         "y": y,

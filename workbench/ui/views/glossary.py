@@ -1,4 +1,4 @@
-"""The glossary: what the words on the page mean, in two sentences each."""
+"""The glossary: the terms on the page, explained in two sentences each."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from html import escape
 from itertools import count
 
-# Word as it stands in the list -> what it means.
+# Term as listed -> its meaning.
 GLOSSARY: Mapping[str, str] = {
     "gradient": (
         "How the loss of one image would change with each weight of the network. Here "
@@ -115,7 +115,7 @@ GLOSSARY: Mapping[str, str] = {
         "change from epoch to epoch."
     ),
 }
-_FORMS = {  # as the words stand in a sentence, where that is not the same
+_FORMS = {  # patterns of terms within a sentence, where they differ
     "class mean": "class means?",
     "outlier": "outliers?",
     "eigenvector": "eigenvectors?",
@@ -123,17 +123,18 @@ _FORMS = {  # as the words stand in a sentence, where that is not the same
     "knock-out": "[Kk]nock-out",
     "probe": "probes?",
 }
-_serial = count()  # of the ids: a word may be explained at several places of a page
+_serial = count()  # for ids: a term may be explained in several places on a page
 
 
 def explained(html: str) -> str:
-    """Make the first mention of each word of the glossary a button that explains it.
+    """Turn the first mention of each glossary term into a button that explains it.
 
     Args:
-        html: Text of ours; tags are left alone.
+        html: Our own text; tags are left alone.
 
     Returns:
-        The same text. The browser opens and closes the explanations by itself.
+        The same text with buttons. The browser opens and closes the explanations
+        itself.
     """
     words = sorted(GLOSSARY, key=len, reverse=True)
     forms = "|".join(f"(?P<word{n}>{_form(word)})" for n, word in enumerate(words))
@@ -157,7 +158,7 @@ def _form(word: str) -> str:
 
 
 def term(word: str, shown: str) -> str:
-    """Write a word as a button that opens its explanation."""
+    """Return a term as a button that opens its explanation."""
     name = f"wb-term-{next(_serial)}"
     return (
         f'<button type="button" class="wb-term" popovertarget="{name}">{shown}</button>'

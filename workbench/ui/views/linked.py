@@ -1,8 +1,8 @@
 """The linked pair: embedding, spectrum, overlap table and stepper in one layout.
 
-Everything that a person can do here happens in the browser (``browser/*.js``), so it
-works while the kernel is busy and in an exported page without one. Python builds the
-layout and may set or observe `LinkedView.state`.
+All interaction happens in the browser (``browser/*.js``), so it works while the kernel
+is busy and in an exported page without one. Python builds the layout and can set or
+observe `LinkedView.state`.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ from workbench.ui.views.tour import STOPS
 from workbench.ui.views.walk import build_walk, walk_marks
 from workbench.ui.views.words import stem, symbol
 
-# What Bokeh runs for each event. (`main.begin` makes the pair, at the first of them.)
+# Run by Bokeh for each event. (`main.begin` creates the pair at the first one.)
 ACT = """
 const pair = globalThis.workbenchPairs?.get(state)
 if (pair) pair.handle(cb_obj)
@@ -76,18 +76,18 @@ STATE = tuple(sorted(LinkState.properties() - Model.properties()))
 
 
 class LinkedView:
-    """The pair of views of one study, in one Bokeh layout.
+    """The linked views of one study, in one Bokeh layout.
 
-    ``layout`` stays the same object for good; ``show`` replaces what is in it by one
-    single change, so that no half-new picture is ever seen.
+    ``layout`` always stays the same object; ``show`` replaces its contents in a single
+    change, so that a half-updated picture is never visible.
 
     Args:
         study: What to draw.
         theme: ``"light"``, ``"dark"`` or ``"projector"``; ``"auto"`` follows the host.
         weighting: Which convention of averages; by default the study's own.
-        files: What can be asked for, the words on each button and its tooltip:
-            `LinkState.wanted` becomes the words, and who observes the state answers by
-            `LinkState.parcel`.
+        files: Files on offer: label and tooltip of each button. A click sets
+            `LinkState.wanted` to the label, and the observer of the state responds with
+            `LinkState.download`.
     """
 
     def __init__(
@@ -111,12 +111,12 @@ class LinkedView:
 
     @property
     def study(self) -> Study:
-        """What is drawn."""
+        """The study drawn."""
         return self.scene.study
 
     @property
     def weighting(self) -> str:
-        """In which convention of averages."""
+        """The convention of averaging in use."""
         return self.scene.weighting
 
     def show(
@@ -126,16 +126,16 @@ class LinkedView:
         weighting: str | None = None,
         pinned: Study | EllipsisType | None = ...,
     ) -> None:
-        """Draw another study, or the same one in another weighting.
+        """Draw another study, or the same one in another convention.
 
-        Operator, scale, parts, speed and theme stay as they were; the rest starts
-        anew, but where it is the same measurement with more moments. What is shown
-        already is not drawn again.
+        Operator, scale, parts, speed and theme are kept; everything else is reset,
+        unless it is the same measurement with more snapshots. Does nothing if the
+        picture would not change.
 
         Args:
             study: What to draw.
             weighting: Which convention of averages; by default the study's own.
-            pinned: What to draw along, see `compare`; by default what was.
+            pinned: Study to draw for comparison, see `compare`; by default unchanged.
 
         Raises:
             WorkbenchError: If the study does not hold that weighting.
@@ -150,26 +150,25 @@ class LinkedView:
             self._draw(scene, beside, OF_THE_SAME_STUDY if again else OF_ANY_STUDY)
 
     def compare(self, other: Study | None, *, mode: str | None = None) -> None:
-        """Pin another study, or unpin it; what is selected and shown stays.
+        """Pin another study, or unpin it; selection and view are kept.
 
         Args:
-            other: What is drawn along, on the same axes and with the same selection;
-                None for nothing. Where it has another number of classes, its spectra
-                only.
-            mode: ``"ghost"``, behind, or ``"beside"``; by default as it was.
+            other: Study to draw on the same axes and with the same selection, or None.
+                If its number of classes differs, only its spectra are drawn.
+            mode: ``"ghost"`` (behind) or ``"beside"``; by default unchanged.
 
         Raises:
             WorkbenchError: If there is no such mode.
         """
         mode = mode or self.state.compare
         if mode not in MODES:
-            raise WorkbenchError(f"compare: {mode!r} is none of {', '.join(MODES)}.")
+            raise WorkbenchError(f"compare: {mode!r} is not one of {', '.join(MODES)}.")
         if other is not self.pinned:
             self._draw(self.scene, other, OF_THE_SAME_STUDY)
         self.state.compare = mode
 
     def _draw(self, scene: Scene, pinned: Study | None, kept: Sequence[str]) -> None:
-        """Replace what is in the layout; these properties of the state stay."""
+        """Replace the contents of the layout; keep these properties of the state."""
         study = scene.study
         taken = {name: getattr(self.state, name) for name in kept}
         operators = [*study.spectra, ALL] if len(study.spectra) > 1 else ["G"]
@@ -184,9 +183,9 @@ class LinkedView:
         self.layout.children = [pair]
 
     def observe(self, callback: Callable[[LinkState], None]) -> None:
-        """Call back with the state after each change, made here or in the browser.
+        """Call ``callback`` with the state after each change, here or in the browser.
 
-        One change may be told twice: the callback must bear that.
+        A change may be reported twice; the callback must tolerate that.
         """
         self._observers.append(callback)
 
@@ -196,7 +195,7 @@ class LinkedView:
 
 
 def _same_measurement(one: Study, other: Study) -> bool:
-    """Whether two studies differ in their moments at most."""
+    """Whether two studies differ at most in their snapshots."""
     marks = [(s.created, s.class_names, s.run) for s in (one, other)]
     return one.created != "" and marks[0] == marks[1]
 
@@ -208,10 +207,10 @@ def build_pair(
     pinned: Study | None = None,
     before: Mapping[str, Any] = MappingProxyType({}),
 ) -> LayoutDOM:
-    """Build all views of a scene and tie them together in the browser.
+    """Build all views of a scene and link them in the browser.
 
-    ``before`` says which state this one follows, and what was taken over from it: what
-    a person changes there while this pair is on its way is taken over in the browser.
+    ``before`` is the state that this one replaces, and what was copied from it: changes
+    the user makes there meanwhile are carried over in the browser.
     """
     embedding = build_embedding(scene)
     spectrum = build_spectrum(scene, pinned)
@@ -260,7 +259,7 @@ def build_pair(
                 "look": {"layout": layout},
             },
             "told": {
-                **_told(scene, files),
+                **_plain_values(scene, files),
                 "before": dict(before),
                 "wired": sorted({str(model.name).split()[0] for model, _ in wired}),
             },
@@ -273,9 +272,9 @@ def build_pair(
             model.js_on_change(what, act)
         else:
             model.js_on_event(what, act)
-    embedding.figure.js_on_change("inner_width", act)  # it is on the page now
-    # jupyter_bokeh sends every change of a property to the kernel, each frame of an
-    # animation included. Only the state is worth it.
+    embedding.figure.js_on_change("inner_width", act)  # it is now on the page
+    # jupyter_bokeh sends every property change to the kernel, including each frame of
+    # an animation. Only the state's are needed.
     for model in layout.references() - {state}:
         model.syncable = False
     return layout
@@ -291,7 +290,7 @@ _ASKS: Mapping[type[Model], str | type[Event]] = {
 
 
 def _asking(layout: LayoutDOM) -> list[tuple[Model, str | type[Event]]]:
-    """The controls that ask the browser's half, by their names, and upon what."""
+    """The controls that trigger actions in the browser, with their events."""
     return [
         (model, what)
         for model in layout.references()
@@ -301,13 +300,13 @@ def _asking(layout: LayoutDOM) -> list[tuple[Model, str | type[Event]]]:
 
 
 def _fields(view: Any) -> dict[str, Any]:
-    """The parts of a view, by name, as the browser's half sees them."""
+    """The parts of a view, by name, for the browser code."""
     named = {field.name: getattr(view, field.name) for field in fields(view)}
     return {k: list(v) if isinstance(v, tuple) else v for k, v in named.items()}
 
 
-def _told(scene: Scene, files: Mapping[str, str]) -> dict[str, Any]:
-    """Plain values that the browser needs beside the models."""
+def _plain_values(scene: Scene, files: Mapping[str, str]) -> dict[str, Any]:
+    """Plain values that the browser needs besides the models."""
     study = scene.study
     return {
         "initial": {name: getattr(LinkState(), name) for name in STATE},
@@ -341,7 +340,7 @@ def _told(scene: Scene, files: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _look(theme: Theme) -> dict[str, Any]:
-    """A theme as the browser's half sees it."""
+    """A theme, for the browser code."""
     return {
         "colors": roles(theme),
         "variables": variables(theme),

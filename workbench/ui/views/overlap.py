@@ -27,7 +27,7 @@ from workbench.ui.views.frame import TYPE, style_figure, tooltip
 from workbench.ui.views.scene import Scene
 from workbench.ui.views.words import number, percent, rank
 
-MAX_NUMBERS = 24  # up to so many columns a number fits into its cell
+MAX_NUMBERS = 24  # most columns for which numbers fit into the cells
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,11 +41,11 @@ class OverlapView:
     left: float  # where the bars begin
     width: float  # of a bar that is all
     num_rows: int
-    most: float  # share of the darkest cell; 1 where each cell says its number
+    most: float  # share of the darkest cell; 1 if cells show numbers
 
 
 def build_overlap(scene: Scene) -> OverlapView:
-    """Draw the table; bars at its right say the share within span{delta_c}."""
+    """Draw the table; bars on the right show the share within span{delta_c}."""
     study, theme = scene.study, scene.theme
     share, total = scene.overlap, scene.span
     rows, num_classes = share.shape
@@ -172,18 +172,18 @@ def chance_bands(
 
 
 def darkest(scene: Scene) -> float:
-    """Share that the darkest cell stands for: all, unless there are many classes."""
+    """Return the share of the darkest cell: 1, unless there are many classes."""
     if scene.study.num_classes <= MAX_NUMBERS:
         return 1.0
     return max(float(scene.overlap.max(initial=0.0)), 1e-12)
 
 
 def overlap_html(study: Study, weighting: str | None = None) -> str:
-    """The same numbers as an HTML table, for screen readers and for copying.
+    """Return the same numbers as an HTML table, for screen readers and copying.
 
     Args:
-        study: What was measured. Its class names are escaped.
-        weighting: Which convention; by default the study's own.
+        study: The study. Its class names are escaped.
+        weighting: Convention of averaging; by default the study's own.
     """
     levels = study.levels[weighting or study.weighting]
     rows = min(study.num_leading, len(levels.overlap))
@@ -233,7 +233,7 @@ def _by_chance(draws: NDArray[np.float64], over: NDArray[np.float64]) -> dict[in
 
 
 def _label(plot: figure, study: Study, rows: int) -> None:
-    """Name rows and columns, as many as there is room for."""
+    """Label rows and columns, as many as there is room for."""
     C = study.num_classes
     every = max(1, -(-C // 20))
     columns = [c for c in range(0, C, every) if every == 1 or c < C - every]

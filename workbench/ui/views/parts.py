@@ -1,4 +1,4 @@
-"""The parts of G as rows of sticks: their names, what they hold, how they look."""
+"""The parts of G as rows of sticks: names, eigenvalues and style."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from workbench.ui.theme import Theme
 from workbench.ui.views.frame import tooltip
 from workbench.ui.views.words import count, number, percent
 
-MAX_DRAWN = 100  # leading eigenvalues of a part that stand as sticks
+MAX_DRAWN = 100  # leading eigenvalues of a part drawn as sticks
 
-# From the smallest to the largest share of a plot's height that its sticks take.
+# Height of the sticks as a share of the plot's, from smallest to largest.
 ROLES = BY_NAME["parts"].choices
 HEIGHTS = {"diag": 0.13, "within": 0.20, "cross": 0.27, "class": 0.34, "means": 0.41}
 MARKERS = {
@@ -57,15 +57,15 @@ class Part:
     """One part of G, ready to draw."""
 
     role: str  # one of ROLES
-    name: str  # as the study calls it: G1, G_class
-    label: str  # upon its switch: G₁ class
+    name: str  # as in the study: G1, G_class
+    label: str  # on its switch: G₁ class
     about: str  # one sentence
     color: str
-    eigenvalues: NDArray[np.float64]  # those that are drawn
+    eigenvalues: NDArray[np.float64]  # those drawn
 
 
 def parts_of(study: Study, levels: Levels, theme: Theme) -> tuple[Part, ...]:
-    """The parts in this convention, in the order of the hierarchy, then their sum."""
+    """Return the parts in this convention, in hierarchical order, then their sum."""
     convention = levels.convention
     means = convention.means_part
     names = [*convention.parts, *([means] if means in levels.parts else [])]
@@ -75,7 +75,7 @@ def parts_of(study: Study, levels: Levels, theme: Theme) -> tuple[Part, ...]:
         values = levels.parts[name]
         values = values[values > 1e-9 * values.max(initial=0.0)]
         if role == "class":
-            values = values[: study.num_classes]  # what is beyond is rounding
+            values = values[: study.num_classes]  # the rest is rounding
         word, about = _WORDS[role]
         trace, total = levels.trace.get(name), levels.trace.get("G")
         share = f"; {percent(trace / total)} of G’s trace" if trace and total else ""
@@ -103,7 +103,7 @@ def parts_of(study: Study, levels: Levels, theme: Theme) -> tuple[Part, ...]:
 
 
 def part_source(part: Part) -> ColumnDataSource:
-    """Its eigenvalues; where they stand, and what is said of them, is the browser's."""
+    """Its eigenvalues; the browser adds their positions and tooltips."""
     many = len(part.eigenvalues)
     columns = {
         **{name: np.full(many, np.nan) for name in ("x", "base", "top")},
@@ -115,7 +115,7 @@ def part_source(part: Part) -> ColumnDataSource:
 
 
 def draw_part(plot: figure, part: Part, source: ColumnDataSource, theme: Theme) -> None:
-    """Put the sticks and their heads into the figure."""
+    """Add the sticks and their heads to the figure."""
     thin = 0.6 if len(part.eigenvalues) > 40 else 1.0
     plot.add_glyph(
         source,
@@ -154,7 +154,7 @@ def _role(name: str, convention: Convention) -> str:
 
 
 def _plain(name: str) -> str:
-    """Write the name of a part in plain Unicode: G₁, G₁₊₂, G class."""
+    """Return the name of a part in plain Unicode: G₁, G₁₊₂, G class."""
     if name == "G12":
         return "G₀₊₁₊₂"
     if name[1:].isdigit():

@@ -1,4 +1,4 @@
-"""A scene: all that the views draw, made once of a study, a convention and a theme."""
+"""A scene: everything the views draw, from a study, a convention and a theme."""
 
 from __future__ import annotations
 
@@ -16,18 +16,16 @@ from workbench.ui.views.parts import Part, parts_of
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scene:
-    """What is drawn of one study; every view takes it, and nothing is asked twice."""
+    """Everything drawn of one study, computed once and used by every view."""
 
     study: Study
-    levels: Levels  # in the convention that was chosen
+    levels: Levels  # in the chosen convention
     theme: Theme
     parts: tuple[Part, ...]  # of G, in the order of the hierarchy
-    overlap: NDArray[np.float64]  # of each leading eigenvector and class mean
-    span: NDArray[np.float64]  # of each leading eigenvector, in the span of all of them
-    chance: tuple[
-        NDArray[np.float64], NDArray[np.float64]
-    ]  # of the same with shuffled labels: mean and
-    # spread; NaN where labels were not shuffled
+    overlap: NDArray[np.float64]  # by leading eigenvector and class mean
+    span: NDArray[np.float64]  # by leading eigenvector, in the span of all class means
+    chance: tuple[NDArray[np.float64], NDArray[np.float64]]  # of the same with
+    # shuffled labels, mean and spread; NaN if labels were not shuffled
     kept: tuple[float, ...]  # share of G's trace that each level keeps
     moments: tuple[Scene, ...]  # earlier epochs, in the same convention and theme
 
@@ -38,31 +36,31 @@ class Scene:
 
     @property
     def film(self) -> tuple[Scene, ...]:
-        """The moments, and this scene as the last of them."""
+        """The snapshots, with this scene as the last."""
         return (*self.moments, self)
 
     @property
     def num_rows(self) -> int:
-        """Leading eigenvectors whose overlaps are known: rows of the table."""
+        """The number of leading eigenvectors with known overlaps: rows of the table."""
         return len(self.overlap)
 
 
 def make_scene(study: Study, theme: Theme, weighting: str | None = None) -> Scene:
-    """Make a scene of a study.
+    """Make the scene of a study.
 
     Args:
         study: What was measured.
-        theme: How it looks.
+        theme: Its colours and sizes.
         weighting: Which convention of averages; by default the study's own.
 
     Raises:
-        WorkbenchError: If the study does not hold that weighting.
+        WorkbenchError: If the study does not contain that convention.
     """
     chosen = weighting or study.weighting
     if chosen not in study.levels:
         raise WorkbenchError(
-            f"show: this study was not measured with weighting {chosen!r}; "
-            f"it holds {', '.join(study.levels)}."
+            f"show: this study was not measured with weighting {chosen!r}; choose one "
+            f"of {', '.join(study.levels)}."
         )
     levels = study.levels[chosen]
     rows = min(study.num_leading, len(levels.overlap))

@@ -1,9 +1,9 @@
-"""The browser's half as one script: ES modules, joined as they import one another.
+"""The browser code as one script: ES modules, joined by their imports.
 
-What is shipped are the modules themselves, as they are written, typed and checked; they
-are joined when a page is drawn, by no other tool than this. Of ES modules as much is
-understood as ``browser/*.js`` needs: each import names what it takes from a file beside
-it, and each export stands before a ``const``, ``function`` or ``class``.
+The package ships the modules exactly as they are written and checked; they are joined
+when a page is drawn, by this file alone. It supports only the part of ES modules that
+``browser/*.js`` needs: each import names what it takes from a neighbouring file, and
+each export precedes a ``const``, ``function`` or ``class``.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ _LEFT = re.compile(r"^(?:import|export)\b.*", re.MULTILINE)
 
 @cache
 def script(entry: str, folder: Traversable = BROWSER) -> str:
-    """Return an expression whose value is what a module exports.
+    """Return an expression whose value is the exports of a module.
 
     Args:
         entry: File name of the module.
-        folder: Where it is, with all that it imports.
+        folder: The folder that contains it and its imports.
 
     Raises:
-        ValueError: If modules import one another in a circle, or in a way that is not
-            understood here.
+        ValueError: If modules import one another in a circle, or use unsupported
+            syntax.
     """
-    modules: dict[str, str] = {}  # each after those that it imports
+    modules: dict[str, str] = {}  # each after its imports
     _add(folder, entry, modules, ())
     body = "\n".join(modules.values())
     return f"(() => {{\n{body}\nreturn {_variable(entry)}\n}})()"
@@ -44,7 +44,7 @@ def script(entry: str, folder: Traversable = BROWSER) -> str:
 def _add(
     folder: Traversable, name: str, modules: dict[str, str], above: tuple[str, ...]
 ) -> None:
-    """Put a module, and before it what it imports, among the others."""
+    """Add a module after its imports."""
     if name in above:
         raise ValueError(f"script: a circle of imports, {' -> '.join((*above, name))}.")
     if name in modules:
@@ -56,7 +56,7 @@ def _add(
 
 
 def _function(name: str, source: str) -> str:
-    """A module as a function that is called at once: what it declares is its own."""
+    """Wrap a module in a function that is called at once, which gives it a scope."""
     exported = ", ".join(found for _, found in _EXPORT.findall(source))
     source = _IMPORT.sub(
         lambda found: f"const {{{found[1]}}} = {_variable(found[2])}", source
@@ -73,5 +73,5 @@ def _function(name: str, source: str) -> str:
 
 
 def _variable(name: str) -> str:
-    """What a module is called in the script."""
+    """The name of a module in the script."""
     return "$" + re.sub(r"\W", "_", name.removesuffix(".js"))

@@ -11,14 +11,14 @@ from workbench.ui.views.overlap import overlap_html
 
 
 def seen_html(study: Study, weighting: str, moment: int = -1) -> str:
-    """Write sentences and overlap table of every moment, of which one is seen.
+    """Return explanation and overlap table of every snapshot, one of them visible.
 
-    The browser (``film.js``) shows those of the moment that the film stands at.
+    The browser (``film.js``) shows those of the current snapshot.
 
     Args:
-        study: What was measured, with its film.
-        weighting: Which convention of averages.
-        moment: Whose are seen at first, as `LinkState.moment` counts.
+        study: The study, with its film.
+        weighting: Convention of averaging.
+        moment: The snapshot shown first, as in `LinkState.moment`.
     """
 
     def sentences(of: Study) -> str:
@@ -45,7 +45,7 @@ def _each(study: Study, moment: int, write: Callable[[Study], str]) -> str:
 
 
 def _when(moment: Study, study: Study) -> str:
-    """Which epoch this is about, where there are several."""
+    """Say which epoch this is about, if there are several."""
     if not study.moments:
         return ""
     now, last = moment.run.get("epochs", 0), study.run.get("epochs", 0)

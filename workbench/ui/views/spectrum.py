@@ -44,9 +44,9 @@ from workbench.ui.views.parts import draw_part, part_source
 from workbench.ui.views.scene import Scene
 from workbench.ui.views.words import count
 
-*OPERATORS, ALL = BY_NAME["operator"].choices  # ALL: the others in one picture
-STICK_TOP = 0.66  # height of the sticks as share of the plot
-STICKS = (  # columns of what the browser draws of them (``browser/spectrum.js``)
+*OPERATORS, ALL = BY_NAME["operator"].choices  # ALL: all of them in one picture
+STICK_TOP = 0.66  # height of the sticks as a share of the plot
+STICKS = (  # columns that the browser fills (``browser/spectrum.js``)
     *("x", "low", "high", "base", "top", "color"),
     *("alpha", "width", "size", "label", "name", "told"),
 )
@@ -62,27 +62,27 @@ _LOG_TICK = _POWER + "return (tick < 0 ? '−' : '') + power(Math.abs(tick) + fl
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SpectrumView:
-    """The figure, its drawn sources, and what the browser redraws them from."""
+    """The figure, the sources drawn, and the data from which they are redrawn."""
 
     figure: figure
     curve: ColumnDataSource  # density of the operator shown
-    beside: dict[str, ColumnDataSource]  # Hess and H, where all three are shown
+    beside: dict[str, ColumnDataSource]  # Hess and H, if all three are shown
     sticks: ColumnDataSource  # leading eigenvalues of the operator shown
-    ghosts: ColumnDataSource  # where the sticks stood before the knock-out
+    ghosts: ColumnDataSource  # the sticks before the knock-out
     parts: dict[str, ColumnDataSource]  # role -> eigenvalues of that part of G
-    cut: Span  # between the outliers and the others; to be dragged
+    cut: Span  # between the outliers and the others; draggable
     curves: dict[str, ColumnDataSource]  # "G/linear" -> its density
     eigenvalues: dict[str, ColumnDataSource]  # operator -> leading eigenvalues
     axes: dict[str, Any]  # "linear" and "log" -> ticker and formatter of the x axis
     frames: dict[str, Frame]  # "G/linear" -> ranges and axis labels
-    floor: int  # the log axis starts at 10^floor on either side
+    floor: int  # the log axis starts at 10^floor on both sides
 
 
 def build_spectrum(scene: Scene, pinned: Study | None = None) -> SpectrumView:
-    """Prepare each operator on each scale, and draw G on the linear one.
+    """Prepare each operator on each scale, and draw G on the linear scale.
 
-    The log axis reaches down to the smallest eigenvalue of every moment, and of a
-    study that is pinned beside.
+    The log axis reaches down to the smallest eigenvalue of all snapshots and of the
+    pinned study.
     """
     study, theme, parts = scene.study, scene.theme, scene.parts
     others = _others([*study.moments, *([pinned] if pinned else [])])
@@ -155,7 +155,7 @@ def build_spectrum(scene: Scene, pinned: Study | None = None) -> SpectrumView:
             editable=True,
             name="cut",
             line_color=theme.accent,
-            line_width=7,  # wide enough to be caught
+            line_width=7,  # wide enough to grab
             line_alpha=0.28,
             hover_line_color=theme.accent,
             hover_line_width=7,
@@ -174,7 +174,7 @@ def build_spectrum(scene: Scene, pinned: Study | None = None) -> SpectrumView:
         floor=floor,
     )
     _draw(view, theme)
-    for part in parts:  # the class part lies above the others
+    for part in parts:  # the class part is on top
         if part.role != "class":
             draw_part(plot, part, view.parts[part.role], theme)
     for part in parts:
@@ -189,7 +189,7 @@ def _others(studies: Sequence[Study]) -> list[Spectrum]:
 
 
 def describe_spectrum(study: Study, name: str) -> str:
-    """Say how this spectrum was measured: exactly or estimated, by what, how well."""
+    """Say how this spectrum was measured: exact or estimated, and by which method."""
     spectrum = study.spectra[name]
     zeros = spectrum.dim - len(spectrum.eigenvalues)
     if spectrum.complete:
@@ -215,7 +215,7 @@ def describe_spectrum(study: Study, name: str) -> str:
 
 
 def leading(study: Study, levels: Levels, name: str) -> ColumnDataSource:
-    """Leading eigenvalues of an operator at both ends; for G, its knock-outs too."""
+    """Leading eigenvalues of an operator at both ends; for G, also its knock-outs."""
     spectrum = study.spectra[name]
     values = spectrum.eigenvalues
     many = study.num_leading
@@ -242,24 +242,24 @@ def leading(study: Study, levels: Levels, name: str) -> ColumnDataSource:
 
 
 def _drawn(curve: ColumnDataSource) -> dict[str, Any]:
-    """The columns of a curve that its glyphs need, apart from the stored ones."""
+    """Copy the columns of a curve that its glyphs need."""
     return {name: curve.data[name] for name in ("x", "y", "low", "high", "base")}
 
 
 def padded(values: Array, length: int) -> Array:
-    """The first ``length`` values; those that were not measured are not drawn."""
+    """The first ``length`` values, filled with NaN, which is not drawn."""
     padded = np.full(length, np.nan)
     padded[: len(values)] = values[:length]
     return padded
 
 
 def _empty(name: str, columns: Sequence[str]) -> ColumnDataSource:
-    """A source that the browser fills, when it is on the page."""
+    """A source that the browser fills once it is on the page."""
     return ColumnDataSource({column: [] for column in columns}, name=name)
 
 
 def _draw(view: SpectrumView, theme: Theme) -> None:
-    """Put what lies behind the sticks into the figure, from back to front."""
+    """Add everything behind the sticks to the figure, from back to front."""
     plot, curve = view.figure, view.curve
     plot.add_layout(
         Span(location=0, dimension="height", line_color=theme.line, line_width=1.5)
@@ -279,7 +279,7 @@ def _draw(view: SpectrumView, theme: Theme) -> None:
 
 
 def _draw_sticks(view: SpectrumView, theme: Theme) -> None:
-    """Put the sticks with their error bars, and the cut, into the figure."""
+    """Add the sticks with their error bars, and the cut, to the figure."""
     plot, sticks = view.figure, view.sticks
     edge = {"line_color": theme.background, "line_width": 1}
     look = {"line_color": "color", "line_alpha": "alpha"}

@@ -1,4 +1,4 @@
-"""What is selected and shown in the linked pair: the one source of truth."""
+"""The selection and view of the linked pair: the single source of truth."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ _TYPES = {bool: Bool, int: Int, float: Float, str: String}
 
 
 def _property(name: str) -> Any:
-    """Bokeh's property for one of `page.view_state`."""
+    """Return the Bokeh property for one of `page.view_state`."""
     found = BY_NAME[name]
     return _TYPES[type(found.default)](default=found.default, help=found.help)
 
 
 class LinkState(DataModel):
-    """The only model of the pair that talks to Python; all others are drawn from it.
+    """The only model of the pair that exchanges data with Python.
 
-    A control writes here, and all is redrawn from here (``browser/*.js``), in the
-    browser alone. Python may set each property too, and observe it with ``on_change``.
+    Controls write to it, and everything is redrawn from it, in the browser alone
+    (``browser/*.js``). Python can also set each property, and observe it with
+    ``on_change``.
     """
 
     selected_class = _property("selected_class")
@@ -39,7 +40,7 @@ class LinkState(DataModel):
     rolling = _property("rolling")
     compare = _property("compare")
     theme = _property("theme")
-    wanted = String(default="", help="File that is asked of Python; empty: none.")
-    parcel = Dict(
-        String, String, help="The file that was asked for: name, type, data (base64)."
+    wanted = String(default="", help="File requested from Python; empty: none.")
+    download = Dict(
+        String, String, help="The requested file: name, type, data (base64)."
     )

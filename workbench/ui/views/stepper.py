@@ -1,4 +1,4 @@
-"""The stepper: three averages, i then c′ then c, and what each keeps of G."""
+"""The stepper: averages over i, then c′, then c, and the share of G each keeps."""
 
 from __future__ import annotations
 
@@ -24,24 +24,25 @@ SPEEDS = BY_NAME["speed"].choices
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StepperView:
-    """Its controls; ``browser/stepper.js`` gives them their work."""
+    """Its controls, which ``browser/stepper.js`` handles."""
 
-    stations: tuple[Button, ...]  # one a level; each goes there
-    left: Div  # what is left of G's trace, drawn along above the rail
-    position: Slider  # the rail between the levels, to be dragged
+    stations: tuple[Button, ...]  # one per level, to go there
+    left: Div  # curve of the remaining share of G's trace, above the rail
+    position: Slider  # the rail between the levels, draggable
     back: Button
     play: Button
     step: Button
     speed: RadioButtonGroup
-    now: Div  # one sentence on the level that is shown
-    sentences: tuple[str, ...]  # one a level
-    doing: tuple[str, ...]  # one a level: what is being averaged on the way to it
-    counts: tuple[int, ...]  # how many gradients or means there are at each level
+    maths: Button  # shows and hides the formulas
+    now: Div  # a sentence on the level shown
+    sentences: tuple[str, ...]  # one per level
+    doing: tuple[str, ...]  # one per level: the average that leads to it
+    counts: tuple[int, ...]  # number of gradients or means at each level
     kept: tuple[float, ...]  # share of G's trace that each level keeps
 
 
 def build_stepper(scene: Scene) -> StepperView:
-    """Make the stations with formula, count and share, and the controls."""
+    """Build the controls, and the stations with formula, count and share."""
     study, kept = scene.study, scene.kept
     sentences = describe_levels(scene)
     C = study.num_classes
@@ -83,6 +84,7 @@ def build_stepper(scene: Scene) -> StepperView:
             name="speed",
             css_classes=["wb-switch"],
         ),
+        maths=Button(label="Show the maths", name="maths", css_classes=["wb-chip"]),
         now=Div(
             text=sentences[0],
             name="now",
@@ -98,7 +100,7 @@ def build_stepper(scene: Scene) -> StepperView:
 
 
 def _left() -> str:
-    """The share of trace G along the rail; the browser draws curve, ball and number."""
+    """The share of trace G along the rail, filled in by the browser."""
     svg = (
         '<svg viewBox="0 0 300 100" preserveAspectRatio="none" aria-hidden="true">'
         "<path/></svg>"
@@ -111,7 +113,7 @@ def _left() -> str:
 
 
 def _doing(convention: Convention) -> tuple[str, ...]:
-    """What is being averaged on the way to each level, in one sentence."""
+    """Describe the average that leads to each level, in a sentence."""
     others = "" if convention.includes_true else ", all but c itself"
     weighted = " weighted by p" if convention.weighted else ""
     return (
@@ -126,7 +128,7 @@ def _doing(convention: Convention) -> tuple[str, ...]:
 
 
 def _stations(scene: Scene) -> tuple[str, ...]:
-    """What is averaged, its formula, how many there are, and what is left of G."""
+    """Average, formula, count and remaining share of G, for each level."""
     study, convention = scene.study, scene.levels.convention
     ave = "wAve" if convention.weighted else "Ave"
     one = "g" if convention.weighted else "δ"
@@ -169,7 +171,7 @@ def _op(name: str, below: str) -> str:
 
 
 def describe_levels(scene: Scene) -> tuple[str, ...]:
-    """One sentence a level, with the numbers of this study."""
+    """Return a sentence per level, with the numbers of this study."""
     study, convention = scene.study, scene.levels.convention
     C, total, kept = study.num_classes, study.embedding.num_total, scene.levels.kept
     left_out = ""
@@ -185,9 +187,10 @@ def describe_levels(scene: Scene) -> tuple[str, ...]:
             "examples give to other classes."
         )
     return (
-        f"{one} = {root}(y<sub>c′</sub> − p)ᵀ ∂f/∂θ is the gradient of "
-        "example i of class c, as if its label were c′. Summed up, they make up "
-        f"G = Ave<sub>i,c</sub> Σ<sub>c′</sub> {weight}{one}ᵀ {one}.",
+        f"<b>{total:,} gradients</b>: one for each image, under each label that it "
+        "could have. Together they make up G, nearly all of the loss's curvature."
+        f'<span class="wb-maths">{one} = {root}(y<sub>c′</sub> − p)ᵀ ∂f/∂θ, '
+        f"G = Ave<sub>i,c</sub> Σ<sub>c′</sub> {weight}{one}ᵀ {one}</span>",
         f"<b>{total:,} gradients became {C * C:,} means {DELTA_CK}</b>: what sets the "
         f"examples of a class apart is gone; {percent(kept[1])} of G’s trace remains."
         f"{by_p}",

@@ -1,4 +1,4 @@
-"""Tooltips and labels of the controls: one sentence a button."""
+"""Tooltips and labels of the controls: one sentence per button."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from workbench.ui.views.spectrum import ALL
 from workbench.ui.views.stepper import SPEEDS
 from workbench.ui.views.words import number
 
-# What a screen reader calls a group of buttons or a slider, by the model's name.
+# Labels of groups of buttons and sliders for screen readers, by model name.
 LABELS: Mapping[str, str] = {
     "classes": "Classes",
     "outliers": "Leading eigenvectors of G",
@@ -35,7 +35,7 @@ _OPERATORS = {
 
 
 def build_titles(scene: Scene, files: Mapping[str, str]) -> dict[str, str | list[str]]:
-    """A tooltip for each button, or each of a group, by the model's name."""
+    """Return a tooltip for each button, or each of a group, by model name."""
     study = scene.study
     operators = [
         _OPERATORS[name] for name in ("G", "Hess", "H") if name in study.spectra
@@ -69,6 +69,7 @@ def build_titles(scene: Scene, files: Mapping[str, str]) -> dict[str, str | list
         "back": "Undo the last average (←)",
         "play": "Average three times, one step at a time (space)",
         "step": "Take the next average (→)",
+        "maths": "Each level's formula, or words alone",
         "compare": [
             "As dashed outlines behind this study",
             "As a pair of pictures of its own, on the same axes",
@@ -93,7 +94,7 @@ def build_titles(scene: Scene, files: Mapping[str, str]) -> dict[str, str | list
 
 
 def moment_titles(scene: Scene) -> dict[str, str | list[str]]:
-    """Those with numbers that are others at an earlier epoch."""
+    """Return the tooltips whose numbers depend on the epoch."""
     return {
         "parts": [part.about for part in scene.parts],
         "automatic": f"Count as the rule does: {scene.study.num_outliers}",

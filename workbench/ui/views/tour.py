@@ -1,9 +1,9 @@
-"""The guided tour: where it stops, and what it says there."""
+"""The guided tour: its stops and their texts."""
 
 from __future__ import annotations
 
-# Name of a model of the pair, or selector of what is around it; title; text. A stop
-# whose place is not on the page is left out.
+# Name of a model of the pair, or a CSS selector outside it; title; text. A stop that is
+# not on the page is skipped.
 STOPS = (
     (
         "station 0",
@@ -51,9 +51,9 @@ STOPS = (
         "labels reach.",
     ),
     (
-        ".wb-controls",
+        ".wb-shown",
         "Your own",
-        "Choose images, a network and a training, and press Train: the same "
-        "pictures, for your network, will replace these.",
+        "Train your own opens the settings: choose images, a network and a training, "
+        "and press Train. The same pictures, for your network, will replace these.",
     ),
 )

@@ -1,7 +1,7 @@
 """Symbols, numbers and sentences that several views share.
 
-What changes in the browser is written there, by ``browser/formats.js``, in the same
-way: ``tests/formats.json`` holds both to that.
+Text that changes in the browser is formatted there, by ``browser/formats.js``, in the
+same way: ``tests/formats.json`` tests that.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ G_ICK = "g<sub>i,c,c′</sub>"  # without the root of p: the JMLR paper's gradie
 DELTA_CK = "δ<sub>c,c′</sub>"
 DELTA_C = "δ<sub>c</sub>"
 DELTA_G = "δ<sub>G</sub>"
+QUESTION = "Why do a few curvatures tower over the rest?"  # the title of the page
 METHOD_WORDS = {"umap": "UMAP", "tsne": "t-SNE", "pca": "PCA"}
 
 
@@ -26,7 +27,7 @@ def count(number: int, noun: str, plural: str | None = None) -> str:
 
 
 def percent(share: float) -> str:
-    """Write a share: 62 %, 3.1 %, below 0.1 %, and never 100 % for what is less."""
+    """Write a share: 62 %, 3.1 %, below 0.1 %; never 100 % for anything less."""
     value = 100 * share
     if not math.isfinite(value):
         return "–"
@@ -36,7 +37,7 @@ def percent(share: float) -> str:
 
 
 def number(value: float) -> str:
-    """Write a measured number with three digits, powers of ten in Unicode."""
+    """Write a measured number with three digits, and powers of ten in Unicode."""
     if value == 0 or not math.isfinite(value):
         return "0" if value == 0 else "not a number"
     mantissa, exponent = f"{value:.2e}".split("e")
@@ -53,34 +54,34 @@ def rank(study: Study, j: int) -> str:
 
 
 def symbol(part: str) -> str:
-    """Write the name of a part of G with its index below: G₁, G_class."""
+    """Write the name of a part of G with a subscript: G₁, G_class."""
     return f"{part[0]}<sub>{part[1:].lstrip('_')}</sub>"
 
 
 def typeset(rule: str) -> str:
-    """Write the eigenvalues of a rule as one does: lambda_9 becomes λ₉."""
+    """Typeset the eigenvalues in a rule's sentence: lambda_9 becomes λ₉."""
     return re.sub(r"lambda_(\d+)", lambda found: f"λ{subscript(int(found[1]))}", rule)
 
 
 def subscript(index: int) -> str:
-    """Write an index in lowered digits."""
+    """Write an index in subscript digits."""
     return str(index).translate(str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉"))
 
 
 def superscript(exponent: int) -> str:
-    """Write an exponent in raised digits."""
+    """Write an exponent in superscript digits."""
     return str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
 
 
 def stem(study: Study) -> str:
-    """Begin the names of a study's files, in plain letters: data and network."""
+    """Return the start of a study's file names, in plain letters: data and network."""
     run = study.run
     words = f"{run.get('data') or 'study'}-{run.get('model') or ''}".lower()
     return re.sub(r"[^a-z0-9]+", "-", words).strip("-")[:60] or "study"
 
 
 def run_in_words(run: Mapping[str, object]) -> str:
-    """Say in one line what was trained on what, as far as it is known."""
+    """Describe in one line what was trained on what, as far as known."""
     words = [str(run.get("data", "")), str(run.get("model", ""))]
     if per_class := run.get("per_class"):
         words.append(f"{per_class} per class")

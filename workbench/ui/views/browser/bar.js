@@ -27,7 +27,7 @@ export class Bar {
     const { state, told } = this.pair
     if (changed.has("theme")) this.models.theme.active = told.themeNames.indexOf(state.theme)
     if (changed.has("wanted") && state.wanted) this.say(`Making: ${state.wanted}…`)
-    if (changed.has("parcel") && state.parcel.name) this.unpack(state.parcel)
+    if (changed.has("download") && state.download.name) this.unpack(state.download)
   }
 
   dress() {
@@ -67,7 +67,7 @@ export class Bar {
 
   /**
    * What Python has sent: `data` is base64, or there is none where it failed.
-   * @param {StateValues["parcel"]} parcel
+   * @param {StateValues["download"]} download
    */
   unpack({ name = "", type, data }) {
     if (!data) {

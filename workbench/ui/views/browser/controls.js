@@ -157,6 +157,7 @@ export class Controls {
       [stepper.back, titles.back],
       [stepper.play, titles.play],
       [stepper.step, titles.step],
+      [stepper.maths, titles.maths],
       [models.clear, titles.clear],
       [models.automatic, titles.automatic],
     ]

@@ -32,6 +32,7 @@ export class Stepper {
       back: () => this.jump(this.next(-1)),
       play: () => this.toggle(),
       position: () => this.drag(models.position.value),
+      maths: () => this.showMaths(),
       speed: () => pair.state.setv({ speed: pair.told.speeds[models.speed.active] }),
     }
   }
@@ -128,6 +129,14 @@ export class Stepper {
 
   appear() {
     this.drawCurve()
+  }
+
+  // A property that all text of the page inherits: `linked.css` hides formulas by it.
+  showMaths() {
+    const { style } = document.documentElement
+    const shown = style.getPropertyValue("--wb-maths") === "block"
+    style.setProperty("--wb-maths", shown ? "none" : "block")
+    this.models.maths.label = shown ? "Show the maths" : "Hide the maths"
   }
 
   // ---- what it shows ---------------------------------------------------------------

@@ -95,7 +95,7 @@ export interface StateValues {
   compare: string
   theme: string
   wanted: string
-  parcel: { name?: string; type?: string; data?: string }
+  download: { name?: string; type?: string; data?: string }
 }
 export type StateName = keyof StateValues
 export interface State extends Model, StateValues {
@@ -248,6 +248,7 @@ export interface StepperView {
   play: Button
   step: Button
   speed: Choice
+  maths: Button
   now: Text
   sentences: string[]
   doing: string[]
@@ -332,7 +333,7 @@ export interface Models {
   look: { layout: Model }
 }
 
-// ---- plain values beside the models (`_told` in linked.py) -----------------------------
+// ---- plain values beside the models (`_plain_values` in linked.py) -----------------------------
 
 export interface Theme {
   colors: Record<string, string>
@@ -355,6 +356,7 @@ export interface Titles {
   back: string
   play: string
   step: string
+  maths: string
   compare: string[]
   roll: string
   clear: string
