@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -16,8 +17,11 @@ import pytest
 from tests.studies import make_study
 from workbench.page.presets import PRESETS, load_example
 from workbench.study.records import Study
+from workbench.ui.theme import THEMES
 from workbench.ui.views.glossary import GLOSSARY
 from workbench.ui.views.linked import LinkedView
+from workbench.ui.views.scene import make_scene
+from workbench.ui.views.stepper import describe_levels
 from workbench.ui.views.titles import build_titles
 from workbench.ui.views.tour import STOPS
 
@@ -145,6 +149,36 @@ def test_what_tour_and_glossary_claim_is_true_of_every_study(
 def test_along_the_bulk_of_a_study_with_walks_the_loss_hardly_changes() -> None:
     assert study_of("synthetic").walk is not None
     assert bulk_is_flat(study_of("synthetic"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_g_is_called_nearly_all_of_the_curvature_only_where_it_is(name: str) -> None:
+    for moment in study_of(name).film:
+        said = describe_levels(make_scene(moment, THEMES["light"]))[0]
+        g, hess = (moment.spectra[which] for which in ("G", "Hess"))
+        near = abs(g.trace - hess.trace) + hess.trace_error < 0.1 * hess.trace
+        assert ("nearly all of the loss's curvature" in said) == near
+
+
+def test_where_g_is_a_part_of_the_hessian_its_share_is_told() -> None:
+    study = study_of("synthetic")
+    hess = study.spectra["Hess"]
+    for trace, error, words in (
+        (
+            5 * study.spectra["G"].trace,
+            0.0,
+            "20\u00a0% of the loss's curvature, by its",
+        ),
+        (hess.trace, 0.0, "nearly all of the loss's curvature"),
+        (hess.trace, 0.2 * hess.trace, "a part of the loss's curvature"),
+        (0.1, 3.0, "a part of the loss's curvature"),
+    ):
+        other = replace(hess, trace=trace, trace_error=error)
+        changed = replace(study, spectra=study.spectra | {"Hess": other})
+        said = describe_levels(make_scene(changed, THEMES["light"]))[0]
+        assert words in said
+    alone = make_study(with_hess=False)
+    assert "a part of the" in describe_levels(make_scene(alone, THEMES["light"]))[0]
 
 
 def said_on_the_page() -> list[str]:

@@ -319,10 +319,10 @@ class Study(Described):
         eigenvalues ``[operator, rank]``, for those of the parts of G ``[weighting,
         part, part_rank]``, for overlaps ``[weighting, eigenvector, class]``, for losses
         of a walk ``[walked, distance, class]``, for points ``[mark]``, for the density
-        ``[operator, probe, number]`` and for losses ``[trained]``. For
-        the last layer: cosines and probabilities ``[class, other_class]``, mean features ``[class, feature]``, single numbers
-        ``[measure]``. Missing numbers are NaN; an average has example -1 and class
-        ``""``. Text is in ``attrs``.
+        ``[operator, probe, number]`` and for losses ``[trained]``. For the last layer:
+        cosines and probabilities ``[class, other_class]``, mean features ``[class,
+        feature]``, single numbers ``[measure]``. Missing numbers are NaN; an average
+        has example -1 and class ``""``. Text is in ``attrs``.
 
         Raises:
             WorkbenchError: If xarray is not installed.
