@@ -6,29 +6,42 @@ by reverse mode, from ``log_softmax``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import copy
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import cross_entropy, log_softmax
 
 from tests.cases import Problem
 
+Batch = tuple[Tensor, Tensor]
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Gradients:
-    """All delta_{i,k} of a problem, and the probabilities."""
+    """All delta_{i,k} of a problem, and the probabilities.
+
+    ``G = sum_i w_i sum_k delta_{i,k} delta_{i,k}^T``; a token is an example here.
+    """
 
     delta: Tensor  # (N, C, P)
     probs: Tensor  # (N, C)
     labels: Tensor  # (N,)
+    weight: Tensor  # (N,) w: 1/N in the plain mean cross-entropy
 
-    @property
-    def counts(self) -> list[int]:
-        return self.labels.bincount().tolist()
+    def of_class(self, c: int) -> list[int]:
+        """The examples of a class that count."""
+        return [
+            i for i in range(len(self.labels)) if self.labels[i] == c and self.weight[i]
+        ]
+
+    def share(self, c: int) -> float:
+        """What a class has of the weight, n_c/N in the plain mean."""
+        return sum(float(self.weight[i]) for i in self.of_class(c))
 
 
 def gradients(problem: Problem) -> Gradients:
@@ -45,9 +58,57 @@ def gradients(problem: Problem) -> Gradients:
             flat = torch.cat([g.flatten() for g in grads])
             rows.append(size * flat)
         probs.append(log_probs.detach().exp())
-    shape = (len(problem.inputs), problem.num_classes, -1)
+    N = len(problem.inputs)
     return Gradients(
-        torch.stack(rows).reshape(shape), torch.stack(probs), problem.labels
+        torch.stack(rows).reshape(N, problem.num_classes, -1),
+        torch.stack(probs),
+        problem.labels,
+        torch.full((N,), 1 / N, dtype=torch.float64),
+    )
+
+
+def weighted_gradients(
+    model: nn.Module, batches: Sequence[Batch], loss: nn.CrossEntropyLoss
+) -> Gradients:
+    """Of each example, or token of one, in any cross-entropy of class numbers.
+
+    The Hessian of the loss in the logits of one is ``w (diag p - p p^T)``, so w is had
+    from torch's own derivatives of its own loss.
+    """
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    rows, probs, labels, weights = [], [], [], []
+    scale = 1.0
+    if loss.reduction == "mean":
+        y = torch.cat([y.flatten() for _, y in batches])
+        kept = y[y != loss.ignore_index]
+        weight = torch.ones(int(kept.max()) + 1) if loss.weight is None else loss.weight
+        scale = 1 / float(weight[kept].double().sum())
+    summed = copy.deepcopy(loss)
+    summed.reduction = "sum"
+    for x, y in batches:
+        for i in range(len(x)):
+            logits = model(torch.stack([x[i], x[i]]))[0]
+            each = logits.reshape(len(logits), -1).T
+            for f, label in zip(each, y[i].flatten(), strict=True):
+                p = f.detach().double().softmax(0)
+                hessian = torch.autograd.functional.hessian(
+                    lambda g, y=label: summed(g[None], y[None]), f.detach().double()
+                )
+                weights.append(scale * hessian.trace() / (p * (1 - p)).sum())
+                labels.append(max(int(label), -1))
+                probs.append(p)
+                log_probs = f.double().log_softmax(0)
+                for size, log_prob in zip(p.sqrt(), log_probs, strict=True):
+                    grads = torch.autograd.grad(
+                        log_prob, parameters, retain_graph=True, materialize_grads=True
+                    )
+                    rows.append(size * torch.cat([g.flatten() for g in grads]))
+    C = len(probs[0])
+    return Gradients(
+        torch.stack(rows).unflatten(0, (-1, C)),
+        torch.stack(probs),
+        torch.tensor(labels),
+        torch.stack(weights),
     )
 
 
@@ -142,32 +203,29 @@ def _mean_over_examples(grads: Gradients) -> Tensor:
     cross = torch.zeros(num_classes, num_classes, grads.delta.shape[2]).double()
     for c in range(num_classes):
         for k in range(num_classes):
-            members = [
-                grads.delta[i, k] for i in range(len(grads.labels))
-                if grads.labels[i] == c
-            ]  # fmt: skip
-            cross[c, k] = sum(members) / len(members)
+            for i in grads.of_class(c):
+                cross[c, k] += grads.weight[i] * grads.delta[i, k] / grads.share(c)
     return cross
 
 
 def _spread_over_examples(grads: Gradients, cross: Tensor) -> Tensor:
-    """``Ave_c sum_k cov_i(delta_{i,c,k})``, each example with weight 1/N."""
+    """``Ave_c sum_k cov_i(delta_{i,c,k})``, each example with its weight."""
     total = torch.zeros(grads.delta.shape[2], grads.delta.shape[2]).double()
     for i, c in enumerate(grads.labels.tolist()):
         for k in range(grads.probs.shape[1]):
-            total += outer(grads.delta[i, k] - cross[c, k]) / len(grads.labels)
+            total += grads.weight[i] * outer(grads.delta[i, k] - cross[c, k])
     return total
 
 
 def _slide(grads: Gradients) -> Parts:
-    C, P, N = grads.probs.shape[1], grads.delta.shape[2], len(grads.labels)
+    C, P = grads.probs.shape[1], grads.delta.shape[2]
     cross = _mean_over_examples(grads)
     classes = torch.stack([sum(cross[c]) / C for c in range(C)])
     everything = torch.zeros(P).double()
     class_part, cross_part = torch.zeros(2, P, P).double()
     for c in range(C):
-        share = grads.counts[c] / N
-        everything += share * classes[c]
+        share = grads.share(c)
+        everything += share * classes[c] / float(grads.weight.sum())
         class_part += C * share * outer(classes[c])
         for k in range(C):
             cross_part += share * outer(cross[c, k] - classes[c])
@@ -180,7 +238,7 @@ def _slide(grads: Gradients) -> Parts:
 
 
 def _icml(grads: Gradients) -> Parts:
-    C, P, N = grads.probs.shape[1], grads.delta.shape[2], len(grads.labels)
+    C, P = grads.probs.shape[1], grads.delta.shape[2]
     cross = _mean_over_examples(grads)
     classes = torch.stack(
         [sum(cross[c, k] for k in range(C) if k != c) / (C - 1) for c in range(C)]
@@ -188,8 +246,8 @@ def _icml(grads: Gradients) -> Parts:
     everything = torch.zeros(P).double()
     g0, g1, g2 = torch.zeros(3, P, P).double()
     for c in range(C):
-        share = grads.counts[c] / N
-        everything += share * classes[c]
+        share = grads.share(c)
+        everything += share * classes[c] / float(grads.weight.sum())
         g0 += share * outer(cross[c, c])
         g1 += (C - 1) * share * outer(classes[c])
         for k in range(C):
@@ -200,13 +258,13 @@ def _icml(grads: Gradients) -> Parts:
 
 
 def _jmlr(grads: Gradients) -> Parts:
-    C, P, N = grads.probs.shape[1], grads.delta.shape[2], len(grads.labels)
+    C, P = grads.probs.shape[1], grads.delta.shape[2]
     g = grads.delta / grads.probs.sqrt()[..., None]
     cross, mass = torch.zeros(C, C, P).double(), torch.zeros(C, C).double()
     for i, c in enumerate(grads.labels.tolist()):
         for k in range(C):
-            cross[c, k] += grads.probs[i, k] / N * g[i, k]
-            mass[c, k] += grads.probs[i, k] / N
+            cross[c, k] += grads.weight[i] * grads.probs[i, k] * g[i, k]
+            mass[c, k] += grads.weight[i] * grads.probs[i, k]
     cross /= mass[..., None]
     classes, everything = torch.zeros(C, P).double(), torch.zeros(P).double()
     class_part, cross_part, diagonal, within = torch.zeros(4, P, P).double()
@@ -221,7 +279,8 @@ def _jmlr(grads: Gradients) -> Parts:
             cross_part += mass[c, k] * outer(cross[c, k] - classes[c])
     for i, c in enumerate(grads.labels.tolist()):
         for k in range(C):
-            within += grads.probs[i, k] / N * outer(g[i, k] - cross[c, k])
+            share = grads.weight[i] * grads.probs[i, k]
+            within += share * outer(g[i, k] - cross[c, k])
     matrices = {
         "G_class": class_part,
         "G_cross": cross_part,

@@ -15,7 +15,8 @@ from tests.benchmarks.problems import Problem, in_double, large, more, small
 from workbench.curvature.gram.coordinates import trace_gauss_newton
 from workbench.curvature.gram.exact import exact_spectrum
 from workbench.curvature.means.class_means import ClassMeans, Level, class_means
-from workbench.curvature.problem.risk import EmpiricalRisk, empirical_risk
+from workbench.curvature.problem.binding import empirical_risk
+from workbench.curvature.problem.risk import EmpiricalRisk
 from workbench.curvature.products.operators import operators
 from workbench.linalg.density import SpectralDensity, spectral_density
 from workbench.linalg.lanczos import EigenPairs, top_eigenpairs

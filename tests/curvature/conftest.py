@@ -11,7 +11,8 @@ from torch import Tensor
 from tests import oracles
 from tests.cases import CASES, Problem
 from workbench.curvature.means.averages import CrossClassMeans, cross_class_means
-from workbench.curvature.problem.risk import EmpiricalRisk, empirical_risk
+from workbench.curvature.problem.binding import empirical_risk
+from workbench.curvature.problem.risk import EmpiricalRisk
 from workbench.curvature.products.operators import operators
 
 

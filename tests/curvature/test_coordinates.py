@@ -28,7 +28,7 @@ from workbench.curvature.means.parts_of_g import (
     subtracted,
     within,
 )
-from workbench.curvature.problem.risk import empirical_risk
+from workbench.curvature.problem.binding import empirical_risk
 from workbench.curvature.products.operators import operators
 from workbench.errors import WorkbenchError
 from workbench.linalg.operator import Dense
@@ -111,7 +111,7 @@ def test_eigenvectors_found_in_the_dual_are_those_of_g(case: Solved) -> None:
     place, root = dual_coordinates(gram)
     values, vectors = torch.linalg.eigh(matrix(place))
     values, vectors = values.flip(0)[:5], vectors.flip(1)[:, :5]
-    found = primal_eigenvectors(case.risk, gram, root, vectors)
+    found = primal_eigenvectors(case.risk, root, vectors)
     assert found.shape == (case.problem.dim, 5)
     error = case.g @ found - found * values
     assert float(error.abs().max()) < 1e-10 * float(values[0] * found.abs().max())

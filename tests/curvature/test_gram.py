@@ -13,8 +13,9 @@ from workbench.curvature.gram import assembly as module
 from workbench.curvature.gram.assembly import gram, risk_gram
 from workbench.curvature.gram.gram import mean_coefficients
 from workbench.curvature.gram.layer_gradients import layer_gradients
+from workbench.curvature.problem.binding import empirical_risk
 from workbench.curvature.problem.cross_entropy import hessian_root, reflection
-from workbench.curvature.problem.risk import empirical_risk
+from workbench.curvature.problem.labelled import Labelled
 from workbench.errors import WorkbenchError
 from workbench.progress.control import Cancelled, Control, Progress
 
@@ -136,7 +137,7 @@ def test_both_ways_are_taken_where_each_is_cheaper(
 
 def test_coefficients_combine_the_gradients_into_their_means(case: Solved) -> None:
     plain, weighted, mass = mean_coefficients(
-        case.gradients.probs, case.gradients.labels
+        Labelled(case.gradients.probs, case.gradients.labels, case.gradients.weight)
     )
     delta = case.gradients.delta
     for found, name in ((plain, "slide"), (weighted, "jmlr")):

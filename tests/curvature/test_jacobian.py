@@ -10,12 +10,12 @@ from tests.cases import CASES, Problem
 from tests.curvature.conftest import Solved
 from tests.oracles import apart
 from workbench.curvature.gram.layer_gradients import (
-    LayerGradients,
     gradient_rows,
     layer_gradients,
     layer_groups,
 )
-from workbench.curvature.problem.risk import empirical_risk
+from workbench.curvature.gram.rows import LayerGradients
+from workbench.curvature.problem.binding import empirical_risk
 
 FACTORED = {"linear", "unequal", "ragged", "convolution", "residual", "two_classes"}
 

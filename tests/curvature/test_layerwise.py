@@ -14,7 +14,8 @@ from torch.nn.functional import relu
 from tests import oracles
 from tests.cases import EVEN, Problem, problem
 from tests.oracles import apart
-from workbench.curvature.problem.risk import EmpiricalRisk, empirical_risk
+from workbench.curvature.problem.binding import empirical_risk
+from workbench.curvature.problem.risk import EmpiricalRisk
 from workbench.curvature.products import layerwise as module
 from workbench.curvature.products.forward_mode import General
 from workbench.curvature.products.layerwise import KEPT_NUMBERS, LayerWise, read_layers

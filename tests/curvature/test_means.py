@@ -17,7 +17,7 @@ from workbench.curvature.means import pullback
 from workbench.curvature.means.class_means import ClassMeans, class_means
 from workbench.curvature.means.count_sketch import count_sketch
 from workbench.curvature.means.pair_selection import keep_pairs
-from workbench.curvature.problem.risk import empirical_risk
+from workbench.curvature.problem.binding import empirical_risk
 from workbench.errors import WorkbenchError
 from workbench.progress.control import Cancelled, Control
 

@@ -14,8 +14,9 @@ from torch.utils.data import DataLoader, TensorDataset
 from tests.cases import CASES
 from tests.oracles import apart
 from workbench.curvature.means.class_means import class_means
+from workbench.curvature.problem.binding import empirical_risk
 from workbench.curvature.problem.network import Network
-from workbench.curvature.problem.risk import empirical_risk, evaluating
+from workbench.curvature.problem.surroundings import evaluating
 from workbench.curvature.products.operators import operators
 from workbench.errors import WorkbenchError
 from workbench.progress.control import Cancelled, Control
@@ -194,9 +195,9 @@ def test_data_that_cannot_be_measured_get_a_sentence(name: str) -> None:
         (
             3,
             [0, 2, 0, 2, 2, 2, 0, 0],
-            r"classes \[1\] have no example among the 8 given",
+            r"classes \[1\] have no example that counts among the 8 given",
         ),
-        (5, [0, 1, 2, 0, 1, 2, 0, 0], r"classes \[3, 4\] have no example among the 8"),
+        (5, [0, 1, 2, 0, 1, 2, 0, 0], r"classes \[3, 4\] have no example that counts"),
         (
             900,
             [0, 1, 2, 0, 1, 2, 0, 0],
@@ -225,7 +226,9 @@ def test_counts_are_those_of_the_network_and_the_data() -> None:
     labels = torch.tensor([0] * 7 + [1] * 4 + [2])
     risk = empirical_risk(model.double(), (INPUTS, labels), batch_size=5)
     assert (risk.num_examples, risk.num_classes, risk.dim) == (12, 3, 20 + 15 + 3)
-    assert risk.class_counts.tolist() == [7, 4, 1]
+    assert risk.class_weights is not None
+    assert risk.class_weights.tolist() == [7 / 12, 4 / 12, 1 / 12]
+    assert (risk.num_rows, risk.num_labelled) == (24, 12)
     assert risk.dtype == torch.float64
     assert list(risk.parameters) == ["0.weight", "2.weight", "2.bias"]
     assert risk.num_activations == 5 + 5 + 3
@@ -292,11 +295,11 @@ def test_modes_are_put_back_also_after_an_error() -> None:
     assert torch.backends.cuda.flash_sdp_enabled() == flash
 
 
-def test_probabilities_are_those_of_eval_mode_without_a_graph() -> None:
+def test_predictions_are_the_probabilities_of_eval_mode_without_a_graph() -> None:
     problem = CASES["batch_norm"]()
     expected = problem.model(problem.inputs).softmax(1).detach()
     risk = empirical_risk(problem.model.train(), problem.data)
-    found = risk.probabilities(problem.inputs)
+    found = risk.predictions(problem.inputs)
     assert not found.requires_grad
     assert apart(found, expected) < 1e-14
 

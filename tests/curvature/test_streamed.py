@@ -14,6 +14,7 @@ from workbench.curvature.means.class_means import class_means
 from workbench.curvature.means.count_sketch import count_sketch
 from workbench.curvature.means.sketched import thinned_gradients, thinned_means
 from workbench.curvature.means.streamed import ClassesOut, StreamedMeans, estimate_trace
+from workbench.curvature.problem.labelled import Drawn
 from workbench.curvature.products import layerwise
 from workbench.curvature.products.forward_mode import General
 from workbench.curvature.products.layerwise import LayerWise
@@ -152,15 +153,9 @@ def test_thinned_means_are_the_means(weighting: str) -> None:
     assert means.classes is not None
     rows = torch.cat([means.cross[pairs], means.classes, means.everything[None]])
     assert apart(found, sketch(rows)) < 1e-10
-    gradients = thinned_gradients(
-        risk,
-        case.problem.inputs,
-        case.problem.labels,
-        pairs,
-        CONVENTIONS[weighting],
-        sketch,
-    )
-    label = case.problem.labels
+    x, label = case.problem.data
+    drawn = [Drawn(x[i : i + 1], 0, int(y)) for i, y in enumerate(label)]
+    gradients = thinned_gradients(risk, drawn, pairs, CONVENTIONS[weighting], sketch)
     if weighting == "slide":
         first = gradients.view(-1, 2, gradients.shape[1])[label == 0].mean(0)
         assert apart(first, found[:2]) < 1e-10

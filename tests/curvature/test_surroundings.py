@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from workbench.curvature.problem.risk import evaluating
+from workbench.curvature.problem.surroundings import evaluating
 from workbench.curvature.products.layerwise import LayerWise
 from workbench.linalg.precision import full_precision
 

@@ -18,7 +18,7 @@ from workbench.curvature.gram.coordinates import (
     trace_gauss_newton,
 )
 from workbench.curvature.means.averages import cross_class_means
-from workbench.curvature.problem.risk import empirical_risk
+from workbench.curvature.problem.binding import empirical_risk
 from workbench.curvature.products.operators import KINDS, Curvature
 from workbench.machine.distributed import ALONE, World
 
@@ -47,7 +47,7 @@ def found(name: str, world: World) -> dict[str, Tensor]:
         "plain": means.plain,
         "weighted": means.weighted,
         "mass": means.mass,
-        "lifted": primal_eigenvectors(risk, gram, root, lifted),
+        "lifted": primal_eigenvectors(risk, root, lifted),
     }
 
 

@@ -230,6 +230,91 @@ def test_no_value_of_either_end_is_beyond_its_error_in_200_trials() -> None:
     assert sum(errors) < 0.4 * sum(sizes)  # and they say something
 
 
+def any_spectrum(seed: int) -> Tensor:
+    """One of eight kinds: outliers or none, ends of very different size, or edges."""
+    generator = seeded(1000 + seed)
+    P = int(torch.randint(100, 250, (1,), generator=generator))
+    normal = torch.randn(P, generator=generator, dtype=torch.float64)
+    even = torch.rand(P, generator=generator, dtype=torch.float64)
+    half, apart = P // 2, 10 * even[:8]
+    square = torch.randn(P, P // 2, generator=generator, dtype=torch.float64)
+    found = [
+        torch.cat([1e-3 * normal[5:], torch.tensor([1.0, 0.5, 0.4, 0.3, 0.2])]),
+        0.01 * normal * normal.abs() ** 2,
+        torch.cat([-2e-3 * even[:4], even[4:] ** 6]),
+        torch.cat([-2e-3 * even[:half] ** 3, even[half:] ** 8]),
+        normal,
+        even,
+        torch.cat([normal[8:], apart]),
+        torch.linalg.eigvalsh(square @ square.T / P),  # half of them zeros
+    ][seed % 8]
+    return found.sort(descending=True).values
+
+
+@pytest.mark.parametrize(("block_size", "max_vectors"), [(None, None), (4, 60)])
+def test_at_loose_tolerances_no_more_than_two_of_forty_have_a_value_beyond(
+    block_size: int | None, max_vectors: int | None
+) -> None:
+    """A residual of .05 says where some eigenvalue lies, not that none was missed."""
+    beyond, errors = 0, 0.0
+    for seed in range(40):
+        spectrum = any_spectrum(seed)
+        dtype = torch.float32 if seed % 16 < 8 else torch.float64
+        found = top_eigenpairs(
+            Diagonal(spectrum.to(dtype)),
+            5,
+            which="BE",
+            tol=0.05,
+            tol_low=0.05,
+            block_size=block_size,
+            max_vectors=max_vectors,
+            generator=seeded(seed),
+        )
+        true = torch.cat([spectrum[:5], spectrum[-5:]])
+        off = (found.values - true).abs()
+        size = float(spectrum.abs().max())
+        beyond += bool((off > found.errors + 1e-6 * size).any())
+        errors += float(found.errors.mean()) / size
+    assert beyond <= 2
+    assert errors < 0.05 * 40  # and they say something
+
+
+def test_a_bound_that_is_wrong_would_be_seen() -> None:
+    """Residuals alone are too small in a good part of these trials."""
+    beyond = 0
+    for seed in range(40):
+        spectrum = any_spectrum(seed)
+        found = top_eigenpairs(
+            Diagonal(spectrum),
+            5,
+            which="BE",
+            tol=0.05,
+            tol_low=0.05,
+            generator=seeded(seed),
+        )
+        true = torch.cat([spectrum[:5], spectrum[-5:]])
+        beyond += bool(((found.values - true).abs() > found.residuals + 1e-12).any())
+    assert beyond > 2
+
+
+@pytest.mark.parametrize("start", ["top", "random columns"])
+def test_errors_cover_from_a_start_that_was_given_too(start: str) -> None:
+    """Nothing is known of what vectors that were chosen do not see."""
+    beyond = 0
+    for seed in range(40):
+        spectrum = any_spectrum(seed)
+        first = torch.zeros(len(spectrum), 3, dtype=torch.float64)
+        first[:3] = torch.eye(3, dtype=torch.float64)
+        if start == "random columns":
+            first = torch.randn(first.shape, generator=seeded(seed)).double()
+        found = top_eigenpairs(
+            Diagonal(spectrum), 5, tol=0.05, start=first, generator=seeded(seed)
+        )
+        off = (found.values - spectrum[:5]).abs()
+        beyond += bool((off > found.errors + 1e-9).any())
+    assert beyond <= 2
+
+
 @pytest.mark.parametrize("dim", [3, 7, 9, 10, 11])
 def test_the_pairs_say_which_end_they_are_of(dim: int) -> None:
     spectrum = torch.linspace(2.0, -1.0, dim, dtype=torch.float64)

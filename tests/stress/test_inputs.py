@@ -14,7 +14,7 @@ from tests.oracles import apart
 from workbench.curvature.gram.assembly import gram
 from workbench.curvature.gram.exact import exact_spectrum
 from workbench.curvature.means.class_means import class_means
-from workbench.curvature.problem.risk import empirical_risk
+from workbench.curvature.problem.binding import empirical_risk
 from workbench.curvature.products.dual import dual_operator
 from workbench.curvature.products.operators import operators
 from workbench.errors import WorkbenchError

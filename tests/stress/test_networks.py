@@ -28,7 +28,7 @@ from workbench.curvature.means.parts_of_g import (
     subtracted,
     within,
 )
-from workbench.curvature.problem.risk import empirical_risk
+from workbench.curvature.problem.binding import empirical_risk
 from workbench.curvature.products import layerwise
 from workbench.curvature.products.operators import network_of, operators
 from workbench.linalg.lanczos import top_eigenpairs

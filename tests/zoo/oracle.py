@@ -340,22 +340,35 @@ class Oracle:
         return total
 
     def class_means(self) -> dict[str, Tensor]:
-        """Means by the slide's formula in the convention ``icml``."""
+        """Means by the slide's formula in the convention ``icml``.
+
+        Of tokens each is an example. One that the loss weighs w times enters the means
+        w times.
+        """
         values, rows = self.outputs_and_rows
-        num_classes = values[0].numel()
+        num_classes = values[0].shape[0]
         others = 1.0 - torch.eye(num_classes, dtype=torch.float64)
         sums = torch.zeros(2, num_classes, self.dim, dtype=torch.float64)
-        counts = torch.zeros(num_classes, dtype=torch.float64)
+        mass = torch.zeros(num_classes, dtype=torch.float64)
+        loss = NAMED[self.loss]() if isinstance(self.loss, str) else self.loss
+        assert isinstance(loss, nn.CrossEntropyLoss)
+        weight = torch.ones(num_classes) if loss.weight is None else loss.weight
+        smooth = loss.label_smoothing
         for f, J, (_, label) in zip(values, rows, self.pairs, strict=True):
-            p, c = f.double().log_softmax(0).exp(), int(label)
-            inner = -p.expand(num_classes, -1).clone()  # row k: e_k - p
-            inner.diagonal().copy_(others @ p)
-            delta = p.sqrt()[:, None] * (inner @ J)  # (C, P)
-            counts[c] += 1
-            sums[0, c] += delta[c]
-            sums[1, c] += (delta.sum(0) - delta[c]) / (num_classes - 1)
-        diagonal, classes = sums / counts[:, None]
-        share = counts / counts.sum()
+            each = J.unflatten(0, (num_classes, -1)).unbind(1)
+            for t, c in enumerate(label.flatten().tolist()):
+                if c == loss.ignore_index:
+                    continue
+                w = (1 - smooth) * weight[c] + smooth * weight.mean()
+                p = f.reshape(num_classes, -1)[:, t].double().log_softmax(0).exp()
+                inner = -p.expand(num_classes, -1).clone()  # row k: e_k - p
+                inner.diagonal().copy_(others @ p)
+                delta = p.sqrt()[:, None] * (inner @ each[t])  # (C, P)
+                mass[c] += w
+                sums[0, c] += w * delta[c]
+                sums[1, c] += w * (delta.sum(0) - delta[c]) / (num_classes - 1)
+        diagonal, classes = sums / mass[:, None]
+        share = mass / mass.sum()
         return {
             "classes": classes,
             "diagonal": diagonal,

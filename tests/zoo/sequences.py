@@ -252,6 +252,7 @@ def attention_with_padding_masked() -> Situation:
 
 def _words(model: nn.Module, **kwargs: Any) -> Situation:
     t = torch.randint(0, 5, (4, 4))
+    t[1:3, 1:] = (torch.arange(6) % 5).view(2, 3)  # each of the words
     return Situation(model, (t[:, :-1], t[:, 1:]), kwargs)
 
 
@@ -267,15 +268,12 @@ class Language(nn.Module):
         return self.o(self.r(self.e(t))[0])
 
 
-TOKENWISE = ("operators", "gram", "exact_spectrum", "dual_operator")
-
-
-@case(entries=TOKENWISE, plain=False)
+@case(plain=False)
 def language_model() -> Situation:
     return _words(Language(), outputs=lambda f: f.transpose(1, 2))
 
 
-@case(entries=TOKENWISE, plain=False)
+@case(plain=False)
 def language_model_with_ignored_tokens() -> Situation:
     found = _words(Language(), outputs=lambda f: f.transpose(1, 2))
     inputs, targets = found.data
@@ -286,10 +284,10 @@ def language_model_with_ignored_tokens() -> Situation:
     return Situation(found.model, data, kwargs)
 
 
-@case(entries=TOKENWISE, plain=False)
+@case(plain=False)
 def segmentation() -> Situation:
     model = nn.Sequential(nn.Conv2d(1, 3, 3), nn.Tanh(), nn.Conv2d(3, 3, 1))
-    data = torch.randn(3, 1, 4, 4), torch.randint(0, 3, (3, 2, 2))
+    data = torch.randn(3, 1, 4, 4), labels(12).view(3, 2, 2)
     return Situation(model, data)
 
 
@@ -323,7 +321,7 @@ def words_scaled_by_how_often_they_come() -> Situation:
     return Situation(Words(nn.Embedding(7, 4, scale_grad_by_freq=True)), tokens())
 
 
-@case(entries=TOKENWISE, plain=False, but={"dual_operator": "refused"})
+@case(plain=False, but={"dual_operator": "refused"})
 def language_model_of_different_lengths() -> Situation:
     texts = torch.randint(0, 5, (3, 4)), torch.randint(0, 5, (2, 3))
     data = [(t[:, :-1], t[:, 1:]) for t in texts]

@@ -14,7 +14,7 @@ from tests.zoo.judge import ASK, check_sentence, close, find, judge, truth
 from tests.zoo.networks import FILES, SWEEP
 from tests.zoo.oracle import Oracle, by_formula
 from tests.zoo.photograph import changes, photograph
-from workbench.curvature.problem.risk import empirical_risk
+from workbench.curvature.problem.binding import empirical_risk
 from workbench.curvature.products.layerwise import read_layers
 from workbench.errors import WorkbenchError
 
@@ -152,12 +152,14 @@ def check_study(study: wb.Study, oracle: Oracle, case: Case) -> None:
         assert abs(float(found[0]) - float(largest)) <= 1e-4 * size, kind
 
 
-def asked_for_a_study(situation: Situation) -> wb.Study | WorkbenchError:
+def asked_for_a_study(
+    situation: Situation, settings: wb.MeasureSettings = SETTINGS
+) -> wb.Study | WorkbenchError:
     """The study of a network and data, or why there is none."""
     measure: Any = wb.measure
     try:
         return measure(
-            situation.model, situation.data, settings=SETTINGS, **situation.kwargs
+            situation.model, situation.data, settings=settings, **situation.kwargs
         )
     except WorkbenchError as error:
         return error
@@ -171,11 +173,19 @@ DIRECT = (
     "words",
     "logits_by_a_function",
     "batches_of_different_lengths",
+    "images_of_different_sizes",
+    "language_model_with_ignored_tokens",
+    "language_model_of_different_lengths",
+    "segmentation",
     "bfloat16",
     "loader",
     "parameters_by_a_glob",
     "a_class_without_an_example",
     "loader_that_shuffles_and_drops",
+    "the_same_logits_for_all",
+    "sentences_as_long_as_there_are_words",
+    "batches_that_overlap",
+    "a_state_left_from_the_last_batch",
 )
 
 
@@ -188,11 +198,31 @@ def test_a_study_of_any_network_holds_the_right_spectra(name: str) -> None:
     assert changes(before, photograph(situation)) == []
     if isinstance(study, WorkbenchError):
         check_sentence(study)
-        lengths = name == "batches_of_different_lengths"  # no picture of them together
-        assert lengths or case.expect == "refused" or "class_means" in case.but, study
+        assert case.expect == "refused" or "class_means" in case.but, study
     else:
         assert case.expect != "refused"
         check_study(study, truth(name), case)
+
+
+@pytest.mark.parametrize("method", ["dense", "dual", "krylov", "streamed"])
+def test_a_study_of_different_lengths_is_right_in_each_way(method: str) -> None:
+    case = CASES["batches_of_different_lengths"]
+    settings = wb.MeasureSettings(embedding="pca", num_drawn=18, method=method)
+    study = asked_for_a_study(case.build(), settings)
+    assert isinstance(study, wb.Study)
+    check_study(study, truth(case.name), case)
+    assert len(study.embedding.points) == 18 + 9 + 3 + 1
+
+
+def test_a_study_tells_the_loss_of_the_function_that_it_is_of() -> None:
+    """Which is another one where nobody asks for a gradient."""
+    case = CASES["rounds_where_no_gradient_is_asked_for"]
+    situation = case.build()
+    x, y = situation.data
+    study = asked_for_a_study(situation)
+    assert isinstance(study, wb.Study)
+    loss = nn.functional.cross_entropy(situation.model(x), y)
+    assert abs(study.run["loss"] - float(loss.detach())) < 1e-12
 
 
 def test_the_oracles_parts_add_up_to_torchs_own_hessian() -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from workbench.errors import WorkbenchError
-from workbench.linalg.look import Look, place_errors
+from workbench.linalg.look import NOWHERE, Look, Reach, place_errors, reach_of_start
 from workbench.linalg.operator import AnyOperator, LinearOperator, as_operator
 from workbench.linalg.precision import full_precision
 from workbench.linalg.subspace import Subspace, orthonormal
@@ -19,6 +19,7 @@ from workbench.study.card import Card, Described, numbers
 
 TINY = 1e-300
 INNER = 8  # times the columns per step: pairs whose residuals are formed each step
+SLACK = 1e-6  # of A: allowed distance from a Krylov subspace
 LOOK = 10  # most steps of a look outside the subspace; and a third of those before
 IN_WORK = 8  # blocks of vectors a step holds besides the subspace, measured
 FREE = 2**24  # numbers in a basis small enough to allow more vectors
@@ -40,7 +41,8 @@ class EigenPairs(Described):
     residuals: Tensor  # (m,) ||A v - lam v||: some eigenvalue is this close to lam
     num_matvecs: int
     status: Status  # "breakdown": an invariant subspace, so the pairs are exact
-    errors: Tensor  # (m,) bounds on the distance to the j-th eigenvalue of its end
+    errors: Tensor  # (m,) bounds on the distance to the j-th eigenvalue of its end,
+    # which fail with a probability of about one percent
     num_high: int  # the first num_high are of the high end, the others of the low
     basis: Tensor  # (dim, m) orthonormal columns of the subspace
     images: Tensor  # (dim, m) A times the basis
@@ -95,10 +97,10 @@ def top_eigenpairs(
     A subspace grown from one vector contains only one copy of a repeated eigenvalue. So
     before returning, the method looks outside it with a random vector (`Look`), using
     at most ten products and at most a third of those before, and continues if that
-    finds another pair. Typically three to six products show that nothing is missing. If
-    there are eigenvalues close beyond the returned ones, as at the edge of a bulk, they
-    cannot show it: then there may be one further eigenvalue near each, and
-    `EigenPairs.errors` accounts for it.
+    finds another pair. Typically three to six products show that nothing is missing.
+    How far everything missing can reach, and how it couples to the subspace, bounds the
+    eigenvalues of each rank from the other side than the Ritz values do
+    (`place_errors`). At the edge of a bulk, `EigenPairs.errors` exceed the residuals.
 
     .. math:: \min_\mu |\mu - \theta| \le \|A v - \theta v\|, \quad \|v\| = 1
 
@@ -163,7 +165,19 @@ def top_eigenpairs(
         limit = min(limit, dim)
     space = Subspace(block, room)
     look: Look | None = None
+    # of the basis, what grew from random vectors alone, in whole blocks
+    grown = step = block.shape[1] if start is None else 0
+    growing = start is None
+    reach = NOWHERE  # of all of A, as these vectors saw it
     num_matvecs = 0
+
+    def restart() -> None:
+        """Keep the leading Ritz vectors, once what the random start says is read."""
+        nonlocal growing, grown, reach
+        reach = _reach(space, space.leak_root(), grown, step, reach)
+        growing, grown = False, 0
+        space.compress(_restart_vectors(space, high, low, num_wanted, room - width))
+
     while True:
         image = operator.matmat(block)
         if not image.isfinite().all():
@@ -193,24 +207,27 @@ def top_eigenpairs(
             report(worst * tol)
         if space.size < num_wanted:
             if block.shape[1] == 0:
+                growing = False
                 block = orthonormal(_random(operator, 1, generator), space)
+            growing = growing and block.shape[1] == step
+            grown += step * growing
             continue
         unfinished = worst > 1 and block.shape[1] > 0
         if left > 0 and unfinished:
             look = None
             if space.size + block.shape[1] > room:
-                space.compress(
-                    _restart_vectors(space, high, low, num_wanted, room - width)
-                )
+                restart()
+            growing = growing and block.shape[1] == step
+            grown += step * growing
             continue
         if left > 0:
-            if look is None or look.has_found(values, bound):
+            other_unit = look is not None and look.exponent != space.exponent
+            if look is None or other_unit or look.has_found(values, bound):
                 if space.size + min(left, LOOK) > room:
-                    space.compress(
-                        _restart_vectors(space, high, low, num_wanted, room - width)
-                    )
+                    restart()
+                growing = False
                 block = orthonormal(_random(operator, 1, generator), space)
-                look = Look(space.size, values, dim - space.size)
+                look = Look(space.size, values, dim - space.size, space.exponent)
                 continue
             block = orthonormal(image, space)
             look.take(space.projected, image, block)
@@ -222,8 +239,17 @@ def top_eigenpairs(
         if space.exponent is None or space.size == dim or (worst > 1 and left > 0):
             status = "breakdown"
         num_high = _num_high(len(values), high, low)
-        whole = space.size == dim
-        errors = place_errors(values, residuals, num_high, look, whole)
+        root = space.leak_root()
+        reach = _reach(space, root, grown, step, reach)
+        errors = place_errors(
+            space,
+            root,
+            values,
+            residuals,
+            num_high,
+            reach=(reach[0] / space.unit, reach[1] / space.unit),
+            beyond=look.reach() if look else NOWHERE,
+        )
         return EigenPairs(
             values=values * space.unit,
             vectors=space.vectors(small),
@@ -235,6 +261,26 @@ def top_eigenpairs(
             basis=space.basis.T,
             images=space.images_as_they_are().T,
         )
+
+
+def _reach(
+    space: Subspace, root: Tensor, grown: int, width: int, before: Reach
+) -> Reach:
+    """How far A reaches, from what grew from random vectors; else as known before.
+
+    As far as what A makes of all but the last block is inside, nearly: residuals of
+    pairs that have converged lean away from that. What is not is added.
+    """
+    inner = space.projected
+    least = SLACK * float(inner.abs().max()) if grown else 0.0
+    while grown > width:
+        leaks = root[: grown - width], inner[: grown - width, grown:]
+        off = math.hypot(*(float(leak.norm()) for leak in leaks))
+        if off <= least:
+            low, high = reach_of_start(inner[:grown, :grown], width, space.dim)
+            return (low - off) * space.unit, (high + off) * space.unit
+        grown -= width
+    return before
 
 
 def subspace_vectors(

@@ -18,6 +18,7 @@ from workbench.linalg.columns import (
 
 KEEPS = 0.5  # of a unit vector remains off the subspace, so rounding stays small
 GROWN = 2.0**10  # times the unit: larger images get a new unit
+LEAST = 1e-12  # of the projected operator: smaller leaks are rounding
 NORMAL = 2.0**10  # times the smallest normal number: below, images have lost digits
 
 
@@ -37,6 +38,11 @@ class Subspace:
         self.exponent: int | None = None  # of the unit, 2^exponent; None: all are zero
         self.projected = torch.empty(0, 0, dtype=torch.float64, device=like.device)
         self._rows = like.new_empty(2, room, len(like))
+
+    @property
+    def dim(self) -> int:
+        """Of the whole space."""
+        return self._rows.shape[2]
 
     @property
     def basis(self) -> Tensor:
@@ -115,6 +121,21 @@ class Subspace:
             part -= lean @ self.basis[:, piece]
             squares += part.square().sum(1)
         return squares.sqrt()
+
+    def leak_root(self) -> Tensor:
+        """F with ``F F^T`` what images hold off the basis, ``W^T W - T^2``, float64.
+
+        From ``W - Q T``, so that it has all digits; (size, r) of the rank r.
+        """
+        inner = self.projected.to(self._rows.dtype)
+        total = torch.zeros_like(self.projected)
+        for piece in pieces(self._rows.shape[2]):
+            part = self.images[:, piece] - inner @ self.basis[:, piece]
+            total += part @ part.T
+        sizes, turn = torch.linalg.eigh(total)
+        roots = sizes.clamp(min=0.0).sqrt()
+        kept = roots > LEAST * float(self.projected.abs().max())
+        return turn[:, kept] * roots[kept]
 
     def images_as_they_are(self) -> Tensor:
         """Convert W^T, (size, dim), out of its unit; add nothing afterwards."""

@@ -13,7 +13,8 @@ from workbench.curvature.gram.assembly import TILE
 from workbench.curvature.gram.last_layer import find_last_layer, smaller_order
 from workbench.curvature.gram.layer_gradients import layer_gradients
 from workbench.curvature.problem.batches import numbers_of, take
-from workbench.curvature.problem.risk import EmpiricalRisk, evaluating
+from workbench.curvature.problem.risk import EmpiricalRisk
+from workbench.curvature.problem.surroundings import evaluating
 from workbench.curvature.products.layerwise import BLOCK_NUMBERS, SMALL
 from workbench.linalg.density import BASIS_BYTES
 from workbench.linalg.lanczos import FREE, IN_WORK, LOOK, subspace_vectors
@@ -63,6 +64,7 @@ class Sizes:
     num_params: int  # P
     num_examples: int  # N
     num_classes: int  # C
+    num_rows: int  # n, which is N (C - 1) for one label per example: G = R^T R / Z
     num_activations: int  # per example
     num_bytes: int  # per number of the network's dtype
     forward: float  # multiply-adds of a forward pass per example
@@ -70,6 +72,16 @@ class Sizes:
     num_weights: int  # of the whole network
     num_inputs: int  # numbers per example
     num_features: int  # of the last layer, including its bias; 0: none
+
+    @property
+    def num_labelled(self) -> int:
+        """The examples, or tokens, that have a class each."""
+        return self.num_rows // max(self.num_classes - 1, 1)
+
+    @property
+    def num_columns(self) -> float:
+        """Rows of R that an example has."""
+        return self.num_rows / self.num_examples
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +118,7 @@ def sizes_of(risk: EmpiricalRisk) -> Sizes:
     example = take(risk.piece[0], slice(0, 1))
     with (
         evaluating(risk.model),
-        torch.no_grad(),
+        torch.enable_grad(),  # as it is when it is trained
         FlopCounterMode(display=False) as seen,
     ):
         numbers = risk.network(example, paired=False).numel()
@@ -123,6 +135,7 @@ def sizes_of(risk: EmpiricalRisk) -> Sizes:
         num_params=risk.dim,
         num_examples=risk.num_examples,
         num_classes=risk.num_classes,
+        num_rows=risk.num_rows,
         num_activations=risk.num_activations,
         num_bytes=number,
         forward=max(seen.get_total_flops() / 2, weights),
@@ -157,8 +170,8 @@ class Tally:
 
     @property
     def num_gradients(self) -> int:
-        """The order of the Gram matrix, N (C - 1)."""
-        return self.sizes.num_examples * (self.sizes.num_classes - 1)
+        """The order of the Gram matrix."""
+        return self.sizes.num_rows
 
     @property
     def num_asked(self) -> int:
@@ -179,12 +192,19 @@ class Tally:
     @property
     def pair_means(self) -> Cost:
         """All pair means, plain and weighted."""
-        return Cost(gradients=(1 + 4 * self.sizes.num_classes) / 3)
+        passes = 4 * self.sizes.num_classes * self.classes_at_once
+        return Cost(gradients=(1 + passes) / 3)
+
+    @property
+    def classes_at_once(self) -> int:
+        """How many classes each piece of the data is processed for."""
+        tokens = self.sizes.num_labelled > self.sizes.num_examples
+        return self.sizes.num_classes if tokens else 1
 
     @property
     def rows(self) -> Cost:
-        """C gradients per example."""
-        return Cost(gradients=(1 + self.sizes.num_classes) / 3)
+        """All rows of R, C - 1 per example with one label."""
+        return Cost(gradients=(2 + self.sizes.num_columns) / 3)
 
     @property
     def square(self) -> Cost:
@@ -194,12 +214,12 @@ class Tally:
     @property
     def gram(self) -> Cost:
         """The Gram matrix, with each layer computed the cheaper of two ways."""
-        n = float(self.sizes.num_examples * self.sizes.num_classes)
+        n, columns = float(self.sizes.num_rows), self.sizes.num_columns
         total = 0.0
         for num_params, positions, q, r in self.sizes.layers:
             by_rows = n * n * num_params
             pairs = float(self.sizes.num_examples * positions) ** 2
-            by_factors = pairs * (q + self.sizes.num_classes**2 * (r + 2.0))
+            by_factors = pairs * (q + columns**2 * (r + 2.0))
             total += min(by_rows, by_factors) if q else by_rows
         return Cost(algebra=total)
 
@@ -278,8 +298,8 @@ class Tally:
             whole: Whether Hess is stored as a matrix too.
         """
         P, k = self.sizes.num_params, self.num_asked
-        N, C = self.sizes.num_examples, self.sizes.num_classes
-        matrices = copies * order**2 + 4.0 * N * C**3
+        num, C = self.sizes.num_labelled, self.sizes.num_classes
+        matrices = copies * order**2 + 4.0 * num * C**3
         subspace = self.subspace(order, k + SPARE, start=k)
         matrices += (2.0 * C**2 + self.factors + subspace) * order
         return (matrices + 3.0 * P**2, 0.0) if whole else (matrices, self.ends)
@@ -290,7 +310,7 @@ class Tally:
         C = sizes.num_classes
         width = min(C, MAX_PAIRS // C or 1)  # potential classes per class
         most = max(1, settings.num_drawn // (C * width)) * C
-        drawn = min(most, sizes.num_examples)
+        drawn = min(most, sizes.num_labelled)
         points = drawn * width + C * width + C + 1
         if width < C:
             passes = (2 + width) / 3 + drawn * width / sizes.num_examples

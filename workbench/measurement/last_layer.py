@@ -51,8 +51,7 @@ def record_last_layer(
     report(0.5)
     if layer is None or features is None:
         return None
-    shares = risk.classes("measure").double() / risk.num_examples
-    shares = shares.to(risk.device)
+    shares = risk.classes("measure").to(risk.device)  # n_c / N
     means = class_averages(features.inputs, features.labels, risk.num_classes)
     apart = deviations(features, means)
     centred = means - shares @ means

@@ -28,6 +28,7 @@ from workbench.measurement.cost import (
     whole_hessian,
 )
 from workbench.measurement.last_layer import record_last_layer
+from workbench.measurement.null import not_drawn
 from workbench.measurement.picture import draw
 from workbench.measurement.plan import bind, checked, classes_of, make_plan
 from workbench.measurement.record import record
@@ -335,10 +336,13 @@ def _measure_one(
     if plan.sizes.num_features:
         look = partial(record_last_layer, risk, solver("last_layer"))
         last_layer = stages.do("last_layer", look)
-    null = stages.do("null", partial(way.null, pairs, solver("null")))
+    if risk.is_plain:
+        null = stages.do("null", partial(way.null, pairs, solver("null")))
+    else:
+        null = not_drawn(way.conventions(settings), pairs.vectors.shape[1])
     levels = {k: replace(v, null=null.shuffled.get(k)) for k, v in levels.items()}
     walked = None
-    if settings.walk:
+    if settings.walk and risk.is_plain:
         num_pairs, h = len(pairs.values), spectra["H"]
         walked = stages.do(
             "walk", partial(walk_along, risk, directions, g, lowest, h, num_pairs)
@@ -348,7 +352,7 @@ def _measure_one(
         picture = _numbered(picture, subject, classes)
     head = record(subject, risk, classes)
     control.check()
-    rank = min(risk.dim, risk.num_examples * (risk.num_classes - 1))
+    rank = min(risk.dim, risk.num_rows)
     num_outliers, rule = count_in_window(g.eigenvalues, risk.num_classes, rank)
     if progress is not None:
         progress(Progress("Measured", 1.0))

@@ -18,7 +18,7 @@ from torch import Tensor
 from workbench.curvature.means.averages import WeightedMeans
 from workbench.curvature.means.parts_of_g import factor_eigenvalues, span_basis
 from workbench.curvature.means.pullback import pull_back
-from workbench.curvature.problem.cross_entropy import combined_cotangents
+from workbench.curvature.problem.cross_entropy import reflection
 from workbench.curvature.problem.risk import EmpiricalRisk
 from workbench.linalg.columns import dots
 from workbench.linalg.lanczos import EigenPairs
@@ -31,6 +31,7 @@ from workbench.linalg.operator import (
 )
 from workbench.measurement.solver import IterativeSolver
 from workbench.progress.control import Report
+from workbench.study.convention import Convention
 from workbench.study.null import Array, Null
 
 NUM_SHUFFLES = 5  # draws of the labels, for overlaps and sizes
@@ -42,6 +43,10 @@ NUMBERS = 2**24  # factors of random combinations that are held at once
 NO_RANDOM_KNOCK_OUT = (
     "G without random combinations of the gradients was not measured, as that takes "
     "many products with G."
+)
+NOT_DRAWN = (
+    "Labels were not shuffled, and no random combinations drawn: the loss weights some "
+    "examples more than others, or has a label for each token."
 )
 ROWS = ("overlap", "class_part", "subtracted", "projected")
 
@@ -176,19 +181,20 @@ def random_directions(risk: EmpiricalRisk, seed: int) -> Iterator[Tensor]:
 
     A backward pass over the data for each combination.
     """
-    probs = torch.cat([risk.probabilities(inputs) for inputs, _ in risk.whole()])
+    probs = torch.cat([risk.predictions(inputs) for inputs, _ in risk.whole()])
+    turned = reflection(probs)  # of the delta, to the rows whose outer products are G
     for draw in range(NUM_RANDOM):
         factors = random_factors(probs, seed, draw)
         columns: list[Tensor] = []
         together = max(1, NUMBERS // probs.numel())
         while some := list(islice(factors, together)):
-            pulled = [random_cotangents(probs, z) for z in some]
-            columns.append(pull_back(risk, torch.stack(pulled, dim=2)))
+            mixed = torch.einsum("ikj,ikm->ijm", turned, torch.stack(some, dim=2))
+            columns.append(pull_back(risk, mixed.flatten(0, 1)))
         yield torch.cat(columns, dim=1)
 
 
-def random_cotangents(probs: Tensor, factors: Tensor) -> Tensor:
-    """``sum_k z_k sqrt(p_k) (e_k - p)``, (N, C), factors of either sign."""
-    sizes = factors * probs.sqrt()
-    above, below = sizes.clamp(min=0.0), (-sizes).clamp(min=0.0)
-    return combined_cotangents(probs, above) - combined_cotangents(probs, below)
+def not_drawn(conventions: Sequence[Convention], num_pairs: int) -> Nulls:
+    """The record where a loss is not that of one label an example, all alike."""
+    nothing, none = np.empty((0, num_pairs)), np.empty((0, 0))
+    null = Null(nothing, none, none, none, note=NOT_DRAWN)
+    return Nulls({one.name: null for one in conventions}, replace(null, note=""))

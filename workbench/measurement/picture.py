@@ -15,9 +15,9 @@ from workbench.curvature.gram.unions import union_gram
 from workbench.curvature.means.count_sketch import count_sketch
 from workbench.curvature.means.pair_selection import all_pairs, keep_largest
 from workbench.curvature.means.sketched import thinned_gradients, thinned_means
-from workbench.curvature.problem.batches import Inputs, join, shape_of, take
+from workbench.curvature.problem.batches import join, shape_of, take
+from workbench.curvature.problem.labelled import Drawn, chosen_rows
 from workbench.curvature.problem.risk import EmpiricalRisk
-from workbench.errors import WorkbenchError
 from workbench.measurement.embedding import embed
 from workbench.measurement.settings import MAX_PAIRS, MeasureSettings
 from workbench.study.records import Embedding
@@ -31,11 +31,10 @@ SKETCHED = (
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sample:
-    """The examples whose gradients are drawn."""
+    """The examples, or tokens, whose gradients are drawn."""
 
     chosen: NDArray[np.int64]  # indices in the data
-    inputs: Inputs
-    labels: NDArray[np.int64]
+    drawn: list[Drawn]
 
 
 def draw(
@@ -86,9 +85,9 @@ def draw(
     points = risk.world.sum(torch.from_numpy(points)).numpy()
     c, k = np.nonzero(pairs)
     single = [
-        (i, y, m)
-        for i, y in zip(sample.chosen, sample.labels, strict=True)
-        for m in np.flatnonzero(pairs[y])
+        (i, one.label, m)
+        for i, one in zip(sample.chosen, sample.drawn, strict=True)
+        for m in np.flatnonzero(pairs[one.label])
     ]
     example, true, potential = np.array(single, dtype=np.int64).reshape(-1, 3).T
     none = np.full(1, -1)
@@ -101,7 +100,7 @@ def draw(
         method=settings.embedding,
         metric=settings.metric,
         weighting=settings.weighting,
-        num_total=risk.num_examples * C,
+        num_total=risk.num_labelled * C,
         note=note,
     )
 
@@ -111,22 +110,34 @@ def products_of_means(
     coordinates: Coordinates,
     settings: MeasureSettings,
     sample: Sample,
-) -> Tensor:
-    """Return inner products of some examples' gradients and all means, in R^P."""
+) -> tuple[Tensor, str]:
+    """Return inner products of some examples' gradients and all means, in R^P.
+
+    Examples of different shapes are sketched, and a note says so.
+    """
+    if len({shape_of(one.inputs) for one in sample.drawn}) > 1:
+        note = f"The examples have different shapes; the picture is drawn {SKETCHED}"
+        return sketched_products(risk, settings, sample), note
     three = coordinates.averages(settings.convention)
     vectors = torch.cat(
         [three.cross.flatten(0, 1), three.classes, three.everything[None]]
     )
-    products = union_gram(risk, sample.inputs, vectors.to(risk.dtype))
-    return of_single(risk, settings, sample, products)
+    products = union_gram(risk, sample.drawn, vectors.to(risk.dtype))
+    predictions = risk.predictions(join([one.inputs for one in sample.drawn]))
+    places = torch.tensor([one.place for one in sample.drawn], device=risk.device)
+    return of_single(settings, chosen_rows(predictions, places), products), ""
 
 
-def of_single(
-    risk: EmpiricalRisk, settings: MeasureSettings, sample: Sample, products: Tensor
-) -> Tensor:
-    """Convert products of delta to those of the gradients a convention averages."""
+def of_single(settings: MeasureSettings, probs: Tensor, products: Tensor) -> Tensor:
+    """Convert products of delta to those of the gradients a convention averages.
+
+    Args:
+        settings: Settings with the convention.
+        probs: Probabilities of the single examples, (b, C).
+        products: Products of their gradients, then of means.
+    """
     if settings.convention.weighted:  # g = delta / sqrt(p)
-        scale = risk.probabilities(sample.inputs).clamp(min=1e-300).rsqrt().flatten()
+        scale = probs.clamp(min=1e-300).rsqrt().flatten()
         scale = torch.cat([scale, scale.new_ones(len(products) - len(scale))])
         products = scale[:, None] * products * scale
     return products
@@ -141,11 +152,10 @@ def sketched_products(
     """The same from sketches, for all or some potential classes of each class."""
     generator = torch.Generator().manual_seed(settings.seed)
     sketch = count_sketch(risk.dim, SKETCH, generator=generator, device=risk.device)
-    convention, labels = settings.convention, torch.from_numpy(sample.labels)
-    mask = all_pairs(risk)
+    convention, mask = settings.convention, all_pairs(risk)
     if pairs is not None:
         mask = torch.from_numpy(pairs).to(risk.device)
-    single = thinned_gradients(risk, sample.inputs, labels, mask, convention, sketch)
+    single = thinned_gradients(risk, sample.drawn, mask, convention, sketch)
     rows = torch.cat([single, thinned_means(risk, mask, convention, sketch)])
     return rows @ rows.T
 
@@ -153,22 +163,26 @@ def sketched_products(
 def _sample(risk: EmpiricalRisk, settings: MeasureSettings, per_example: int) -> Sample:
     """Choose the examples to draw: equally many per class, by the seed."""
     batches = list(risk.whole())
-    if len({shape_of(inputs) for inputs, _ in batches}) > 1:
-        raise WorkbenchError(
-            "measure: the examples have different shapes (lengths or image sizes), so "
-            "they cannot be batched for the picture; pad them, or use operators and "
-            "exact_spectrum, which need no picture."
-        )
-    labels = torch.cat([y for _, y in batches]).cpu().numpy()
+    labels = torch.cat([y.flatten() for _, y in batches]).cpu().numpy()
+    masses = [risk.mass(y).flatten() for _, y in batches]
+    counted = (torch.cat(masses) > 0).cpu().numpy()
     per_class = max(1, settings.num_drawn // (risk.num_classes * per_example))
     random = np.random.default_rng(settings.seed)
     chosen = np.sort(
         np.concatenate(
             [
-                random.permutation(np.flatnonzero(labels == c))[:per_class]
+                random.permutation(np.flatnonzero((labels == c) & counted))[:per_class]
                 for c in range(risk.num_classes)
             ]
         )
     )
-    inputs = take(join([x for x, _ in batches]), torch.from_numpy(chosen))
-    return Sample(chosen, inputs, labels[chosen])
+    drawn, first = [], 0
+    for inputs, targets in batches:
+        length = targets[0].numel()
+        own = (chosen >= first) & (chosen < first + targets.numel())
+        for number in chosen[own]:
+            i, place = divmod(int(number) - first, length)
+            one = take(inputs, slice(i, i + 1))
+            drawn.append(Drawn(one, place, int(labels[number])))
+        first += targets.numel()
+    return Sample(chosen, drawn)

@@ -42,8 +42,8 @@ DOUBLE_LIMIT = 5_000  # most parameters for measuring everything in float64
 ROOM = 0.8  # share of the memory that may be used
 FEW = 10  # classes to choose from many, as in the papers
 NO_LAST_LAYER = (
-    "The logits do not come from a linear layer with its own weight, so the study "
-    "will have no record of a last layer."
+    "The logits do not come from a linear layer with its own weight, or the loss "
+    "weights examples, so the study will have no record of a last layer."
 )
 LEAST = 20  # leading eigenvalues; never suggest fewer
 
@@ -162,7 +162,13 @@ class Plan:
             per_class: int, num_classes: int = C, num: int | None = None
         ) -> bool:
             all_of = per_class * num_classes
-            sizes = replace(self.sizes, num_examples=all_of, num_classes=num_classes)
+            tokens = self.sizes.num_labelled / self.sizes.num_examples
+            sizes = replace(
+                self.sizes,
+                num_examples=all_of,
+                num_classes=num_classes,
+                num_rows=round(all_of * tokens) * (num_classes - 1),
+            )
             fewer = num or self.settings.num_eigenvalues
             settings = replace(self.settings, num_eigenvalues=fewer)
             ways = [way for way in WAYS if settings.method in (None, way.name)]
@@ -313,7 +319,7 @@ def _choice(made: Plan) -> list[Counted]:
     fitting = [method for method in made.methods if made.fits(method)]
     if settings.method is not None:
         return [m for m in fitting if m.way.name == settings.method]
-    smaller = min(sizes.num_params, sizes.num_examples * (sizes.num_classes - 1))
+    smaller = min(sizes.num_params, sizes.num_rows)
     soon = 60 * (settings.max_minutes or WISH)
     exact = [m for m in fitting if m.exact and made.seconds(m) <= soon]
     if 0 < smaller <= settings.exact_limit:

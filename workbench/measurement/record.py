@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.functional import cross_entropy
 
-from workbench.curvature.problem.risk import EmpiricalRisk, evaluating
+from workbench.curvature.problem.criterion import CrossEntropy
+from workbench.curvature.problem.network import run
+from workbench.curvature.problem.risk import EmpiricalRisk
+from workbench.curvature.problem.surroundings import evaluating
 from workbench.measurement.subject import Subject
 
 
@@ -61,8 +65,8 @@ def _measured(risk: EmpiricalRisk, held_out: bool) -> dict[str, Any]:
     found = {
         "num_params": risk.dim,
         "num_classes": risk.num_classes,
-        "num_examples": risk.num_examples,
-        "num_evaluated": risk.num_examples,
+        "num_examples": risk.num_labelled,
+        "num_evaluated": risk.num_labelled,
         "device": str(risk.device),
         "loss": loss,
         "accuracy": accuracy,
@@ -73,12 +77,22 @@ def _measured(risk: EmpiricalRisk, held_out: bool) -> dict[str, Any]:
 
 
 def fit(risk: EmpiricalRisk) -> tuple[float, float]:
-    """Return the mean cross-entropy and the accuracy."""
-    total = torch.zeros(2, dtype=torch.float64, device=risk.device)
-    with evaluating(risk.model), torch.no_grad():
-        for inputs, labels in risk.batches():
-            logits = risk.network(inputs).double()
-            total[0] += cross_entropy(logits, labels, reduction="sum")
-            total[1] += (logits.argmax(1) == labels).sum()
-    loss, accuracy = (risk.world.sum(total) / risk.num_examples).tolist()
-    return loss, accuracy
+    """Return the loss, and the accuracy on everything with a label that counts."""
+    assert isinstance(risk.criterion, CrossEntropy)
+    summed = partial(
+        cross_entropy,
+        weight=risk.criterion.weight,
+        ignore_index=-100 if (own := risk.criterion.ignore_index) is None else own,
+        label_smoothing=risk.criterion.label_smoothing,
+        reduction="sum",
+    )
+    total = torch.zeros(3, dtype=torch.float64, device=risk.device)
+    with evaluating(risk.model):
+        for inputs, targets in risk.batches():
+            logits = run(risk.network, inputs).double()
+            counted = risk.criterion.counted(targets)
+            total[0] += summed(logits, targets)
+            total[1] += (logits.argmax(1) == targets)[counted].sum()
+            total[2] += counted.sum()
+    loss, right, num = risk.world.sum(total).tolist()
+    return loss / risk.normaliser, right / num

@@ -11,7 +11,8 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from workbench.curvature.problem.batches import take
-from workbench.curvature.problem.risk import EmpiricalRisk, evaluating
+from workbench.curvature.problem.risk import EmpiricalRisk
+from workbench.curvature.problem.surroundings import evaluating
 from workbench.curvature.products.layerwise import is_small
 from workbench.curvature.products.proof import Products
 from workbench.curvature.products.way import Kind
@@ -54,7 +55,7 @@ def timed(risk: EmpiricalRisk, products: Products) -> Speeds:
         def once() -> object:
             with evaluating(risk.model), torch.enable_grad():
                 logits = risk.network(take(inputs, slice(0, num)))
-                loss = cross_entropy(logits, labels[:num])
+                loss = cross_entropy(logits, labels[:num], reduction="sum")
                 return risk.gradient(loss, torch.ones_like(loss))
 
         return once

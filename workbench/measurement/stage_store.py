@@ -24,7 +24,8 @@ from workbench.curvature.gram.coordinates import Coordinates
 from workbench.curvature.gram.gram import Gram
 from workbench.curvature.means.averages import CrossClassMeans
 from workbench.curvature.means.class_gram import ClassGram
-from workbench.curvature.problem.risk import LabelledImages
+from workbench.curvature.problem.batches import LabelledImages
+from workbench.curvature.problem.criterion import as_criterion
 from workbench.errors import WorkbenchError
 from workbench.files.container import (
     Format,
@@ -64,9 +65,12 @@ def fingerprint(subject: Subject, settings: MeasureSettings) -> str:
     if isinstance(data, LabelledImages):
         data = (data.images, data.labels)
     versions = {"workbench": __version__, "torch": torch.__version__}
-    plain = {**versions, **asdict(settings), **subject.options}
+    criterion: Any = as_criterion(subject.options.get("loss", "cross_entropy"))
+    loss = {f.name: getattr(criterion, f.name) for f in fields(criterion)}
+    plain = {**versions, **asdict(settings), **subject.options, "loss": str(loss)}
     crc = zlib.crc32(json.dumps(plain, default=str).encode())
-    for piece in (subject.model.state_dict(), *data):  # a loader, batch by batch
+    pieces = (subject.model.state_dict(), loss, *data)  # a loader, batch by batch
+    for piece in pieces:
         for tensor in tree_leaves(piece):
             if isinstance(tensor, Tensor):
                 numbers = tensor.detach().cpu().contiguous().flatten()

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from workbench.curvature.problem.risk import EmpiricalRisk, evaluating
+from workbench.curvature.problem.risk import EmpiricalRisk
+from workbench.curvature.problem.surroundings import evaluating
 from workbench.linalg.columns import dots, lengths
 from workbench.linalg.lanczos import EigenPairs
 from workbench.measurement.ways import Way
@@ -60,7 +61,7 @@ def class_losses(
     """
     theta, fixed = risk.snapshot()
     flat = risk.flatten(list(theta.values()))
-    counts = risk.classes("walk").to(risk.device, torch.float64)
+    counts = risk.classes("walk").to(risk.device) * risk.num_examples
     d, n = directions.shape[1], len(distances)
     found = np.empty((d, n, risk.num_classes))
 
@@ -111,8 +112,7 @@ def walk_along(
     distance = distances_of(values[0])
     directions = torch.cat([leading, lowest.to(leading.dtype)], dim=1)
     losses = class_losses(risk, directions, distance, report)
-    counts = risk.classes("walk").double()
-    shares: Array = (counts / risk.num_examples).cpu().numpy()
+    shares: Array = risk.classes("walk").cpu().numpy()
     ends = np.nan_to_num(losses[:, [0, -1]] @ shares, nan=np.inf)
     back = ends[:, 0] > ends[:, 1]
     losses[back] = losses[back, ::-1]  # -v is an eigenvector as well as v

@@ -9,13 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from workbench.curvature.gram.gram import Gram
-from workbench.curvature.gram.layer_gradients import (
-    LayerGradients,
-    layer_gradients,
-    layer_groups,
-)
+from workbench.curvature.gram.layer_gradients import layer_gradients, layer_groups
+from workbench.curvature.gram.rows import LayerGradients
 from workbench.curvature.problem.adapter import as_problem
 from workbench.curvature.problem.batches import Inputs, split, take
+from workbench.curvature.problem.labelled import joined
 from workbench.curvature.problem.network import Outputs, Trained
 from workbench.curvature.problem.risk import EmpiricalRisk
 from workbench.errors import WorkbenchError
@@ -68,8 +66,8 @@ def gram(
             is on another device, a copy is used.
         data: As for `operators`; by default those of the checkpoint.
         classes: Use only these classes and their logits, as `choose_classes` does.
-        loss: As in `operators`; for losses other than the plain cross-entropy, only the
-            spectrum is available, without classes.
+        loss: As in `operators`; for losses without class numbers, only the spectrum is
+            available, without classes.
         outputs: As in `operators`.
         parameters: As in `operators`.
         check: As in `operators`.
@@ -79,7 +77,7 @@ def gram(
         control: Pauses and cancels.
 
     Returns:
-        K, (n, n) float64, with the probabilities and labels of the examples.
+        K, (n, n) float64, with the probabilities and labels of the examples or tokens.
 
     Raises:
         WorkbenchError: If the matrix does not fit the memory; also as `empirical_risk`.
@@ -96,7 +94,7 @@ def gram(
         device=device,
         control=control,
     )
-    n = risk.num_examples * risk.num_columns
+    n = risk.num_rows
     there = device_memory(risk.device)
     if 8 * n**2 > 0.7 * there:
         fits = int((0.7 * there / 8) ** 0.5) // max(risk.num_columns, 1)
@@ -152,11 +150,10 @@ def risk_gram(risk: EmpiricalRisk, report: Report | None = None) -> Gram:
             _add_layer(matrix, layer, risk, span(step, done, done + share))
             done += share
     mirror(risk.summed("gram", matrix))
-    probs = labels = None
-    if risk.class_counts is not None:
-        probs = torch.cat([risk.probabilities(inputs) for inputs, _ in batches])
-        labels = torch.cat([y for _, y in batches])
-    return Gram(matrix, probs, labels, risk.normaliser)
+    if risk.class_weights is None:
+        return Gram(matrix, None, None, risk.normaliser)
+    rows = joined(risk.labelled(risk.predictions(x), y) for x, y in batches)
+    return Gram(matrix, rows.probs, rows.labels, risk.normaliser, rows.weights)
 
 
 def layer_sets(risk: EmpiricalRisk, num_examples: int) -> list[set[str]]:

@@ -14,7 +14,6 @@ from workbench.curvature.gram.layer_gradients import gradient_rows, layer_gradie
 from workbench.curvature.means.averages import Averages, CrossClassMeans, averages
 from workbench.curvature.means.pullback import pull_back
 from workbench.curvature.problem.batches import split
-from workbench.curvature.problem.cross_entropy import hessian_root
 from workbench.curvature.problem.risk import EmpiricalRisk
 from workbench.errors import WorkbenchError
 from workbench.linalg.operator import Dense, LinearOperator
@@ -67,10 +66,10 @@ def dense_gauss_newton(risk: EmpiricalRisk, report: Report | None = None) -> Den
 
 
 def trace_gauss_newton(risk: EmpiricalRisk, report: Report | None = None) -> float:
-    r"""Return ``tr G = (1/N) sum_{i,k} ||delta_{i,k}||^2``. Costs about C passes."""
+    r"""Return ``tr G = sum_{i,k} w_i ||delta_{i,k}||^2``. Costs about C passes."""
     total = torch.zeros((), dtype=torch.float64, device=risk.device)
     done = 0
-    largest = max(*risk.sizes, risk.num_activations // 4) * risk.num_classes
+    largest = max(*risk.sizes, risk.num_activations // 4) * (risk.num_columns + 1)
     room = max(1, min(64, TILE // largest))
     for inputs, labels in risk.batches():
         for piece, targets in zip(split(inputs, room), labels.split(room), strict=True):
@@ -89,16 +88,15 @@ def dual_coordinates(gram: Gram) -> tuple[Coordinates, Tensor]:
 
     With K the Gram matrix, ``K + s I = L L^T`` for an s at rounding level, which is
     subtracted again. The gradients become the columns of ``L^T``, and G becomes ``(L^T
-    L - s I) / N``. Costs about ``2 n^3`` multiplications and leaves three matrices of
+    L - s I) / Z``. Costs about ``2 n^3`` multiplications and leaves three matrices of
     order n.
 
     Returns:
         The coordinates, and L.
     """
     matrix = gram.matrix
-    probs, labels = gram.classes
-    num_examples, n = len(probs), len(matrix)
-    checked_trace(float(matrix.trace()) / num_examples)
+    n = len(matrix)
+    checked_trace(float(matrix.trace()) / gram.normaliser)
     shift = 1e-15 * float(matrix.abs().sum(1).max())  # relative to a bound of lambda_1
     while True:
         shifted = matrix.clone()
@@ -110,8 +108,8 @@ def dual_coordinates(gram: Gram) -> tuple[Coordinates, Tensor]:
         shift *= 10
     g = lower.T @ lower
     g.diagonal().sub_(shift)
-    g.div_(num_examples)
-    plain, weighted, mass = mean_coefficients(probs, labels)
+    g.div_(gram.normaliser)
+    plain, weighted, mass = mean_coefficients(gram.classes)
 
     def placed(coefficients: Tensor) -> Tensor:
         """Combinations of the delta, (N, C, C, C), in the new coordinates."""
@@ -119,15 +117,11 @@ def dual_coordinates(gram: Gram) -> tuple[Coordinates, Tensor]:
         found = lower.T @ gram.combine(coefficients.flatten(2))
         return found.T.reshape(num_classes, num_classes, n)
 
-    counts = labels.bincount(minlength=probs.shape[1]).double()
-    share = counts / counts.sum()
-    means = CrossClassMeans(placed(plain), placed(weighted), mass, share)
+    means = CrossClassMeans(placed(plain), placed(weighted), mass, mass.sum(1))
     return Coordinates(Dense(g), means, float(g.trace())), lower
 
 
-def primal_eigenvectors(
-    risk: EmpiricalRisk, gram: Gram, root: Tensor, vectors: Tensor
-) -> Tensor:
+def primal_eigenvectors(risk: EmpiricalRisk, root: Tensor, vectors: Tensor) -> Tensor:
     """Map eigenvectors of the dual to R^P, with arbitrary lengths.
 
     A unit eigenvector z of ``L^T L`` becomes ``R^T L z``, divided by its length, with
@@ -136,16 +130,13 @@ def primal_eigenvectors(
 
     Args:
         risk: The network and data.
-        gram: Gram matrix of their gradients.
         root: L, from `dual_coordinates`.
         vectors: Eigenvectors in these coordinates, (d, m).
 
     Returns:
         (P, m), in the model's dtype.
     """
-    probs, _ = gram.classes
-    weights = (root @ vectors).view(len(probs), -1, vectors.shape[1])
-    return pull_back(risk, hessian_root(probs) @ weights)
+    return pull_back(risk, root @ vectors)
 
 
 def checked_trace(trace: float) -> float:

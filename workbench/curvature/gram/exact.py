@@ -100,7 +100,7 @@ def exact_spectrum(
         device=device,
         control=control,
     )
-    n = risk.num_examples * risk.num_columns
+    n = risk.num_rows
     order = min(n, risk.dim)
     there = device_memory(risk.device)
     if 16 * order**2 > 0.8 * there:

@@ -21,6 +21,7 @@ from workbench.curvature.means.parts_of_g import (
     overlaps,
 )
 from workbench.curvature.problem.cross_entropy import reflection
+from workbench.curvature.problem.labelled import Labelled
 from workbench.errors import WorkbenchError
 from workbench.linalg.columns import distances
 from workbench.linalg.lanczos import top_eigenpairs
@@ -54,12 +55,14 @@ class Gram(Described):
     ``matrix / N`` has the nonzero eigenvalues of G, and any combination of gradients,
     ``R^T w``, is represented by w: parts of G are ``R^T W W^T R``, with the eigenvalues
     of ``W^T K W``.
+    If examples have a mass m in their loss, rows are ``sqrt(m)`` times these.
     """
 
     matrix: Tensor  # K, (n, n) float64, n = N (C - 1): <r_{i,j}, r_{i',j'}>
     probs: Tensor | None  # (N, C) float64; None: the loss has no class per example
     labels: Tensor | None  # (N,)
     normaliser: float  # Z, which is N for the mean cross-entropy: G = R^T R / Z
+    weights: Tensor | None = None  # (N,) m / Z; None: 1 / Z each
 
     def card(self) -> Card:
         """What it is, in a few lines."""
@@ -76,18 +79,21 @@ class Gram(Described):
         )
 
     @property
-    def classes(self) -> tuple[Tensor, Tensor]:
-        """Return probabilities and labels.
+    def classes(self) -> Labelled:
+        """Return the examples or tokens with their classes, N of them.
 
         Raises:
             WorkbenchError: If the loss has no class per example.
         """
         if self.probs is None or self.labels is None:
             raise WorkbenchError(
-                "Gram: class means exist only for the plain cross-entropy of logits "
-                "(B, C) with one label per example; for this loss, use the spectrum."
+                "Gram: class means exist only for a cross-entropy with a class number "
+                "for each example or token; for this loss, use the spectrum."
             )
-        return self.probs, self.labels
+        weights = self.weights
+        if weights is None:
+            weights = torch.full_like(self.probs[:, 0], 1 / self.normaliser)
+        return Labelled(self.probs, self.labels, weights)
 
     def eigenvalues(self, *, progress: ProgressCallback | None = None) -> Tensor:
         """Return all eigenvalues of G except zeros by rank, (n,), descending.
@@ -154,13 +160,16 @@ class Gram(Described):
         """Return inner products of the delta of some examples and of all means.
 
         Args:
-            chosen: Indices of b examples; their b C gradients come first, then the
-                delta_{c,k}, the delta_c and delta_G.
+            chosen: Indices of b examples that count; their b C gradients come first,
+                then the delta_{c,k}, the delta_c and delta_G.
             weighting: Convention of the means; the single gradients are always the
                 delta.
 
         Returns:
             (b C + C^2 + C + 1, same), float64.
+
+        Raises:
+            WorkbenchError: If one of them does not count, or the loss has no classes.
         """
         three = self._averages(weighting)
         n = len(self.matrix)
@@ -168,12 +177,19 @@ class Gram(Described):
             [three.cross.reshape(-1, n), three.classes, three.everything[None]]
         ).T
         chosen = chosen.to(means.device)
-        probs, _ = self.classes
-        width = probs.shape[1] - 1
+        rows = self.classes.at(chosen)
+        if not (rows.weights > 0).all():
+            raise WorkbenchError(
+                f"Gram: {int((rows.weights == 0).sum())} of the {len(chosen)} chosen "
+                "examples do not count in the loss (their label is ignored, or its "
+                "class has the weight 0), so the matrix holds no gradient of theirs; "
+                "choose among the others."
+            )
+        width = rows.probs.shape[1] - 1
         index = (
             chosen[:, None] * width + torch.arange(width, device=means.device)
         ).flatten()
-        turned = reflection(probs[chosen])  # (b, k, j)
+        turned = reflection(rows.probs) / self._root_mass(rows)  # (b, k, j)
 
         def back(columns: Tensor) -> Tensor:
             """Convert from the rows r of the chosen examples to their delta."""
@@ -203,19 +219,23 @@ class Gram(Described):
 
     def combine(self, factors: Tensor) -> Tensor:
         """Convert combinations of the delta, (N, C, m), to the rows', (n, m)."""
-        turned = reflection(self.classes[0])
+        rows = self.classes
+        turned = reflection(rows.probs) / self._root_mass(rows)
         return torch.einsum("ikj,ikm->ijm", turned, factors).flatten(0, 1)
 
     def _averages(self, weighting: str) -> Averages:
         """The three averages as combinations of the rows, in R^n."""
         convention = convention_of(weighting, "Gram")
-        probs, labels = self.classes
-        plain, weighted, mass = mean_coefficients(probs, labels)
-        counts = labels.bincount(minlength=len(mass)).double()
-        weight = pair_weights(convention, mass, counts / counts.sum())
+        plain, weighted, mass = mean_coefficients(self.classes)
+        weight = pair_weights(convention, mass, mass.sum(1))
         chosen = weighted if convention.weighted else plain
         cross = self.combine(chosen.flatten(2)).T.unflatten(0, (len(mass), -1))
         return average_further(convention, cross, weight)
+
+    def _root_mass(self, rows: Labelled) -> Tensor:
+        """``sqrt(m)`` of some examples, (b, 1, 1); those of none are in no sum."""
+        mass = (rows.weights * self.normaliser).clamp(min=TINY)
+        return mass.sqrt()[:, None, None]
 
     def _parts(self, weighting: str) -> Hierarchy:
         return hierarchy(self._averages(weighting))
@@ -223,18 +243,18 @@ class Gram(Described):
     def _lowered(self, factor: Tensor) -> Tensor:
         r"""Eigenvalues of ``G - R^T W W^T R``, which must be positive semidefinite.
 
-        ``I / N - W W^T = T T / N`` with a T that differs from I only on span W, so they
-        equal those of ``T K T / N``.
+        ``I / Z - W W^T = T T / Z`` with a T that differs from I only on span W, so they
+        equal those of ``T K T / Z``.
         """
-        num_examples = self.normaliser
+        Z = self.normaliser
         left, size, _ = torch.linalg.svd(factor, full_matrices=False)
-        kept = (1 - num_examples * size.square()).clamp(min=0.0).sqrt()
+        kept = (1 - Z * size.square()).clamp(min=0.0).sqrt()
         change = left * (1 - kept)  # T = I - left change^T
         products = self.matrix @ left
         half = products - 0.5 * change @ (left.T @ products)
         changed = torch.addmm(self.matrix, change, half.T, alpha=-1.0)
         changed.addmm_(half, change.T, alpha=-1.0)
-        return eigenvalues_of(changed) / num_examples
+        return eigenvalues_of(changed) / Z
 
 
 def _check(name: str, value: str, known: tuple[str, ...]) -> None:
@@ -244,29 +264,29 @@ def _check(name: str, value: str, known: tuple[str, ...]) -> None:
         )
 
 
-def mean_coefficients(probs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def mean_coefficients(rows: Labelled) -> tuple[Tensor, Tensor, Tensor]:
     """Return the first averages as combinations of the delta, and their mass.
 
     Returns:
         ``plain`` and ``weighted``, (N, C, C, C): entry ``[i, k, c, l]`` is the factor
         of delta_{i,k} in the mean of (c, l); and the mass, (C, C).
     """
-    num_examples, num_classes = probs.shape
-    member = torch.nn.functional.one_hot(labels, num_classes).to(probs.dtype)
-    if not bool(member.any(0).all()):
-        missing = (~member.any(0)).nonzero().flatten().tolist()
+    num_classes = rows.probs.shape[1]
+    member = torch.nn.functional.one_hot(rows.labels, num_classes).to(rows.probs.dtype)
+    member = rows.weights[:, None] * member
+    total = member.sum(0)
+    if not bool((total > 0).all()):
+        missing = (total == 0).nonzero().flatten().tolist()
         raise WorkbenchError(
             f"Gram: {len(missing)} of {num_classes:,} classes have no example, the "
             f"first is {missing[0]}, so they have no mean; pass a sample with every "
             "class."
         )
-    mass = member.T @ probs / num_examples
-    eye = torch.eye(num_classes, dtype=probs.dtype, device=probs.device)
-    plain = torch.einsum("ic,kl->ikcl", member / member.sum(0), eye)
-    share = (
-        torch.einsum("ic,ik,ck->ick", member, probs.sqrt(), 1 / mass.clamp(min=TINY))
-        / num_examples
-    )
+    mass = member.T @ rows.probs
+    eye = torch.eye(num_classes, dtype=rows.probs.dtype, device=rows.probs.device)
+    plain = torch.einsum("ic,kl->ikcl", member / total, eye)
+    over = 1 / mass.clamp(min=TINY)
+    share = torch.einsum("ic,ik,ck->ick", member, rows.probs.sqrt(), over)
     weighted = torch.einsum("ick,kl->ikcl", share, eye)
     return plain, weighted, mass
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 from typing_extensions import override
 
-from workbench.curvature.gram.layer_gradients import uses, watch
+from workbench.curvature.gram.taps import uses, watch
 from workbench.curvature.problem.batches import num_of, take
 from workbench.curvature.problem.class_subset import ChosenLogits
 from workbench.curvature.problem.cross_entropy import (
@@ -26,7 +26,8 @@ from workbench.curvature.problem.cross_entropy import (
     hessian_root,
     others_sum,
 )
-from workbench.curvature.problem.risk import EmpiricalRisk, evaluating
+from workbench.curvature.problem.risk import EmpiricalRisk
+from workbench.curvature.problem.surroundings import evaluating
 from workbench.linalg.operator import LinearOperator
 
 ROUNDING = 1e3  # allowed difference in units in the last place of the largest logit
@@ -90,8 +91,10 @@ def find_last_layer(risk: EmpiricalRisk) -> LastLayer | None:
 
     Identified numerically on some examples: it is called once, on one vector per
     example, and gives the network's logits; its weight and bias are selected and used
-    nowhere else.
+    nowhere else. None too if the loss weights examples, or has several labels each.
     """
+    if not risk.is_plain:
+        return None
     model, rows = risk.model, list(range(risk.num_classes))
     if isinstance(model, ChosenLogits):
         rows = model.classes

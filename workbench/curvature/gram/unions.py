@@ -2,33 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from workbench.curvature.gram.assembly import TILE, layer_sets
 from workbench.curvature.gram.layer_gradients import layer_gradients
-from workbench.curvature.problem.batches import Inputs, num_of
+from workbench.curvature.problem.batches import join
 from workbench.curvature.problem.cross_entropy import delta_cotangents
+from workbench.curvature.problem.labelled import Drawn, chosen_rows, spread_out
 from workbench.curvature.problem.risk import EmpiricalRisk
 
 
-def union_gram(risk: EmpiricalRisk, inputs: Inputs, vectors: Tensor) -> Tensor:
+def union_gram(risk: EmpiricalRisk, drawn: Sequence[Drawn], vectors: Tensor) -> Tensor:
     """Return inner products of all gradients delta of some examples and given vectors.
 
     Works layer by layer, so a large network's gradients are never all in memory.
 
     Args:
         risk: The network.
-        inputs: b examples, (b, ...); their b C gradients come first.
+        drawn: b examples of one shape, or tokens; their b C gradients come first.
         vectors: Further vectors in parameter space, (m, P).
 
     Returns:
         (b C + m, b C + m), float64.
     """
-    cotangents = delta_cotangents(risk.probabilities(inputs)).transpose(1, 2)
+    inputs = join([one.inputs for one in drawn])
+    places = torch.tensor([one.place for one in drawn], device=risk.device)
+    predictions = risk.predictions(inputs)
+    columns = delta_cotangents(chosen_rows(predictions, places)).transpose(1, 2)
+    length = predictions[0, 0].numel()
+    rows = torch.arange(len(drawn), device=risk.device) * length + places
+    cotangents = spread_out(rows, columns, tuple(predictions.shape))
     split = torch.split(vectors, risk.sizes, dim=1)
     parts = dict(zip(risk.parameters, split, strict=True))
-    num = num_of(inputs)
+    num = len(drawn)
     size = num * risk.num_classes + len(vectors)
     total = torch.zeros(size, size, dtype=torch.float64, device=risk.device)
     for names in layer_sets(risk, num):

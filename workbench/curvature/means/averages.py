@@ -13,6 +13,7 @@ from workbench.curvature.problem.cross_entropy import (
     combined_cotangents,
     delta_cotangents,
 )
+from workbench.curvature.problem.labelled import Labelled
 from workbench.curvature.problem.risk import EmpiricalRisk
 from workbench.study.convention import Convention
 
@@ -22,13 +23,14 @@ class CrossClassMeans:
     r"""First averages, over the examples i of each class, in any coordinates of R^d.
 
     ``plain[c, k]`` is the mean of delta_{i,c,k}; ``weighted[c, k]`` the weighted mean
-    of ``g_{i,c,k} = grad log p_k`` with weights ``p_{i,k} / N``, total ``mass[c, k]``.
+    of ``g_{i,c,k} = grad log p_k`` with weights ``w_i p_{i,k}``, total ``mass[c, k]``,
+    w that of an example in G (`Labelled`), 1/N in the plain mean.
     """
 
     plain: Tensor  # (C, C, d)
     weighted: Tensor  # (C, C, d)
-    mass: Tensor  # (C, C) sum_{i in c} p_{ik} / N; sums to 1
-    share: Tensor  # (C,) n_c / N
+    mass: Tensor  # (C, C) sum_{i in c} w_i p_{ik}
+    share: Tensor  # (C,) W_c = sum_{i in c} w_i, which is n_c / N in the plain mean
 
     def double(self) -> CrossClassMeans:
         """The same in float64."""
@@ -56,11 +58,14 @@ def cross_class_means(
 ) -> CrossClassMeans:
     r"""Average the gradients of each (true class, potential class) pair over examples.
 
-    .. math:: \delta_{c,k} = \frac1{n_c} \sum_{i \in c} \sqrt{p_{ik}} J_i^T (e_k - p_i),
-       \quad g_{c,k} = \frac{\sum_{i \in c} p_{ik} J_i^T (e_k - p_i)}
-       {\sum_{i \in c} p_{ik}}
+    .. math:: \delta_{c,k} = \frac{\sum_{i \in c} w_i \delta_{i,k}}
+       {\sum_{i \in c} w_i}, \quad
+       g_{c,k} = \frac{\sum_{i \in c} w_i p_{ik} J_i^T (e_k - p_i)}
+       {\sum_{i \in c} w_i p_{ik}}, \quad
+       G = \sum_i w_i \sum_k \delta_{i,k} \delta_{i,k}^T
 
-    One forward and 2 C backward passes over the data; stores 2 C^2 vectors of length P.
+    with ``w = 1 / N`` in the plain mean cross-entropy. One forward and 2 C backward
+    passes over the data; stores 2 C^2 vectors of length P.
 
     Args:
         risk: Network and data; every class has an example.
@@ -70,9 +75,10 @@ def cross_class_means(
         Papyan (2019), arXiv:1901.08244; Papyan (2020), arXiv:2008.11865.
     """
     C = risk.num_classes
-    counts = risk.classes("cross_class_means").to(risk.device)
+    share = risk.classes("cross_class_means").to(risk.device)
 
-    def cotangents(c: int, probs: Tensor) -> Iterator[tuple[int, Tensor]]:
+    def cotangents(c: int, own: Labelled) -> Iterator[tuple[int, Tensor]]:
+        probs = own.probs
         delta, first = delta_cotangents(probs), 2 * C * c
         for k in range(C):
             yield first + k, delta[:, k]
@@ -81,13 +87,13 @@ def cross_class_means(
     sums, mass = class_sums(risk, 2 * C * C, cotangents, report=report)
     plain, weighted = sums.view(C, 2 * C, -1).split(C, dim=1)
     tiny = torch.finfo(risk.dtype).tiny  # a probability that underflowed
-    plain /= counts[:, None, None]
-    weighted /= (mass * risk.num_examples).to(risk.dtype).clamp(min=tiny)[..., None]
-    return CrossClassMeans(plain, weighted, mass, counts.double() / counts.sum())
+    plain /= share.to(risk.dtype)[:, None, None]
+    weighted /= mass.to(risk.dtype).clamp(min=tiny)[..., None]
+    return CrossClassMeans(plain, weighted, mass, share)
 
 
 def pair_weights(convention: Convention, mass: Tensor, share: Tensor) -> Tensor:
-    """Weight of each delta_{c,k} in G, (C, C): its mass, or the share n_c / N."""
+    """Weight of each delta_{c,k} in G, (C, C): its mass, or the class's share W_c."""
     return mass if convention.weighted else share[:, None].expand_as(mass)
 
 
@@ -146,19 +152,19 @@ def weighted_means(
         conventions: Of the averages.
         image: What is kept of each vector of length P; by default all of it.
     """
-    C, N = risk.num_classes, risk.num_examples
-    counts = risk.classes("weighted_means").to(risk.device, torch.float64)
+    C = risk.num_classes
+    share = risk.classes("weighted_means").to(risk.device)
 
-    def cotangents(c: int, probs: Tensor) -> Iterator[tuple[int, Tensor]]:
+    def cotangents(c: int, own: Labelled) -> Iterator[tuple[int, Tensor]]:
         for n, convention in enumerate(conventions):
-            yield n * C + c, class_cotangents(convention, probs, c) / N
+            yield n * C + c, class_cotangents(convention, own.probs, c)
 
     dtype = torch.float64 if image else None
     num = len(conventions) * C
     sums, mass = class_sums(risk, num, cotangents, image=image, dtype=dtype)
     found = {}
     for convention, total in zip(conventions, sums.split(C), strict=True):
-        weight = pair_weights(convention, mass, counts / N)
+        weight = pair_weights(convention, mass, share)
         weight = included(convention, weight).sum(1)
         over = weight.to(total.dtype).clamp(min=torch.finfo(risk.dtype).tiny)
         found[convention.name] = WeightedMeans(total / over[:, None], weight)

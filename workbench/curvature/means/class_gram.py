@@ -24,7 +24,7 @@ class ClassGram:
 
     convention: Convention
     inner: Tensor  # (C, C) of the delta_c; or (2 C, 2 C), then the delta_{c,c}
-    weight: Tensor  # (C, C) of each delta_{c,k} in G, float64; they sum to 1
+    weight: Tensor  # (C, C) of each delta_{c,k} in G, float64
 
     @property
     def inside(self) -> Tensor:
@@ -82,8 +82,8 @@ def class_gram(
         convention: Of the means.
         report: Called with the share done.
     """
-    C, N = risk.num_classes, risk.num_examples
-    counts = risk.classes("class_gram")
+    C = risk.num_classes
+    share = risk.classes("class_gram").to(risk.device)
     rows, columns = means_shape(C, convention, "c")
     width = max(1, SLICE // (rows * columns))
     starts = range(0, risk.dim, width)
@@ -96,7 +96,6 @@ def class_gram(
         some = Slice(start, min(start + width, risk.dim))
         sums, mass = mean_sums(risk, convention, "c", some, None, told)
         raw += inner_products(sums.transpose(0, 1).flatten(0, 1).T)
-    share = counts.to(raw) / N
     tiny = torch.finfo(risk.dtype).tiny  # a probability that underflowed
     if convention.weighted:  # sum_k p_k (e_k - p) = 0
         own = mass.diagonal()

@@ -22,6 +22,7 @@ from workbench.curvature.means.pair_selection import Kept, all_pairs, keep_pairs
 from workbench.curvature.means.parts_of_g import factor_eigenvalues, hierarchy
 from workbench.curvature.means.pullback import Slice, class_sums
 from workbench.curvature.problem.adapter import as_problem
+from workbench.curvature.problem.labelled import Labelled
 from workbench.curvature.problem.network import Outputs, Trained
 from workbench.curvature.problem.risk import EmpiricalRisk
 from workbench.errors import WorkbenchError
@@ -149,7 +150,7 @@ def class_means(
     all C^2 means: one forward and C backward passes, C^2 P numbers.
 
     Args:
-        model: The network, to logits (B, C), or a `Checkpoint`. Used in eval mode and
+        model: The network, to logits, or a `Checkpoint`. Used in eval mode and
             left as it was; where it is not on the device, a copy.
         data: As `operators` takes them, with a label to each example.
         weighting: The convention: ``"icml"``, ``"slide"`` or ``"jmlr"``.
@@ -161,7 +162,9 @@ def class_means(
         skip: Leave out the smallest pairs (c, k), up to this share of the trace in the
             logits: their means are zero; the bound is in ``kept``. Level ``"ck"`` only.
         seed: Seed of the sketch.
-        loss: The plain cross-entropy; with any other there are no classes.
+        loss: A cross-entropy with class numbers. With class weights, smoothing or
+            ignored labels, the means weight examples as G does (`Labelled`); if tokens
+            have labels, (B, T), each token is an example.
         outputs: As in `operators`.
         parameters: As in `operators`.
         check: As in `operators`.
@@ -216,7 +219,7 @@ def risk_means(
 ) -> ClassMeans:
     """`class_means` of a network and data that are bound already."""
     _check(risk, convention, level, sketch, skip)
-    counts = risk.classes("class_means").to(risk.device, torch.float64)
+    share = risk.classes("class_means").to(risk.device)
     projection = None
     if sketch is not None:
         generator = torch.Generator().manual_seed(seed)
@@ -225,7 +228,6 @@ def risk_means(
         )
     kept = None if skip is None else keep_pairs(risk, skip)
     sums, mass = mean_sums(risk, convention, level, projection, kept, report)
-    share = counts / risk.num_examples
     weight = pair_weights(convention, mass, share)
     class_weight = included(convention, weight).sum(1)
     tiny = torch.finfo(risk.dtype).tiny  # a probability that underflowed
@@ -237,8 +239,8 @@ def risk_means(
     cross = None
     classes = diagonal = None
     if level == "G":
-        everything, total = sums[0, 0], float(class_weight.sum())
-        everything = everything / (total if convention.weighted else 1.0)
+        total = float(class_weight.sum())
+        everything = sums[0, 0] / (total if convention.weighted else float(share.sum()))
     elif level == "c":
         over = class_weight if convention.weighted else share
         classes = mean(sums[:, 0], over)
@@ -278,23 +280,23 @@ def mean_sums(
     kept: Kept | None,
     report: Report | None,
 ) -> tuple[Tensor, Tensor]:
-    """Sums over the examples, over N: (1, 1, d), (C, 1 or 2, d) or (C, C, d); mass."""
-    C, N = risk.num_classes, risk.num_examples
+    """Weighted sums over examples: (1, 1, d), (C, 1 or 2, d) or (C, C, d); mass."""
+    C = risk.num_classes
     rows, columns = means_shape(C, convention, level)
     pairs = (all_pairs(risk) if kept is None else kept.pairs).tolist()
 
-    def cotangents(c: int, probs: Tensor) -> Iterator[tuple[int, Tensor]]:
-        first = columns * c if rows > 1 else 0
+    def cotangents(c: int, own: Labelled) -> Iterator[tuple[int, Tensor]]:
+        first, probs = columns * c if rows > 1 else 0, own.probs
         sizes = convention.sizes(probs)
         if level == "ck":
             for k in range(C):
                 if pairs[c][k]:
-                    yield first + k, pair_cotangents(sizes, probs, k) / N
+                    yield first + k, pair_cotangents(sizes, probs, k)
             return
-        over = convention.num_averaged(C) * N
+        over = convention.num_averaged(C)
         yield first, class_cotangents(convention, probs, c) / over
         if columns == 2:
-            yield first + 1, pair_cotangents(sizes, probs, c) / N
+            yield first + 1, pair_cotangents(sizes, probs, c)
 
     num = rows * columns
     sums, mass = class_sums(risk, num, cotangents, image=image, report=report)

@@ -19,14 +19,14 @@ class Kept:
     With the cotangents ``a_{i,k} = sqrt(p_k) (e_k - p)``, whose squared length is at
     most ``2 p_k``, and ``delta_{i,k} = J_i^T a_{i,k}``, the pairs left out hold of G
 
-    .. math:: \frac1N \sum_{i,k} \|\delta_{i,k}\|^2 \le \max_i \|J_i\|_2^2 \; lost,
-       \quad lost = \frac1N \sum_{i,k} \|a_{i,k}\|^2
+    .. math:: \sum_{i,k} w_i \|\delta_{i,k}\|^2 \le \max_i \|J_i\|_2^2 \; lost,
+       \quad lost = \sum_{i,k} w_i \|a_{i,k}\|^2
 
     in trace, and no more in any eigenvalue.
     """
 
     pairs: Tensor  # (C, C) bool, True where looked at
-    lost: float  # sum of the squared lengths of the cotangents left out, over N
+    lost: float  # weighted sum of the squared lengths of the cotangents left out
     total: float  # of all: the trace of the loss's mean Hessian in the logits
 
     def __str__(self) -> str:
@@ -82,12 +82,11 @@ def pair_sizes(risk: EmpiricalRisk) -> Tensor:
     risk.classes("pair_sizes")
     shape = (risk.num_classes, risk.num_classes)
     sizes = torch.zeros(shape, dtype=torch.float64, device=risk.device)
-    for inputs, labels in risk.batches():
-        probs = risk.probabilities(inputs)
-        squares = probs.square()
-        norms = probs * (others_sum(probs).square() + others_sum(squares))
-        sizes.index_add_(0, labels, norms)
-    return risk.world.sum(sizes) / risk.num_examples
+    for inputs, targets in risk.batches():
+        rows = risk.labelled(risk.predictions(inputs), targets)
+        others = others_sum(rows.probs).square() + others_sum(rows.probs.square())
+        sizes.index_add_(0, rows.labels, rows.weights[:, None] * rows.probs * others)
+    return risk.world.sum(sizes)
 
 
 def _kept(pairs: Tensor, sizes: Tensor) -> Kept:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -16,8 +16,14 @@ from workbench.curvature.means.averages import (
 )
 from workbench.curvature.means.count_sketch import CountSketch
 from workbench.curvature.means.pullback import class_sums, forward
-from workbench.curvature.problem.batches import Inputs, take
-from workbench.curvature.problem.risk import EmpiricalRisk, evaluating
+from workbench.curvature.problem.labelled import (
+    Drawn,
+    Labelled,
+    chosen_rows,
+    spread_out,
+)
+from workbench.curvature.problem.risk import EmpiricalRisk
+from workbench.curvature.problem.surroundings import evaluating
 from workbench.study.convention import Convention
 
 
@@ -43,7 +49,8 @@ def thinned_means(
     row = (pairs.flatten().cumsum(0) - 1).view(C, C).tolist()
     wanted = [line.nonzero().flatten().tolist() for line in pairs]
 
-    def cotangents(c: int, probs: Tensor) -> Iterator[tuple[int, Tensor]]:
+    def cotangents(c: int, own: Labelled) -> Iterator[tuple[int, Tensor]]:
+        probs = own.probs
         sizes = convention.sizes(probs)
         for k in wanted[c]:
             yield row[c][k], pair_cotangents(sizes, probs, k)
@@ -51,8 +58,8 @@ def thinned_means(
 
     double = torch.float64
     total, mass = class_sums(risk, num + C, cotangents, image=sketch, dtype=double)
-    counts = risk.classes("thinned_means").to(mass)
-    weight = pair_weights(convention, mass * risk.num_examples, counts)
+    share = risk.classes("thinned_means").to(mass)
+    weight = pair_weights(convention, mass, share)
     class_weight = included(convention, weight).sum(1)
     over = torch.cat([weight[pairs], class_weight])
     found = total / over.clamp(min=torch.finfo(risk.dtype).tiny)[:, None]
@@ -62,24 +69,33 @@ def thinned_means(
 
 def thinned_gradients(
     risk: EmpiricalRisk,
-    inputs: Inputs,
-    labels: Tensor,
+    drawn: Sequence[Drawn],
     pairs: Tensor,
     convention: Convention,
     sketch: CountSketch,
 ) -> Tensor:
     """The gradients of some examples for some potential classes, sketched.
 
+    Args:
+        risk: Network.
+        drawn: The examples or tokens, of any shapes.
+        pairs: (C, C) bool, True where the gradient is wanted.
+        convention: Whether g is drawn, or delta.
+        sketch: Of vectors of length P.
+
     Returns:
         (sum over the examples of the potential classes of their class, d) float64.
     """
     rows = []
     with evaluating(risk.model):
-        for i, c in enumerate(labels.tolist()):
+        for one in drawn:
             risk.control.check()
-            logits, probs = forward(risk, take(inputs, slice(i, i + 1)))
+            place = torch.tensor([one.place], device=risk.device)
+            logits, predictions = forward(risk, one.inputs)
+            probs = chosen_rows(predictions, place)
             sizes = convention.single(probs)
-            for k in pairs[c].nonzero().flatten().tolist():
-                pulled = risk.gradient(logits, pair_cotangents(sizes, probs, k))
-                rows.append(sketch(pulled).double())
+            for k in pairs[one.label].nonzero().flatten().tolist():
+                columns = pair_cotangents(sizes, probs, k)[..., None]
+                w = spread_out(place, columns, tuple(logits.shape))
+                rows.append(sketch(risk.gradient(logits, w.view_as(logits))).double())
     return torch.stack(rows)

@@ -11,6 +11,7 @@ from typing_extensions import override
 
 from workbench.curvature.means.class_gram import ClassGram
 from workbench.curvature.means.parts_of_g import eigh_psd, overlaps
+from workbench.curvature.problem.labelled import Labelled, alone, together
 from workbench.curvature.problem.risk import EmpiricalRisk
 from workbench.curvature.products.proof import Products
 from workbench.linalg.columns import dots
@@ -23,10 +24,11 @@ BLOCK = 32  # vectors that share a forward pass
 class StreamedMeans:
     r"""The means over the examples, for any number of classes, by passes over the data.
 
-    .. math:: \delta_{c,k} = \frac{1}{W_{c,k}} \sum_{i \in c} s_{ik} J_i^T (e_k - p_i)
+    .. math:: \delta_{c,k} = \frac{1}{W_{c,k}}
+        \sum_{i \in c} w_i s_{ik} J_i^T (e_k - p_i)
 
-    with ``s = sqrt(p)``, W the number of examples, and in ``jmlr`` ``s = p``, W their
-    sum. One pass pushes vectors forward and averages: ``delta_{c,k}^T v`` are C^2
+    with ``s = sqrt(p)``, W the sum of the w, and in ``jmlr`` ``s = p``, W that of
+    ``w p``. One pass pushes vectors forward and averages: ``delta_{c,k}^T v`` are C^2
     numbers. Another pulls a combination of the delta_{c,k} back. So each part of G is
     known by its products, at the price of G's and C^2 numbers a vector.
     """
@@ -37,7 +39,7 @@ class StreamedMeans:
 
     @property
     def weight(self) -> Tensor:
-        """Of each mean in G, (C, C): the share of its examples."""
+        """Of each mean in G, (C, C)."""
         return self.gram.weight
 
     def inner(self, vectors: Tensor) -> Tensor:
@@ -50,9 +52,11 @@ class StreamedMeans:
         """``sum_{c,k} y_{c,k} delta_{c,k}``: (C, C, m) to (P, m). Half of a product."""
         factors = self._share()[..., None] * factors
 
-        def cotangents(labels: Tensor, probs: Tensor) -> Tensor:
-            sizes = self._sizes(probs)[..., None] * factors[labels]
-            return sizes - probs[..., None] * sizes.sum(1, keepdim=True)
+        def cotangents(targets: Tensor, predictions: Tensor) -> Tensor:
+            rows = self.risk.labelled(predictions, targets)
+            sizes = self._sizes(rows)[..., None] * factors[rows.labels]
+            columns = sizes - rows.probs[..., None] * sizes.sum(1, keepdim=True)
+            return together(columns, tuple(predictions.shape))
 
         return self.risk.world.sum(self.network.pull(cotangents, factors.shape[2]))
 
@@ -75,21 +79,25 @@ class StreamedMeans:
         """The sums over this process's examples."""
         shape = (*self.weight.shape, vectors.shape[1])
         total = torch.zeros(shape, dtype=torch.float64, device=self.risk.device)
-        for labels, probs, pushed in self.network.push(vectors):
+        for targets, predictions, pushed in self.network.push(vectors):
+            rows = self.risk.labelled(predictions, targets)
+            found = alone(pushed.double(), tuple(predictions.shape))
             # relative to the likeliest class, so that 1 - p_k keeps its digits
-            likeliest = probs.argmax(1)[:, None, None].expand(-1, 1, pushed.shape[2])
-            moved = pushed.double() - pushed.double().gather(1, likeliest)
-            apart = moved - (probs[..., None] * moved).sum(1, keepdim=True)
-            total.index_add_(0, labels, self._sizes(probs)[..., None] * apart)
+            likeliest = rows.probs.argmax(1)[:, None, None]
+            moved = found - found.gather(1, likeliest.expand(-1, 1, found.shape[2]))
+            apart = moved - (rows.probs[..., None] * moved).sum(1, keepdim=True)
+            total.index_add_(0, rows.labels, self._sizes(rows)[..., None] * apart)
         return total
 
-    def _sizes(self, probs: Tensor) -> Tensor:
-        return self.gram.convention.sizes(probs)
+    def _sizes(self, rows: Labelled) -> Tensor:
+        """``w s``, (R, C)."""
+        sizes: Tensor = self.gram.convention.sizes(rows.probs)
+        return rows.weights[:, None] * sizes
 
     def _share(self) -> Tensor:
         """1 / W."""
         tiny = torch.finfo(self.risk.dtype).tiny  # a probability that underflowed
-        return 1 / (self.risk.num_examples * self.weight.clamp(min=tiny))
+        return 1 / self.weight.clamp(min=tiny)
 
 
 @dataclass(frozen=True, eq=False, repr=False)

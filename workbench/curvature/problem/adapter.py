@@ -8,13 +8,14 @@ from typing import Any
 import torch
 from torch import nn
 
+from workbench.curvature.problem.binding import empirical_risk
 from workbench.curvature.problem.class_subset import choose_classes, inside
 from workbench.curvature.problem.network import (
     Outputs,
     Trained,
     network_and_data,
 )
-from workbench.curvature.problem.risk import EmpiricalRisk, empirical_risk
+from workbench.curvature.problem.risk import EmpiricalRisk
 from workbench.machine.distributed import ALONE, World
 from workbench.progress.control import Control
 

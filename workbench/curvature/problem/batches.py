@@ -384,3 +384,9 @@ def as_batch(raw: Any) -> Batch:
 def _names(raw: Mapping[Any, Any]) -> str:
     names = ", ".join(map(repr, list(raw)[:4]))
     return f"the keys {names}" if names else "no keys"
+
+
+def as_targets(targets: Tensor) -> Tensor:
+    """Whole numbers as int64; all else as it is."""
+    whole = not targets.is_floating_point() and targets.dtype != torch.bool
+    return targets.detach().long() if whole else targets.detach()

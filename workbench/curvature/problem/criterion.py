@@ -66,6 +66,10 @@ class Criterion(ABC):
     def num_columns(self, outputs: Tensor) -> int:
         """m, the largest rank that A can have."""
 
+    @abstractmethod
+    def num_rows(self, num_targets: int, num_classes: int, soft: bool) -> int:
+        """All columns of all examples, from how many numbers their targets are."""
+
 
 @final
 @dataclass(frozen=True, slots=True, eq=False)
@@ -102,7 +106,7 @@ class CrossEntropy(Criterion):
         if self.weight is not None and len(self.weight) != C:
             raise WorkbenchError(
                 f"empirical_risk: {len(self.weight)} class weights and {C} logits; "
-                "expected one weight per class."
+                "expected one weight for each class that is looked at."
             )
         if targets.is_floating_point():
             if targets.shape != outputs.shape:
@@ -115,8 +119,8 @@ class CrossEntropy(Criterion):
         if targets.shape != (len(outputs), *outputs.shape[2:]):
             raise WorkbenchError(
                 f"empirical_risk: an output of shape {shape} and labels of shape "
-                f"{tuple(targets.shape)}; expected logits (B, C, ...) with the classes "
-                "on axis 1, and labels (B, ...)."
+                f"{tuple(targets.shape)}; expected class numbers, (B,) beside logits "
+                "(B, C), or of tokens (B, T) beside (B, C, T) or (B, T, C)."
             )
         if (largest := int(targets.max())) >= C and largest != self.ignore_index:
             raise WorkbenchError(
@@ -128,7 +132,7 @@ class CrossEntropy(Criterion):
     def num_terms(self, targets: Tensor) -> float:
         if targets.is_floating_point():
             return float(targets.numel() // targets.shape[1])
-        counted = targets[self._counted(targets)]
+        counted = targets[self.counted(targets)]
         if self.weight is None:
             return float(counted.numel())
         return float(self.weight.to(counted.device)[counted].sum(dtype=torch.float64))
@@ -152,8 +156,8 @@ class CrossEntropy(Criterion):
         if predictions.ndim == 2 and self._even(targets):
             return hessian_product(predictions, v)
         found = hessian_product(predictions.movedim(1, -1), v.movedim(1, -1))
-        mass = self._shares(predictions, targets).sum(-1, keepdim=True)
-        return (mass * found).movedim(-1, 1)
+        mass = self.mass(targets, predictions.shape[1]).to(found)
+        return (mass[..., None] * found).movedim(-1, 1)
 
     @override
     def root(self, predictions: Tensor, targets: Tensor) -> Tensor:
@@ -161,7 +165,7 @@ class CrossEntropy(Criterion):
         if not rest and self._even(targets):
             return hessian_root(predictions)
         rows = predictions.movedim(1, -1)
-        mass = self._shares(predictions, targets).sum(-1)
+        mass = self.mass(targets, C).to(rows)
         each = hessian_root(rows.reshape(-1, C)) * mass.reshape(-1, 1, 1).sqrt()
         T = rest.numel()
         each = each.view(len(rows), T, C, C - 1)
@@ -174,6 +178,25 @@ class CrossEntropy(Criterion):
     def num_columns(self, outputs: Tensor) -> int:
         C = outputs.shape[1]
         return outputs[0].numel() // C * (C - 1)
+
+    @override
+    def num_rows(self, num_targets: int, num_classes: int, soft: bool) -> int:
+        num = num_targets // num_classes if soft else num_targets
+        return num * (num_classes - 1)
+
+    def mass(self, targets: Tensor, num_classes: int) -> Tensor:
+        """``m = sum_k t_k`` of each example or token, (B, ...), float64."""
+        C, smooth = num_classes, self.label_smoothing
+        weight = torch.ones(C, dtype=torch.float64, device=targets.device)
+        if self.weight is not None:
+            weight = self.weight.to(weight)
+        even = smooth * weight.mean()
+        if targets.is_floating_point():
+            own = (targets.double().movedim(1, -1) * weight).sum(-1)
+            return (1 - smooth) * own + even
+        counted = self.counted(targets)
+        own = weight[torch.where(counted, targets, 0)]
+        return ((1 - smooth) * own + even) * counted
 
     def _even(self, targets: Tensor) -> bool:
         """Whether every position has the mass 1."""
@@ -190,12 +213,12 @@ class CrossEntropy(Criterion):
         if targets.is_floating_point():
             given = targets.to(like).movedim(1, -1)
             return ((1 - smooth) * given + smooth / C) * weight
-        counted = self._counted(targets)
+        counted = self.counted(targets)
         hard = nn.functional.one_hot(torch.where(counted, targets, 0), C).to(like)
         t = ((1 - smooth) * hard + smooth / C) * weight
         return t * counted[..., None]
 
-    def _counted(self, targets: Tensor) -> Tensor:
+    def counted(self, targets: Tensor) -> Tensor:
         """Which labels are not ignored."""
         if self.ignore_index is None:
             return torch.ones_like(targets, dtype=torch.bool)
@@ -264,6 +287,10 @@ class BinaryCrossEntropy(Criterion):
     def num_columns(self, outputs: Tensor) -> int:
         return outputs[0].numel()
 
+    @override
+    def num_rows(self, num_targets: int, num_classes: int, soft: bool) -> int:
+        return num_targets
+
     def _targets(
         self, predictions: Tensor, targets: Tensor
     ) -> tuple[Tensor, Tensor | float]:
@@ -309,6 +336,10 @@ class SquaredError(Criterion):
     @override
     def num_columns(self, outputs: Tensor) -> int:
         return outputs[0].numel()
+
+    @override
+    def num_rows(self, num_targets: int, num_classes: int, soft: bool) -> int:
+        return num_targets
 
 
 def _same_numbers(name: str, outputs: Tensor, targets: Tensor) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
@@ -51,6 +51,7 @@ class Network:
     module: nn.Module
     outputs: Outputs | None = None
     whole: bool = False  # whether inputs of several tensors are one argument
+    last: bool = False  # whether logits come as (B, ..., C), the classes last
 
     def __call__(
         self,
@@ -61,7 +62,8 @@ class Network:
     ) -> Tensor:
         """f(x), (B, ...): with the module's own weights, or those given by name.
 
-        One example is run as a pair, but where ``paired`` says no.
+        One example is run as a pair, but where ``paired`` says no. Logits of tokens
+        come out as (B, C, T), whichever way the module has them.
         """
         alone = paired and num_of(inputs) == 1
         given = join([inputs, inputs]) if alone else clone(inputs)
@@ -95,7 +97,9 @@ class Network:
         if type(found) is not Tensor:  # a kind of tensor of somebody's own
             found = found.as_subclass(Tensor)
         found = found[:1] if alone else found
-        return found[:, None] if found.ndim == 1 else found
+        if found.ndim == 1:
+            return found[:, None]
+        return found.movedim(-1, 1) if self.last else found
 
     def named(self) -> dict[str, Tensor]:
         """Parameters and buffers by name, one name each."""
@@ -129,6 +133,23 @@ class Network:
                 except WorkbenchError:  # it does not take them so
                     continue
                 return trial
+        return self
+
+    def oriented(self, few: Iterable[tuple[Inputs, Tensor]]) -> Network:
+        """The same, told where the classes are, which only the labels can say.
+
+        Logits (B, T, C) beside labels (B, T) have them last, as language models do;
+        where T is C too they are (B, C, T), as torch's own loss takes them.
+
+        Args:
+            few: Some examples of each shape, with their class numbers.
+        """
+        for inputs, targets in few:
+            shape, labelled = run(self, inputs).shape, targets.shape
+            first = labelled == (shape[0], *shape[2:])
+            last = labelled == shape[:-1]
+            if first != last:
+                return replace(self, last=last)
         return self
 
     def _arguments(self, inputs: Inputs) -> tuple[tuple[Any, ...], dict[str, Any]]:

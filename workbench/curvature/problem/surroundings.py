@@ -31,9 +31,10 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
     The training flags are set, not ``model.eval()`` called: that may merge weights, as
     some adapters do. What a pass leaves behind is undone: buffers, attributes such as
-    caches, and the random state; what `parametrize.cached` keeps is not used. Attention
-    is taken by its formula, since fused kernels know no forward mode and no second
-    derivative; compiled modules run as they were written.
+    caches, which weights ask for a gradient, and the random state; what
+    `parametrize.cached` keeps is not used. Attention is taken by its formula, since
+    fused kernels know no forward mode and no second derivative; compiled modules run
+    as they were written.
     """
     fused = torch.backends.mha.get_fastpath_enabled()
     modules = list(model.modules())
@@ -47,6 +48,7 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             stack.enter_context(torch.compiler.set_stance("force_eager"))
         stack.enter_context(sdpa_kernel(SDPBackend.MATH))
         modes = [module.training for module in modules]
+        trained = [(p, p.requires_grad) for p in model.parameters()]
         torch.backends.mha.set_fastpath_enabled(False)
         try:
             for module in modules:
@@ -56,6 +58,9 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             torch.backends.mha.set_fastpath_enabled(fused)
             for module, mode in zip(modules, modes, strict=True):
                 module.training = mode
+            for parameter, asks in trained:
+                if parameter.requires_grad != asks:
+                    parameter.requires_grad = asks
             restore_tensors()
 
 

@@ -13,7 +13,8 @@ from torch.nn.utils.stateless import _reparametrize_module
 from typing_extensions import override
 
 from workbench.curvature.problem.batches import Inputs, move
-from workbench.curvature.problem.risk import EmpiricalRisk, evaluating
+from workbench.curvature.problem.risk import EmpiricalRisk
+from workbench.curvature.problem.surroundings import evaluating
 from workbench.curvature.products.way import Cotangents, Kind, Named, Way
 from workbench.errors import WorkbenchError
 

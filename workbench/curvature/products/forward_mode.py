@@ -14,7 +14,8 @@ from torch.func import jvp, vjp, vmap
 from typing_extensions import override
 
 from workbench.curvature.problem.batches import Inputs
-from workbench.curvature.problem.risk import EmpiricalRisk, evaluating
+from workbench.curvature.problem.risk import EmpiricalRisk
+from workbench.curvature.problem.surroundings import evaluating
 from workbench.curvature.products.way import (
     Cotangents,
     Kind,

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from workbench.curvature.problem.risk import EmpiricalRisk, evaluating
-from workbench.curvature.problem.surroundings import random_state
+from workbench.curvature.problem.risk import EmpiricalRisk
+from workbench.curvature.problem.surroundings import evaluating, random_state
 from workbench.curvature.products.linearisation import (
     ForwardCache,
     Sums,
@@ -228,7 +228,12 @@ def read_layers(
     so small that starting each step costs more than the step.
     """
     inputs, _ = risk.piece
-    if is_small(risk) or risk.network.outputs or not isinstance(inputs, Tensor):
+    if (
+        is_small(risk)
+        or risk.network.outputs
+        or risk.network.last
+        or not isinstance(inputs, Tensor)
+    ):
         return None
     with evaluating(risk.model), torch.no_grad():
         program = read_program(risk.model, inputs)

@@ -112,9 +112,11 @@ def operators(
             several in dicts, lists and tuples. The order of the examples may differ
             between passes. By default those of the checkpoint.
         classes: Use only these classes and their logits, as `choose_classes` does.
-        loss: ``"cross_entropy"`` of logits (B, C) or (B, C, ...), ``"mse"``, ``"bce"``,
-            or one of torch's losses with its options: class weights, smoothing, ignored
-            labels. It is applied to the whole data as if to one batch.
+        loss: ``"cross_entropy"``, ``"mse"``, ``"bce"``, or one of torch's losses with
+            its options: class weights, smoothing, ignored labels. It is applied to the
+            whole data as if to one batch. Cross-entropy takes logits (B, C) with labels
+            (B,), or for tokens, labels (B, T) with logits (B, C, T) or, as language
+            models return them, (B, T, C).
         outputs: Extracts the logits from what the network returns; by default that is a
             tensor, or has ``logits``.
         parameters: Restricts to parameters by globs of their names, or by module names.

@@ -12,7 +12,8 @@ from torch import Tensor
 from typing_extensions import override
 
 from workbench.curvature.problem.batches import Inputs, join, num_of, take
-from workbench.curvature.problem.risk import EmpiricalRisk, evaluating
+from workbench.curvature.problem.risk import EmpiricalRisk
+from workbench.curvature.problem.surroundings import evaluating
 from workbench.curvature.products.way import Cotangents, Kind, ModesDifferError, Way
 from workbench.curvature.products.written_out import WrittenOut
 

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from workbench.curvature.problem.network import nodes
-from workbench.curvature.problem.risk import EmpiricalRisk, evaluating
+from workbench.curvature.problem.risk import EmpiricalRisk
+from workbench.curvature.problem.surroundings import evaluating
 from workbench.curvature.products.differences import differences
 from workbench.curvature.products.reverse_mode import Reverse
 from workbench.curvature.products.way import Kind

@@ -69,5 +69,4 @@ class DenseWay(MatrixWay):
     @override
     def products(self, sample: Sample) -> tuple[Tensor, str]:
         bound = self.bound
-        found = products_of_means(bound.risk, self.coordinates, bound.settings, sample)
-        return found, ""
+        return products_of_means(bound.risk, self.coordinates, bound.settings, sample)

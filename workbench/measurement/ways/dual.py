@@ -73,7 +73,7 @@ class DualWay(MatrixWay):
 
     @override
     def in_parameters(self, vectors: Tensor) -> Tensor:
-        return primal_eigenvectors(self.bound.risk, self.gram, self.root, vectors)
+        return primal_eigenvectors(self.bound.risk, self.root, vectors)
 
     @override
     def dense_g(self, report: Report) -> Dense:
@@ -81,7 +81,7 @@ class DualWay(MatrixWay):
 
     @override
     def shuffled_means(self, labels: Tensor) -> dict[str, WeightedMeans]:
-        probs, _ = self.gram.classes
+        probs = self.gram.classes.probs
         found = {}
         for convention in CONVENTIONS.values():
             factors, weight = class_factors(convention, probs, labels.to(probs.device))
@@ -91,7 +91,7 @@ class DualWay(MatrixWay):
 
     @override
     def random_directions(self) -> Iterator[Tensor]:
-        probs, _ = self.gram.classes
+        probs = self.gram.classes.probs
         for draw in range(NUM_RANDOM):
             factors = random_factors(probs, self.bound.settings.seed, draw)
             yield self._placed(torch.stack(list(factors), dim=2))
@@ -102,7 +102,6 @@ class DualWay(MatrixWay):
 
     @override
     def products(self, sample: Sample) -> tuple[Tensor, str]:
-        risk, settings = self.bound.risk, self.bound.settings
-        chosen = torch.from_numpy(sample.chosen)
+        settings, chosen = self.bound.settings, torch.from_numpy(sample.chosen)
         found = self.gram.products(chosen, settings.weighting)
-        return of_single(risk, settings, sample, found), ""
+        return of_single(settings, self.gram.classes.at(chosen).probs, found), ""

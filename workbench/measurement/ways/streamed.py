@@ -69,7 +69,7 @@ class StreamedWay(Way):
         few = PER_PAIR["G"] * min(tally.num_leading, NUM_STREAMED)
         products = Cost(g_products=_PRODUCTS * few + NUM_STREAMED)
         return Costs(
-            prepare=Cost(gradients=2.0 * slices) + tally.rows,
+            prepare=Cost(gradients=2.0 * slices * tally.classes_at_once) + tally.rows,
             spectrum=tally.iterated("G"),
             dense_g=tally.square,
             split=tally.split(P) + products,

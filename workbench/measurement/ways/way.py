@@ -333,5 +333,5 @@ class MatrixWay(PairWay):
         start = leading_means(self.coordinates, solver)
         # products with a matrix are cheap, so make vectors as accurate as eigenvalues
         pairs = solver.pairs(g, "LA", start, span(report, 0.0, 0.5), tol=1e-9)
-        rank = min(risk.dim, risk.num_examples * (risk.num_classes - 1))
+        rank = min(risk.dim, risk.num_rows)
         return pairs, whole_spectrum(g, risk, rank, self.title)
