@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from tests import oracles
 from tests.cases import CASES, Problem
 from workbench.curvature.problem.relabelled import labels_of, relabelled
 from workbench.curvature.products.operators import curvatures
 from workbench.measurement.cost import STAGES
+from workbench.measurement.measurement import measure
 from workbench.measurement.null import (
     NUM_KNOCKED,
     NUM_RANDOM,
@@ -30,6 +33,9 @@ from workbench.measurement.solver import IterativeSolver
 from workbench.measurement.ways import WAYS, Bound, Way
 from workbench.study.convention import CONVENTIONS
 from workbench.study.null import Null, band, excess
+from workbench.study.records import load_study
+from workbench.study.summary import summary
+from workbench.ui.views.explain import explain
 
 BY_NAME = {way.name: way for way in WAYS}
 NUM = 5  # leading eigenpairs
@@ -215,3 +221,28 @@ def test_a_null_has_as_many_rows_as_draws() -> None:
     assert isinstance(null, Null)
     assert null.overlap.shape == (NUM_SHUFFLES, NUM)
     assert 0 <= null.error < 1e-9
+
+
+def test_where_a_loss_weights_its_classes_it_is_said_that_nothing_was_shuffled(
+    tmp_path: Path,
+) -> None:
+    case = problem()
+    weight = torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64)
+    study = measure(
+        case.model,
+        case.data,
+        loss=nn.CrossEntropyLoss(weight=weight),
+        device="cpu",
+        embedding="pca",
+        num_drawn=0,
+    )
+    study = load_study(study.save(tmp_path / "x.study"))
+    assert study.walk is None
+    for levels in study.levels.values():
+        assert levels.null is not None
+        assert levels.null.overlap.shape == (0, len(levels.overlap))
+        assert "the loss weights some examples" in levels.null.note
+    told = explain(study)
+    assert "the loss weights some examples" in told
+    assert "shuffled labels were not tried" in told
+    assert summary(study)["levels"]["null"]["num_draws"] == 0
