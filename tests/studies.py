@@ -16,8 +16,10 @@ from numpy.typing import NDArray
 
 from tests.neural_collapse import measures
 from workbench.study.convention import CONVENTIONS
+from workbench.study.null import Null
 from workbench.study.records import Embedding, LastLayer, Levels, Study
 from workbench.study.spectrum import Spectrum
+from workbench.study.walk import Walk
 
 Array = NDArray[np.float64]
 
@@ -50,6 +52,8 @@ def make_study(
     with_hess: bool = True,
     with_dots: bool = True,
     with_last_layer: bool = True,
+    with_null: bool = True,
+    with_walk: bool = True,
     weightings: tuple[str, ...] = tuple(CONVENTIONS),
     num_outliers: int | None = None,
     class_names: tuple[str, ...] | None = None,
@@ -68,6 +72,9 @@ def make_study(
         with_hess: Whether Hess and H were measured as well.
         with_dots: Whether the embedding holds individual gradients at all.
         with_last_layer: Whether the last layer was looked at.
+        with_null: Whether labels were shuffled; a study of before has no null.
+        with_walk: Whether the loss was walked along the eigenvectors, at the last
+            epoch.
         weightings: The weightings that are there.
         num_outliers: How many outliers there are said to be; by default C - 1.
         class_names: One for each class; by default clothes, or numbers.
@@ -117,7 +124,13 @@ def make_study(
             name: _spectrum(matrix, exact, num_measured, rng)
             for name, matrix in operators.items()
         },
-        levels={w: _levels(w, G, grads, num_measured) for w in weightings},
+        levels={
+            w: replace(
+                _levels(w, G, grads, num_measured),
+                null=_null(w, G, grads, num_measured) if with_null else None,
+            )
+            for w in weightings
+        },
         num_outliers=num_outliers,
         outlier_rule=f"the widest gap in log10 of the first {num_measured} eigenvalues",
         embedding=_embedding(
@@ -126,6 +139,9 @@ def make_study(
         versions={"workbench": "0.1.0"},
         created="2025-01-01T00:00:00+00:00",
         last_layer=_last_layer(grads, G, rng) if with_last_layer else None,
+        random=_random(G, grads, num_measured) if with_null else None,
+        shared=_shared(G, H, num_classes) if with_null and with_hess else np.empty(0),
+        walk=_walk(grads, G, H if with_hess else None) if with_walk else None,
     )
     if not num_moments:
         return study
@@ -140,6 +156,8 @@ def make_study(
             with_hess=with_hess,
             with_dots=with_dots,
             with_last_layer=with_last_layer,
+            with_null=with_null,
+            with_walk=False,
             weightings=weightings,
             num_outliers=counted,
             class_names=names,
@@ -268,6 +286,74 @@ def _levels(weighting: str, G: Array, grads: _Gradients, num_leading: int) -> Le
         class_overlap=((unit @ vectors) ** 2).T,
         subtracted=_descending(G - class_part)[:num_leading],
         projected=_descending(rest @ G @ rest)[:num_leading],
+    )
+
+
+def _null(weighting: str, G: Array, grads: _Gradients, num_leading: int) -> Null:
+    """The same averages over examples in another order, as if that were by class."""
+    found = []
+    for draw in range(3):
+        order = np.random.default_rng(draw).permutation(len(grads.label))
+        other = replace(grads, delta=grads.delta[order], prob=grads.prob[order])
+        found.append(_levels(weighting, G, other, num_leading))
+    part = CONVENTIONS[weighting].class_part
+    return Null(
+        overlap=np.array([one.overlap for one in found]),
+        class_part=np.array([one.parts[part] for one in found]),
+        subtracted=np.array([one.subtracted for one in found[:2]]),
+        projected=np.array([one.projected for one in found[:2]]),
+    )
+
+
+def _random(G: Array, grads: _Gradients, num_leading: int) -> Null:
+    """As many random combinations of the gradients as there are classes."""
+    num_examples, C, dim = grads.delta.shape
+    vectors = np.linalg.eigh(G)[1][:, ::-1][:, :num_leading]
+    overlap, projected = [], []
+    for draw in range(3):
+        factors = np.random.default_rng(draw).standard_normal((C, num_examples * C))
+        basis, _ = np.linalg.qr((factors @ grads.delta.reshape(-1, dim)).T)
+        rest = np.eye(dim) - basis @ basis.T
+        overlap.append(((basis.T @ vectors) ** 2).sum(axis=0))
+        projected.append(_descending(rest @ G @ rest)[:num_leading])
+    nothing = np.empty((0, 0))
+    return Null(np.array(overlap), nothing, nothing, np.array(projected))
+
+
+def _shared(G: Array, H: Array, num: int) -> Array:
+    of_g, of_hess = (np.linalg.eigh(A)[1][:, ::-1][:, :num] for A in (G, G + H))
+    shares: Array = ((of_hess.T @ of_g) ** 2).sum(axis=0)
+    return shares
+
+
+def _walk(grads: _Gradients, G: Array, H: Array | None) -> Walk:
+    """The loss of the regression at its weight and t times a direction."""
+    C = grads.prob.shape[1]
+    values, vectors = np.linalg.eigh(G)
+    ranks = [*range(1, min(C, 20) + 1), len(G) // 2]
+    directions = [vectors[:, -rank] for rank in ranks]
+    eigenvalues = [values[-rank] for rank in ranks]
+    if H is not None:
+        lowest = np.linalg.eigh(H)
+        directions.append(lowest[1][:, 0])
+        eigenvalues.append(lowest[0][0])
+    end = np.sqrt(2 / values[-1])
+    distance = np.linspace(-end, end, 21)
+    distance[10] = 0.0
+    weight = grads.weight + distance[:, None, None] * (
+        np.array(directions).reshape(-1, 1, *grads.weight.shape)
+    )
+    logits = np.einsum("iq,dnkq->dnik", grads.features, weight)
+    logits -= logits.max(axis=3, keepdims=True)
+    own = np.take_along_axis(logits, grads.label[None, None, :, None], 3)[..., 0]
+    loss = np.log(np.exp(logits).sum(axis=3)) - own
+    return Walk(
+        operator=("G",) * len(ranks) + ("H",) * (H is not None),
+        rank=np.array(ranks + [-1] * (H is not None)),
+        eigenvalue=np.array(eigenvalues),
+        distance=distance,
+        class_loss=loss.reshape(*loss.shape[:2], C, -1).mean(axis=3),
+        shares=np.full(C, 1 / C),
     )
 
 

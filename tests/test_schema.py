@@ -22,18 +22,22 @@ from tests.studies import make_study
 from workbench.errors import WorkbenchError
 from workbench.files.container import CHECKSUM, checksum
 from workbench.measurement.settings import MeasureSettings
+from workbench.study.null import Null
 from workbench.study.records import Embedding, LastLayer, Levels, Study, load_study
 from workbench.study.schema import (
     CheckpointFile,
     EmbeddingFile,
     LastLayerFile,
     LevelsFile,
+    NullFile,
     SettingsFile,
     SpectrumFile,
     StudyFile,
     TrainingFile,
+    WalkFile,
 )
 from workbench.study.spectrum import Spectrum
+from workbench.study.walk import Walk
 from workbench.training.checkpoint import _PLAIN, load_checkpoint
 from workbench.training.settings import TrainConfig
 
@@ -43,6 +47,8 @@ from workbench.training.settings import TrainConfig
     [
         (SpectrumFile, Spectrum),
         (LevelsFile, Levels),
+        (NullFile, Null),
+        (WalkFile, Walk),
         (EmbeddingFile, Embedding),
         (LastLayerFile, LastLayer),
         (StudyFile, Study),
@@ -122,6 +128,21 @@ FORGED: dict[str, Change] = {
     "more eigenvalues of a last layer than parameters": lambda h, a: h["last_layer"][
         "spectrum"
     ].update(dim=2),
+    "a null of fewer eigenvectors": lambda h, a: a.update(
+        {"levels/icml/null/overlap": a["levels/icml/null/overlap"][:, 1:]}
+    ),
+    "a walk that starts elsewhere": lambda h, a: a.update(
+        {"walk/distance": a["walk/distance"] + 1}
+    ),
+    "a walk along an unknown operator": lambda h, a: h["walk"].update(
+        operator=["x"] * len(h["walk"]["operator"])
+    ),
+    "a walk of fewer eigenvectors than losses": lambda h, a: a.update(
+        {"walk/rank": a["walk/rank"][1:]}
+    ),
+    "shares of a walk that sum to half": lambda h, a: a.update(
+        {"walk/shares": a["walk/shares"] * 0.5}
+    ),
     "ten million classes of settings": lambda h, a: h["settings"].update(
         classes=["x"] * 20_000
     ),

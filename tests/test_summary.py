@@ -20,8 +20,8 @@ def test_it_holds_what_the_command_line_promises(weighting: str) -> None:
     study = make_study(weighting=weighting)
     found = summary(study)
     assert list(found) == [
-        "schema", "run", "spectra", "levels", "conventions", "last_layer", "picture",
-        "attribution", "snapshots",
+        "schema", "run", "spectra", "levels", "conventions", "last_layer", "random",
+        "shared", "walk", "picture", "attribution", "snapshots",
     ]  # fmt: skip
     assert list(found["run"]) == [
         "data", "per_class", "model", "num_params", "num_classes", "num_examples",

@@ -71,7 +71,7 @@ def test_the_list_of_conventions_draws_the_example_by_the_one_that_is_chosen(
         assert page.session.problem is None
         view, wanted = page.study.view, shown(study, name)
         assert view is not None
-        assert f"median over these, <i>{name}</i>" in page.study.words.value
+        assert f"in the median (<i>{name}</i>" in page.study.words.value
         stations = [find(view, f"station {n}").label.html for n in range(4)]
         assert read(stations, "formula") == wanted["formulas"]
         assert read(stations, "kept") == wanted["shares"]

@@ -54,7 +54,7 @@ def test_a_page_says_what_was_trained_what_is_seen_and_by_which_versions() -> No
     page = page_html(study, weighting="jmlr", title="Lesson <3>")
     assert "<h1>Lesson &lt;3&gt;</h1>" in page
     assert "synthetic · linear" in page
-    assert "median over these, <i>jmlr</i>" in page
+    assert "in the median (<i>jmlr</i>" in page
     assert "Outlier 2 (λ =" in page
     assert "workbench 0.1.0" in page
     assert study.created in page
@@ -76,6 +76,9 @@ def test_the_tables_hold_the_numbers_of_the_study_at_full_precision(
         "run-eigenvalues.csv",
         "run-embedding.csv",
         "run-overlaps.csv",
+        "run-null.csv",
+        "run-shared.csv",
+        "run-walk.csv",
         "run-traces.csv",
         "run-density.csv",
         "run-last_layer.csv",

@@ -21,6 +21,7 @@ from workbench.ui.views.overlap import OverlapView
 from workbench.ui.views.script import BROWSER, script
 from workbench.ui.views.spectrum import SpectrumView
 from workbench.ui.views.stepper import StepperView
+from workbench.ui.views.walk import WalkView
 
 VIEWS = (
     BarView,
@@ -31,6 +32,7 @@ VIEWS = (
     OverlapView,
     SpectrumView,
     StepperView,
+    WalkView,
 )
 
 
@@ -140,6 +142,7 @@ def test_what_is_told_has_the_names_that_the_browser_knows(given: Any) -> None:
     (moment, *_), (text, *_) = models["film"]["moments"], models["film"]["texts"]
     assert interface("Moment") == set(moment)
     assert interface("MomentWords") == set(text)
+    assert interface("Walks") == set(models["walk"]["walks"])
     for frame in (*moment["frames"].values(), *models["spectrum"]["frames"].values()):
         assert set(frame) <= interface("Frame")
 
@@ -150,6 +153,8 @@ def test_sources_have_the_columns_that_the_browser_knows(given: Any) -> None:
     for source in models["embedding"]["sources"]:
         assert interface("Marks") <= set(source.data)
     assert interface("Cells") <= set(models["overlap"]["cells"].data)
+    assert interface("WalkLines") == set(models["walk"]["lines"].data)
+    assert interface("Bands") == set(models["overlap"]["bands"].data)
     assert interface("Sticks") == set(spectrum["sticks"].data)
     assert interface("Eigenvalues") == set(spectrum["eigenvalues"]["G"].data)
     for source in spectrum["parts"].values():

@@ -30,7 +30,7 @@ def test_each_file_is_the_one_that_was_wanted(tmp_path: Path) -> None:
     view = LinkedView(study, weighting="jmlr", files=FILES)
     name, page = taken(view, "This page (HTML)")
     assert name == "synthetic-linear.html"
-    assert "median over these, <i>jmlr</i>" in page.decode()
+    assert "in the median (<i>jmlr</i>" in page.decode()
     name, archive = taken(view, "Tables (CSV)")
     with zipfile.ZipFile(io.BytesIO(archive)) as tables:
         text = tables.read("synthetic-linear-overlaps.csv").decode()

@@ -48,21 +48,131 @@ def test_a_clear_gap_is_called_clear_and_a_narrow_one_is_not():
         assert "1.5 times the next eigenvalue: a clear gap" in told
 
 
-def test_the_share_in_the_span_of_the_class_means_is_told_and_judged():
-    study = make_study()
+def with_null(study, **null):
+    """The study with these draws in each convention."""
+    levels = {
+        w: replace(level, null=replace(level.null, **null))
+        for w, level in study.levels.items()
+    }
+    return replace(study, levels=levels)
+
+
+def reaching(study, share, by_chance=None):
+    """The study whose eigenvectors lie so far in the span, and in the shuffled one."""
     many = len(study.levels["icml"].overlap)
+    values = study.spectra["G"].eigenvalues
+    changed = with_values(study, values, overlap=np.broadcast_to(share, many))
+    if by_chance is None:
+        return old(changed)
+    draws = np.array([[mean] * many for mean in by_chance])
+    return with_null(changed, overlap=draws)
+
+
+def old(study):
+    """As it was measured before there was a null."""
+    levels = {w: replace(level, null=None) for w, level in study.levels.items()}
+    return replace(study, levels=levels, random=None, shared=np.empty(0), walk=None)
+
+
+def test_without_a_null_the_share_is_told_and_no_more_than_that_is_claimed():
     for share, verdict in (
-        (0.97, "explain where they point"),
-        (0.7, "explain in part"),
-        (0.2, "do not explain"),
+        (0.97, "the class means hold where they point"),
+        (0.7, "hold part of where they point"),
+        (0.2, "do not hold"),
     ):
-        told = explain(
-            with_values(
-                study, study.spectra["G"].eigenvalues, overlap=np.full(many, share)
-            )
-        )
+        told = explain(reaching(make_study(), share))
         assert f"{100 * share:.0f}\u00a0%" in told
         assert verdict in told
+        assert "shuffled labels were not tried" in told
+        assert "this study is older than that" in told
+        assert "explain" not in told
+
+
+@pytest.mark.parametrize(
+    ("share", "draws", "verdict"),
+    [
+        (0.96, (0.55, 0.56, 0.57), "the true classes explain nearly all that"),
+        (0.99, (0.95, 0.955, 0.96), "the true classes explain much of what"),
+        (0.95, (0.92, 0.93, 0.94), "explain little more than shuffled ones"),
+        (0.95, (0.90, 0.94, 0.98), "shuffled labels reach as much, so this is no sign"),
+        (0.78, (0.95, 0.96, 0.97), "shuffled labels reach more, so the classes do not"),
+    ],
+)
+def test_the_verdict_is_on_the_excess_over_shuffled_labels(share, draws, verdict):
+    told = explain(reaching(make_study(), share, draws))
+    assert verdict in told
+    assert f"with shuffled labels {percent(np.mean(draws))} ± " in told
+    assert "not tried" not in told
+    verdicts = ("nearly all", "much of what", "little more", "as much", "reach more")
+    directions = told[told.index("Directions") : told.index("Sizes")]
+    assert sum(word in directions for word in verdicts) == 1
+
+
+def test_an_average_does_not_hide_two_groups():
+    study = make_study(10, num_outliers=11)
+    share = np.array([0.97, 1.0, 0.98, 0.99, 0.02, *[0.99] * 5, 0.03, *[0.5] * 9])
+    told = explain(reaching(study, share, (0.5, 0.52, 0.54)))
+    assert (
+        "9 of the first 11 eigenvectors of G lie 97 to 100\u00a0% in the span" in told
+    )
+    two = "2 of the first 11 eigenvectors of G (number 5, 11) lie 2.0 to 3.0\u00a0% in"
+    assert two in told
+    assert "the true classes explain nearly all" in told
+    assert "shuffled labels reach more" in told  # of the two
+
+
+def test_a_size_that_shuffled_labels_reach_is_no_sign_of_the_classes():
+    study = make_study()
+    part = study.levels["icml"].parts["G1"]
+    told = explain(
+        with_null(study, class_part=np.array([part * x for x in (0.9, 1, 1.1)]))
+    )
+    assert "Sizes:" in told
+    assert "shuffled labels reach as much, so this is no sign of the classes" in told
+    told = explain(with_null(study, class_part=np.array([0.01 * part, 0.011 * part])))
+    assert "shuffled labels reach" not in told[told.index("Sizes") :]
+
+
+def test_outliers_that_go_by_chance_as_well_are_no_sign_of_the_classes():
+    study = make_study(4, num_outliers=3)
+    values = [9, 8, 7, 1, 1, 1, 1, 1]
+    stays, goes = np.array([8.9, 7.9, 6.9, 1.0]), np.array([1.0, 0.9, 0.9, 0.8])
+    study = with_values(study, values, subtracted=goes, projected=goes)
+    by_chance = {"subtracted": np.array([stays, stays]), "projected": [goes, goes]}
+    by_chance["projected"] = np.array(by_chance["projected"])
+    study = replace(study, random=replace(study.random, projected=np.array([stays])))
+    told = explain(with_null(study, **by_chance))
+    assert "0 of 3 (without the class part) and 3 of 3 (without the directions)" in told
+    assert "without 4 random combinations of the gradients, 0 of 3 do" in told
+    assert "to disappear without the directions is no sign of the classes" in told
+    none = {name: np.array([stays, stays]) for name in by_chance}
+    told = explain(with_null(study, **none))
+    assert "no sign" not in told[told.index("Knock-out") : told.index("Hess beside")]
+    random = replace(study.random, projected=np.array([goes]))
+    told = explain(with_null(replace(study, random=random), **none))
+    assert "to disappear without the directions is no sign of the classes" in told
+
+
+def test_how_far_hess_is_from_g_is_always_told():
+    study = make_study()
+    told = explain(study)
+    first = {name: one.eigenvalues[0] for name, one in study.spectra.items()}
+    assert f"its largest eigenvalue is {number(first['Hess'])}, G's " in told
+    assert f"G's {number(first['G'])}" in told
+    assert "so G stands for the Hessian here" in told
+    hess = study.spectra["Hess"]
+    far = replace(hess, eigenvalues=2.1 * hess.eigenvalues, trace=5 * hess.trace)
+    spectra = study.spectra | {"Hess": far}
+    told = explain(replace(study, spectra=spectra))
+    share = number(study.spectra["G"].trace / far.trace)
+    assert f"G has {share} times its trace" in told
+    assert "what is true of G need not be true of the Hessian here" in told
+    turned = replace(study, shared=np.array([0.99, 0.98, 0.02, 0.97]))
+    told = explain(turned)
+    assert "1 of the first 4 eigenvectors of G (number 3) lie 2.0\u00a0% in" in told
+    assert "need not be true of the Hessian" in told
+    assert "Hess beside G" not in explain(make_study(with_hess=False))
+    assert "Hess beside G" in explain(old(study))
 
 
 def test_the_size_of_the_class_part_is_told_in_each_convention_there_is():
@@ -85,16 +195,13 @@ def test_the_words_are_about_the_convention_that_is_shown():
             CONVENTIONS[name].class_part: share * own[: study.num_classes]
         }
         levels[name] = replace(level, parts=parts)
-    study = replace(study, levels=levels)
+    study = old(replace(study, levels=levels))
     for name, share, verdict in (
         ("slide", "10", "<b>most"),
         ("icml", "50", "it accounts for much"),
         ("jmlr", "90", "it accounts for nearly"),
     ):
-        verdict = (
-            f"{share}\u00a0% as large as G's (median over these, <i>{name}</i>); "
-            f"so {verdict}"
-        )
+        verdict = f"are {share}\u00a0% as large as G's (<i>{name}</i>); so {verdict}"
         told = explain(study, name)
         assert verdict in told
         assert f"without the class part ({name})" in told

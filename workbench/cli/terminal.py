@@ -151,7 +151,13 @@ def print_summary(summary: Mapping[str, Any], console: Console | None = None) ->
     )
     console.print(_spectra(summary["spectra"]))
     console.print(_parts(summary["levels"]))
-    console.print(_overlaps(summary["attribution"]))
+    null = summary["levels"]["null"]
+    console.print(_overlaps(summary["attribution"], null))
+    for found in filter(None, (null, summary["random"])):
+        if found["note"]:
+            console.print(_text(found["note"]))
+    if summary["walk"] is not None:
+        console.print(_walk(summary["walk"]))
     console.print(_text(summary["attribution"]["rule"]))
     if summary["last_layer"] is None:
         console.print(_text(NO_LAST_LAYER))
@@ -250,14 +256,39 @@ def _values(values: list[float | None], residuals: list[float | None]) -> str:
     return f"{told}  (± {worst:.0e})" if worst else told
 
 
-def _overlaps(attribution: Mapping[str, Any]) -> Table:
-    """The share of each outlier that lies in the span of the class means."""
+def _overlaps(attribution: Mapping[str, Any], null: Mapping[str, Any] | None) -> Table:
+    """How far each outlier lies in the span of the class means, and by chance."""
     count = attribution["num_outliers"]
     title = f"{count} outliers of G: share of each in span{{delta_c}}"
     table = Table(title=title, title_justify="left", show_header=False)
     overlap = attribution["overlap"][: max(count, 10)]
-    table.add_row(*(str(n + 1) for n in range(len(overlap))))
-    table.add_row(*("" if share is None else f"{share:.2f}" for share in overlap))
+    rows = {"": [str(n + 1) for n in range(len(overlap))], "true labels": overlap}
+    if null is not None and null["num_draws"]:
+        rows["shuffled, mean"] = null["overlap"]["mean"]
+        rows["and spread"] = null["overlap"]["spread"]
+    for name, row in rows.items():
+        cells = row[: len(overlap)]
+        table.add_row(name, *(c if isinstance(c, str) else _share(c) for c in cells))
+    return table
+
+
+def _share(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
+
+
+def _walk(found: Mapping[str, Any]) -> Table:
+    """How far the loss climbs along each eigenvector."""
+    end = found["distance"][-1]
+    title = f"Loss along each eigenvector, {_number(end)} either way"
+    table = Table(title=title, title_justify="left")
+    for name in ("", "eigenvalue", "curvature", "at the ends", "climb of the classes"):
+        table.add_column(name, justify="right" if name else "left")
+    for one in found["along"]:
+        loss, climb = one["loss"], [c for c in one["climb"] if c is not None]
+        ends = f"{_number(loss[0])}  {_number(loss[-1])}"
+        most = f"{_number(min(climb))} to {_number(max(climb))}" if climb else ""
+        values = map(_number, (one["eigenvalue"], one["curvature"]))
+        table.add_row(_text(one["name"]), *values, ends, most)
     return table
 
 

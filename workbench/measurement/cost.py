@@ -18,6 +18,7 @@ from workbench.curvature.problem.surroundings import evaluating
 from workbench.curvature.products.layerwise import BLOCK_NUMBERS, SMALL
 from workbench.linalg.density import BASIS_BYTES
 from workbench.linalg.lanczos import FREE, IN_WORK, LOOK, subspace_vectors
+from workbench.measurement.null import NUM_KNOCKED, NUM_RANDOM, NUM_SHUFFLES
 from workbench.measurement.settings import MAX_PAIRS, MeasureSettings
 from workbench.measurement.solver import (
     NUM_LOW,
@@ -28,6 +29,7 @@ from workbench.measurement.solver import (
 from workbench.study.convention import CONVENTIONS
 from workbench.study.outliers import num_seen
 from workbench.study.records import MAX_LEADING
+from workbench.study.walk import NUM_DISTANCES
 
 # Stages in order, by the names of their files, with the words that people read.
 STAGES: Mapping[str, str] = {
@@ -38,6 +40,9 @@ STAGES: Mapping[str, str] = {
     **dict.fromkeys(CONVENTIONS, "Splitting G into its parts"),
     "picture": "Placing the gradients in the plane",
     "last_layer": "Measuring the last layer",
+    "directions": "Eigenvectors of G",
+    "null": "Shuffling the labels",
+    "walk": "Walking along the eigenvectors",
 }
 # Matvecs per wanted eigenpair until residuals are 1e-3, measured on three networks.
 PER_PAIR = {"G": 4.0, "Hess": 7.0, "H": 8.0}
@@ -47,6 +52,7 @@ _EIGEN = 1.7  # n^3 multiply-adds for all eigenvalues of a matrix of order n
 PROCESS = 800_000_000  # bytes used by Python and torch before measuring
 UMAP_ITSELF = 300_000_000  # used by UMAP and its compiler
 _SPLIT = 0.2  # seconds for all the small steps of splitting
+SOLVED = 3  # operators solved for when G is split in one convention
 _UMAP, _IMPORT = 1e-3, 3.0  # seconds per point, and once per process
 _CALIBRATION = 0.5  # passes over data take twice as long as their operation count says
 
@@ -254,6 +260,32 @@ class Tally:
         """Splitting G as a matrix."""
         knocked_out = Cost(algebra=3.0 * KNOCK_OUT * order**2)
         return self.split(order) + self.pair_factors(order) + knocked_out
+
+    @property
+    def null_passes(self) -> Cost:
+        """The class means of shuffled labels, and random combinations, by passes."""
+        C = self.sizes.num_classes
+        shuffled = NUM_SHUFFLES * (1 + 2 * len(CONVENTIONS)) / 3
+        return Cost(gradients=shuffled + NUM_RANDOM * (1 + 2 * C) / 3)
+
+    def matrix_null(self, order: int) -> Cost:
+        """The null, of G as a matrix: knock-outs in every convention."""
+        num = 2 * NUM_KNOCKED * len(CONVENTIONS) + NUM_RANDOM
+        algebra = float(num * KNOCK_OUT) * order**2
+        return Cost(algebra=algebra, seconds=num * _SPLIT / SOLVED)
+
+    @property
+    def num_walked(self) -> int:
+        """Leading eigenvectors of G that are walked along, with one of the bulk."""
+        return min(self.sizes.num_classes, MAX_LEADING, self.num_leading) + 1
+
+    @property
+    def walk(self) -> Cost:
+        """The loss along them and along H's lowest, by forward passes."""
+        if not self.settings.walk:
+            return Cost()
+        passes = (NUM_DISTANCES - 1) * (self.num_walked + 1) + 1
+        return Cost(gradients=passes / 3)
 
     def matrix_numbers(
         self, order: int, copies: float, whole: bool

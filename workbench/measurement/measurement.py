@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from workbench import __version__
 from workbench.curvature.products.layerwise import is_small
@@ -28,6 +28,7 @@ from workbench.measurement.cost import (
     whole_hessian,
 )
 from workbench.measurement.last_layer import record_last_layer
+from workbench.measurement.null import not_drawn
 from workbench.measurement.picture import draw
 from workbench.measurement.plan import bind, checked, classes_of, make_plan
 from workbench.measurement.record import record
@@ -54,15 +55,22 @@ from workbench.measurement.subject import (
     plain,
     subject_of,
 )
+from workbench.measurement.walk import (
+    leading_directions,
+    shared_directions,
+    walk_along,
+)
 from workbench.measurement.ways import Bound
 from workbench.progress.control import (
     Control,
     Progress,
     ProgressCallback,
+    Report,
     progress_span,
 )
+from workbench.study.null import Array
 from workbench.study.outliers import count_in_window
-from workbench.study.records import Embedding, Study
+from workbench.study.records import MAX_LEADING, Embedding, Study
 from workbench.study.spectrum import Spectrum
 from workbench.training.checkpoint import Checkpoint
 
@@ -280,25 +288,40 @@ def _measure_one(
         if name == "G":
             return way.spectrum(how, report)[1]
         if name == "Hess":
-            return both_ends(risk, ops["Hess"], way.in_parameters, pairs, how, report)
-        return bulk_ends(ops["H"], how, report)
+            lift = way.in_parameters
+            return both_ends(risk, ops["Hess"], lift, pairs, how, report)[1]
+        return bulk_ends(ops["H"], how, report)[1]
 
     way = stages.do("means", partial(counted.way.prepare, bound))
     pairs, g = stages.do("G", partial(way.spectrum, solver("G")))
     spectra = {"G": g}
+    directions = stages.do("directions", lambda _: leading_directions(way, pairs))
+    num_first = min(risk.num_classes, MAX_LEADING)
+
+    def compared(found: tuple[Tensor, Spectrum]) -> tuple[Array, Spectrum]:
+        """What Hess shares with G, in place of its eigenvectors."""
+        vectors, spectrum = found
+        return shared_directions(directions, vectors, num_first), spectrum
+
     if way.exact and whole_hessian(plan.sizes, settings):
-        hess, spectra["Hess"] = stages.do(
-            "Hess", lambda report: whole_hess(risk, dense_matrix(ops["Hess"], report))
-        )
-        spectra["H"] = stages.do(
+
+        def whole(report: Report) -> tuple[Tensor, tuple[Array, Spectrum]]:
+            matrix = dense_matrix(ops["Hess"], report)
+            hess, vectors, spectrum = whole_hess(risk, matrix, num_first)
+            return hess, compared((vectors, spectrum))
+
+        hess, (shared, spectra["Hess"]) = stages.do("Hess", whole)
+        lowest, spectra["H"] = stages.do(
             "H", lambda report: rest_of_hess(risk, hess, way.dense_g(report))
         )
     else:
         ends = partial(
             both_ends, risk, ops["Hess"], way.in_parameters, pairs, solver("Hess")
         )
-        spectra["Hess"] = stages.do("Hess", ends)
-        spectra["H"] = stages.do("H", partial(bulk_ends, ops["H"], solver("H")))
+        shared, spectra["Hess"] = stages.do(
+            "Hess", lambda report: compared(ends(report))
+        )
+        lowest, spectra["H"] = stages.do("H", partial(bulk_ends, ops["H"], solver("H")))
     levels = {
         each.name: stages.do(
             each.name, partial(way.split, each, pairs, solver(each.name))
@@ -313,6 +336,17 @@ def _measure_one(
     if plan.sizes.num_features:
         look = partial(record_last_layer, risk, solver("last_layer"))
         last_layer = stages.do("last_layer", look)
+    if risk.is_plain:
+        null = stages.do("null", partial(way.null, pairs, solver("null")))
+    else:
+        null = not_drawn(way.conventions(settings), pairs.vectors.shape[1])
+    levels = {k: replace(v, null=null.shuffled.get(k)) for k, v in levels.items()}
+    walked = None
+    if settings.walk and risk.is_plain:
+        num_pairs, h = len(pairs.values), spectra["H"]
+        walked = stages.do(
+            "walk", partial(walk_along, risk, directions, g, lowest, h, num_pairs)
+        )
     classes = classes_of(subject, settings)
     if classes is not None:
         picture = _numbered(picture, subject, classes)
@@ -341,6 +375,9 @@ def _measure_one(
         },
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         last_layer=last_layer,
+        random=null.random,
+        shared=shared,
+        walk=walked,
     )
 
 

@@ -23,9 +23,10 @@ def snapshot_settings(settings: MeasureSettings) -> MeasureSettings:
     """Return the settings of a snapshot: the study's, with only the ends of Hess and H.
 
     All their eigenvalues would take more than half of the time for a small network, and
-    the film does not need them: it has sticks and density either way.
+    the film does not need them: it has sticks and density either way. Walks are
+    measured at the last epoch only.
     """
-    return replace(settings, moments=False, exact_hessian=False)
+    return replace(settings, moments=False, exact_hessian=False, walk=False)
 
 
 def thinned_out(epochs: tuple[int, ...], num: int) -> tuple[int, ...]:
@@ -57,7 +58,12 @@ def as_snapshot(study: Study) -> Study:
         study,
         last_layer=last,
         spectra=spectra,
-        levels={name: _rounded(levels) for name, levels in study.levels.items()},
+        levels={
+            name: replace(_rounded(one), null=one.null and _rounded(one.null))
+            for name, one in study.levels.items()
+        },
+        random=study.random and _rounded(study.random),
+        shared=_single(study.shared),
         history={name: _single(values) for name, values in study.history.items()},
         versions={},
         created="",

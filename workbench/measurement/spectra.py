@@ -32,15 +32,22 @@ def leading_means(coordinates: Coordinates, solver: IterativeSolver) -> Tensor:
     return classes.T @ turn.to(classes.dtype)
 
 
-def whole_hess(risk: EmpiricalRisk, hess: Dense) -> tuple[Tensor, Spectrum]:
-    """Return Hess as a matrix, and all its eigenvalues."""
+def whole_hess(
+    risk: EmpiricalRisk, hess: Dense, num: int
+) -> tuple[Tensor, Tensor, Spectrum]:
+    """Return Hess as a matrix, its first eigenvectors (P, num), all its eigenvalues."""
     found = whole_spectrum(hess, risk, risk.dim, "dense, exact", risk.dim)
-    return hess.matrix, found
+    vectors = torch.linalg.eigh(hess.matrix).eigenvectors[:, -num:].flip(1)
+    return hess.matrix, vectors, found
 
 
-def rest_of_hess(risk: EmpiricalRisk, hess: Tensor, g: Dense) -> Spectrum:
-    """Return all eigenvalues of H = Hess - G."""
-    return whole_spectrum(Dense(hess - g.matrix), risk, risk.dim, "dense, exact")
+def rest_of_hess(
+    risk: EmpiricalRisk, hess: Tensor, g: Dense
+) -> tuple[Tensor, Spectrum]:
+    """Return H's lowest eigenvector, (P, 1), and all eigenvalues of H = Hess - G."""
+    h = hess - g.matrix
+    lowest = torch.linalg.eigh(h).eigenvectors[:, :1].clone()
+    return lowest, whole_spectrum(Dense(h), risk, risk.dim, "dense, exact")
 
 
 def both_ends(
@@ -50,8 +57,10 @@ def both_ends(
     pairs: EigenPairs,
     solver: IterativeSolver,
     report: Report,
-) -> Spectrum:
+) -> tuple[Tensor, Spectrum]:
     """Compute both ends of Hess and its density, starting from a random vector.
+
+    Also returns the eigenvectors of the high end, largest first, (P, k).
 
     Starting from eigenvectors of G would cost more products than it saves, because
     subspaces grown from one vector reach the highest polynomial degree. But G's
@@ -63,17 +72,21 @@ def both_ends(
     if (missed := _missed(risk, lift, pairs, found)) is not None:
         start = torch.cat([found.vectors, missed], dim=1)
         found = solver.pairs(operator, "BE", start, half, low=EDGE).alone()
-    return solver.spectrum(operator, found, span(report, 0.5))
+    high = found.vectors[:, : found.num_high]
+    return high, solver.spectrum(operator, found, span(report, 0.5))
 
 
 def bulk_ends(
     operator: LinearOperator, solver: IterativeSolver, report: Report
-) -> Spectrum:
-    """Compute both ends of H, a bulk without outliers, and its density."""
+) -> tuple[Tensor, Spectrum]:
+    """Compute both ends of H, a bulk without outliers, and its density.
+
+    Also returns the lowest eigenvector, (P, 1).
+    """
     few = replace(solver, num=min(solver.num, NUM_LOW))
     half, tol = span(report, 0.0, 0.5), EDGE * solver.settings.tol
     found = few.pairs(operator, "BE", None, half, tol=tol, low=1.0).alone()
-    return few.spectrum(operator, found, span(report, 0.5))
+    return found.vectors[:, -1:], few.spectrum(operator, found, span(report, 0.5))
 
 
 def _missed(

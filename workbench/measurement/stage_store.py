@@ -39,19 +39,22 @@ from workbench.linalg.lanczos import EigenPairs
 from workbench.linalg.operator import Dense
 from workbench.machine.distributed import World
 from workbench.measurement.cost import STAGES
+from workbench.measurement.null import Nulls
 from workbench.measurement.settings import MeasureSettings
 from workbench.measurement.subject import Subject
 from workbench.measurement.ways import WAYS
 from workbench.study.convention import Convention
+from workbench.study.null import Null
 from workbench.study.records import Embedding, LastLayer, Levels, Study
 from workbench.study.spectrum import Spectrum
+from workbench.study.walk import Walk
 
 _FORM = Format("part", 1, "measure", "workbench measure", "measuring that again")
 _RECORDS: Mapping[str, Any] = {
     kind.__name__: kind
     for kind in (
         ClassGram, Convention, Coordinates, CrossClassMeans, Dense, EigenPairs,
-        Embedding, Gram, LastLayer, Levels, Spectrum, *WAYS,
+        Embedding, Gram, LastLayer, Levels, Null, Nulls, Spectrum, Walk, *WAYS,
     )
 }  # fmt: skip
 

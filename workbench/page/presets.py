@@ -91,7 +91,7 @@ PRESETS = (
         name="fashion",
         title="A network on photographs",
         sentence="On photographs of clothes the outliers fall off so steeply that the "
-        "rule counts only the first, yet nine of them point along the class means.",
+        "rule counts only four, yet nine eigenvectors point along the class means.",
         settings=RunSettings(data="fashion", model="cnn", per_class=50, epochs=60),
     ),
 )

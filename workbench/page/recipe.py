@@ -47,6 +47,7 @@ MEASURE = {
     "exact_limit": 5_000,
     "exact_hessian": True,
     "moments": True,
+    "walk": True,
     "max_minutes": None,
     "seed": 0,
     "device": "auto",

@@ -12,6 +12,7 @@ import numpy as np
 from workbench.errors import WorkbenchError
 from workbench.study.records import LastLayer, Study
 from workbench.study.tables import LAST, table
+from workbench.study.walk import Walk
 
 if TYPE_CHECKING:
     import pandas
@@ -77,9 +78,9 @@ def _moment(study: Study) -> xarray.Dataset:
     density, points = to_frame(study, "density"), to_frame(study, "embedding")
     density["number"] = density.groupby(["of", "probe"]).cumcount() + 1
     overlaps = to_frame(study, "overlaps")
-    shares = overlaps.iloc[:, 3:-1].to_numpy(float)
+    shares = overlaps.iloc[:, 5:-1].to_numpy(float)
     num, C = shares.shape
-    overlaps = overlaps.iloc[:, :3].loc[np.repeat(np.arange(num), C)]
+    overlaps = overlaps.iloc[:, :5].loc[np.repeat(np.arange(num), C)]
     overlaps["class"] = np.tile(np.arange(C), num)
     overlaps["overlap"] = shares.ravel()
     whole = values["weighting"].isna(), traces["weighting"].isna()
@@ -96,16 +97,39 @@ def _moment(study: Study) -> xarray.Dataset:
         _cube(traces[whole[1]], ["of"], errors, operators),
         _cube(traces[~whole[1]], ["weighting", "of"], errors, parts),
         _cube(density, ["of", "probe", "number"], ["node", "weight"], operators),
-        _cube(spread, ["weighting", "eigenvector"], ["in_span"], {}),
+        _cube(
+            spread.astype({"shuffled": float, "spread": float}),
+            ["weighting", "eigenvector"],
+            ["in_span", "shuffled", "spread"],
+            {},
+        ),
         _cube(overlaps, ["weighting", "eigenvector", "class"], ["overlap"], {}),
         xr.Dataset({xy: ("mark", points[xy].to_numpy(float)) for xy in ("x", "y")}),
     ]
+    if study.walk is not None:
+        cubes.append(_walked(study.walk))
     if study.last_layer is not None:
         cubes.append(_last_layer(study.last_layer, to_frame(study, "last_layer")))
     found = xr.merge(cubes, join="outer", compat="no_conflicts")
     names = list(study.class_names)
     found = found.assign_coords({"class": names})
     return found.assign_coords(other_class=names) if study.last_layer else found
+
+
+def _walked(walk: Walk) -> xarray.Dataset:
+    """The loss along each eigenvector, by class."""
+    along = ("walked", "distance")
+    return _library("xarray", "to_xarray").Dataset(
+        {
+            "walk_loss": (along, walk.loss),
+            "walk_class_loss": ((*along, "class"), walk.class_loss),
+        },
+        {
+            "walked": walk.names,
+            "distance": walk.distance,
+            "class": list(range(len(walk.shares))),
+        },
+    )
 
 
 def _last_layer(layer: LastLayer, measures: pandas.DataFrame) -> xarray.Dataset:

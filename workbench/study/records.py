@@ -26,17 +26,26 @@ from workbench.study.card import (
     numbers,
 )
 from workbench.study.convention import CONVENTIONS, Convention
-from workbench.study.schema import LastLayerFile, StudyFile, read_study
+from workbench.study.null import Null
+from workbench.study.schema import (
+    LastLayerFile,
+    LevelsFile,
+    NullFile,
+    StudyFile,
+    WalkFile,
+    read_study,
+)
 from workbench.study.spectrum import Spectrum
+from workbench.study.walk import Walk
 from workbench.theory.collapsed import SUM_TO_1, Collapse, collapse_of
 
 if TYPE_CHECKING:
     import pandas
     import xarray
 
-SCHEMA = 5  # 2: moments, which a reader of before would not show; 3: stated errors;
+SCHEMA = 6  # 2: moments, which a reader of before would not show; 3: stated errors;
 # 4: residuals of parts and knock-outs, and which eigenvalues are of the low end;
-# 5: the last layer
+# 5: the last layer; 6: nulls, walks, and what Hess shares with G
 _FORM = Format("study", SCHEMA, "load_study", "workbench measure", "measure again")
 Record = TypeVar("Record")
 
@@ -74,6 +83,7 @@ class Levels:
         default_factory=dict
     )  # error bars of eigenvalues that were computed by iteration: by part, and for
     # "subtracted" and "projected"; older files have none
+    null: Null | None = None  # of all these, labels shuffled; older files have none
 
     @property
     def convention(self) -> Convention:
@@ -216,6 +226,11 @@ class Study(Described):
     moments: tuple[Study, ...] = ()  # earlier epochs, by epoch; see `as_snapshot`
     last_layer: LastLayer | None = None  # None: no linear layer outputs the logits, or
     # the file is older
+    random: Null | None = None  # of random combinations of the gradients; as above
+    shared: NDArray[np.float64] = field(
+        default_factory=lambda: np.empty(0)
+    )  # (w,) of G's first w eigenvectors, the share in the span of Hess's first w
+    walk: Walk | None = None  # None: not measured, as in moments, or the file is older
 
     @property
     def film(self) -> tuple[Study, ...]:
@@ -286,9 +301,9 @@ class Study(Described):
 
         Args:
             table: ``"eigenvalues"``, ``"embedding"``, ``"overlaps"``, ``"traces"``,
-                ``"density"``, ``"last_layer"``, ``"class_pairs"``,
-                ``"class_features"``, ``"history"`` or ``"about"``; see `csv_tables` for
-                their contents.
+                ``"null"``, ``"shared"``, ``"walk"``, ``"density"``,
+                ``"last_layer"``, ``"class_pairs"``, ``"class_features"``,
+                ``"history"`` or ``"about"``; see `csv_tables` for their contents.
 
         Raises:
             WorkbenchError: If there is no such table, or pandas is not installed.
@@ -302,12 +317,12 @@ class Study(Described):
 
         The dimension ``epoch`` runs over the measured epochs. The others are: for
         eigenvalues ``[operator, rank]``, for those of the parts of G ``[weighting,
-        part, part_rank]``, for overlaps ``[weighting, eigenvector, class]``, for points
-        ``[mark]``, for the density ``[operator, probe, number]`` and for losses
-        ``[trained]``. For the last layer: cosines and probabilities ``[class,
-        other_class]``, mean features ``[class, feature]``, single numbers
-        ``[measure]``. Missing numbers are NaN; an average has example -1 and class
-        ``""``. Text is in ``attrs``.
+        part, part_rank]``, for overlaps ``[weighting, eigenvector, class]``, for losses
+        of a walk ``[walked, distance, class]``, for points ``[mark]``, for the density
+        ``[operator, probe, number]`` and for losses ``[trained]``. For the last layer:
+        cosines and probabilities ``[class, other_class]``, mean features ``[class,
+        feature]``, single numbers ``[measure]``. Missing numbers are NaN; an average
+        has example -1 and class ``""``. Text is in ``attrs``.
 
         Raises:
             WorkbenchError: If xarray is not installed.
@@ -408,12 +423,28 @@ def _study(found: StudyFile) -> Study:
         Study,
         found,
         spectra={k: _made(Spectrum, v) for k, v in found.spectra.items()},
-        levels={k: _made(Levels, v) for k, v in found.levels.items()},
+        levels={k: _levels(v) for k, v in found.levels.items()},
         embedding=_made(Embedding, found.embedding),
         class_names=tuple(found.class_names),
         moments=tuple(map(_study, found.moments)),  # none in schema 1
         last_layer=_last_layer(found.last_layer),
+        random=_null(found.random),
+        walk=_walk(found.walk),
     )
+
+
+def _levels(found: LevelsFile) -> Levels:
+    return _made(Levels, found, null=_null(found.null))
+
+
+def _null(found: NullFile | None) -> Null | None:
+    return None if found is None else _made(Null, found)
+
+
+def _walk(found: WalkFile | None) -> Walk | None:
+    if found is None:
+        return None
+    return _made(Walk, found, operator=tuple(found.operator))
 
 
 def _last_layer(found: LastLayerFile | None) -> LastLayer | None:
@@ -458,6 +489,13 @@ def _check(study: Study) -> None:
             raise ValueError(f"parts of {name}")
         if {*parts, "G"} - set(levels.trace):
             raise ValueError(f"traces of {name}")
+        for null in filter(None, (levels.null, study.random)):
+            if null.overlap.shape[1] != len(levels.overlap):
+                raise ValueError(f"null of {name}")
+    if (walk := study.walk) is not None:
+        _check_walk(walk)
+    if len(study.shared) > len(study.spectra["G"].eigenvalues):
+        raise ValueError("shared directions")
     if len({len(column) for column in study.history.values()}) > 1:
         raise ValueError("history")
     embedding = study.embedding
@@ -479,3 +517,15 @@ def _check(study: Study) -> None:
     epochs = [moment.run["epochs"] for moment in study.film] if study.moments else []
     if epochs != sorted(set(epochs)):
         raise ValueError(f"moments at epochs {epochs}")
+
+
+def _check_walk(walk: Walk) -> None:
+    """Raise ValueError if it is no walk through the network itself."""
+    num, steps = len(walk.distance), np.diff(walk.distance)
+    middle = walk.distance[num // 2] if num else np.nan
+    if num < 3 or num % 2 == 0 or middle != 0.0 or not (steps > 0).all():
+        raise ValueError("distances of a walk")
+    if len(walk.operator) != len(walk.rank):
+        raise ValueError("eigenvectors of a walk")
+    if not np.allclose(walk.shares.sum(), 1.0, atol=SUM_TO_1):
+        raise ValueError("shares of a walk")

@@ -115,6 +115,7 @@ class SettingsFile(_Weighted, total=False):
     exact_limit: Count
     exact_hessian: bool
     moments: bool
+    walk: bool
     max_minutes: float | None
     method: Name | None
     seed: Seed
@@ -141,6 +142,28 @@ class SpectrumFile(Record):
     num_low: Count | None = None
 
 
+class NullFile(Record):
+    """`workbench.study.null.Null`."""
+
+    overlap: Annotated[np.ndarray, Axes("sm", low=-1.0, high=2.0, nan=True)]
+    class_part: Annotated[np.ndarray, Axes("**")]
+    subtracted: Annotated[np.ndarray, Axes("*q")]
+    projected: Annotated[np.ndarray, Axes("**")]
+    error: Real = 0.0
+    note: Line = ""
+
+
+class WalkFile(Record):
+    """`workbench.study.walk.Walk`."""
+
+    operator: Annotated[list[Literal["G", "H"]], Meta(max_length=1000)]
+    rank: Annotated[np.ndarray, Axes("d", -1, 2**31 - 1, kind="i", store=np.int64)]
+    eigenvalue: Annotated[np.ndarray, Axes("d")]
+    distance: Annotated[np.ndarray, Axes("n")]
+    class_loss: Annotated[np.ndarray, Axes("dnC", nan=True)]
+    shares: Annotated[np.ndarray, Axes("C", low=0.0, high=1.001)]
+
+
 class LevelsFile(Record):
     """`workbench.study.records.Levels`."""
 
@@ -154,6 +177,7 @@ class LevelsFile(Record):
     projected: Annotated[np.ndarray, Axes("*")]
     trace_error: dict[Name, Real] = {}
     residuals: dict[Name, Annotated[np.ndarray, Axes("*", low=0.0, nan=True)]] = {}
+    null: NullFile | None = None
 
 
 class EmbeddingFile(Record):
@@ -204,6 +228,9 @@ class StudyFile(Record):
     created: Name = ""
     moments: Annotated[list[StudyFile], Meta(max_length=1000)] = []
     last_layer: LastLayerFile | None = None
+    random: NullFile | None = None
+    shared: Annotated[np.ndarray, Axes("*", low=-1.0, high=2.0, nan=True)] = np.empty(0)
+    walk: WalkFile | None = None
 
 
 class CheckpointRun(TypedDict):

@@ -8,9 +8,12 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from workbench.study.null import Null, band
 from workbench.study.records import MAX_LEADING, Levels, Study
 from workbench.study.spectrum import Spectrum
+from workbench.study.walk import Walk
 
 SCHEMA = 1  # of the object below; raised when older readers would break
 NUM_LEADING = 20  # eigenvalues listed per operator and part
@@ -46,15 +49,19 @@ def summary(study: Study) -> dict[str, Any]:
         too where it has one (``bottom``, lowest first), and the trace with its error;
         ``levels``, the leading eigenvalues and the trace of each part of G in the
         convention that was asked for, with the errors of those that were estimated,
-        and what the knock-outs leave of G; ``conventions``, the same in each that was
+        what the knock-outs leave of G, and of all this the mean and spread over
+        shuffled labels (``null``); ``conventions``, the same in each that was
         measured; ``last_layer``, the cosines and the variation of its features, the
         measures of neural collapse, G of its weights alone, and what that would be if
         the features had collapsed (up to 20 classes), or None where nothing was
         recorded; ``picture``, what was left out of it and how exact it is, if not all;
-        ``attribution``, what share of each leading eigenvector of G lies in
-        span{delta_c}, and how many outliers there are by which rule; ``snapshots``, all
-        of this for each earlier epoch. Numbers that do not exist, such as the loss of a
-        network that was never trained, are None.
+        ``random``, overlaps and knock-out of random combinations of the gradients;
+        ``shared``, of G's first eigenvectors the share in the span of as many of Hess;
+        ``walk``, the loss along each leading eigenvector, and how much that of each
+        class climbs; ``attribution``, what share of each leading eigenvector of G lies
+        in span{delta_c}, and how many outliers there are by which rule; ``snapshots``,
+        all of this for each earlier epoch. Numbers that do not exist, such as the loss
+        of a network that was never trained, are None.
     """
     levels = study.levels[study.weighting]
     return {
@@ -65,9 +72,12 @@ def summary(study: Study) -> dict[str, Any]:
             for name in ("G", "Hess", "H")
             if name in study.spectra
         },
-        "levels": _levels(levels),
-        "conventions": {name: _levels(one) for name, one in study.levels.items()},
+        "levels": _levels(study, levels),
+        "conventions": {n: _levels(study, one) for n, one in study.levels.items()},
         "last_layer": _last_layer(study),
+        "random": _null(study, study.random),
+        "shared": _numbers(study.shared),
+        "walk": _walk(study.walk),
         "picture": study.embedding.note,
         "attribution": {
             "overlap": _numbers(levels.overlap),
@@ -116,7 +126,7 @@ def _run(study: Study) -> dict[str, Any]:
     return found | {name: _plain(run[name]) for name in _KNOWN if name in run}
 
 
-def _levels(levels: Levels) -> dict[str, Any]:
+def _levels(study: Study, levels: Levels) -> dict[str, Any]:
     """One convention: parts, traces and knock-outs, with their errors."""
     parts = [*levels.convention.parts]
     if levels.convention.means_part in levels.parts:
@@ -134,6 +144,53 @@ def _levels(levels: Levels) -> dict[str, Any]:
         "subtracted": _numbers(levels.subtracted[:NUM_LEADING]),
         "projected": _numbers(levels.projected[:NUM_LEADING]),
         "overlap": _numbers(levels.overlap),
+        "null": _null(study, levels.null),
+    }
+
+
+def _null(study: Study, null: Null | None) -> dict[str, Any] | None:
+    """What each number reaches by chance; None in a study of before."""
+    if null is None:
+        return None
+    values = study.spectra["G"].eigenvalues[: null.class_part.shape[1]]
+    ratio = null.class_part[:, : len(values)] / np.where(values > 0, values, np.nan)
+
+    def told(draws: NDArray[np.float64]) -> dict[str, Any]:
+        mean, spread = band(draws[:, :NUM_LEADING])
+        return {"mean": _numbers(mean), "spread": _numbers(spread)}
+
+    return {
+        "num_draws": len(null.overlap),
+        "num_knocked_out": len(null.projected),
+        "overlap": told(null.overlap),
+        "class_part": told(null.class_part),
+        "ratio": told(ratio),
+        "subtracted": told(null.subtracted),
+        "projected": told(null.projected),
+        "error": null.error,
+        "note": null.note,
+    }
+
+
+def _walk(walk: Walk | None) -> dict[str, Any] | None:
+    """The loss along each eigenvector; None where nothing was walked."""
+    if walk is None:
+        return None
+    columns = zip(
+        walk.names, walk.eigenvalue, walk.curvature, walk.loss, walk.climb, strict=True
+    )
+    return {
+        "distance": _numbers(walk.distance),
+        "along": [
+            {
+                "name": name,
+                "eigenvalue": _plain(float(value)),
+                "curvature": _plain(float(curvature)),
+                "loss": _numbers(loss),
+                "climb": _numbers(climb),
+            }
+            for name, value, curvature, loss, climb in columns
+        ],
     }
 
 

@@ -12,9 +12,13 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterable, Iterator
+from itertools import repeat
 from typing import Any
 
+import numpy as np
+
 from workbench.errors import WorkbenchError, printable
+from workbench.study.null import Null, band
 from workbench.study.records import Study
 
 Row = tuple[Any, ...]
@@ -127,9 +131,45 @@ def _embedding(study: Study) -> Iterator[Row]:
 
 def _overlaps(study: Study) -> Iterator[Row]:
     for convention, levels in study.levels.items():
-        pairs = zip(levels.overlap, levels.class_overlap, strict=True)
-        for j, (span, shares) in enumerate(pairs):
-            yield convention, j + 1, float(span), *map(float, shares)
+        null: tuple[Any, Any] = (repeat(None), repeat(None))
+        if levels.null is not None and len(levels.null.overlap):
+            null = band(levels.null.overlap)
+        rows = zip(levels.overlap, *null, levels.class_overlap, strict=False)
+        for j, (*numbers, shares) in enumerate(rows):
+            told = (None if number is None else float(number) for number in numbers)
+            yield convention, j + 1, *told, *map(float, shares)
+
+
+def _null(study: Study) -> Iterator[Row]:
+    nulls: dict[str | None, Null | None] = {n: v.null for n, v in study.levels.items()}
+    for convention, null in {**nulls, None: study.random}.items():
+        if null is None:
+            continue
+        kind = "random" if convention is None else "shuffled"
+        columns = {
+            "overlap": null.overlap,
+            "class part": null.class_part,
+            "G subtracted": null.subtracted,
+            "G projected": null.projected,
+        }
+        for name, draws in columns.items():
+            for (draw, rank), value in np.ndenumerate(draws):
+                yield kind, convention, name, draw + 1, rank + 1, float(value)
+
+
+def _shared(study: Study) -> Iterator[Row]:
+    for j, share in enumerate(study.shared):
+        yield j + 1, float(share)
+
+
+def _walk(study: Study) -> Iterator[Row]:
+    if (walk := study.walk) is None:
+        return
+    names = (None, *study.class_names)
+    losses = np.concatenate([walk.loss[..., None], walk.class_loss], axis=2)
+    for (d, n, c), loss in np.ndenumerate(losses):
+        who = walk.operator[d], int(walk.rank[d]), float(walk.eigenvalue[d])
+        yield *who, float(walk.distance[n]), names[c], float(loss)
 
 
 def _traces(study: Study) -> Iterator[Row]:
@@ -199,6 +239,11 @@ def _about(study: Study) -> Iterator[Row]:
         "picture": study.embedding.note,
         "created": study.created,
     }
+    for name, levels in study.levels.items():
+        if levels.null is not None and levels.null.note:
+            whole[f"null.{name}"] = levels.null.note
+    if study.random is not None and study.random.note:
+        whole["null.random"] = study.random.note
     if study.last_layer is not None:
         whole["last_layer"] = study.last_layer.name
     for group in ("run", "settings", "versions"):
@@ -223,9 +268,21 @@ _TABLES: dict[str, tuple[Callable[[Study], Row], Callable[[Study], Iterator[Row]
     ),
     "overlaps": (
         lambda study: (
-            "weighting", "eigenvector", "in_span", *study.class_names, "epoch"
+            "weighting", "eigenvector", "in_span", "shuffled", "spread",
+            *study.class_names, "epoch",
         ),
         _each(_overlaps),
+    ),
+    "null": (
+        lambda _: ("draws", "weighting", "of", "draw", "rank", "value", "epoch"),
+        _each(_null),
+    ),
+    "shared": (lambda _: ("eigenvector", "in_span_of_hess", "epoch"), _each(_shared)),
+    "walk": (
+        lambda _: (
+            "of", "rank", "eigenvalue", "distance", "true_class", "loss", "epoch"
+        ),
+        _each(_walk),
     ),
     "traces": (
         lambda _: ("of", "weighting", "trace", "error", "epoch"), _each(_traces)

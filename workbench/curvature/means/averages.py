@@ -2,13 +2,13 @@ r"""The means of the gradients delta_{i,c,c'}: over i, then over c', then over c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from workbench.curvature.means.pullback import class_sums
+from workbench.curvature.means.pullback import Onto, class_sums
 from workbench.curvature.problem.cross_entropy import (
     combined_cotangents,
     delta_cotangents,
@@ -123,6 +123,69 @@ def class_cotangents(convention: Convention, probs: Tensor, c: int) -> Tensor:
         sizes = sizes.clone()
         sizes[:, c] = 0.0
     return combined_cotangents(probs, sizes)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WeightedMeans:
+    """The delta_c in one convention, in any coordinates."""
+
+    vectors: Tensor  # (C, d)
+    weight: Tensor  # (C,) float64: the class part is sum_c weight v_c v_c^T
+
+    @property
+    def factor(self) -> Tensor:
+        """F with ``F F^T`` the class part, (d, C)."""
+        return (self.weight.sqrt().to(self.vectors.dtype)[:, None] * self.vectors).T
+
+
+def weighted_means(
+    risk: EmpiricalRisk,
+    conventions: Sequence[Convention],
+    image: Onto | None = None,
+) -> dict[str, WeightedMeans]:
+    """The delta_c by their definition, in several conventions.
+
+    One forward pass over the data, and a backward pass a convention.
+
+    Args:
+        risk: Network and data; every class has an example.
+        conventions: Of the averages.
+        image: What is kept of each vector of length P; by default all of it.
+    """
+    C = risk.num_classes
+    share = risk.classes("weighted_means").to(risk.device)
+
+    def cotangents(c: int, own: Labelled) -> Iterator[tuple[int, Tensor]]:
+        for n, convention in enumerate(conventions):
+            yield n * C + c, class_cotangents(convention, own.probs, c)
+
+    dtype = torch.float64 if image else None
+    num = len(conventions) * C
+    sums, mass = class_sums(risk, num, cotangents, image=image, dtype=dtype)
+    found = {}
+    for convention, total in zip(conventions, sums.split(C), strict=True):
+        weight = pair_weights(convention, mass, share)
+        weight = included(convention, weight).sum(1)
+        over = weight.to(total.dtype).clamp(min=torch.finfo(risk.dtype).tiny)
+        found[convention.name] = WeightedMeans(total / over[:, None], weight)
+    return found
+
+
+def class_factors(
+    convention: Convention, probs: Tensor, labels: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The same as combinations of the delta: factors (N, C, C), and the weights (C,).
+
+    Entry ``[i, k, c]`` is the factor of delta_{i,k} in delta_c.
+    """
+    N, C = probs.shape
+    member = torch.nn.functional.one_hot(labels, C).to(probs.dtype)
+    weight = pair_weights(convention, member.T @ probs / N, member.mean(0))
+    allowed = included(convention, torch.ones_like(weight))  # (c, k)
+    weight = included(convention, weight).sum(1)
+    sizes = probs.sqrt() if convention.weighted else torch.ones_like(probs)
+    factors = torch.einsum("ic,ck,ik->ikc", member, allowed, sizes) / N
+    return factors / weight.clamp(min=torch.finfo(probs.dtype).tiny), weight
 
 
 def averages(means: CrossClassMeans, convention: Convention) -> Averages:

@@ -79,7 +79,7 @@ def kept_shares(
 
 def span_overlap(parts: Hierarchy, vectors: Tensor) -> Tensor:
     r"""Share of each unit vector u in span{delta_c}: ``||Q^T u||^2``, (m,)."""
-    shares = dots(_basis(parts.classes), vectors).square().sum(0)
+    shares = dots(span_basis(parts.classes), vectors).square().sum(0)
     return shares.clamp(max=1.0)  # above by rounding
 
 
@@ -115,7 +115,7 @@ def subtracted(g: LinearOperator, parts: Hierarchy) -> LinearOperator:
 
 def projected(g: LinearOperator, parts: Hierarchy) -> LinearOperator:
     """``(I - Q Q^T) G (I - Q Q^T)``, Q = span{delta_c}: knock-out by projection."""
-    return Projected(g, _basis(parts.classes))
+    return Projected(g, span_basis(parts.classes))
 
 
 def eigh_psd(matrix: Tensor) -> tuple[Tensor, Tensor]:
@@ -125,8 +125,8 @@ def eigh_psd(matrix: Tensor) -> tuple[Tensor, Tensor]:
     return values[keep], vectors[:, keep]
 
 
-def _basis(vectors: Tensor) -> Tensor:
-    """Orthonormal basis of the columns' span, up to rounding."""
+def span_basis(vectors: Tensor) -> Tensor:
+    """Orthonormal basis of the columns' span, up to rounding; of zeros, nothing."""
     left, size, _ = torch.linalg.svd(vectors, full_matrices=False)
     floor = size.max() * 1e3 * torch.finfo(vectors.dtype).eps
     return reorthonormalised(left[:, size > floor])

@@ -21,6 +21,7 @@ from workbench.curvature.problem.batches import (
 from workbench.curvature.problem.labelled import Labelled, spread_out
 from workbench.curvature.problem.risk import EmpiricalRisk
 from workbench.curvature.problem.surroundings import evaluating
+from workbench.linalg.columns import dots
 
 BUFFER = 2**24  # numbers of a loader's inputs that are sorted by class together
 ACTIVATIONS = 2**24  # numbers that the layers of one piece put out; fewer are slower
@@ -47,6 +48,22 @@ class Slice:
         return vector[self.start : self.stop]
 
 
+@dataclass(frozen=True, slots=True)
+class Onto:
+    """What a vector of length P has along some others."""
+
+    vectors: Tensor  # (P, m)
+
+    @property
+    def dim(self) -> int:
+        """How many."""
+        return self.vectors.shape[1]
+
+    def __call__(self, vector: Tensor) -> Tensor:
+        """Its inner products with them, (m,) float64."""
+        return dots(self.vectors, vector[:, None])[:, 0]
+
+
 def forward(risk: EmpiricalRisk, inputs: Inputs) -> tuple[Tensor, Tensor]:
     """Logits with the graph that gradients go back through, and predictions."""
     with torch.enable_grad():
@@ -59,7 +76,7 @@ def class_sums(
     num: int,
     cotangents: Cotangents,
     *,
-    image: Slice | CountSketch | None = None,
+    image: Slice | CountSketch | Onto | None = None,
     dtype: torch.dtype | None = None,
     report: Callable[[float], None] | None = None,
 ) -> tuple[Tensor, Tensor]:

@@ -41,6 +41,7 @@ class DenseWay(MatrixWay):
             spectrum=tally.solved(P),
             dense_g=Cost(),
             split=tally.matrix_split(P),
+            null=tally.matrix_null(P) + tally.null_passes,
             products=tally.picture(),
         )
 

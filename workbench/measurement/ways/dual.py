@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar, Self, final
 
@@ -17,11 +18,14 @@ from workbench.curvature.gram.coordinates import (
     primal_eigenvectors,
 )
 from workbench.curvature.gram.gram import Gram
+from workbench.curvature.means.averages import WeightedMeans, class_factors
 from workbench.linalg.operator import Dense
 from workbench.measurement.cost import Cost, Tally
+from workbench.measurement.null import NUM_RANDOM, random_factors
 from workbench.measurement.picture import Sample, of_single
 from workbench.measurement.ways.way import Bound, Costs, MatrixWay
 from workbench.progress.control import Report
+from workbench.study.convention import CONVENTIONS
 
 
 @final
@@ -50,7 +54,9 @@ class DualWay(MatrixWay):
             spectrum=tally.solved(n),
             dense_g=tally.square,
             split=tally.matrix_split(n),
+            null=tally.matrix_null(n),
             products=tally.picture(from_gram=True),
+            directions=Cost(gradients=(1 + 2 * tally.num_walked) / 3),
         )
 
     @override
@@ -72,6 +78,27 @@ class DualWay(MatrixWay):
     @override
     def dense_g(self, report: Report) -> Dense:
         return dense_gauss_newton(self.bound.risk, report)
+
+    @override
+    def shuffled_means(self, labels: Tensor) -> dict[str, WeightedMeans]:
+        probs = self.gram.classes.probs
+        found = {}
+        for convention in CONVENTIONS.values():
+            factors, weight = class_factors(convention, probs, labels.to(probs.device))
+            vectors = self._placed(factors).T
+            found[convention.name] = WeightedMeans(vectors, weight)
+        return found
+
+    @override
+    def random_directions(self) -> Iterator[Tensor]:
+        probs = self.gram.classes.probs
+        for draw in range(NUM_RANDOM):
+            factors = random_factors(probs, self.bound.settings.seed, draw)
+            yield self._placed(torch.stack(list(factors), dim=2))
+
+    def _placed(self, factors: Tensor) -> Tensor:
+        """Combinations of the delta, (N, C, m), in the coordinates, (n, m)."""
+        return self.root.T @ self.gram.combine(factors)
 
     @override
     def products(self, sample: Sample) -> tuple[Tensor, str]:

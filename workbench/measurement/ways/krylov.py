@@ -18,6 +18,7 @@ from workbench.curvature.means.averages import cross_class_means
 from workbench.linalg.lanczos import FREE, IN_WORK, EigenPairs
 from workbench.linalg.operator import Dense
 from workbench.measurement.cost import KNOCK_OUT, Cost, Tally
+from workbench.measurement.null import FEW_KNOCKED
 from workbench.measurement.picture import Sample, products_of_means
 from workbench.measurement.solver import RICHER, SPARE, IterativeSolver
 from workbench.measurement.spectra import leading_means
@@ -49,6 +50,7 @@ class KrylovWay(PairWay):
             spectrum=tally.iterated("G"),
             dense_g=tally.square,
             split=split + Cost(g_products=3 * KNOCK_OUT),
+            null=tally.null_passes + Cost(g_products=2 * FEW_KNOCKED * KNOCK_OUT),
             products=tally.picture(),
         )
 

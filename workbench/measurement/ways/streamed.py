@@ -16,21 +16,34 @@ from workbench.curvature.gram.coordinates import (
     dense_gauss_newton,
     trace_gauss_newton,
 )
+from workbench.curvature.means.averages import weighted_means
 from workbench.curvature.means.class_gram import SLICE, ClassGram, class_gram
-from workbench.curvature.means.parts_of_g import kept_shares
+from workbench.curvature.means.parts_of_g import kept_shares, overlaps
+from workbench.curvature.means.pullback import Onto
 from workbench.curvature.means.streamed import ClassesOut, StreamedMeans, estimate_trace
+from workbench.curvature.problem.relabelled import labels_of, relabelled
 from workbench.curvature.products.operators import network_of
 from workbench.linalg.lanczos import EigenPairs
 from workbench.linalg.operator import Dense
 from workbench.measurement.cost import PER_PAIR, Cost, Tally
+from workbench.measurement.null import FEW_SHUFFLES, ROWS, Nulls, shuffles, stacked
 from workbench.measurement.picture import SKETCHED, Sample, sketched_products
 from workbench.measurement.solver import NUM_SIGNS, NUM_STREAMED, SPARE, IterativeSolver
 from workbench.measurement.ways.way import VANISHED, Bound, Costs, Search, Way
 from workbench.progress.control import Report, span
 from workbench.study.convention import Convention
+from workbench.study.null import Array, Null
 from workbench.study.records import Levels
 from workbench.study.spectrum import Spectrum
 
+NO_KNOCK_OUT = (
+    "The knock-outs with shuffled labels were not measured: with so many classes each "
+    "takes many passes over the data."
+)
+NO_RANDOM = (
+    "Random combinations of the gradients were not drawn: with so many classes as many "
+    "of them take too many passes over the data."
+)
 _PRODUCTS = 9  # for five parts; not saved by the subspace of G's own pairs
 
 
@@ -60,6 +73,7 @@ class StreamedWay(Way):
             spectrum=tally.iterated("G"),
             dense_g=tally.square,
             split=tally.split(P) + products,
+            null=Cost(gradients=FEW_SHUFFLES * (2.0 * slices + 1)),
             products=tally.picture(),
         )
 
@@ -143,6 +157,28 @@ class StreamedWay(Way):
             trace_error=dict.fromkeys((cross_part, means_part, within_part), spread),
             residuals=search.residuals,
         )
+
+    @override
+    def null(self, pairs: EigenPairs, solver: IterativeSolver, report: Report) -> Nulls:
+        """Overlaps and sizes of a few shuffles: no more than the class means take."""
+        risk, settings = self.bound.risk, self.bound.settings
+        convention = settings.convention
+        onto = Onto(pairs.vectors)
+        rows: dict[str, list[Array]] = {row: [] for row in ROWS}
+        drawn = shuffles(labels_of(risk), settings.seed, FEW_SHUFFLES)
+        for done, labels in enumerate(drawn):
+            other = relabelled(risk, labels)
+            gram = class_gram(other, convention)
+            means = weighted_means(other, [convention], image=onto)[convention.name]
+            _, in_span = overlaps(means.vectors, gram.classes)
+            rows["overlap"].append(in_span.cpu().numpy())
+            part = gram.eigenvalues()[convention.class_part]
+            rows["class_part"].append(part.cpu().numpy())
+            report((done + 1) / FEW_SHUFFLES)
+        nothing = np.empty((0, pairs.vectors.shape[1]))
+        none = np.empty((0, 0))
+        random = Null(nothing, none, none, none, note=NO_RANDOM)
+        return Nulls({convention.name: stacked(rows, 0.0, NO_KNOCK_OUT)}, random)
 
     @override
     def products(self, sample: Sample) -> tuple[Tensor, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import ClassVar, NamedTuple, Self
 
@@ -13,6 +14,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from workbench.curvature.gram.coordinates import Coordinates
+from workbench.curvature.means.averages import WeightedMeans, weighted_means
 from workbench.curvature.means.parts_of_g import (
     class_overlap,
     factor_eigenvalues,
@@ -23,10 +25,20 @@ from workbench.curvature.means.parts_of_g import (
     subtracted,
     within,
 )
+from workbench.curvature.problem.relabelled import labels_of, relabelled
 from workbench.curvature.problem.risk import EmpiricalRisk
 from workbench.linalg.lanczos import EigenPairs
 from workbench.linalg.operator import Dense, LinearOperator, Remembered
 from workbench.measurement.cost import Cost, Sizes, Tally, whole_hessian
+from workbench.measurement.null import (
+    FEW_KNOCKED,
+    NUM_KNOCKED,
+    NUM_RANDOM,
+    Knocked,
+    Nulls,
+    nulls_of,
+    random_directions,
+)
 from workbench.measurement.picture import Sample
 from workbench.measurement.settings import MeasureSettings
 from workbench.measurement.solver import IterativeSolver, whole_spectrum
@@ -46,7 +58,9 @@ class Costs(NamedTuple):
     spectrum: Cost
     dense_g: Cost
     split: Cost  # in one convention
+    null: Cost
     products: Cost  # including the embedding
+    directions: Cost = Cost()  # G's eigenvectors in R^P, if computed elsewhere
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -120,8 +134,13 @@ class Way(ABC):
             **{each.name: costs.split for each in cls.conventions(settings)},
             "picture": costs.products,
             "last_layer": tally.last_layer,
+            "directions": costs.directions,
+            "null": costs.null,
+            "walk": tally.walk,
         }
-        return Counted(cls, stages, tally.memory(*cls.numbers_held(tally, whole)))
+        matrices, vectors = cls.numbers_held(tally, whole)
+        vectors += tally.num_walked + 1  # and H's lowest
+        return Counted(cls, stages, tally.memory(matrices, vectors))
 
     @classmethod
     @abstractmethod
@@ -173,6 +192,13 @@ class Way(ABC):
         """
 
     @abstractmethod
+    def null(self, pairs: EigenPairs, solver: IterativeSolver, report: Report) -> Nulls:
+        """The same overlaps, sizes and knock-outs of what knows no class.
+
+        From the leading eigenpairs of G.
+        """
+
+    @abstractmethod
     def products(self, sample: Sample) -> tuple[Tensor, str]:
         """Return inner products of a sample's gradients and all means, and a note."""
 
@@ -216,6 +242,39 @@ class PairWay(Way):
 
     forms_pairs: ClassVar = True
     coordinates: Coordinates
+
+    @override
+    def null(self, pairs: EigenPairs, solver: IterativeSolver, report: Report) -> Nulls:
+        """By as many knock-outs as are cheap: in all conventions where G is there."""
+        settings = self.bound.settings
+        asked = tuple(CONVENTIONS) if self.exact else (settings.weighting,)
+        num = (
+            2 * NUM_KNOCKED * len(asked) + NUM_RANDOM if self.exact else 2 * FEW_KNOCKED
+        )
+        return nulls_of(
+            self.shuffled_means,
+            self.random_directions(),
+            labels_of(self.bound.risk),
+            settings.seed,
+            Knocked(self.coordinates.g, pairs, solver, report, num),
+            asked,
+            self.exact,
+        )
+
+    def shuffled_means(self, labels: Tensor) -> dict[str, WeightedMeans]:
+        """The delta_c of other labels in each convention, in the coordinates."""
+        risk = relabelled(self.bound.risk, labels)
+        found = weighted_means(risk, tuple(CONVENTIONS.values()))
+        dtype = self.coordinates.g.dtype
+        return {
+            name: replace(means, vectors=means.vectors.to(dtype))
+            for name, means in found.items()
+        }
+
+    def random_directions(self) -> Iterator[Tensor]:
+        """Draws of C random combinations of the gradients, in the coordinates."""
+        drawn = random_directions(self.bound.risk, self.bound.settings.seed)
+        return (columns.to(self.coordinates.g.dtype) for columns in drawn)
 
     @override
     def split(

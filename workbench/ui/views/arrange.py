@@ -7,6 +7,7 @@ from html import escape
 from importlib.resources import files
 from typing import Any
 
+import numpy as np
 from bokeh.models import Column, Div, InlineStyleSheet, LayoutDOM, Row, UIElement
 
 from workbench.study.records import Study
@@ -22,6 +23,7 @@ from workbench.ui.views.parts import Part
 from workbench.ui.views.scene import Scene
 from workbench.ui.views.spectrum import SpectrumView
 from workbench.ui.views.stepper import StepperView
+from workbench.ui.views.walk import WalkView
 from workbench.ui.views.words import percent
 
 
@@ -35,6 +37,7 @@ def arrange(
     controls: Controls,
     film: FilmView,
     compare: CompareView | None,
+    walk: WalkView | None,
     bar: BarView,
 ) -> LayoutDOM:
     """Lay out the views, styled by ``linked.css``."""
@@ -77,6 +80,7 @@ def arrange(
                 ),
                 _text("wb-legend", _spectrum_legend(study)),
                 spectrum.figure,
+                *([walk.panel, walk.sentence] if walk else []),
                 _row("wb-buttons", _text("wb-label", "take away:"), controls.knockout),
                 _row("wb-buttons", _text("wb-label", "parts of G:"), controls.parts),
                 _row(
@@ -104,6 +108,7 @@ def arrange(
                 "wb-card",
                 _text("wb-heading", "Which class mean points along which outlier"),
                 _text("wb-caption", _table_caption(scene)),
+                _text("wb-legend", _bar_legend(scene)),
                 overlap.figure,
             ),
         ),
@@ -193,9 +198,17 @@ def _table_caption(scene: Scene) -> str:
     )
     return (
         f"Percent of each δ<sub>c</sub> along each eigenvector of G.{shades} "
-        "Last column: how much of that eigenvector all δ<sub>c</sub> together span. "
+        "Bars: how much of that eigenvector all δ<sub>c</sub> together span. "
         "Below the line: not counted as outliers."
     )
+
+
+def _bar_legend(scene: Scene) -> str:
+    """What a bar is, and the band behind it."""
+    marks = [("wb-share", "share in the span")]
+    if np.isfinite(scene.chance[0]).any():
+        marks.append(("wb-chance", "the same with shuffled labels, ± spread"))
+    return legend(marks)
 
 
 def _level_legend(study: Study) -> str:
@@ -206,7 +219,7 @@ def _level_legend(study: Study) -> str:
         ("wb-large", "mean of a class"),
         ("wb-cross", "mean of all"),
     ]
-    return _legend(marks)
+    return legend(marks)
 
 
 def _spectrum_legend(study: Study) -> str:
@@ -219,7 +232,7 @@ def _spectrum_legend(study: Study) -> str:
         ("wb-stick wb-orange", "eigenvalue of the class part"),
         ("wb-border", "outliers begin here"),
     ]
-    return _legend(marks)
+    return legend(marks)
 
 
 def _part_swatches(parts: tuple[Part, ...]) -> str:
@@ -233,7 +246,8 @@ def _part_swatches(parts: tuple[Part, ...]) -> str:
     )
 
 
-def _legend(marks: list[tuple[str, str]]) -> str:
+def legend(marks: list[tuple[str, str]]) -> str:
+    """Marks, each with the word for it."""
     return "".join(
         f'<span class="wb-entry"><span class="wb-mark {mark}"></span>{word}</span>'
         for mark, word in marks

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workbench.study.convention import CONVENTIONS
+from workbench.study.null import Excess, excess
 from workbench.study.outliers import NOT_COUNTED
 from workbench.study.records import Levels, Study
 from workbench.ui.views.reason import missing, predicted
@@ -16,6 +17,10 @@ from workbench.ui.views.words import count, number, percent, typeset
 CLEAR_GAP = 1.5  # lam_k / lam_{k+1} from which on the eye sees a gap
 HIGH_LOSS = 0.5  # as a share of log C, the loss of one who guesses
 LOW_ACCURACY = 0.9
+NEARLY, MUCH = 0.8, 0.4  # of what there is to explain
+APART = 0.25  # between shares: two groups, that an average would hide
+CLOSE = 0.1  # of G: how near Hess has to be to be told by it
+UNIT = "\u00a0%"
 
 
 def explain(study: Study, weighting: str | None = None) -> str:
@@ -36,6 +41,7 @@ def explain(study: Study, weighting: str | None = None) -> str:
         missing(study, levels),
         predicted(study, levels),
         _knockout(study, levels),
+        _hess(study),
         _training(study),
         _held_out(study),
         _traces(study),
@@ -81,24 +87,88 @@ def _outliers(study: Study) -> str:
 
 
 def _directions(study: Study, levels: Levels) -> str:
-    """What share of the leading eigenvectors lies in span{delta_c}."""
+    """What share of the leading eigenvectors lies in span{delta_c}, and by chance."""
     many = _leading(study, levels)
     if many == 0:
         return ""
-    share = levels.overlap[:many]
-    mean, least = float(share.mean()), float(share.min())
-    verdict = (
-        "the class means explain where they point"
-        if mean >= 0.9
-        else "the class means explain in part where they point"
-        if mean >= 0.5
-        else "<b>the class means do not explain where they point</b>"
-    )
-    return (
-        f"<b>Directions:</b> of the first {count(many, 'eigenvector')} of G, "
-        f"{percent(mean)} lies in the span of the class means δ<sub>c</sub> on average "
-        f"(the least: {percent(least)}); {verdict}."
-    )
+    share, null = levels.overlap[:many], levels.null
+    draws = np.empty((0, many)) if null is None else null.overlap[:, :many]
+    said = []
+    groups = grouped(share)
+    for rows in groups:
+        found = excess(float(share[rows].mean()), draws[:, rows].mean(axis=1))
+        chance = f" ({told})" if (told := _by_chance(found)) else ""
+        who = _which(rows, many, len(groups))
+        where = f"{_between(share[rows])} in the span of the class means δ<sub>c</sub>"
+        said.append(f"{who} lie {where}{chance}; {_verdict(found, share[rows])}.")
+    random = study.random
+    beside = ""
+    if random is not None and len(random.overlap):
+        reached = percent(float(random.overlap[:, :many].mean()))
+        names = count(study.num_classes, "random combination")
+        beside = f" The span of {names} of the gradients holds {reached} on average."
+    return f"<b>Directions:</b> {' '.join(said)}{beside}"
+
+
+def grouped(values: NDArray[np.float64]) -> list[NDArray[np.intp]]:
+    """Rows of one group, or of two where a gap sets them apart; the higher one first.
+
+    Example:
+        >>> [len(rows) for rows in grouped(np.array([0.99, 0.02, 0.97]))]
+        [2, 1]
+    """
+    order = np.argsort(-values, kind="stable")
+    gaps = -np.diff(values[order])
+    if not len(gaps) or gaps.max() < APART:
+        return [np.sort(order)]
+    cut = int(gaps.argmax()) + 1
+    return [np.sort(order[:cut]), np.sort(order[cut:])]
+
+
+def _which(rows: NDArray[np.intp], many: int, num_groups: int) -> str:
+    """Name some of the first eigenvectors of G."""
+    if num_groups == 1:
+        return f"the first {count(many, 'eigenvector')} of G"
+    first = "" if len(rows) > 4 else f" (number {', '.join(str(j + 1) for j in rows)})"
+    return f"{len(rows)} of the first {count(many, 'eigenvector')} of G{first}"
+
+
+def _between(values: NDArray[np.float64]) -> str:
+    """A share, or the least and the greatest of some."""
+    least, most = percent(float(values.min())), percent(float(values.max()))
+    return least if least == most else f"{least.removesuffix(UNIT)} to {most}"
+
+
+def _by_chance(found: Excess | None) -> str:
+    """What shuffled labels reach."""
+    if found is None:
+        return ""
+    spread = f" ± {percent(found.spread)}" if found.spread > 0 else ""
+    return f"with shuffled labels {percent(found.null)}{spread}"
+
+
+def _verdict(found: Excess | None, share: NDArray[np.float64]) -> str:
+    """Whether the classes explain it: by how much more it is than by chance."""
+    if found is None:
+        mean = float(share.mean())
+        verdict = (
+            "the class means hold where they point"
+            if mean >= 0.9
+            else "the class means hold part of where they point"
+            if mean >= 0.5
+            else "<b>the class means do not hold where they point</b>"
+        )
+        return f"{verdict} (shuffled labels were not tried, and may reach as much)"
+    if found.below:
+        return "<b>shuffled labels reach more, so the classes do not explain it</b>"
+    if not found.beyond:
+        return "<b>shuffled labels reach as much, so this is no sign of the classes</b>"
+    gain = (found.value - found.null) / max(1 - found.null, 1e-9)
+    if gain >= NEARLY:
+        return "the true classes explain nearly all that shuffled ones leave open"
+    if gain >= MUCH:
+        return "the true classes explain much of what shuffled ones leave open"
+    return "<b>the true classes explain little more than shuffled ones</b>"
 
 
 def _sizes(study: Study, levels: Levels) -> str:
@@ -106,27 +176,60 @@ def _sizes(study: Study, levels: Levels) -> str:
     found = {}
     for name in CONVENTIONS:
         if name in study.levels and len(ratios := _ratios(study, study.levels[name])):
-            found[name] = float(np.median(ratios))
+            found[name] = ratios
     shown = found.pop(levels.weighting, None)
     if shown is None:
         return ""
+    median = float(np.median(shown))
+    chance = _size_excess(study, levels)
     verdict = (
         "so it accounts for nearly all of their size"
-        if shown >= 0.8
+        if median >= NEARLY
         else "so it accounts for much of their size"
-        if shown >= 0.4
+        if median >= MUCH
         else "so <b>most of their size comes from elsewhere</b>"
     )
+    if chance is not None and not chance.beyond:
+        more = "more" if chance.below else "as much"
+        verdict = (
+            f"<b>shuffled labels reach {more}, so this is no sign of the classes</b>"
+        )
+    groups = grouped(shown)
+    sizes = " and ".join(
+        f"{_between(shown[rows])}{f' ({len(rows)} of them)' if len(groups) > 1 else ''}"
+        for rows in groups
+    )
+    one = _between(shown) == percent(median)
+    in_the_middle = "" if one else f", {percent(median)} in the median"
     text = (
-        f"<b>Sizes:</b> the class part's eigenvalues are {percent(shown)} as large as "
-        f"G's (median over these, <i>{levels.weighting}</i>); {verdict}."
+        f"<b>Sizes:</b> the class part's eigenvalues are {sizes} as large as "
+        f"G's{in_the_middle} (<i>{levels.weighting}</i>"
+        f"{'; ' if chance else ''}{_by_chance(chance)}); {verdict}."
     )
     if found:
         told = ", ".join(
-            f"{percent(ratio)} (<i>{name}</i>)" for name, ratio in found.items()
+            f"{percent(float(np.median(ratios)))} (<i>{name}</i>"
+            f"{_shuffled(_size_excess(study, study.levels[name]))})"
+            for name, ratios in found.items()
         )
         text += f" In the other conventions: {told}."
     return text
+
+
+def _shuffled(found: Excess | None) -> str:
+    return "" if found is None else f", shuffled {percent(found.null)}"
+
+
+def _size_excess(study: Study, levels: Levels) -> Excess | None:
+    """The median of the sizes beside that of each draw."""
+    null, ratios = levels.null, _ratios(study, levels)
+    if null is None or not len(null.class_part) or not len(ratios):
+        return None
+    many = len(ratios)
+    own = study.spectra["G"].eigenvalues[:many]
+    draws = null.class_part[:, :many]
+    medians = np.median(draws / own[: draws.shape[1]], axis=1)
+    return excess(float(np.median(ratios)), medians)
 
 
 def _ratios(study: Study, levels: Levels) -> np.ndarray:
@@ -152,7 +255,60 @@ def _knockout(study: Study, levels: Levels) -> str:
         f"<b>Knock-out:</b> without the class part ({escape(levels.weighting)}) "
         f"{said[0]}; with the directions of the class means removed, {said[1]} "
         f"(counted as gone below {number(threshold)}, the middle of the gap)."
+        f"{_knocked_by_chance(study, levels, found, threshold)}"
     )
+
+
+def _knocked_by_chance(
+    study: Study, levels: Levels, found: int, threshold: float
+) -> str:
+    """How many outliers go with shuffled labels, or random directions."""
+
+    def gone(values: NDArray[np.float64]) -> int:
+        return found - int((values[:found] > threshold).sum())
+
+    null, random, said, empty = levels.null, study.random, [], []
+    for name, words in (
+        ("subtracted", "the class part"),
+        ("projected", "the directions"),
+    ):
+        draws = None if null is None else getattr(null, name)
+        if draws is None or not len(draws) or draws.shape[1] < found:
+            continue
+        by_chance = [gone(row) for row in draws]
+        said.append(f"{_of(by_chance, found)} (without {words})")
+        own = getattr(levels, name)
+        if len(own) >= found and 0 < gone(own) <= max(by_chance):
+            empty.append(words)
+    text = ""
+    if said:
+        text = f" With shuffled labels, {' and '.join(said)} disappear"
+    if (
+        random is not None
+        and len(random.projected)
+        and (random.projected.shape[1] >= found)
+    ):
+        by_chance = [gone(row) for row in random.projected]
+        names = count(study.num_classes, "random combination")
+        text += "; without" if text else " Without"
+        text += f" {names} of the gradients, {_of(by_chance, found)} do"
+        if 0 < gone(levels.projected) <= max(by_chance) and (
+            "the directions" not in empty
+        ):
+            empty.append("the directions")
+    if not text:
+        return ""
+    if empty:
+        which = " or ".join(empty)
+        return f"{text}: <b>to disappear without {which} is no sign of the classes</b>."
+    return f"{text}."
+
+
+def _of(numbers: list[int], found: int) -> str:
+    """How many of all, over some draws."""
+    least, most = min(numbers), max(numbers)
+    some = f"{most}" if least == most else f"{least} to {most}"
+    return f"{some} of {found}"
 
 
 def _stayed(
@@ -226,6 +382,41 @@ def _held_out(study: Study) -> str:
     )
 
 
+def _hess(study: Study) -> str:
+    """How far Hess is from G: the largest eigenvalue, the trace, the directions."""
+    if "Hess" not in study.spectra:
+        return ""
+    g, hess = study.spectra["G"], study.spectra["Hess"]
+    if not (len(g.eigenvalues) and len(hess.eigenvalues)):
+        return ""
+    first, other = float(g.eigenvalues[0]), float(hess.eigenvalues[0])
+    said = [f"its largest eigenvalue is {number(other)}, G's {number(first)}"]
+    near = abs(other - first) <= CLOSE * first
+    error = g.trace_error + hess.trace_error
+    if abs(hess.trace) > error:
+        share = g.trace / hess.trace
+        said.append(f"G has {number(share)} times its trace")
+        near &= abs(hess.trace - g.trace) <= CLOSE * g.trace + error
+    else:
+        said.append("its trace is zero within the error")
+        near = False
+    shared = study.shared[np.isfinite(study.shared)]
+    if len(shared):
+        groups = grouped(shared)
+        told = " and ".join(
+            f"{_which(rows, len(shared), len(groups))} lie {_between(shared[rows])}"
+            for rows in groups
+        )
+        said.append(f"{told} in the span of its own first {len(shared)}")
+        near &= bool(shared.mean() >= 1 - CLOSE)
+    verdict = (
+        "so G stands for the Hessian here"
+        if near
+        else "<b>so what is true of G need not be true of the Hessian here</b>"
+    )
+    return f"<b>Hess beside G:</b> {'; '.join(said)}; {verdict}."
+
+
 def _traces(study: Study) -> str:
     """The trace of each operator, with its error."""
     said = []
@@ -274,8 +465,12 @@ def _measured(study: Study, levels: Levels) -> str:
             f"{percent(error)} of G's (95 % interval)"
         )
     text = f"<b>Measured:</b> {'; '.join(said)}." if said else ""
-    note = escape(study.embedding.note)
-    return f"{text} {note}".strip()
+    nulls = [null for null in (levels.null, study.random) if null is not None]
+    notes = [study.embedding.note, *(null.note for null in nulls)]
+    if levels.null is None:
+        notes.append("Labels were not shuffled, as this study is older than that.")
+    told = " ".join(escape(note) for note in notes if note)
+    return f"{text} {told}".strip()
 
 
 def _classes(study: Study) -> str:

@@ -24,6 +24,7 @@ from workbench.ui.views.axis import (
     without_leading,
 )
 from workbench.ui.views.controls import describe_rule
+from workbench.ui.views.overlap import OverlapView, chance_bands
 from workbench.ui.views.scene import Scene
 from workbench.ui.views.spectrum import (
     ALL,
@@ -50,7 +51,7 @@ class FilmView:
     texts: list[dict[str, Any]]  # texts of each snapshot, including the last
 
 
-def build_film(scene: Scene, spectrum: SpectrumView) -> FilmView:
+def build_film(scene: Scene, spectrum: SpectrumView, overlap: OverlapView) -> FilmView:
     """Build rail, stops and snapshots; extends log axes to include all of them."""
     names = [str(moment.study.run.get("epochs", 0)) for moment in scene.film]
     last = len(names) - 1
@@ -63,7 +64,7 @@ def build_film(scene: Scene, spectrum: SpectrumView) -> FilmView:
             frames = [spectrum.frames[key], *(m["frames"][key] for m in moments)]
             for frame in frames:
                 frame |= joined(frames)
-    texts = [_texts(moment, spectrum) for moment in scene.film]
+    texts = [_texts(moment, spectrum, overlap) for moment in scene.film]
     return FilmView(
         roll=Button(
             label="Play training", name="roll", css_classes=["wb-button", "wb-roll"]
@@ -223,7 +224,9 @@ def _homes(moment: Study) -> list[dict[str, NDArray[np.float32]]]:
     return [{"x": p[:, 0].copy(), "y": p[:, 1].copy()} for p in by_level]
 
 
-def _texts(scene: Scene, spectrum: SpectrumView) -> dict[str, Any]:
+def _texts(
+    scene: Scene, spectrum: SpectrumView, overlap: OverlapView
+) -> dict[str, Any]:
     """The page's texts about a snapshot."""
     moment, levels = scene.study, scene.levels
     run = moment.run
@@ -246,6 +249,7 @@ def _texts(scene: Scene, spectrum: SpectrumView) -> dict[str, Any]:
         },
         "overlap": np.nan_to_num(levels.class_overlap[:rows]).tolist(),
         "span": np.nan_to_num(levels.overlap[:rows]).tolist(),
+        "bands": chance_bands(scene.chance, overlap.left, overlap.width),
         "sentences": describe_levels(scene),
         "kept": list(scene.kept),
         "titles": moment_titles(scene),

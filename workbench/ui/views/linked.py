@@ -38,7 +38,7 @@ from workbench.ui.theme import (
     roles,
     variables,
 )
-from workbench.ui.views.arrange import arrange
+from workbench.ui.views.arrange import arrange, legend
 from workbench.ui.views.bar import PICTURES, THEME_NAMES, TYPES, build_bar
 from workbench.ui.views.compare import GHOST_TOP, MODES, build_compare
 from workbench.ui.views.controls import (
@@ -63,6 +63,7 @@ from workbench.ui.views.state import LinkState
 from workbench.ui.views.stepper import build_stepper
 from workbench.ui.views.titles import LABELS, build_titles
 from workbench.ui.views.tour import STOPS
+from workbench.ui.views.walk import build_walk, walk_marks
 from workbench.ui.views.words import stem, symbol
 
 # Run by Bokeh for each event. (`main.begin` creates the pair at the first one.)
@@ -219,9 +220,10 @@ def build_pair(
     overlap = build_overlap(scene)
     stepper = build_stepper(scene)
     controls = build_controls(scene)
-    film = build_film(scene, spectrum)
+    film = build_film(scene, spectrum, overlap)
     if compare is not None:
         compare.widen(film)
+    walk = build_walk(scene, pinned, legend(walk_marks(scene.study, pinned)))
     bar = build_bar(files)
     layout = arrange(
         scene,
@@ -232,6 +234,7 @@ def build_pair(
         controls=controls,
         film=film,
         compare=compare,
+        walk=walk,
         bar=bar,
     )
     views = {
@@ -242,6 +245,7 @@ def build_pair(
         "controls": controls,
         "film": film,
         **({} if compare is None else {"compare": compare}),
+        **({} if walk is None else {"walk": walk}),
         "bar": bar,
     }
     wired = _asking(layout)

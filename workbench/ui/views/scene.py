@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workbench.errors import WorkbenchError
+from workbench.study.null import band
 from workbench.study.records import Levels, Study
 from workbench.ui.theme import Theme
 from workbench.ui.views.parts import Part, parts_of
@@ -23,6 +24,8 @@ class Scene:
     parts: tuple[Part, ...]  # of G, in the order of the hierarchy
     overlap: NDArray[np.float64]  # by leading eigenvector and class mean
     span: NDArray[np.float64]  # by leading eigenvector, in the span of all class means
+    chance: tuple[NDArray[np.float64], NDArray[np.float64]]  # of the same with
+    # shuffled labels, mean and spread; NaN if labels were not shuffled
     kept: tuple[float, ...]  # share of G's trace that each level keeps
     moments: tuple[Scene, ...]  # earlier epochs, in the same convention and theme
 
@@ -61,6 +64,9 @@ def make_scene(study: Study, theme: Theme, weighting: str | None = None) -> Scen
         )
     levels = study.levels[chosen]
     rows = min(study.num_leading, len(levels.overlap))
+    drawn = np.empty((0, rows))
+    if levels.null is not None:
+        drawn = levels.null.overlap[:, :rows]
     return Scene(
         study=study,
         levels=levels,
@@ -68,6 +74,7 @@ def make_scene(study: Study, theme: Theme, weighting: str | None = None) -> Scen
         parts=parts_of(study, levels, theme),
         overlap=np.nan_to_num(levels.class_overlap[:rows]),
         span=np.nan_to_num(levels.overlap[:rows]),
+        chance=band(drawn),
         kept=tuple(np.clip(np.nan_to_num(levels.kept), 0, 1).tolist()),
         moments=tuple(make_scene(moment, theme, chosen) for moment in study.moments),
     )

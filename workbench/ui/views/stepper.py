@@ -9,6 +9,7 @@ from bokeh.models.dom import HTML
 
 from workbench.page.view_state import BY_NAME
 from workbench.study.convention import Convention
+from workbench.study.records import Study
 from workbench.ui.views.scene import Scene
 from workbench.ui.views.words import (
     DELTA_C,
@@ -20,6 +21,7 @@ from workbench.ui.views.words import (
 )
 
 SPEEDS = BY_NAME["speed"].choices
+CLOSE = 0.1  # of the trace: G is nearly all of the Hessian
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -170,6 +172,19 @@ def _op(name: str, below: str) -> str:
     return f'<span class="wb-op">{name}</span><sub>{below}</sub>'
 
 
+def _share_of_hess(study: Study) -> str:
+    """What G is of the Hessian, as far as the traces tell."""
+    if (hess := study.spectra.get("Hess")) is None or hess.trace <= hess.trace_error:
+        return "a part of the loss's curvature"
+    share = study.spectra["G"].trace / hess.trace
+    error = hess.trace_error / hess.trace
+    if abs(share - 1) + error <= CLOSE:
+        return "nearly all of the loss's curvature"
+    if share < 1:
+        return f"{percent(share)} of the loss's curvature, by its trace"
+    return "a part of the loss's curvature"
+
+
 def describe_levels(scene: Scene) -> tuple[str, ...]:
     """Return a sentence per level, with the numbers of this study."""
     study, convention = scene.study, scene.levels.convention
@@ -188,7 +203,7 @@ def describe_levels(scene: Scene) -> tuple[str, ...]:
         )
     return (
         f"<b>{total:,} gradients</b>: one for each image, under each label that it "
-        "could have. Together they make up G, nearly all of the loss's curvature."
+        f"could have. Together they make up G, {_share_of_hess(study)}."
         f'<span class="wb-maths">{one} = {root}(y<sub>c′</sub> − p)ᵀ ∂f/∂θ, '
         f"G = Ave<sub>i,c</sub> Σ<sub>c′</sub> {weight}{one}ᵀ {one}</span>",
         f"<b>{total:,} gradients became {C * C:,} means {DELTA_CK}</b>: what sets the "

@@ -46,8 +46,9 @@ STOPS = (
     (
         "overlap",
         "The overlaps in numbers",
-        "How much of each class mean points along each eigenvector. The last column"
-        " says how much of the eigenvector lies in the span of all class means.",
+        "How much of each class mean points along each eigenvector. The bars say how "
+        "much of it lies in the span of all class means, the bands what shuffled "
+        "labels reach.",
     ),
     (
         ".wb-shown",

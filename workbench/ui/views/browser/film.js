@@ -278,18 +278,21 @@ export class Film {
     const sentences = (pair.parts.look.page ?? new DocumentFragment()).querySelectorAll("[data-moment]")
     for (const words of sentences) words.hidden = Number(words.dataset.moment) !== nearest
     pair.parts.controls.render()
+    pair.parts.walk.draw()
     pair.parts.spectrum.drawSticks()
     pair.parts.spectrum.drawCut(true)
     pair.dress()
   }
 
   /** @param {MomentWords} text */
-  settleTable({ span }) {
+  settleTable({ span, bands }) {
+    this.pair.models.overlap.bands.data = bands
     const { data } = this.pair.models.overlap.cells
     const numbers = data.text[0] !== ""
     for (let cell = 0; cell < data.value.length; cell++) {
       const [c, j] = [data.c[cell], data.j[cell]]
       data.value[cell] = clamp(c < 0 ? (span[j] ?? 0) : this.pair.told.overlap[j][c])
+      if (c < 0) this.pair.parts.table.placeBar(cell)
       if (numbers) data.text[cell] = (100 * data.value[cell]).toFixed(0)
     }
     this.pair.parts.table.draw()

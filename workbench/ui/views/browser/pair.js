@@ -23,6 +23,7 @@ import { Spectrum } from "./spectrum.js"
 import { Stepper } from "./stepper.js"
 import { Table } from "./table.js"
 import { Tour } from "./tour.js"
+import { Walk } from "./walk.js"
 
 /** @import {Action, Figure, Model, ModelEvent, Models, Part, State, StateName, StateValues, Told} from "./types.js" */
 
@@ -54,6 +55,7 @@ export class LinkedPair {
       spectrum: new Spectrum(this),
       compare: new Compare(this),
       table: new Table(this),
+      walk: new Walk(this),
       controls: new Controls(this),
       look: new Look(this),
       bar: new Bar(this),

@@ -10,10 +10,8 @@ import { cellAt } from "./picking.js"
  * Where no cell says its number, small shares are told apart too.
  * @param {number} value
  * @param {number} most Share of the darkest cell; 1 where each says its number.
- * @param {boolean} total Whether it is the share of all class means together.
  */
-export const shade = (value, most, total) =>
-  most === 1 ? value : Math.sqrt(clamp(value / (total ? 1 : most)))
+export const shade = (value, most) => (most === 1 ? value : Math.sqrt(clamp(value / most)))
 
 /** @implements {Part} */
 export class Table {
@@ -54,6 +52,17 @@ export class Table {
     edge.visible = numOutliers > 0 && numOutliers < told.overlap.length
   }
 
+  /**
+   * The share of an eigenvector in the span of all class means, as a bar.
+   * @param {number} cell
+   */
+  placeBar(cell) {
+    const { cells, left, width } = this.models
+    const { data } = cells
+    data.width[cell] = data.value[cell] * width
+    data.x[cell] = left + data.width[cell] / 2
+  }
+
   draw() {
     const { selected } = this.pair
     const { selected_class: c, selected_outlier: j } = this.pair.state
@@ -66,7 +75,7 @@ export class Table {
       const inside = selected && (c >= 0 ? data.c[cell] === c : data.j[cell] === j)
       const shown = !selected || inside ? 1 : 0.3
       data.line_color[cell] = inside ? ink : plain
-      data.alpha[cell] = (total ? 0.55 : 0.9) * shade(data.value[cell], most, total) * shown
+      data.alpha[cell] = (total ? 0.55 : 0.9 * shade(data.value[cell], most)) * shown
       data.text_color[cell] = data.alpha[cell] > 0.5 && !total ? onAccent : ink
     }
     cells.change.emit()

@@ -187,6 +187,8 @@ export interface SpectrumView {
   floor: number
 }
 export interface Cells {
+  x: Numbers
+  width: Numbers
   c: Numbers
   j: Numbers
   value: Numbers
@@ -195,12 +197,48 @@ export interface Cells {
   text: Texts
   text_color: Texts
 }
+export interface Bands {
+  left: Numbers
+  right: Numbers
+  top: Numbers
+  bottom: Numbers
+  told: Texts
+}
 export interface OverlapView {
   figure: Figure
   cells: Source<Cells>
   edge: Span
+  bands: Source<Bands>
+  left: number
+  width: number
   num_rows: number
   most: number
+}
+export interface Walks {
+  distance: Numbers
+  loss: Numbers[] // a row an eigenvector
+  classes: Numbers[][] // of each eigenvector, that of each class
+  leading: number[] // rows by rank
+  bulk: number // its row, or -1
+  bulkRank: number
+  lowest: number // likewise of H
+}
+export interface WalkLines {
+  xs: Numbers[]
+  ys: Numbers[]
+  line_color: string[]
+  line_alpha: number[]
+  line_width: number[]
+  line_dash: string[]
+  name: string[]
+}
+export interface WalkView {
+  figure: Figure
+  panel: Model
+  sentence: Text
+  lines: Source<WalkLines>
+  walks: Walks
+  pinned: Walks | null
 }
 export interface StepperView {
   stations: Button[]
@@ -246,6 +284,7 @@ export interface MomentWords {
   notes: Record<string, string>
   overlap: number[][]
   span: number[]
+  bands: Bands
   sentences: string[]
   kept: number[]
   titles: Pick<Titles, "parts" | "automatic">
@@ -290,6 +329,7 @@ export interface Models {
   controls: Controls
   film: FilmView
   compare?: CompareView
+  walk?: WalkView
   bar: BarView
   look: { layout: Model }
 }
