@@ -23,7 +23,6 @@ lab: .venv/installed-lab ## the same in JupyterLab
 
 test: check ## run check, then every test that needs no accelerator
 	$(BIN)/python tests/chromium.py
-	$(BIN)/python -m tests.hub.tools
 	$(BIN)/python -m pytest -m "not (gpu or browser)" -n logical --maxprocesses 4 --dist worksteal
 	$(BIN)/python -m pytest -m "browser and not gpu"
 
@@ -106,7 +105,7 @@ endef
 	$(call install,[dev])
 	@touch .venv/installed .venv/installed-lab
 
-# Tools that check the browser part, by npm's lock file. Node itself is in [dev].
+# Tools that check the browser part, and a hub's proxy, by npm's lock file. Node itself is in [dev].
 node_modules/installed: .venv/installed-dev package.json package-lock.json
 	@$(BIN)/npm ci --no-audit --no-fund || { \
 	  echo "make: TypeScript and Biome, which check the browser part, could not be" \

@@ -14,6 +14,7 @@ import tempfile
 import tracemalloc
 import zipfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ import torch
 from safetensors import safe_open
 from safetensors.numpy import save
 from safetensors.torch import save_file
+from torch import nn
 
 from tests.studies import make_study
 from workbench.cli.main import main
@@ -36,6 +38,8 @@ from workbench.files.container import (
 from workbench.study.records import load_study
 from workbench.training import loop
 from workbench.training.checkpoint import load_checkpoint
+from workbench.training.data import load_data
+from workbench.training.train import TrainConfig, train
 from workbench.ui.export import export_csv, export_html
 
 
@@ -299,6 +303,25 @@ def test_what_is_written_is_what_safetensors_writes(tmp_path: Path) -> None:
     tensors = {name: torch.from_numpy(array) for name, array in plain.items()}
     again = write_container(tmp_path / "y", "part", {"é": [1, 2.5]}, tensors)
     assert again.read_bytes() == found
+
+
+def test_numbers_that_numpy_lacks_are_written_and_read(tmp_path: Path) -> None:
+    data = load_data("digits", per_class=2)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    done = train(model, data, TrainConfig(epochs=1, device="cpu"))
+    half = {name: tensor.bfloat16() for name, tensor in done.weights.items()}
+    half["one"] = torch.tensor(1.5, dtype=torch.bfloat16)
+    half["none"] = torch.zeros((0, 3), dtype=torch.bfloat16)
+    path = replace(done, weights=half).save(tmp_path / "a")
+    found = load_checkpoint(path).weights
+    with safe_open(path, framework="pt") as opened:
+        for name, tensor in half.items():
+            assert torch.equal(found[name], tensor)
+            assert torch.equal(opened.get_tensor(f"weights/{name}"), tensor)
+    assert found.keys() == half.keys()
+    strange = {"a\n": torch.zeros(2, dtype=torch.complex128)}
+    with pytest.raises(WorkbenchError, match=r"save: .*complex128.*float32"):
+        write_container(tmp_path / "b", "part", {}, strange)
 
 
 def test_a_file_is_written_without_a_copy_of_it_in_memory(tmp_path: Path) -> None:

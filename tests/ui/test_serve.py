@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.server
 import os
 import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from workbench.errors import WorkbenchError
-from workbench.ui import serve
+from workbench.ui import serve, standalone
 
 
 @pytest.fixture
@@ -135,20 +139,12 @@ def test_jupyterlab_starts_in_containers_and_asks_for_no_news(
 
 
 class SlowPage(http.server.BaseHTTPRequestHandler):
-    """Answers a page, and remembers which kernels were ended."""
+    """Answers a page."""
 
-    ended: list[str]
     status = 200
-    drawn = serve.DRAWN.encode()
 
     def do_GET(self) -> None:
         self.send_response(self.status)
-        self.end_headers()
-        self.wfile.write(b'<script>{"kernelId": "abc-1"}</script>' + self.drawn)
-
-    def do_DELETE(self) -> None:
-        self.ended.append(self.path)
-        self.send_response(204)
         self.end_headers()
 
     def log_message(self, *_: object) -> None:
@@ -166,11 +162,10 @@ def test_the_url_is_said_when_the_page_answers_and_not_before(
     port = serve.choose_port(None)
     url = f"http://127.0.0.1:{port}/"
     browsers: list[str] = []
-    SlowPage.ended, SlowPage.status = [], 200
     monkeypatch.setattr(serve, "has_screen", lambda: screen)
     monkeypatch.setattr(serve.webbrowser, "open", browsers.append)
     monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{taken}")  # not to be asked
-    announcing = threading.Thread(target=serve._announce, args=(url, True))
+    announcing = threading.Thread(target=serve._announced, args=(url, True))
     announcing.start()
     announcing.join(0.5)  # nothing listens yet
     assert announcing.is_alive()
@@ -181,29 +176,71 @@ def test_the_url_is_said_when_the_page_answers_and_not_before(
         server.shutdown()
     assert f"is at {url} " in capsys.readouterr().out
     assert browsers == [url] * opened
-    assert SlowPage.ended == ["/api/kernels/abc-1"]
+
+
+def test_a_page_that_fails_is_not_announced(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(SlowPage, "status", 500)
+    with http.server.HTTPServer(("127.0.0.1", 0), SlowPage) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        wrong = serve._announced(f"http://127.0.0.1:{server.server_port}/", True)
+        server.shutdown()
+    assert "responds with an error" in wrong
+    assert capsys.readouterr().out == ""
+
+
+async def heated(page: Awaitable[tuple[list[str], object]]) -> dict[str, object]:
+    """A kernel that was started ahead of need, and the page that it draws."""
+    return {"task": asyncio.ensure_future(page)}
+
+
+async def whole(*pieces: str) -> tuple[list[str], object]:
+    return [*pieces], None
+
+
+async def dead() -> tuple[list[str], object]:
+    raise RuntimeError("Kernel died before replying to kernel_info")
+
+
+async def slow() -> tuple[list[str], object]:
+    await asyncio.sleep(60)
+    return [], None
 
 
 @pytest.mark.parametrize(
-    ("status", "drawn", "said"),
-    [(500, b"", "responds with an error"), (200, b"", "contains an error")],
+    ("page", "asks", "said"),
+    [
+        (slow, True, ""),
+        (partial(whole, "<p>", standalone.DRAWN), False, ""),
+        (partial(whole, "<p>An error</p>"), False, "drawn with an error in it"),
+        (dead, False, "cannot be drawn (Kernel died before replying"),
+        (slow, False, "was not drawn within"),
+    ],
 )
-def test_a_page_that_fails_is_not_announced(
-    status: int,
-    drawn: bytes,
+def test_the_first_page_is_ready_when_it_asks_for_its_address_or_is_whole(
+    page: Callable[[], Awaitable[tuple[list[str], object]]],
+    asks: bool,
     said: str,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    SlowPage.ended = []
-    monkeypatch.setattr(SlowPage, "status", status)
-    monkeypatch.setattr(SlowPage, "drawn", drawn)
-    with http.server.HTTPServer(("127.0.0.1", 0), SlowPage) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        wrong = serve._announce(f"http://127.0.0.1:{server.server_port}/", True)
-        server.shutdown()
+    monkeypatch.setattr(standalone, "PATIENCE", 0.5)
+
+    async def found() -> str:
+        asked = asyncio.Event()
+        drawing = asyncio.ensure_future(heated(page()))
+        server = SimpleNamespace(
+            app=SimpleNamespace(settings={"asked": asked}),
+            kernel_manager=SimpleNamespace(_pools={"workbench.ipynb": [drawing]}),
+        )
+        if asks:
+            asyncio.get_running_loop().call_later(0.1, asked.set)
+        return await standalone.Server.first_page(server)  # type: ignore[arg-type]
+
+    with ThreadPoolExecutor(1) as beside:  # Playwright leaves a loop in this thread
+        wrong = beside.submit(lambda: asyncio.run(found())).result(30)
     assert said in wrong
-    assert capsys.readouterr().out == ""
+    assert bool(said) == bool(wrong)
 
 
 def test_without_a_screen_no_browser_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:

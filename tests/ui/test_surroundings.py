@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +21,7 @@ from tornado.httpclient import HTTPClientError, HTTPRequest
 from tornado.websocket import WebSocketClientConnection, websocket_connect
 
 from tests.browser.conftest import kernels, serving
+from tests.conftest import ROOT
 from workbench.errors import WorkbenchError
 from workbench.machine import scratch
 from workbench.ui import surroundings
@@ -184,7 +186,7 @@ def test_a_folder_of_a_server_that_was_ended_by_force_is_removed(
 def test_sockets_are_used_where_their_paths_are_short_enough(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    short, long = tmp_path / "a", tmp_path / ("b" * 90)
+    short, long = tmp_path / "a", tmp_path / "é"  # a letter, of two bytes
     for folder in (short, long):
         folder.mkdir()
     monkeypatch.setattr(surroundings, "LONGEST", len(str(short)))
@@ -206,6 +208,31 @@ def test_without_any_folder_it_is_one_sentence(monkeypatch: pytest.MonkeyPatch) 
 
 
 @posix
+def test_started_in_a_folder_that_was_removed_it_is_one_sentence(
+    tmp_path: Path,
+) -> None:
+    gone = tmp_path / "gone"
+    code = (
+        "import os, sys; from workbench.cli.main import main; os.rmdir(os.getcwd()); "
+        "sys.exit(main(['app', '--no-browser']))"
+    )
+    gone.mkdir()
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=gone,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith(
+        "Error: app: the folder that it is started in is gone"
+    )
+    assert done.stderr.count("\n") == 1
+
+
+@posix
 @pytest.mark.parametrize(
     ("python", "said"),
     [("/bin/false", "no kernel of /bin/false can draw"), (sys.executable, "")],
@@ -217,6 +244,17 @@ def test_a_kernel_that_does_not_start_is_said(
     assert said in (found := surroundings.why_no_kernel(tmp_path))
     assert bool(said) == bool(found)
     assert len(found) <= 300
+
+
+def test_on_a_hub_the_way_through_its_proxy_is_said(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("JUPYTERHUB_SERVICE_PREFIX", raising=False)
+    assert surroundings.way_through_hub(8866, "/") == ""
+    monkeypatch.setenv("JUPYTERHUB_SERVICE_PREFIX", "/jh/user/ann/")
+    said = surroundings.way_through_hub(8866, "/")
+    assert "--port 8866 --base-url /jh/user/ann/proxy/8866/ --allow-host" in said
+    assert surroundings.way_through_hub(8866, "/jh/user/ann/proxy/8866/") == ""
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from workbench.errors import WorkbenchError, printable
@@ -34,8 +35,8 @@ MOST_SIDE = 2**40  # entries along one axis of an array
 MOST_SAID = 120  # characters of the reason why a file is damaged
 LITTER, STALE = ".workbench-", 3600.0  # leftovers: prefix, seconds of age
 CHECKSUM = "workbench.crc32"
-# NumPy's types by the names of safetensors.
-DTYPES = {"bool": "BOOL", "complex64": "C64"}
+# NumPy's types by the names of safetensors, and one of torch's that NumPy lacks.
+DTYPES = {"bool": "BOOL", "complex64": "C64", "bfloat16": "BF16"}
 DTYPES |= {f"float{bits}": f"F{bits}" for bits in (16, 32, 64)}
 DTYPES |= {f"int{bits}": f"I{bits}" for bits in (8, 16, 32, 64)}
 DTYPES |= {f"uint{bits}": f"U{bits}" for bits in (8, 16, 32, 64)}
@@ -174,13 +175,34 @@ def write_container(
         WorkbenchError: If it cannot be written.
     """
     text = json.dumps(header)
-    plain = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    kinds = {name: _kind(name, array) for name, array in arrays.items()}
+    plain = {name: _numbers(array) for name, array in arrays.items()}
     metadata = {f"workbench.{kind}": text, CHECKSUM: checksum(text, plain)}
-    return write_whole(path, _pieces(metadata, plain), "save")
+    return write_whole(path, _pieces(metadata, kinds, plain), "save")
+
+
+def _kind(name: str, array: Any) -> str:
+    """What safetensors calls its numbers."""
+    dtype = str(array.dtype).removeprefix("torch.")
+    if dtype not in DTYPES:
+        raise WorkbenchError(
+            f"save: {printable(name)} has numbers of the type {dtype}, for which files "
+            "have no place; convert them, for instance to float32."
+        )
+    return DTYPES[dtype]
+
+
+def _numbers(array: Any) -> NDArray[Any]:
+    """Of an array or a tensor, as they lie; what NumPy lacks as integers."""
+    if str(array.dtype) == "torch.bfloat16":
+        array = array.view(array.new_empty(0).short().dtype)
+    return np.asarray(array, order="C")
 
 
 def _pieces(
-    metadata: Mapping[str, str], arrays: Mapping[str, Any]
+    metadata: Mapping[str, str],
+    kinds: Mapping[str, str],
+    arrays: Mapping[str, NDArray[Any]],
 ) -> Iterator[bytes | memoryview]:
     """Yield a safetensors file piece by piece: a header, then each array's memory.
 
@@ -194,7 +216,7 @@ def _pieces(
         array, start = arrays[name], place
         place += array.nbytes
         head[name] = {
-            "dtype": DTYPES[array.dtype.name],
+            "dtype": kinds[name],
             "shape": array.shape,
             "data_offsets": (start, place),
         }
@@ -300,8 +322,8 @@ def checksum(text: str, arrays: Mapping[str, Any]) -> str:
     crc = zlib.crc32(text.encode())
     for name in sorted(arrays):
         array = arrays[name]
-        flat = array.ravel() if isinstance(array, np.ndarray) else array.flatten()
-        crc = zlib.crc32(np.ascontiguousarray(flat).view(np.uint8).data, crc)
+        flat = np.ascontiguousarray(_numbers(array).ravel())
+        crc = zlib.crc32(flat.view(np.uint8).data, crc)
     return f"{crc:08x}"
 
 

@@ -8,6 +8,7 @@ the run, where any page can find it; see `workbench.jobs.run_folder`.
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import sys
@@ -20,7 +21,7 @@ from filelock import Timeout
 from workbench.jobs.job import STEPS, Job, JobEvent, JobRecord, load_work, perform
 from workbench.jobs.run_folder import RunFolder
 from workbench.jobs.turns import Turns
-from workbench.machine.malloc import keep_freed_memory
+from workbench.machine.malloc import give_back_memory, keep_freed_memory
 from workbench.machine.nice import give_way
 from workbench.progress.control import Control, Progress
 
@@ -43,6 +44,8 @@ def main() -> None:
             load_work().warm_up()
         elif word:
             work_at(RunFolder(Path(word)))
+            gc.collect()
+        give_back_memory()  # until the next line
 
 
 def work_at(folder: RunFolder) -> JobRecord | None:

@@ -6,7 +6,7 @@ import ctypes
 import sys
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8  # of mallopt(3)
-_LARGE = 2**28  # bytes; larger blocks return to the system when freed
+_LARGE = 2**27  # bytes; larger blocks return to the system when freed
 
 
 def keep_freed_memory() -> bool:
@@ -16,7 +16,7 @@ def keep_freed_memory() -> bool:
     requests zeroed pages for the next one. A curvature product with a block of vectors,
     which allocates and frees hundreds of such tensors, took twice as long because of
     it. The cost: until `give_back_memory`, memory use does not fall between peaks,
-    except for blocks above 256 MB.
+    except for blocks above 128 MB.
 
     Returns:
         Whether it was done; only with the GNU C library.

@@ -25,13 +25,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
-from urllib.request import (
-    HTTPCookieProcessor,
-    OpenerDirector,
-    ProxyHandler,
-    Request,
-    build_opener,
-)
+from urllib.request import HTTPCookieProcessor, ProxyHandler, build_opener
 
 from filelock import FileLock, Timeout
 
@@ -158,8 +152,12 @@ def serve(
     at = Address(port, host, tuple(map(_name, allow)), _path(base_url), token)
     notebook = find_notebook()
     surroundings.expect_versions()
+    surroundings.expect_folder()
     os.environ["JUPYTER_PATH"] = _first(_JUPYTER, os.environ.get("JUPYTER_PATH"))
     os.environ[UPLOAD] = "64"
+    # jsonschema takes it, if it is there, to check addresses in any alphabet, which
+    # nothing here does: two seconds of a start.
+    sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
     for sentence in surroundings.warnings():
         print(f"Note: {sentence}", file=sys.stderr, flush=True)
     if lab:
@@ -206,7 +204,9 @@ def _start_voila(notebook: Path, at: Address, browser: bool) -> None:
 
         # Worker processes outlive their kernels, but not this server.
         os.environ[SERVER] = str(os.getpid())
-        url = at.url(listening.getsockname()[1])
+        url = at.url(number := listening.getsockname()[1])
+        if sentence := surroundings.way_through_hub(number, at.base_url):
+            print(f"Note: {sentence}", file=sys.stderr, flush=True)
         os.environ["VOILA_APP_IP"] = urlsplit(url).netloc.rpartition(":")[0]
         # Jupyter gives the ping interval in milliseconds; tornado reads it as seconds,
         # and warns about it with every page.
@@ -224,16 +224,16 @@ def _start_voila(notebook: Path, at: Address, browser: bool) -> None:
         )
         wrong: list[str] = []
 
-        def announce() -> None:
-            if sentence := _announce(url, browser):
+        def ready(sentence: str) -> None:
+            if sentence:
                 wrong.append(sentence)
-                server.ioloop.add_callback(server.ioloop.stop)
-            else:
-                noise.show()
+                server.ioloop.stop()
+                return
+            noise.show()
+            _in_background(lambda: _announce(url, browser))
 
-        _in_background(announce)
         try:
-            server.start()
+            server.start(ready)
         finally:
             noise.hush()
             server.stop()
@@ -293,7 +293,7 @@ def _start_lab(notebook: Path, at: Address, browser: bool) -> None:
     if hasattr(os, "geteuid") and os.geteuid() == 0:  # as in most containers
         arguments.append("--allow-root")
     print("Starting JupyterLab...", flush=True)
-    _in_background(lambda: _say(_announce(url, browser)))
+    _in_background(lambda: _say(_announced(url, browser)))
     LabApp.launch_instance(arguments)
 
 
@@ -315,22 +315,18 @@ def _in_background(target: Callable[[], None]) -> None:
     threading.Thread(target=target, daemon=True).start()
 
 
-DRAWN = "application/vnd.jupyter.widget-view+json"  # in a page with its widgets
-
-
-def _announce(url: str, browser: bool) -> str:
-    """Print the page's address once it really responds, and open a browser there.
+def _announced(url: str, browser: bool) -> str:
+    """Say where the page is once it really answers.
 
     Returns:
         What is wrong with it; empty if it responds.
     """
     began = time.monotonic()
-    # Without a proxy, as this machine connects to itself.
-    session = build_opener(HTTPCookieProcessor(jar := CookieJar()), ProxyHandler({}))
+    # Without a proxy: this machine reaches itself.
+    session = build_opener(HTTPCookieProcessor(CookieJar()), ProxyHandler({}))
     while time.monotonic() - began < 120:
         try:
-            with session.open(url, timeout=120) as answer:
-                page = answer.read().decode(errors="replace")
+            session.open(url, timeout=120).close()
         except HTTPError as error:
             return (
                 f"the page responds with an error ({error}); see its log for details."
@@ -338,27 +334,16 @@ def _announce(url: str, browser: bool) -> str:
         except (URLError, OSError):
             time.sleep(0.1)
             continue
-        _end_kernel(session, jar, url, page)
-        if DRAWN not in page and "kernelId" in page:
-            return "the page contains an error; see its log for details."
-        print(f"The workbench is at {url}", "(Ctrl-C ends it)", flush=True)
-        if browser and has_screen():
-            webbrowser.open(url)
+        _announce(url, browser)
         return ""
     return "the page did not respond within two minutes."
 
 
-def _end_kernel(session: OpenerDirector, jar: CookieJar, url: str, page: str) -> None:
-    """End the kernel that was started by the check of the page."""
-    if found := re.search(r'"kernelId": ?"([\w-]+)"', page):
-        token = next((c.value for c in jar if c.name == "_xsrf"), "")
-        base = url.partition("?")[0]
-        request = Request(f"{base}api/kernels/{found[1]}", method="DELETE")
-        request.add_header("X-XSRFToken", token or "")
-        try:
-            session.open(request, timeout=10).close()
-        except OSError as error:
-            print(f"Could not end the first kernel: {error}.", file=sys.stderr)
+def _announce(url: str, browser: bool) -> None:
+    """Say where the page is, and open a browser there."""
+    print(f"The workbench is at {url}", "(Ctrl-C ends it)", flush=True)
+    if browser and has_screen():
+        webbrowser.open(url)
 
 
 def has_screen() -> bool:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import gc
 import re
+import signal
+from collections.abc import Callable
 from pathlib import Path
 from socket import socket
 from typing import Any
@@ -16,6 +19,7 @@ from tornado.httpserver import HTTPServer
 from tornado.ioloop import IOLoop
 from tornado.web import Application, HTTPError, RequestHandler
 from voila.app import Voila
+from voila.request_info_handler import RequestInfoSocketHandler
 from voila.shutdown_kernel_handler import VoilaShutdownKernelHandler
 from voila.tornado.handler import TornadoVoilaHandler
 
@@ -30,6 +34,9 @@ TORNADO: dict[str, Any] = {
     "websocket_max_message_size": 80 * 2**20,
     "disable_check_xsrf": False,
 }
+
+
+ENDS = (signal.SIGINT, signal.SIGTERM)
 
 
 class PageHandler(TornadoVoilaHandler):
@@ -87,7 +94,17 @@ class ShutdownHandler(FromThePage, VoilaShutdownKernelHandler):
     """Ends the kernel of a page that is closed."""
 
 
+class AddressHandler(RequestInfoSocketHandler):
+    """Tells a page that is drawn ahead of need by which address it is opened."""
+
+    def open(self, kernel_id: str) -> None:
+        """Note that a page asks: all of it is drawn by then."""
+        self.settings["asked"].set()
+        super().open(kernel_id)
+
+
 OURS = {
+    RequestInfoSocketHandler: AddressHandler,
     TornadoVoilaHandler: PageHandler,
     KernelHandler: OneKernelHandler,
     VoilaShutdownKernelHandler: ShutdownHandler,
@@ -108,6 +125,7 @@ class Kernels(AsyncMappingKernelManager):
         for stream in kept.get("channels", {}).values():
             stream.on_recv(None)
             stream.close()
+        RequestInfoSocketHandler._cache.pop(kernel_id, None)
         IOLoop.current().call_later(1.0, self._tidy)
         return super().remove_kernel(kernel_id)
 
@@ -129,6 +147,10 @@ class SeenHandler(RequestHandler):
         self.write({"host": self.request.host})
 
 
+DRAWN = "application/vnd.jupyter.widget-view+json"  # in a page with its widgets
+PATIENCE = 120.0  # seconds for the first page
+
+
 class Server(Voila):
     """Voila behind a guard, on a given socket."""
 
@@ -148,6 +170,7 @@ class Server(Voila):
         return {
             **settings,
             **TORNADO,
+            "asked": asyncio.Event(),
             "xsrf_cookie_kwargs": {"samesite": "Lax", "path": self.base_url},
         }
 
@@ -159,21 +182,60 @@ class Server(Voila):
         ours = [(path, OURS.get(kind, kind), *more) for path, kind, *more in found]
         return [(f"{self.base_url}workbench/seen", SeenHandler), *ours]
 
-    def start(self) -> None:
-        """Serve until stopped."""
+    def start(self, ready: Callable[[str], None]) -> None:
+        """Serve until stopped.
+
+        Args:
+            ready: Told, once, what is wrong with the first page; "" when it is drawn.
+        """
         self.connection_dir = str(self.folder)
         self.app = Application(**self.init_settings())
         self.app.settings.update(self.tornado_settings)
         self.app.add_handlers(".*$", self.init_handlers())
-        self.listen()
-
-    def listen(self) -> None:
-        """Listen on the socket, which is already bound."""
         server = HTTPServer(Gate(self.app, self.guard, self.base_url))
         server.add_socket(self.listening)
         self.ioloop = IOLoop.current()
+
+        async def tell() -> None:
+            ready(await self.first_page())
+
+        self.ioloop.add_callback(tell)
+        loop = self.ioloop.asyncio_loop  # type: ignore[attr-defined]
+        # An exception, as Python makes of Ctrl-C, is lost if it comes at a bad moment.
+        with contextlib.suppress(NotImplementedError):  # Windows
+            for number in ENDS:
+                loop.add_signal_handler(number, self.ioloop.stop)
         with contextlib.suppress(KeyboardInterrupt):
             self.ioloop.start()
+        with contextlib.suppress(NotImplementedError):  # another ends the end too
+            for number in ENDS:
+                loop.remove_signal_handler(number)
+
+    async def first_page(self) -> str:
+        """Wait for the page that is drawn ahead of need, and say what is wrong with it.
+
+        Drawn, it asks this server for its address: so it is neither drawn for nobody,
+        nor begun again for the first person.
+        """
+        asked = asyncio.ensure_future(self.app.settings["asked"].wait())
+        ((drawing, *_),) = self.kernel_manager._pools.values()
+        try:
+            page = (await drawing)["task"]
+            await asyncio.wait(
+                (asked, page), timeout=PATIENCE, return_when="FIRST_COMPLETED"
+            )
+            if asked.done():
+                return ""
+            if not page.done():
+                return "the page was not drawn within two minutes."
+            whole = DRAWN in "".join(page.result()[0])
+        except Exception as error:
+            return f"the page cannot be drawn ({error}); its log says more."
+        finally:
+            asked.cancel()
+        return (
+            "" if whole else "the page is drawn with an error in it; its log says more."
+        )
 
     def stop(self) -> None:
         """End the kernels; whoever made the folder removes it."""

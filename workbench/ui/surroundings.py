@@ -25,7 +25,7 @@ from workbench.machine.paths import STARTED_IN
 from workbench.machine.scratch import LOCK, can_write, home, private_folder, sweep
 
 PREFIX = "wb-"  # of a server's folder
-# A socket's path has at most 107 characters, on macOS 103. The folder's is followed by
+# A socket's path has at most 107 bytes, on macOS 103. The folder's is followed by
 # "/wb-12345678", "/kernel-", the 36 characters of a UUID, and "-ipc-5".
 LONGEST = (103 if sys.platform == "darwin" else 107) - 64
 STARTS = 60.0  # seconds a kernel may take to respond
@@ -71,7 +71,7 @@ def make_folder() -> tuple[Path, FileLock]:
         )
     for folder in found:
         sweep(folder, PREFIX)
-    short = [folder for folder in found if len(str(folder)) <= LONGEST]
+    short = [folder for folder in found if _length(folder) <= LONGEST]
     made = Path(tempfile.mkdtemp(prefix=PREFIX, dir=(short or found)[0]))
     lock = FileLock(made / LOCK)
     lock.acquire(timeout=0)
@@ -83,8 +83,12 @@ def transport(folder: Path) -> str:
 
     Unlike a port, these cannot be accessed by other users of the machine.
     """
-    fits = len(str(folder)) <= LONGEST + len(f"/{PREFIX}12345678")
+    fits = _length(folder) <= LONGEST + len(f"/{PREFIX}12345678")
     return "ipc" if os.name == "posix" and fits else "tcp"
+
+
+def _length(path: Path) -> int:
+    return len(os.fsencode(path))
 
 
 def _temporary() -> Iterator[Path]:
@@ -134,6 +138,19 @@ def warnings() -> list[str]:
     ]
 
 
+def way_through_hub(port: int, base_url: str) -> str:
+    """Say how a page that is started on a JupyterHub is reached; empty elsewhere."""
+    own = os.environ.get("JUPYTERHUB_SERVICE_PREFIX", "")
+    if not own.startswith("/") or base_url != "/":
+        return ""
+    path = f"{own.rstrip('/')}/proxy/{port}/"
+    return (
+        f"On this hub a browser reaches the page at {path}, if jupyter-server-proxy is "
+        f"installed: start it by workbench app --port {port} --base-url {path} "
+        "--allow-host with the hub's name."
+    )
+
+
 def _why(folder: str | Path) -> str:
     """Say why the folder is not writable."""
     try:
@@ -170,6 +187,21 @@ def expect_versions() -> None:
                 f"app: {need.name} {there} is installed but {need.specifier} is "
                 "needed; run `pip install --upgrade hessian-workbench`."
             )
+
+
+def expect_folder() -> None:
+    """Refuse to start where there is nothing.
+
+    Raises:
+        WorkbenchError: If the current folder was removed, or cannot be read.
+    """
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise WorkbenchError(
+            f"app: the folder that it is started in is gone ({error.strerror}); "
+            "change to another one."
+        ) from error
 
 
 def why_no_kernel(folder: Path) -> str:
