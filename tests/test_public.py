@@ -80,6 +80,18 @@ def test_each_public_name_is_there_and_has_a_docstring(name: str) -> None:
     assert found.__doc__
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        "workbench.study import Study, load_study",
+        "workbench.measurement import MeasureSettings, measure",
+    ],
+)
+def test_a_room_that_loads_its_names_late_can_be_the_first_import(names: str) -> None:
+    run = [sys.executable, "-c", f"from {names}"]
+    subprocess.run(run, check=True, cwd=ROOT, timeout=60, capture_output=True)
+
+
 def test_an_unknown_name_is_no_attribute() -> None:
     with pytest.raises(AttributeError, match="'workbench' has no attribute 'mesure'"):
         workbench.mesure  # noqa: B018

@@ -1,6 +1,6 @@
 """A measurement: from a network and its data to a `Study`.
 
-The names below are loaded when first used: `placing` runs without torch.
+The names below are loaded when first used: a page starts without torch.
 """
 
 from importlib import import_module

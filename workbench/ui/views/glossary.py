@@ -40,7 +40,7 @@ GLOSSARY: Mapping[str, str] = {
     ),
     "bulk": (
         "Where nearly all eigenvalues lie, close to zero. Along these directions the "
-        "loss hardly changes."
+        "loss curves little."
     ),
     "outlier": (
         "An eigenvalue that stands apart from the bulk. A rule counts them, and the "
