@@ -90,8 +90,8 @@ PRESETS = (
     Preset(
         name="fashion",
         title="A network on photographs",
-        sentence="On photographs of clothes the outliers fall off so steeply that the "
-        "rule counts only four, yet nine eigenvectors point along the class means.",
+        sentence="On photographs of clothes the eigenvalues fall off without a clear "
+        "gap: the rule counts eleven, yet just nine point along the class means.",
         settings=RunSettings(data="fashion", model="cnn", per_class=50, epochs=60),
     ),
 )
