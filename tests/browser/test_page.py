@@ -267,7 +267,7 @@ def test_a_link_restores_the_page_and_locks_what_it_says(
     )
     page = open_page(f"{voila}?{query}", permissions=["clipboard-write"])
     workbench = Workbench(page).wait()
-    expect(page.locator(".wb-about")).to_contain_text("100 per class · 30 epochs")
+    expect(page.locator(".wb-about")).to_contain_text("examples · 30 epochs")
     assert workbench.state("selected_class") == 3
     assert workbench.state("scale") == "log"
     workbench.until(lambda: workbench.read("position", "value") == 2)
@@ -302,7 +302,7 @@ def test_a_preset_opens_at_once_and_a_file_of_ones_own_too(
 ) -> None:
     page = workbench.page
     workbench.field("Show").select_option(label="Too few examples")
-    expect(page.locator(".wb-about")).to_contain_text("10 per class · 60 epochs")
+    expect(page.locator(".wb-about")).to_contain_text("examples · 60 epochs")
     expect(workbench.field("Epochs")).to_have_value("60")
     expect(workbench.button("Run this live")).to_be_enabled()
     workbench.field("Show").select_option(label="Your own…")
