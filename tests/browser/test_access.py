@@ -37,7 +37,7 @@ def test_axe_finds_nothing_serious_in_the_page_its_menus_and_its_tour(
     page = workbench.page
     workbench.button("Pin this study").click()
     workbench.field("Show").select_option(label="Too few examples")
-    expect(page.locator(".wb-about")).to_contain_text("10 per class · 60 epochs")
+    expect(page.locator(".wb-about")).to_contain_text("examples · 60 epochs")
     workbench.button("beside").click()
     workbench.button("Download").click()
     workbench.fill("Rate", "-1")
