@@ -227,3 +227,8 @@ def test_what_does_not_fit_is_one_sentence(said: str) -> None:
 
 def test_the_conventions_are_those_of_studies() -> None:
     assert tuple(OF_STUDIES) == CONVENTIONS
+
+
+def test_two_classes_at_the_cosine_where_both_roots_meet() -> None:
+    found = collapse(2 / 3 - 1, 2, 0.01)  # the square under the root rounds to below 0
+    np.testing.assert_allclose(found.G.all, [0.04 / 3, 0.02 / 3], rtol=1e-12)

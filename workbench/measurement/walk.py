@@ -39,7 +39,8 @@ def shared_directions(leading: Tensor, of_hess: Tensor, num: int) -> Array:
         num: How many are compared.
     """
     many = min(num, leading.shape[1], of_hess.shape[1])
-    share = dots(of_hess[:, :many], leading[:, :many]).square().sum(0)
+    first = leading[:, :many].to(of_hess.dtype)
+    share = dots(of_hess[:, :many], first).square().sum(0)
     return share.clamp(max=1.0).cpu().numpy()
 
 

@@ -91,7 +91,8 @@ def collapse(cosine: float, num_classes: int, eps: float) -> Collapse:
     check_between("collapse", "cosine", cosine, -1 / (C - 1), 1.0)
     check_between("collapse", "eps", eps, 0.0, 1 / C)
     s = max(1 + r * (C - 1), 0.0)
-    root = math.sqrt((C + s) ** 2 - 4 * C * s * (1 - r))
+    square = (C + s) ** 2 - 4 * C * s * (1 - r)  # 0 at C = 2, r = -1/3, or just below
+    root = math.sqrt(max(square, 0.0))
     high = eps / (2 * C) * (C + s + root)
     low = eps**2 * s * (1 - r) / (C * high) if high else 0.0  # their product, exactly
     common, rest = eps * (1 - r), eps * (1 - r) / C
