@@ -373,7 +373,7 @@ ASKED: dict[str, Callable[..., Any]] = {
 def test_without_class_numbers_there_are_no_class_means(name: str, asked: str) -> None:
     loss, targets = NO_CLASSES[name]
     model, (x, _) = solve("plain").model, solve("plain").data[0]
-    with pytest.raises(WorkbenchError, match="a class number (to|for) each") as error:
+    with pytest.raises(WorkbenchError, match=r"a class number (to|for) each") as error:
         ASKED[asked](model, (x, targets(x)), loss=loss)
     assert len(str(error.value)) <= 300
 

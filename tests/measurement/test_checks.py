@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from tests.studies import make_study
 from workbench.linalg.operator import LinearOperator
@@ -101,14 +101,14 @@ def test_a_study_whose_low_end_is_wrong_is_measured_again(
         data = torch.randn(40, 6), torch.arange(40) % 3
     ends, calls = measurement.bulk_ends, []
 
-    def wrong_once(operator: LinearOperator, *rest: Any) -> Spectrum:
-        found = ends(operator, *rest)
+    def wrong_once(operator: LinearOperator, *rest: Any) -> tuple[Tensor, Spectrum]:
+        lowest, found = ends(operator, *rest)
         calls.append(found)
         if len(calls) > 1:
-            return found
+            return lowest, found
         values = found.eigenvalues.copy()
         values[-2:] = 1e-3
-        return replace(found, eigenvalues=values)
+        return lowest, replace(found, eigenvalues=values)
 
     monkeypatch.setattr(measurement, "bulk_ends", wrong_once)
     settings = MeasureSettings(

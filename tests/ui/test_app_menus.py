@@ -229,7 +229,7 @@ def test_another_preset_keeps_what_is_locked_and_gives_no_red_box(
 ) -> None:
     read_link("v=1&lock=epochs").open(page.session)
     page.head.presets.value = "few"
-    assert (page.settings.per_class.value, page.settings.epochs.value) == (10, 40)
+    assert (page.settings.per_class.value, page.settings.epochs.value) == (10, 200)
     assert page.session.settings.epochs == PRESETS[0].settings.epochs
     assert (page.session.preset, page.session.problem) == ("few", None)
 

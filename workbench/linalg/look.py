@@ -190,8 +190,8 @@ def place_errors(
             continue
         d = min(d, most)
         if math.isinf(d):
-            gaps = own.diff().abs()
-            bound = torch.cat([gaps[:1], gaps]) + residuals.max()
+            gaps = own.diff().abs() if len(own) > 1 else torch.zeros_like(own)
+            bound = torch.cat([gaps[:1], gaps])[: len(own)] + residuals.max()
         else:
             found = _upper(sign * space.projected, root, d)[: len(own)]
             bound = found.clamp(max=most) - own
