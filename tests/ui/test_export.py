@@ -168,7 +168,7 @@ def test_the_command_writes_a_page_and_tables_and_says_so(
     assert len(list(tables.glob("run-*.csv"))) == len(TABLES)
     before = page.stat().st_mtime_ns
     assert main(arguments) == 2
-    assert f"{page} exists" in capsys.readouterr().err
+    assert f"{page} already exists" in capsys.readouterr().err
     page.unlink()
     assert main(arguments) == 2  # because of the tables
     assert not page.exists()

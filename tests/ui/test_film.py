@@ -16,6 +16,7 @@ from workbench.ui.theme import LIGHT
 from workbench.ui.views.embedding import parents_of
 from workbench.ui.views.film import FilmView, build_film
 from workbench.ui.views.linked import LinkedView
+from workbench.ui.views.overlap import build_overlap
 from workbench.ui.views.scene import make_scene
 from workbench.ui.views.spectrum import SpectrumView, build_spectrum
 
@@ -32,7 +33,7 @@ def film_of(**shape) -> tuple[FilmView, SpectrumView]:
     study = make_study(**{"num_gradients": 200, "num_moments": 3} | shape)
     scene = make_scene(study, LIGHT)
     spectrum = build_spectrum(scene)
-    return build_film(scene, spectrum), spectrum
+    return build_film(scene, spectrum, build_overlap(scene)), spectrum
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -89,7 +90,9 @@ def test_a_film_of_a_network_whose_h_is_zero_is_drawn_without_a_curve_of_h():
 
     film = linear(replace(study, moments=tuple(map(linear, study.moments))))
     scene = make_scene(film, LIGHT)
-    for moment in build_film(scene, build_spectrum(scene)).moments:
+    for moment in build_film(
+        scene, build_spectrum(scene), build_overlap(scene)
+    ).moments:
         assert moment["curves"]["H/log"]["spans"] == []
         assert len(moment["curves"]["G/log"]["spans"]) > 0
 
@@ -155,7 +158,7 @@ def test_the_density_of_a_moment_is_its_sticks_and_the_rest(scale, kept_in_bins)
         study = replace(study, moments=tuple(map(in_bins, study.moments)))
     scene = make_scene(study, LIGHT)
     spectrum = build_spectrum(scene)
-    held = build_film(scene, spectrum).moments[0]
+    held = build_film(scene, spectrum, build_overlap(scene)).moments[0]
     curve, frame = held["curves"][f"G/{scale}"], held["frames"][f"G/{scale}"]
     (left, right) = curve["spans"][-1]
     x = np.linspace(left, right, len(curve["rest"]) - 1)
