@@ -42,7 +42,7 @@ def test_a_prediction_that_holds_is_said_to_hold_and_one_that_fails_to_fail():
     told = explain(varied)
     assert "<b>The prediction fails here</b>" in told
     assert f"variation within classes ({percent(size.within)})" in told
-    assert "holds" not in told
+    assert "prediction holds" not in told
 
 
 def test_what_was_not_measured_is_not_told():
