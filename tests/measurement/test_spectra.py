@@ -44,7 +44,7 @@ def measured(outliers: Tensor) -> tuple[Tensor, int]:
     hess, pairs, risk = hess_of(outliers)
     settings = MeasureSettings(num_steps=2, num_probes=1)
     probe = IterativeSolver(settings, CLASSES, torch.Generator().manual_seed(0))
-    found = both_ends(risk, hess, lambda v: v, pairs, probe, lambda share: None)
+    _, found = both_ends(risk, hess, lambda v: v, pairs, probe, lambda share: None)
     return torch.from_numpy(found.eigenvalues[:CLASSES].copy()), hess.count
 
 
