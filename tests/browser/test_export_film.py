@@ -112,7 +112,7 @@ def test_the_words_and_the_knocked_out_density_are_about_the_epoch_that_is_shown
     expect(words.first).to_contain_text("At epoch 0 of 30")
     first = STUDY.moments[0]
     least = percent(first.levels["icml"].overlap[:3].min())
-    expect(words.first).to_contain_text(f"(the least: {least})")
+    expect(words.first).to_contain_text(f"lies {least} in the span")
     value = number(first.spectra["G"].eigenvalues[0])
     expect(words.last.get_by_role("row").nth(1)).to_contain_text(f"(λ = {value})")
     before = exported.read("density", "data.y")

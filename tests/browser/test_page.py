@@ -19,9 +19,7 @@ from workbench.ui.theme import LIGHT
 from workbench.ui.views.scene import make_scene
 
 EXAMPLE = load_example(PRESETS[0].name)  # the one that opens
-ABOUT = (
-    f"{PRESETS[0].settings.per_class} per class · {PRESETS[0].settings.epochs} epochs"
-)
+ABOUT = f"examples · {PRESETS[0].settings.epochs} epochs"
 pytestmark = pytest.mark.browser
 
 SINCE_CLICK = """text => {

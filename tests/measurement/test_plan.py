@@ -121,7 +121,7 @@ def test_a_method_that_there_is_not_gets_a_sentence(method: object) -> None:
 
 
 def test_what_takes_twice_the_time_is_not_taken() -> None:
-    """At 272 a class all of G by its Gram matrix takes twice what the leading ones do."""
+    """At 272 a class, all of G takes twice as long as its leading eigenvalues."""
     data = torch.randn(10, 1, 28, 28), torch.arange(10)
     risk = bind(build_model("cnn", (1, 28, 10)), data, settings())
     sizes = replace(sizes_of(risk), num_examples=2720, num_rows=24_480)

@@ -169,7 +169,7 @@ def test_how_far_hess_is_from_g_is_always_told():
     assert "what is true of G need not be true of the Hessian here" in told
     turned = replace(study, shared=np.array([0.99, 0.98, 0.02, 0.97]))
     told = explain(turned)
-    assert "1 of the first 4 eigenvectors of G (number 3) lie 2.0\u00a0% in" in told
+    assert "1 of the first 4 eigenvectors of G (number 3) lies 2.0\u00a0% in" in told
     assert "need not be true of the Hessian" in told
     assert "Hess beside G" not in explain(make_study(with_hess=False))
     assert "Hess beside G" in explain(old(study))

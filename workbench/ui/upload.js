@@ -19,7 +19,7 @@
     event.stopImmediatePropagation()
     input.value = ""
     const size = Math.ceil(file.size / 2 ** 20)
-    say(`${file.name} has ${size} MB and at most ${most} MB can be uploaded; give its path instead.`)
+    say(`${file.name} is ${size} MB and the limit is ${most} MB; give its path instead.`)
     setTimeout(() => say(""), 15000)
   }
   const press = HTMLInputElement.prototype.click

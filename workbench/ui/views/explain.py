@@ -100,7 +100,9 @@ def _directions(study: Study, levels: Levels) -> str:
         chance = f" ({told})" if (told := _by_chance(found)) else ""
         who = _which(rows, many, len(groups))
         where = f"{_between(share[rows])} in the span of the class means δ<sub>c</sub>"
-        said.append(f"{who} lie {where}{chance}; {_verdict(found, share[rows])}.")
+        said.append(
+            f"{who} {_lie(rows)} {where}{chance}; {_verdict(found, share[rows])}."
+        )
     random = study.random
     beside = ""
     if random is not None and len(random.overlap):
@@ -123,6 +125,10 @@ def grouped(values: NDArray[np.float64]) -> list[NDArray[np.intp]]:
         return [np.sort(order)]
     cut = int(gaps.argmax()) + 1
     return [np.sort(order[:cut]), np.sort(order[cut:])]
+
+
+def _lie(rows: NDArray[np.intp]) -> str:
+    return "lies" if len(rows) == 1 else "lie"
 
 
 def _which(rows: NDArray[np.intp], many: int, num_groups: int) -> str:
@@ -404,7 +410,8 @@ def _hess(study: Study) -> str:
     if len(shared):
         groups = grouped(shared)
         told = " and ".join(
-            f"{_which(rows, len(shared), len(groups))} lie {_between(shared[rows])}"
+            f"{_which(rows, len(shared), len(groups))} "
+            f"{_lie(rows)} {_between(shared[rows])}"
             for rows in groups
         )
         said.append(f"{told} in the span of its own first {len(shared)}")
