@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from workbench.curvature.means.parts_of_g import _basis
+from workbench.curvature.means.parts_of_g import span_basis
 from workbench.linalg.columns import dots, lengths, reorthonormalised
 from workbench.linalg.density import spectral_density
 from workbench.linalg.lanczos import top_eigenpairs
@@ -79,7 +79,7 @@ def test_the_density_of_a_long_float32_operator_has_its_trace() -> None:
 
 def test_the_basis_of_long_columns_spans_them() -> None:
     x = noise(2)
-    basis = _basis(torch.cat([x, x[:, :1]], 1))  # rank two
+    basis = span_basis(torch.cat([x, x[:, :1]], 1))  # rank two
     assert basis.shape == (LONG, 2)
     inside = dots(basis, x).square().sum(0).sqrt()
     torch.testing.assert_close(inside, lengths(x), rtol=1e-5, atol=0)

@@ -54,7 +54,7 @@ def below(smaller: Tensor, larger: Tensor, scale: float) -> bool:
 
 
 @pytest.mark.slow
-@stress(200)
+@stress(80)
 @given(problems())
 def test_every_identity_holds_on_a_random_network(problem: Problem) -> None:
     risk = empirical_risk(problem.model, problem.data, batch_size=problem.batch_size)
