@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from tests.zoo.case import Call, Situation, case, family, labels, mlp, vectors
 from tests.zoo.forwards import Net
-from tests.zoo.hooks import Tanh
+from tests.zoo.hooks import Setup, Tanh
 from tests.zoo.loaders import Again
 
 FEW = ("operators", "gram")
@@ -202,21 +202,10 @@ class WithoutGraph(Tanh):
             return grad * (1 - y * y)
 
 
-class WrongBatches(torch.autograd.Function):
+class WrongBatches(Setup):
     """With a rule for vmap that is of another function."""
 
-    @staticmethod
-    def forward(x: Tensor) -> Tensor:  # type: ignore[override]
-        return x.tanh()
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: Tensor) -> None:
-        ctx.save_for_backward(output)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:  # type: ignore[override]
-        (y,) = ctx.saved_tensors
-        return grad * (1 - y * y)
+    generate_vmap_rule = False
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, x: Tensor) -> Any:  # type: ignore[override]
