@@ -152,10 +152,11 @@ def test_a_number_out_of_bounds_is_put_back_in_the_browser_too(
 
 
 @pytest.mark.parametrize("width", [1024, 390])
-def test_the_red_box_is_seen_where_the_controls_are_below_the_pictures(
+def test_the_red_box_is_seen_from_the_controls_that_stand_below_it(
     open_page: Callable[..., Page], voila: str, width: int
 ) -> None:
     workbench = Workbench(open_page(voila, width=width, height=800)).wait()
+    workbench.field("Rate").scroll_into_view_if_needed()
     workbench.fill("Rate", "-1")
     expect(workbench.field("Rate")).to_be_in_viewport()
     expect(workbench.problem).to_be_in_viewport(ratio=1)
