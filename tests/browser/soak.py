@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psutil
 from playwright.sync_api import Browser, sync_playwright
@@ -63,7 +64,7 @@ class Soak:
 
     Args:
         browser: Where to open them.
-        url: Of the page.
+        url: Of the page, at the port by which its server is found.
         temporary: The server's temporary folder.
     """
 
@@ -72,7 +73,7 @@ class Soak:
         (self.server,) = (
             child
             for child in psutil.Process().children()
-            if any("workbench.ui.serve" in word for word in child.cmdline())
+            if any(f"port={urlsplit(url).port}" in word for word in child.cmdline())
         )
 
     def visit(self) -> None:

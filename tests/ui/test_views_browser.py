@@ -85,6 +85,7 @@ class Pair:
             "([name, x, y]) => {"
             "const model = Bokeh.documents[0].get_model_by_name(name);"
             "const view = Bokeh.index.find_one(model);"
+            "view.el.scrollIntoView({block: 'nearest'});"
             "const box = view.el.getBoundingClientRect();"
             "return [box.x + view.frame.x_scale.compute(x),"
             "box.y + view.frame.y_scale.compute(y)]}",

@@ -159,7 +159,7 @@
     try {
       const { host } = await (await fetched("workbench/seen")).json()
       if (host && host !== location.host) {
-        return `This page is at ${location.host}, but its server takes itself for ${host}, and so refuses the page's websocket: a proxy in between changes the Host header. Let the proxy pass it on, or start the workbench with --allow-host ${location.hostname}.`
+        return `This page is at ${location.host}, but its server is known as ${host}, so it refuses the page's websocket: a proxy in between changes the Host header. Let the proxy pass it on, or start the workbench with --allow-host ${location.hostname}.`
       }
     } catch {} // below a Jupyter server nothing answers there
     return SENTENCES.sockets
