@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -176,9 +177,7 @@ class LastLayer(Described):
             WorkbenchError: If there is no such convention, or there are too many
                 classes to solve for.
         """
-        return collapse_of(
-            self.inputs, self.probabilities, self.shares, convention=convention
-        )
+        return _collapsed(self, convention)
 
     @property
     def in_words(self) -> str:
@@ -203,6 +202,13 @@ class LastLayer(Described):
             f"trace {self.spectrum.trace:.4g}",
         }
         return Card(f"Last layer {self.name}".rstrip(), lines)
+
+
+@lru_cache(maxsize=64)  # the page asks for the same ones several times
+def _collapsed(layer: LastLayer, convention: str) -> Collapse:
+    return collapse_of(
+        layer.inputs, layer.probabilities, layer.shares, convention=convention
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)

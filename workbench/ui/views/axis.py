@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ Sides = dict[tuple[str, int], DensityCurve]  # (scale, sign) -> density
 Frame = dict[str, Any]  # ranges and axis labels
 
 
+@lru_cache(maxsize=128)  # spectra: those of two studies and their films
 def density_sides(spectrum: Spectrum) -> Sides:
     """Return the density on each scale and side that has one."""
     sides = (("linear", 1), ("log", -1), ("log", 1))
