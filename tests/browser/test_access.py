@@ -39,7 +39,7 @@ def test_axe_finds_nothing_serious_in_the_page_its_menus_and_its_tour(
     workbench.field("Show").select_option(label="Too few examples")
     expect(page.locator(".wb-about")).to_contain_text("examples · 60 epochs")
     workbench.button("beside").click()
-    workbench.button("Download").click()
+    workbench.button("More").click()
     workbench.fill("Rate", "-1")
     found = []
     for menu, (width, scheme) in zip(("Open", "Share", "Code"), WAYS, strict=False):
@@ -59,7 +59,7 @@ def test_axe_finds_nothing_serious_in_the_exported_page_and_sees_into_it(
     page = chromium.new_page()
     page.goto(path.as_uri())
     workbench = Workbench(page).wait()
-    workbench.button("Download").click()
+    workbench.button("More").click()
     for width, scheme in WAYS:
         assert findings(page, width, scheme) == []
     workbench.button("Play").evaluate(

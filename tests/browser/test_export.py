@@ -169,7 +169,7 @@ def test_a_theme_that_there_is_not_is_left_out(chromium: Browser, url: str) -> N
 def test_each_picture_is_saved_as_it_stands(exported: Workbench) -> None:
     exported.button("Dark").click()
     exported.button("Bag").click()
-    exported.button("Download").click()
+    exported.button("More").click()
     for words, name in (("Gradients", "embedding"), ("Overlaps", "overlap")):
         with exported.page.expect_download() as saved:
             exported.button(f"{words} PNG").click()

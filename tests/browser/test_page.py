@@ -44,10 +44,11 @@ def test_the_example_is_drawn_on_opening_and_says_so(workbench: Workbench) -> No
     expect(workbench.button("Measure again")).to_be_disabled()
 
 
+@pytest.mark.parametrize("width, height", [(1440, 900), (1280, 720), (1024, 768)])
 def test_the_question_and_both_pictures_are_whole_at_the_first_glance(
-    open_page: Callable[..., Page], voila: str
+    open_page: Callable[..., Page], voila: str, width: int, height: int
 ) -> None:
-    page = open_page(voila, width=1440, height=900)
+    page = open_page(voila, width=width, height=height)
     workbench = Workbench(page).wait(settings=False)
     expect(page.get_by_role("heading", level=1)).to_be_in_viewport(ratio=1)
     for name in ("Play", "Run this live", "Train your own"):
@@ -55,12 +56,26 @@ def test_the_question_and_both_pictures_are_whole_at_the_first_glance(
     for words in ("by true class", "Density of the eigenvalues"):
         figure = page.get_by_role("img", name=words)
         expect(figure).to_be_in_viewport(ratio=1)
+        box = figure.bounding_box()
+        assert box is not None
+        assert box["height"] >= 320
     expect(page.locator(".wb-formula").first).to_be_hidden()
     workbench.button("Show the maths").click()
     expect(page.locator(".wb-formula").first).to_be_visible()
     expect(workbench.button("Train")).to_be_hidden()
     workbench.button("Train your own").click()
     expect(workbench.button("Train")).to_be_in_viewport(ratio=1)
+
+
+def test_on_a_phone_play_and_what_it_moves_are_seen_together(
+    open_page: Callable[..., Page], voila: str
+) -> None:
+    page = open_page(voila, width=390, height=844)
+    workbench = Workbench(page).wait(settings=False)
+    workbench.button("Play").click()
+    figure = page.get_by_role("img", name="by true class")
+    expect(figure).to_be_in_viewport(ratio=1)
+    expect(workbench.button("Pause").first).to_be_in_viewport(ratio=1)
 
 
 def test_a_class_picked_on_the_canvas_highlights_its_outliers(

@@ -26,7 +26,7 @@ def test_the_study_the_tables_and_the_page_are_downloaded(
         path = saved.value.path()
         return saved.value.suggested_filename, path.read_bytes()
 
-    workbench.button("Download").click()
+    workbench.button("More").click()
     name, data = take("The study")
     (tmp_path / name).write_bytes(data)
     example, study = load_study(EXAMPLE), load_study(tmp_path / name)
@@ -47,7 +47,7 @@ def test_a_file_that_cannot_be_made_is_said_and_leaves_nothing_changed(
     workbench: Workbench,
 ) -> None:
     page = workbench.page
-    workbench.button("Download").click()
+    workbench.button("More").click()
     page.evaluate(
         "() => [...Bokeh.documents.at(-1)._all_models.values()]"
         ".find((m) => m.name === 'state').setv({wanted: 'nothing'})"
@@ -62,7 +62,7 @@ def test_a_file_that_cannot_be_made_is_said_and_leaves_nothing_changed(
 
 
 def test_the_same_file_can_be_taken_twice(workbench: Workbench) -> None:
-    workbench.button("Download").click()
+    workbench.button("More").click()
     for _ in range(2):
         with workbench.page.expect_download() as saved:
             workbench.button("The study").click()

@@ -61,7 +61,7 @@ def test_every_button_and_slider_says_what_it_does_and_the_switch_which_is_on(
     view = LinkedView(STUDY, files=FILES)  # with a film
     view.compare(PINNED)
     pair = Pair(chromium, tmp_path, view, reduced_motion="reduce")
-    pair.press("Download")
+    pair.press("More")
     pair.page.get_by_role("button", name="The study").wait_for()
     assert pair.page.get_by_role("slider").count() >= 3
     assert pair.page.evaluate(UNTITLED) == []

@@ -93,7 +93,6 @@ class Workbench:
             self.found.widget,
             self.problem.widget,
             self.study.said,
-            self.head.lead,
             body,
         ]
         self.widget = w.VBox(parts)

@@ -20,12 +20,6 @@ from workbench.page.session import Session
 from workbench.ui.panels import button
 from workbench.ui.views.words import QUESTION, run_in_words
 
-LEAD = (
-    "Left, each dot is a gradient: the pull of one image, under one possible label, on "
-    "the network's weights. Right, each needle is an eigenvalue: how sharply the loss "
-    "curves in one direction. A few tower over the rest. Press <b>Play</b> to average "
-    "the dots: do the averages point along these few?"
-)
 OWN = "Your own…"
 SHOWN = "No preset"  # if opening one's own is locked
 
@@ -56,7 +50,6 @@ class HeadPanel:
     ) -> None:
         self._session, self._own = session, own
         self.title, self.words = w.HTML(), w.HTML()
-        self.lead = w.HTML(f'<p class="wb-lead">{LEAD}</p>')
         self.presets = w.Dropdown(
             options=_choices(OWN),
             description="Show",
@@ -155,7 +148,6 @@ class HeadPanel:
             about = run_in_words(session.study.run)
         self.title.value = (
             f'<div class="wb-head"><h1>{QUESTION}</h1>'
-            f'{badge}<span class="wb-badge" title="What this page computes on">'
-            f"{escape(session.device)}</span>"
-            f'<span class="wb-about">{escape(about)}</span></div>'
+            f'{badge}<span class="wb-about">{escape(about)}'
+            f'<span class="wb-device"> · on {escape(session.device)}</span></span></div>'
         )

@@ -24,7 +24,7 @@ from workbench.ui.views.scene import Scene
 from workbench.ui.views.spectrum import SpectrumView
 from workbench.ui.views.stepper import StepperView
 from workbench.ui.views.walk import WalkView
-from workbench.ui.views.words import percent
+from workbench.ui.views.words import DOT, NEEDLE, percent
 
 
 def arrange(
@@ -44,8 +44,6 @@ def arrange(
     study, theme = scene.study, scene.theme
     page = _column(
         "wb-linked",
-        _row("wb-tools", bar.theme, bar.tour, bar.download),
-        bar.menu,
         _row("wb-stations", *stepper.stations),
         stepper.left,
         stepper.position,
@@ -53,19 +51,16 @@ def arrange(
             "wb-stepper",
             _row("wb-buttons", stepper.back, stepper.play, stepper.step),
             stepper.now,
-            _row(
-                "wb-buttons",
-                stepper.maths,
-                _text("wb-label", "speed"),
-                stepper.speed,
-            ),
+            _row("wb-buttons", stepper.maths, bar.tour, bar.more),
         ),
+        bar.menu,
         *([_pinned(compare)] if compare else []),
         _row(
             "wb-pair",
             _column(
                 "wb-card",
                 _text("wb-heading", "Gradients and their averages"),
+                _text("wb-caption", DOT),
                 _text("wb-legend", _level_legend(study)),
                 embedding.figure,
                 _text("wb-caption", escape(describe_embedding(study, scene.weighting))),
@@ -78,6 +73,7 @@ def arrange(
                     _text("wb-heading", "Spectrum"),
                     _row("wb-buttons", controls.operator, controls.scale),
                 ),
+                _text("wb-caption", NEEDLE),
                 _text("wb-legend", _spectrum_legend(study)),
                 spectrum.figure,
                 *([walk.panel, walk.sentence] if walk else []),
@@ -215,7 +211,7 @@ def _level_legend(study: Study) -> str:
     drawn = bool((study.embedding.level == 0).any())
     marks = [("wb-dot", "one gradient")] if drawn else []
     marks += [
-        ("wb-small", "mean of a pair c, c′"),
+        ("wb-small", "mean of a pair"),
         ("wb-large", "mean of a class"),
         ("wb-cross", "mean of all"),
     ]
@@ -229,7 +225,7 @@ def _spectrum_legend(study: Study) -> str:
         ("wb-curve", density),
         ("wb-stick", "outlier" if G.complete else "outlier ± residual"),
         ("wb-stick wb-faint", "next eigenvalues"),
-        ("wb-stick wb-orange", "eigenvalue of the class part"),
+        ("wb-stick wb-orange", "class part"),
         ("wb-border", "outliers begin here"),
     ]
     return legend(marks)

@@ -1,4 +1,4 @@
-"""The bar above the pictures: themes, guided tour and downloads."""
+"""The guided tour, and a menu with themes, speeds and downloads."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
-from bokeh.models import Button, Column, Div, RadioButtonGroup, Row
+from bokeh.models import Button, Column, Div, RadioButtonGroup, Row, UIElement
 
 from workbench.ui.theme import AUTO, THEMES
 
@@ -20,20 +20,21 @@ TYPES = ("png", "svg")
 class BarView:
     """Its controls, which ``browser/bar.js`` handles."""
 
-    theme: RadioButtonGroup
+    theme: RadioButtonGroup  # in the menu
     tour: Button
-    download: Button  # toggles the menu
+    more: Button  # toggles the menu
     menu: Column
     chips: tuple[Button, ...]  # in the menu: the pictures, then the files
     status: Div  # the file being made
 
 
-def build_bar(files: Mapping[str, str]) -> BarView:
+def build_bar(files: Mapping[str, str], speed: RadioButtonGroup) -> BarView:
     """Build the bar.
 
     Args:
         files: Files that a kernel makes on demand: label and tooltip of each button;
             empty without a kernel. Pictures are made in the browser.
+        speed: Of the stepper, which the menu holds.
     """
     pictures = [f"{words} {kind.upper()}" for words in _PICTURE_WORDS for kind in TYPES]
     status = Div(
@@ -43,19 +44,24 @@ def build_bar(files: Mapping[str, str]) -> BarView:
         css_classes=["wb-caption"],
         html_attributes={"role": "status"},
     )
-    offered = {"The pictures as they stand": _chips("picture", pictures)}
+    offered = {"Download the pictures as they stand": _chips("picture", pictures)}
     if files:
-        offered["Files"] = _chips("file", list(files))
-    rows = [_row(title, chips) for title, chips in offered.items()]
+        offered["Download files"] = _chips("file", list(files))
+    theme = RadioButtonGroup(
+        labels=[name.capitalize() for name in THEME_NAMES],
+        active=0,
+        name="theme",
+        css_classes=["wb-switch"],
+    )
+    rows = [
+        _row("Theme", [theme]),
+        _row("Speed of Play", [speed]),
+        *(_row(title, chips) for title, chips in offered.items()),
+    ]
     return BarView(
-        theme=RadioButtonGroup(
-            labels=[name.capitalize() for name in THEME_NAMES],
-            active=0,
-            name="theme",
-            css_classes=["wb-switch"],
-        ),
+        theme=theme,
         tour=Button(label="Tour", name="tour", css_classes=["wb-button"]),
-        download=Button(label="Download", name="download", css_classes=["wb-button"]),
+        more=Button(label="More", name="more", css_classes=["wb-button"]),
         menu=Column(
             children=[*rows, status],
             visible=False,
@@ -75,7 +81,7 @@ def _chips(name: str, labels: Sequence[str]) -> list[Button]:
     ]
 
 
-def _row(title: str, chips: Sequence[Button]) -> Row:
+def _row(title: str, chips: Sequence[UIElement]) -> Row:
     return Row(
         children=[
             Div(text=title, disable_math=True, css_classes=["wb-label"]),

@@ -224,7 +224,7 @@ def build_pair(
     if compare is not None:
         compare.widen(film)
     walk = build_walk(scene, pinned, legend(walk_marks(scene.study, pinned)))
-    bar = build_bar(files)
+    bar = build_bar(files, stepper.speed)
     layout = arrange(
         scene,
         embedding=embedding,

@@ -125,6 +125,7 @@ def build_spectrum(scene: Scene, pinned: Study | None = None) -> SpectrumView:
             x_axis_label=frame["x_label"],
             y_axis_label=frame["y_label"],
             name="spectrum",
+            css_classes=["wb-spectrum"],
         ),
         theme,
         "Density of the eigenvalues, with the leading ones as sticks",

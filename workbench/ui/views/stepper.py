@@ -143,17 +143,17 @@ def _stations(scene: Scene) -> tuple[str, ...]:
     rows = (
         (of_all, f"{one}<sub>i,c,c′</sub>", study.embedding.num_total),
         (
-            f"average over examples {mark('i')}",
+            "average over examples",
             f"{over('c,c′')} = {_op(ave, mark('i'))} {one}<sub>{mark('i')},c,c′</sub>",
             C * C,
         ),
         (
-            f"average over potential classes {mark('c′')}",
+            "average over potential classes",
             f"{over('c')} = {_op(ave, mark('c′') + others)} {over('c,' + mark('c′'))}",
             C,
         ),
         (
-            f"average over classes {mark('c')}",
+            "average over classes",
             f"{over('G')} = {_op(ave, mark('c'))} {over(mark('c'))}",
             1,
         ),
@@ -202,8 +202,9 @@ def describe_levels(scene: Scene) -> tuple[str, ...]:
             "examples give to other classes."
         )
     return (
-        f"<b>{total:,} gradients</b>: one for each image, under each label that it "
-        f"could have. Together they make up G, {_share_of_hess(study)}."
+        f"<b>{total:,} gradients</b>, one for each image under each label, make up G, "
+        f"{_share_of_hess(study)}. Press <b>Play</b>: do their averages point along "
+        "the needles that tower?"
         f'<span class="wb-maths">{one} = {root}(y<sub>c′</sub> − p)ᵀ ∂f/∂θ, '
         f"G = Ave<sub>i,c</sub> Σ<sub>c′</sub> {weight}{one}ᵀ {one}</span>",
         f"<b>{total:,} gradients became {C * C:,} means {DELTA_CK}</b>: what sets the "

@@ -83,7 +83,7 @@ def build_titles(scene: Scene, files: Mapping[str, str]) -> dict[str, str | list
             "Larger type and thicker marks, for a lecture hall",
         ],
         "tour": "A guided look around the page (Esc to leave)",
-        "download": "Pictures, tables, the study, and this page as a file",
+        "more": "Themes, speed, and downloads: pictures, tables, this page as a file",
         "picture": [
             f"Save the {words}, as drawn now, as {kind}"
             for words in ("gradients and their averages", "spectrum", "overlaps")

@@ -17,6 +17,8 @@ G_ICK = "g<sub>i,c,c′</sub>"  # without the root of p: the JMLR paper's gradie
 DELTA_CK = "δ<sub>c,c′</sub>"
 DELTA_C = "δ<sub>c</sub>"
 DELTA_G = "δ<sub>G</sub>"
+DOT = "Each dot is a gradient: one image's pull on the weights, under one label."
+NEEDLE = "Each needle is an eigenvalue: how much the loss curves in one direction."
 QUESTION = "Why do a few curvatures tower over the rest?"  # the title of the page
 METHOD_WORDS = {"umap": "UMAP", "tsne": "t-SNE", "pca": "PCA"}
 

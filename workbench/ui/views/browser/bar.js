@@ -1,4 +1,4 @@
-// The bar above the pictures: the theme, and what can be taken away.
+// The menu: the theme, and what can be taken away.
 
 import { buttonIn, labelGroup, pictureOf } from "./bokeh.js"
 import { escaped } from "./formats.js"
@@ -16,7 +16,7 @@ export class Bar {
     /** @type {Part["actions"]} */
     this.actions = {
       theme: () => state.setv({ theme: told.themeNames[this.models.theme.active] }),
-      download: () => this.open(!this.models.menu.visible),
+      more: () => this.open(!this.models.menu.visible),
       picture: (_, index) => this.picture(index),
       file: (_, index) => state.setv({ wanted: told.files[index] }),
     }
@@ -34,13 +34,13 @@ export class Bar {
     const { models, pair } = this
     const { labels, titles } = pair.told
     labelGroup(pair.element(models.theme), models.theme.active, labels.theme, titles.theme)
-    for (const model of [models.tour, models.download, ...models.chips]) {
+    for (const model of [models.tour, models.more, ...models.chips]) {
       const [name, index] = String(model.name).split(" ")
       const title = titles[/** @type {keyof Titles} */ (name)]
       const button = buttonIn(pair.element(model))
       if (button) button.title = typeof title === "string" ? title : title[Number(index)]
     }
-    buttonIn(pair.element(models.download))?.setAttribute("aria-expanded", String(models.menu.visible))
+    buttonIn(pair.element(models.more))?.setAttribute("aria-expanded", String(models.menu.visible))
   }
 
   /** @param {boolean} visible */

@@ -54,7 +54,11 @@ export class Stepper {
   }
 
   toggle() {
-    this.pair.state.setv({ playing: !this.pair.state.playing })
+    const playing = !this.pair.state.playing
+    this.pair.state.setv({ playing })
+    if (!playing) return
+    const { figure } = this.pair.models.embedding // what is about to move, on a small screen
+    this.pair.host(figure)?.scrollIntoView({ block: "nearest", behavior: calm() ? "auto" : "smooth" })
   }
 
   /** @param {number} level */

@@ -316,7 +316,7 @@ export interface CompareView {
 export interface BarView {
   theme: Choice
   tour: Button
-  download: Button
+  more: Button
   menu: Model
   chips: Button[]
   status: Text
@@ -363,7 +363,7 @@ export interface Titles {
   clear: string
   theme: string[]
   tour: string
-  download: string
+  more: string
   picture: string[]
   file: string[]
 }
