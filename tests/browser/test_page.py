@@ -44,7 +44,7 @@ def test_the_example_is_drawn_on_opening_and_says_so(workbench: Workbench) -> No
     expect(workbench.button("Measure again")).to_be_disabled()
 
 
-@pytest.mark.parametrize("width, height", [(1440, 900), (1280, 720), (1024, 768)])
+@pytest.mark.parametrize(("width", "height"), [(1440, 900), (1280, 720), (1024, 768)])
 def test_the_question_and_both_pictures_are_whole_at_the_first_glance(
     open_page: Callable[..., Page], voila: str, width: int, height: int
 ) -> None:

@@ -49,6 +49,7 @@ def test_play_goes_through_the_epochs_and_a_drag_stays_where_it_ends(
 ):
     pair = Pair(chromium, tmp_path, FILM)
     last = pair.read("sticks", "data.x")
+    pair.press("More")
     pair.press("4×")
     pair.press("Play training")
     pair.until("state", "moment", 1)

@@ -178,6 +178,7 @@ def test_the_buttons_do_what_the_mouse_does_and_say_so(pair):
 
 def test_steps_lead_forwards_backwards_and_on_from_midway(pair):
     home = pair.read("marks 0", "data.home_x")
+    pair.press("More")
     pair.press("0.25×")
     pair.press("Step ›")
     pair.page.wait_for_timeout(600)
@@ -194,10 +195,43 @@ def test_steps_lead_forwards_backwards_and_on_from_midway(pair):
     pair.press("Step ›")
     pair.until("position", "value", 2)
     assert not pair.read("level 0", "visible")
-    assert not pair.read("level 1", "visible")
     pair.press("Play")
     pair.until("position", "value", 3)
     pair.until("play", "label", "Play")
+
+
+def test_the_spectrum_shows_what_the_averages_keep_of_each_outlier(pair):
+    levels = STUDY.levels["icml"]
+    values = STUDY.spectra["G"].eigenvalues
+    assert pair.read("carried", "data.x") == []
+    bright = pair.read("sticks", "data.alpha")
+    for level, part in ((1, "G12"), (2, "G1")):
+        pair.press("Step ›")
+        pair.until("position", "value", level)
+        kept = pair.read("carried", "data.x")
+        assert kept == pytest.approx(levels.parts[part][: len(kept)].tolist())
+        assert pair.read("carried", "data.from") == pytest.approx(
+            values[: len(kept)].tolist()
+        )
+    faded = np.divide(pair.read("sticks", "data.alpha"), bright)
+    overlap = levels.overlap[: len(faded)]
+    np.testing.assert_allclose(faded, 0.2 + 0.8 * overlap, atol=1e-6)
+    pair.press("Step ›")
+    pair.until("position", "value", 3)
+    one, *others = pair.read("carried", "data.x")
+    assert one == pytest.approx(levels.kept[3] * levels.trace["G"])
+    assert np.isnan(np.array(others, dtype=float)).all()
+
+
+def test_means_that_were_averaged_stay_to_be_pressed(pair):
+    x, y, home = (pair.read("marks 2", f"data.{name}") for name in ("x", "y", "home_x"))
+    for level in (1, 2, 3):
+        pair.press("Step ›")
+        pair.until("position", "value", level)
+    assert pair.read("marks 2", "data.x") == pytest.approx(home)
+    assert 0 < max(pair.read("marks 2", "data.fill_alpha")) < 0.5
+    pair.click_at("embedding", x[3], y[3])
+    pair.until("classes", "active", [pair.read("marks 2", "data.c")[3]])
 
 
 THREADS = (
@@ -217,7 +251,7 @@ def test_while_an_average_is_taken_its_numbers_run_down_and_its_index_is_lit(pai
     share = kept[1] + 0.25 * (kept[0] - kept[1])
     assert pair.told(1, "kept") == f"{100 * share:.0f}\u00a0% of G’s trace"
     assert f"{100 * share:.0f}\u00a0%" in pair.page.locator(".wb-told").inner_text()
-    assert pair.page.locator(".wb-averaging .wb-index").all_inner_texts() == ["i"] * 3
+    assert pair.page.locator(".wb-averaging .wb-index").all_inner_texts() == ["i"] * 2
     assert pair.read("averaged", "text") == "averaging over i"
     assert pair.page.evaluate(THREADS) == pytest.approx(0.35)
     now = pair.page.locator(".wb-now .bk-clearfix")
@@ -234,6 +268,7 @@ def test_while_an_average_is_taken_its_numbers_run_down_and_its_index_is_lit(pai
 def test_arrows_step_and_space_plays_where_the_pictures_have_the_focus(pair):
     pair.page.keyboard.press("ArrowRight")
     assert pair.read("state", "level") == 0
+    pair.press("More")
     pair.press("4×")
     pair.page.locator(".wb-plane").focus()
     pair.page.keyboard.press("ArrowRight")

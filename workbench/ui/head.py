@@ -148,6 +148,6 @@ class HeadPanel:
             about = run_in_words(session.study.run)
         self.title.value = (
             f'<div class="wb-head"><h1>{QUESTION}</h1>'
-            f'{badge}<span class="wb-about">{escape(about)}'
-            f'<span class="wb-device"> · on {escape(session.device)}</span></span></div>'
+            f'{badge}<span class="wb-about">{escape(about)}<span class="wb-device">'
+            f" · on {escape(session.device)}</span></span></div>"
         )

@@ -227,6 +227,7 @@ def _spectrum_legend(study: Study) -> str:
         ("wb-stick wb-faint", "next eigenvalues"),
         ("wb-stick wb-orange", "class part"),
         ("wb-border", "outliers begin here"),
+        ("wb-ring", "what the averages keep"),
     ]
     return legend(marks)
 

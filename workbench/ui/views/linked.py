@@ -55,6 +55,7 @@ from workbench.ui.views.scene import Scene, make_scene
 from workbench.ui.views.script import script
 from workbench.ui.views.spectrum import (
     ALL,
+    CARRIED_TOP,
     STICK_TOP,
     build_spectrum,
     describe_spectrum,
@@ -318,6 +319,7 @@ def _plain_values(scene: Scene, files: Mapping[str, str]) -> dict[str, Any]:
         "types": list(TYPES),
         "stem": stem(study),
         "overlap": scene.overlap.tolist(),
+        "span": scene.span.tolist(),
         "hint": hint(study),
         "notes": {name: describe_spectrum(study, name) for name in study.spectra},
         "automatic": study.num_outliers,
@@ -334,6 +336,7 @@ def _plain_values(scene: Scene, files: Mapping[str, str]) -> dict[str, Any]:
         "knockouts": list(BY_NAME["knockout"].choices),
         "markers": dict(MARKERS),
         "stickTop": STICK_TOP,
+        "carriedTop": CARRIED_TOP,
         "ghostTop": GHOST_TOP,
         "compareModes": list(BY_NAME["compare"].choices),
     }

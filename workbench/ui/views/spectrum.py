@@ -45,6 +45,7 @@ from workbench.ui.views.scene import Scene
 from workbench.ui.views.words import count
 
 *OPERATORS, ALL = BY_NAME["operator"].choices  # ALL: all of them in one picture
+CARRIED_TOP = 0.56  # of what the averages keep: between the sticks' heads and the parts
 STICK_TOP = 0.66  # height of the sticks as a share of the plot
 STICKS = (  # columns that the browser fills (``browser/spectrum.js``)
     *("x", "low", "high", "base", "top", "color"),
@@ -69,6 +70,7 @@ class SpectrumView:
     beside: dict[str, ColumnDataSource]  # Hess and H, if all three are shown
     sticks: ColumnDataSource  # leading eigenvalues of the operator shown
     ghosts: ColumnDataSource  # the sticks before the knock-out
+    carried: ColumnDataSource  # what the averages taken so far keep of the sticks
     parts: dict[str, ColumnDataSource]  # role -> eigenvalues of that part of G
     cut: Span  # between the outliers and the others; draggable
     curves: dict[str, ColumnDataSource]  # "G/linear" -> its density
@@ -148,6 +150,7 @@ def build_spectrum(scene: Scene, pinned: Study | None = None) -> SpectrumView:
         },
         sticks=_empty("sticks", STICKS),
         ghosts=_empty("ghosts", ("x", "base", "top")),
+        carried=_empty("carried", ("x", "from", "y", "told")),
         parts={part.role: part_source(part) for part in parts},
         cut=Span(
             location=0,
@@ -303,5 +306,13 @@ def _draw_sticks(view: SpectrumView, theme: Theme) -> None:
         name="stick heads",
     )
     tooltip(plot, heads, theme, "@name: @told")
+    kept = {"line_color": theme.accent, "line_alpha": 0.8}
+    lost = Segment(x0="from", y0="y", x1="x", y1="y", line_width=2, **kept)
+    plot.add_glyph(view.carried, lost)
+    rings = Scatter(
+        x="x", y="y", size=9, line_width=2.4, fill_color=theme.background, **kept
+    )
+    told = "kept by the averages taken: @told"
+    tooltip(plot, plot.add_glyph(view.carried, rings), theme, told)
     add_label(plot, sticks, theme, y="top", y_offset=-9)
     plot.add_layout(view.cut)

@@ -263,6 +263,7 @@ export class Film {
     told.rule = text.rule
     told.notes = text.notes
     told.overlap = told.overlap.map((row, j) => text.overlap[j] ?? row.map(() => 0))
+    told.span = told.span.map((_, j) => text.span[j] ?? 0)
     this.settleTable(text)
     this.settleStations(text)
     const { outliers } = pair.models.controls

@@ -21,6 +21,8 @@ const OUTLINE = [
   [0.9, 1],
   [0.6, 1],
 ]
+// Of each level, once its average is taken: where they were, still to be pressed.
+const GHOST = [0, 0.14, 0.3, 0]
 const THREAD = 0.35 // how visible the lines to the means are
 
 const INDICES = ["", "i", "c′", "c"] // averaged over on the way to each level
@@ -101,7 +103,8 @@ export class Marks {
     const elsewhere = this.drawn[level] === undefined || this.placed[level] !== moved
     this.drawn[level] = drawn
     this.placed[level] = moved
-    view.visible = moved < 1
+    const ghost = GHOST[level] * clamp((moved - 0.95) / 0.05)
+    view.visible = moved < 1 || ghost > 0
     const leaving = 1 - clamp((moved - 0.9) / 0.1)
     const [solid, outline] = [SOLID, OUTLINE].map(
       (look) => mix(look[level][0], look[level][1], reached) * leaving,
@@ -113,12 +116,12 @@ export class Marks {
     for (let row = 0; row < c.length; row++) {
       const staying = stays[row] === 1 // it has no part in the next average
       const weight = c[row] < 0 ? overall : weights[c[row]]
-      const alpha = staying ? weight * rest : weight
-      const way = staying ? 0 : moved
+      const alpha = staying && ghost === 0 ? weight * rest : weight
+      const way = staying || ghost > 0 ? 0 : moved
       x[row] = home_x[row] * (1 - way) + target_x[row] * way
       y[row] = home_y[row] * (1 - way) + target_y[row] * way
-      fill_alpha[row] = solid * alpha
-      line_alpha[row] = outline * alpha
+      fill_alpha[row] = (ghost || solid) * alpha
+      line_alpha[row] = (ghost || outline) * alpha
     }
     this.paint(level, moved, elsewhere)
   }

@@ -3,11 +3,13 @@
 import { number, percent, withError } from "./formats.js"
 import { calm, clamp, ease, greatest, mix } from "./numbers.js"
 import { nearestStick, pixelsPerUnit } from "./picking.js"
+import { carriedAt } from "./stepping.js"
 
 /** @import {LinkedPair} from "./pair.js" */
 /** @import {Numbers, Part, PartSticks, StateName, Sticks} from "./types.js" */
 
 const KNOCK_SECONDS = 0.9
+const STRIDE = 0.08 // of the stepper between two drawings: it moves more often than needed here
 const LABEL_WIDTH = 40 // pixels that the number upon a stick takes
 const OF_CLASSES = ["class", "collapse"] // the class part, and what is predicted of it
 
@@ -37,6 +39,7 @@ export class Spectrum {
   removing = 0 // of requestAnimationFrame, for the knock-out
   /** @type {Numbers | null} */
   removed = null // where the sticks of G are, knocked out so far
+  stood = 0 // where the stepper was at the last drawing
   drawing = false // whether the cut is only being put where it belongs
 
   /** @param {LinkedPair} pair */
@@ -184,6 +187,8 @@ export class Spectrum {
     const [bottom, top] = this.frame.y
     const linked = ofG && selected
     const most = greatest(told.overlap.map((row) => row[c] ?? 0))
+    // From the class means on, a stick fades as far as it lies outside their span.
+    const averaged = ofG && !knocked && !linked ? clamp(this.pair.parts.stepper.position - 1) : 0
     const thin = values.length > 40 ? 0.5 : 1
     /** @type {Sticks} */
     const sticks = {
@@ -202,7 +207,8 @@ export class Spectrum {
       sticks.base.push(bottom)
       sticks.top.push(bottom + height * (top - bottom))
       sticks.color.push(linked ? (c >= 0 ? classColors[c] : colors.accent) : colors.ink)
-      sticks.alpha.push(linked ? mix(0.15, 1, weight) : outlier ? 0.95 : 0.5)
+      const light = mix(1, mix(0.2, 1, told.span[j] ?? 0), averaged)
+      sticks.alpha.push(linked ? mix(0.15, 1, weight) : light * (outlier ? 0.95 : 0.5))
       sticks.width.push(lineScale * (linked ? mix(1.2, 6, weight) : thin * (outlier ? 2.4 : 1.6)))
       sticks.size.push(lineScale * (linked ? mix(4, 14, weight) : thin * (outlier ? 9 : 6)))
       sticks.label.push(!linked || weight < 0.1 ? "" : c >= 0 ? percent(share) : String(j + 1))
@@ -215,6 +221,42 @@ export class Spectrum {
     this.models.sticks.data = sticks
     const where = Array.from(stored.value, (value) => (knocked ? this.place(value) : Number.NaN))
     this.models.ghosts.data = { x: where, base: sticks.base, top: sticks.top }
+    this.drawCarried()
+  }
+
+  // The stepper has moved.
+  follow() {
+    const { position } = this.pair.parts.stepper
+    const rests = Number.isInteger(position)
+    if (position === this.stood || (!rests && Math.abs(position - this.stood) < STRIDE)) return
+    this.drawSticks()
+  }
+
+  // Eigenvalues of what each level of averaging keeps; the mean of all has only one.
+  get levels() {
+    const { eigenvalues, parts } = this.models
+    const { kept } = this.pair.models.stepper
+    const [means, classes] = ["means", "class"].map((role) => parts[role]?.data.value ?? [])
+    const trace = Array.from(classes).reduce((sum, value) => sum + (value || 0), 0) / kept[2]
+    return [eigenvalues.G.data.value, means, classes, [kept[3] * trace]]
+  }
+
+  // What the averages taken so far keep of each stick, left of it upon a line.
+  drawCarried() {
+    const { pair, models } = this
+    const { position } = pair.parts.stepper
+    this.stood = position
+    const { value } = models.eigenvalues.G.data
+    const shown = position > 0 && this.operator === "G" && pair.state.knockout === "none"
+    const many = shown ? Math.min(value.length, pair.told.classNames.length) : 0
+    const [bottom, top] = this.frame.y
+    const kept = carriedAt(this.levels, position, many)
+    models.carried.data = {
+      x: kept.map((v) => this.place(v)),
+      from: kept.map((v, j) => (Number.isNaN(v) ? v : this.place(value[j]))),
+      y: kept.map(() => bottom + pair.told.carriedTop * (top - bottom)),
+      told: kept.map((v, j) => `${number(v)}, ${percent(v / value[j])} of the eigenvalue`),
+    }
   }
 
   /**

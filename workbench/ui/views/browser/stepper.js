@@ -165,6 +165,7 @@ export class Stepper {
 
   draw() {
     this.pair.parts.marks.draw()
+    this.pair.parts.spectrum.follow()
     this.drawStations()
     this.drawRail()
   }

@@ -1,6 +1,8 @@
 // Where the stepper goes, and what is left of G's trace there.
 
-import { clamp, ease } from "./numbers.js"
+import { clamp, ease, mix } from "./numbers.js"
+
+/** @import {Numbers} from "./types.js" */
 
 /**
  * The level that one step leads to, also from between two levels and while on the way.
@@ -23,6 +25,24 @@ export const nextLevel = (position, target, direction) => {
 export const advance = (position, target, stride) => {
   const left = target - position
   return stride >= Math.abs(left) ? target : position + Math.sign(left) * stride
+}
+
+/**
+ * What each of the leading eigenvalues has become between two levels: of what the average
+ * takes from it, `(1 - w)²` is left, as of the trace (`shareAt`).
+ * @param {Numbers[]} levels Eigenvalues of what each level keeps, falling.
+ * @param {number} position
+ * @param {number} many How many.
+ * @returns {number[]} NaN where a level keeps no such eigenvalue, or it was not measured.
+ */
+export const carriedAt = (levels, position, many) => {
+  const level = Math.min(Math.floor(position), 2)
+  const left = (1 - ease(position - level)) ** 2
+  const [from, to] = [levels[level], levels[level + 1]]
+  return Array.from({ length: many }, (_, j) => {
+    if (left === 1) return from[j] ?? Number.NaN
+    return left === 0 ? (to[j] ?? Number.NaN) : mix(to[j] ?? Number.NaN, from[j] ?? Number.NaN, left)
+  })
 }
 
 /**

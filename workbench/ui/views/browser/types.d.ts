@@ -172,12 +172,19 @@ export interface PartSticks {
   told: Texts
   nth: Numbers
 }
+export interface Carried {
+  x: Numbers
+  from: Numbers
+  y: Numbers
+  told: Texts
+}
 export interface SpectrumView {
   figure: Figure
   curve: Source<object>
   beside: Record<string, Source<object>>
   sticks: Source<Sticks>
   ghosts: Source<object>
+  carried: Source<Carried>
   parts: Record<string, Source<PartSticks>>
   cut: Span
   curves: Record<string, Source<Curve>>
@@ -379,6 +386,7 @@ export interface Told {
   types: ("png" | "svg")[]
   stem: string
   overlap: number[][]
+  span: number[]
   hint: string
   notes: Record<string, string>
   automatic: number
@@ -395,6 +403,7 @@ export interface Told {
   knockouts: string[]
   markers: Record<string, string>
   stickTop: number
+  carriedTop: number
   ghostTop: number
   compareModes: string[]
 }
