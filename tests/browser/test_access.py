@@ -91,8 +91,9 @@ def test_a_class_is_picked_and_the_averages_are_taken_by_keyboard_alone(
         raise AssertionError(f"{name} is not reached by Tab")
 
     for name, then in (
-        ("Dark", lambda: workbench.state("theme") == "dark"),
         ("Step ›", lambda: workbench.state("level") == 1),
+        ("More", lambda: workbench.read("menu", "visible")),
+        ("Dark", lambda: workbench.state("theme") == "dark"),
         ("the class part", lambda: workbench.state("knockout") == "subtracted"),
         ("1", lambda: workbench.state("selected_class") == 1),
     ):

@@ -111,6 +111,7 @@ def test_the_theme_follows_the_host_at_once_and_may_be_chosen(
     exported.page.emulate_media(color_scheme="dark")
     exported.until(lambda: drawn() == look(DARK))
     width = exported.read("sticks", "data.width")[0]
+    exported.button("More").click()
     exported.button("Projector").click()
     exported.until(lambda: drawn() == look(PROJECTOR))
     assert exported.read("sticks", "data.width")[0] == pytest.approx(1.5 * width)
@@ -133,6 +134,7 @@ def test_a_tooltip_wears_the_theme(exported: Workbench) -> None:
             "return [look.backgroundColor, look.color, look.fontSize]})"
         )
 
+    exported.button("More").click()
     for name, theme in (("Dark", DARK), ("Projector", PROJECTOR), ("Light", LIGHT)):
         exported.button(name).click()
         size = f"{13 * theme.type:g}px"
@@ -167,9 +169,9 @@ def test_a_theme_that_there_is_not_is_left_out(chromium: Browser, url: str) -> N
 
 
 def test_each_picture_is_saved_as_it_stands(exported: Workbench) -> None:
+    exported.button("More").click()
     exported.button("Dark").click()
     exported.button("Bag").click()
-    exported.button("More").click()
     for words, name in (("Gradients", "embedding"), ("Overlaps", "overlap")):
         with exported.page.expect_download() as saved:
             exported.button(f"{words} PNG").click()
@@ -299,7 +301,7 @@ def test_a_viewer_that_forbids_scripts_is_said_and_not_to_press_play(
     page.route("**/*", lambda route: route.fulfill(body=body, headers=head))
     page.goto("http://viewer.example/")
     forbidden = page.get_by_text("this viewer does not run them")
-    play = page.get_by_text("Press Play to average")
+    play = page.get_by_text("do their averages point along")
     if able:
         expect(play).to_be_visible()
         expect(forbidden).to_have_count(0)

@@ -20,6 +20,8 @@ from workbench.ui.views.words import (
     percent,
 )
 
+# Shown by the browser's own code: where that is forbidden, Play does nothing.
+PLAY = "Press <b>Play</b>: do their averages point along the needles that tower?"
 SPEEDS = BY_NAME["speed"].choices
 CLOSE = 0.1  # of the trace: G is nearly all of the Hessian
 
@@ -38,6 +40,7 @@ class StepperView:
     maths: Button  # shows and hides the formulas
     now: Div  # a sentence on the level shown
     sentences: tuple[str, ...]  # one per level
+    todo: str  # said of the first level
     doing: tuple[str, ...]  # one per level: the average that leads to it
     counts: tuple[int, ...]  # number of gradients or means at each level
     kept: tuple[float, ...]  # share of G's trace that each level keeps
@@ -95,6 +98,7 @@ def build_stepper(scene: Scene) -> StepperView:
             html_attributes={"aria-live": "polite"},
         ),
         sentences=sentences,
+        todo=PLAY,
         doing=_doing(scene.levels.convention),
         counts=(study.embedding.num_total, C * C, C, 1),
         kept=kept,
@@ -203,8 +207,7 @@ def describe_levels(scene: Scene) -> tuple[str, ...]:
         )
     return (
         f"<b>{total:,} gradients</b>, one for each image under each label, make up G, "
-        f"{_share_of_hess(study)}. Press <b>Play</b>: do their averages point along "
-        "the needles that tower?"
+        f"{_share_of_hess(study)}."
         f'<span class="wb-maths">{one} = {root}(y<sub>c′</sub> − p)ᵀ ∂f/∂θ, '
         f"G = Ave<sub>i,c</sub> Σ<sub>c′</sub> {weight}{one}ᵀ {one}</span>",
         f"<b>{total:,} gradients became {C * C:,} means {DELTA_CK}</b>: what sets the "

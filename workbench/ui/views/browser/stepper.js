@@ -133,6 +133,7 @@ export class Stepper {
 
   appear() {
     this.drawCurve()
+    this.drawStations()
   }
 
   // A property that all text of the page inherits: `linked.css` hides formulas by it.
@@ -186,7 +187,8 @@ export class Stepper {
     if (averaging > 0) this.countDown(averaging, this.way(averaging - 1))
     this.counting = averaging
     pair.parts.marks.nameIndex(averaging)
-    const text = averaging < 0 ? models.sentences[at] : models.doing[averaging]
+    const resting = at === 0 ? `${models.sentences[0]} ${models.todo}` : models.sentences[at]
+    const text = averaging < 0 ? resting : models.doing[averaging]
     const now = textIn(pair.element(models.now))
     if (now && text !== this.text) {
       this.text = text

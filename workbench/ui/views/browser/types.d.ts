@@ -258,6 +258,7 @@ export interface StepperView {
   maths: Button
   now: Text
   sentences: string[]
+  todo: string
   doing: string[]
   counts: number[]
   kept: number[]
