@@ -42,6 +42,7 @@ class MeasureSettings:
     exact_hessian: bool = True  # all of Hess and H too, if that takes seconds
     moments: bool = True  # earlier epochs too, if their weights were kept
     walk: bool = True  # the loss along the leading eigenvectors too
+    layers: bool = True  # where G and its eigenvectors lie too, layer by layer
     max_minutes: float | None = None  # refuse plans that take longer; None: no limit,
     # but exact methods only up to half an hour
     seed: int = 0  # of probes, start vectors, embedding, sample and classes

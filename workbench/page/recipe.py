@@ -48,6 +48,7 @@ MEASURE = {
     "exact_hessian": True,
     "moments": True,
     "walk": True,
+    "layers": True,
     "max_minutes": None,
     "seed": 0,
     "device": "auto",
