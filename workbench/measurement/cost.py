@@ -19,7 +19,7 @@ from workbench.curvature.problem.surroundings import evaluating
 from workbench.curvature.products.layerwise import BLOCK_NUMBERS, SMALL
 from workbench.linalg.density import BASIS_BYTES
 from workbench.linalg.lanczos import FREE, IN_WORK, LOOK, subspace_vectors
-from workbench.measurement.layers import AT_ONCE, FEW, num_in_block
+from workbench.measurement.layers import AT_ONCE, FEW, WHOLE, num_in_block
 from workbench.measurement.null import NUM_KNOCKED, NUM_RANDOM, NUM_SHUFFLES
 from workbench.measurement.settings import MAX_PAIRS, MeasureSettings
 from workbench.measurement.solver import (
@@ -78,6 +78,7 @@ class Sizes:
     num_inputs: int  # numbers per example
     num_features: int  # of the last layer, including its bias; 0: none
     blocks: tuple[int, ...]  # parameters of each module that owns some
+    curved: tuple[bool, ...]  # whether H is not zero in each; if unknown, True
 
     @property
     def num_labelled(self) -> int:
@@ -149,7 +150,8 @@ def sizes_of(risk: EmpiricalRisk) -> Sizes:
         num_weights=weights,
         num_inputs=numbers_of(example),
         num_features=0 if last is None else last.num_features,
-        blocks=tuple(block.dim for block in blocks_of(risk)),
+        blocks=(blocks := tuple(block.dim for block in blocks_of(risk))),
+        curved=(True,) * len(blocks),
     )
 
 
@@ -179,9 +181,7 @@ def blocks_left_out(sizes: Sizes, settings: MeasureSettings, exact: bool) -> lis
     tally = Tally(sizes, settings)
     kinds = [] if exact else ["G"]
     kinds += [] if exact and whole_hessian(sizes, settings) else ["Hess"]
-    return [
-        kind for kind in kinds if tally.block_products(kind).work(sizes) > BLOCKS_WORK
-    ]
+    return [kind for kind in kinds if tally.blocks_are_far(kind)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -337,26 +337,29 @@ class Tally:
 
     def block_products(self, kind: str) -> Cost:
         """The leading eigenvalues of all blocks of G or Hess, through its products."""
-        wanted = [min(FEW + SPARE, order) for order in self.sizes.blocks]
-        orders = zip(wanted, self.sizes.blocks, strict=True)
-        products = sum(min(PER_PAIR[kind] * k, order) for k, order in orders)
+        some = PER_PAIR[kind] * (FEW + SPARE)
+        pairs = zip(self.sizes.blocks, self.sizes.curved, strict=True)
+        orders = [order for order, curved in pairs if curved or kind == "G"]
+        products = sum(order if order <= WHOLE else some for order in orders)
         name = "g_products" if kind == "G" else "hess_products"
         return Cost(**{name: products})
 
     @property
     def g_blocks(self) -> Cost:
         """The blocks of G, if G is known through its products only."""
-        return self._near("G", exact=False)
+        return self._near("G")
 
     def hess_blocks(self, whole: bool) -> Cost:
         """The blocks of Hess, from the matrix or through its products."""
-        return self.solved_blocks if whole else self._near("Hess", exact=True)
+        return self.solved_blocks if whole else self._near("Hess")
 
-    def _near(self, kind: str, exact: bool) -> Cost:
-        left_out = kind in blocks_left_out(self.sizes, self.settings, exact)
-        if left_out or not self.settings.layers:
-            return Cost()
-        return self.block_products(kind)
+    def _near(self, kind: str) -> Cost:
+        far = self.blocks_are_far(kind) or not self.settings.layers
+        return Cost() if far else self.block_products(kind)
+
+    def blocks_are_far(self, kind: str) -> bool:
+        """Whether all blocks of G or Hess take too many products to be measured."""
+        return self.block_products(kind).work(self.sizes) > BLOCKS_WORK
 
     def matrix_numbers(
         self, order: int, copies: float, whole: bool

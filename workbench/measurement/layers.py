@@ -12,11 +12,13 @@ from torch import Tensor
 from workbench.curvature.gram.gram import Gram
 from workbench.curvature.means.averages import Averages, WeightedMeans
 from workbench.curvature.means.parts_of_g import factor_eigenvalues
+from workbench.curvature.problem.batches import take
 from workbench.curvature.problem.blocks import Block, blocks_of, name_as_given
 from workbench.curvature.problem.risk import EmpiricalRisk
+from workbench.curvature.problem.surroundings import evaluating
 from workbench.linalg.lanczos import EigenPairs, top_eigenpairs
 from workbench.linalg.operator import Dense, LinearOperator, Restricted
-from workbench.measurement.solver import IterativeSolver
+from workbench.measurement.solver import IterativeSolver, dense_matrix
 from workbench.progress.control import Report
 from workbench.study.convention import CONVENTIONS
 from workbench.study.layers import Array, Layers
@@ -24,6 +26,8 @@ from workbench.study.records import MAX_LEADING
 from workbench.study.spectrum import Spectrum
 
 FEW = 5  # leading eigenvalues of a block that is solved by products with all of it
+WHOLE = 40  # order of such a block up to which it is formed as a matrix
+EXAMPLES = 8  # on which layers are looked at for being curved
 AT_ONCE = 512  # order of a matrix up to which all its eigenvalues are computed
 TIGHT = 1e-6  # residual of the leading ones of a larger matrix, over the largest
 
@@ -36,6 +40,57 @@ class BlockValues:
     class_part: dict[str, Tensor]  # by convention: leading eigenvalues, (l, r)
     eigenvalues: Tensor | None = None  # of G, (l, m), NaN where there are no more
     residuals: Tensor | None = None  # (l, m)
+
+
+def curved_blocks(risk: EmpiricalRisk) -> tuple[bool, ...]:
+    r"""Whether the logits are curved in the parameters of each layer alone.
+
+    In most they are not: layer by layer, a network of linear layers, convolutions,
+    frozen batch norm and ReLU is linear but for kinks. There ``H`` is zero, and Hess is
+    G. Asked of a few examples: a random second derivative ``d/dt J(theta + t v)^T w``
+    in the layer, by double backward, against ``J^T w``.
+    """
+    few = take(risk.piece[0], slice(0, EXAMPLES))
+    parameters = list(risk.parameters.values())
+    source = torch.Generator().manual_seed(0)
+
+    def random(like: Tensor) -> Tensor:
+        noise = torch.randn(like.shape, generator=source, dtype=torch.float64)
+        return noise.to(like.device, like.dtype)
+
+    blocks, found = blocks_of(risk), []
+    with evaluating(risk.model), torch.enable_grad():
+        try:
+            logits = risk.network(few)
+            first = risk.flatten(
+                torch.autograd.grad(
+                    logits,
+                    parameters,
+                    random(logits),
+                    create_graph=True,
+                    materialize_grads=True,
+                )
+            )
+            theta = risk.flatten([p.detach() for p in parameters])
+            for block in blocks:
+                own = first[block.columns]
+                v = random(own) * theta[block.columns].norm() / block.dim**0.5
+                second = torch.zeros_like(theta)
+                if own.requires_grad:
+                    second = risk.flatten(
+                        torch.autograd.grad(
+                            own,
+                            parameters,
+                            v,
+                            retain_graph=True,
+                            materialize_grads=True,
+                        )
+                    )
+                size = 1e3 * torch.finfo(risk.digits).eps * own.detach().norm()
+                found.append(bool(second[block.columns].norm() > size))
+        except RuntimeError:  # an operation without second derivatives
+            return (True,) * len(blocks)
+    return tuple(found)
 
 
 def num_in_block(num_classes: int) -> int:
@@ -119,7 +174,7 @@ class FromGram:
 def from_matrix(
     blocks: Sequence[Block], matrix: Tensor, num: int, digits: torch.dtype
 ) -> tuple[Tensor, Tensor]:
-    """Leading eigenvalues of the diagonal blocks of a matrix, and error bars, (l, m)."""
+    """Leading eigenvalues of a matrix's diagonal blocks, and error bars, (l, m)."""
     found = []
     for block in blocks:
         own = matrix[block.columns, block.columns]
@@ -160,18 +215,53 @@ def by_products(
         solver: How to iterate.
         report: Called with the completed share.
     """
-    rows = []
+    few, rows = replace(solver, num=FEW), []
     for done, block in enumerate(blocks):
-        num = min(FEW, block.dim)
-        few = replace(solver, num=num)
         inside = Restricted(operator, block.start, block.stop)
-        start = leading[block.columns, :num].to(operator.dtype)
-        found = few.pairs(inside, "LA", start).alone()
-        rows.append(
-            [padded(v.double().cpu()[:num], FEW) for v in (found.values, found.errors)]
-        )
+        if block.dim <= WHOLE:
+            matrix = dense_matrix(inside, lambda share: None).matrix
+            values, errors = leading_values(matrix, FEW, operator.dtype)
+        else:
+            start = leading[block.columns, :FEW].to(operator.dtype)
+            pairs = few.pairs(inside, "LA", start).alone()
+            values, errors = pairs.values.double(), pairs.errors.double()
+        rows.append([padded(values, FEW), padded(errors, FEW)])
         report((done + 1) / len(blocks))
     values, errors = (torch.stack(each) for each in zip(*rows, strict=True))
+    return values, errors
+
+
+def hess_blocks(
+    blocks: Sequence[Block],
+    curved: Sequence[bool],
+    known: BlockValues,
+    hess: LinearOperator,
+    leading: Tensor,
+    solver: IterativeSolver,
+    report: Report,
+) -> tuple[Tensor, Tensor]:
+    """The same of Hess: of a layer that is not curved, what G has there.
+
+    Args:
+        blocks: The layers.
+        curved: Of `curved_blocks`.
+        known: Eigenvalues of the blocks of G, in as many columns as are returned.
+        hess: In R^P.
+        leading: As for `by_products`.
+        solver: As for `by_products`.
+        report: Called with the completed share.
+    """
+    assert known.eigenvalues is not None
+    assert known.residuals is not None
+    values, errors = known.eigenvalues.clone(), known.residuals.clone()
+    rows = [n for n, bent in enumerate(curved) if bent]
+    if rows:
+        some = [blocks[n] for n in rows]
+        found = by_products(some, hess, leading, solver, report)
+        for into, own in zip((values, errors), found, strict=True):
+            into[rows] = torch.stack([padded(row, into.shape[1]) for row in own]).to(
+                into
+            )
     return values, errors
 
 
@@ -186,30 +276,36 @@ def shares_of(blocks: Sequence[Block], vectors: Tensor) -> Array:
     return total
 
 
-def share_errors(pairs: EigenPairs, g: Spectrum, num: int, digits: torch.dtype) -> Array:
+def share_errors(
+    pairs: EigenPairs, g: Spectrum, num: int, digits: torch.dtype
+) -> Array:
     r"""Bound the error of the shares of G's first eigenvectors, (num,).
 
     An approximate unit eigenvector with residual r is turned from the true one by an
     angle of ``sin t <= r / gap`` at most, and no share of its squared length changes by
     more than ``sin t``. At most 1: equal eigenvalues have no eigenvectors of their own.
 
+    Args:
+        pairs: Leading eigenpairs of G.
+        g: G's spectrum.
+        num: How many.
+        digits: The dtype whose rounding G has.
+
     Reference:
-        Davis and Kahan (1970), SIAM J. Numer. Anal. 7(1); Parlett, The Symmetric
+        Davis and Kahan (1970), SIAM J. Numer. Anal. 7(1); Parlett (1998), The Symmetric
         Eigenvalue Problem, 11.7.
     """
-    residuals = pairs.residuals.double().cpu().numpy()
-    values = g.eigenvalues
-    if g.complete and len(values) < g.dim:
-        values = np.append(values, 0.0)
-    errors = np.append(residuals, 0.0)
+    zeros = int(g.complete and len(g.eigenvalues) < g.dim)
+    values, bars = np.pad(g.eigenvalues, (0, zeros)), np.pad(g.residuals, (0, zeros))
+    rounding = 10 * torch.finfo(digits).eps * values[0]
+    residuals = pairs.residuals.double().cpu().numpy() + rounding
     found = np.ones(num)
     for j in range(num):
         near = [n for n in (j - 1, j + 1) if 0 <= n < len(values)]
+        gap = min((abs(values[n] - values[j]) - bars[n] for n in near), default=np.inf)
         known = j + 1 < len(values) or len(values) == g.dim
-        gaps = [abs(values[n] - values[j]) - errors[min(n, len(errors) - 1)] for n in near]
-        gap = min(gaps, default=np.inf)
         if known and gap > 0:
-            found[j] = min(1.0, residuals[j] / gap + 10 * torch.finfo(digits).eps)
+            found[j] = min(1.0, residuals[j] / gap)
     return found
 
 
@@ -235,6 +331,7 @@ def layers_of(
     both = {"G": (known.eigenvalues, known.residuals), "Hess": hess or (None, None)}
     return Layers(
         names=tuple(block.name for block in blocks),
+        kinds=tuple(block.kind for block in blocks),
         parameters=tuple(
             tuple(name_as_given(risk, name) for name in block.parameters)
             for block in blocks

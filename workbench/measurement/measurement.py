@@ -33,6 +33,7 @@ from workbench.measurement.last_layer import record_last_layer
 from workbench.measurement.layers import (
     by_products,
     from_matrix,
+    hess_blocks,
     layers_of,
     num_in_block,
     share_errors,
@@ -146,7 +147,7 @@ def measure(
         epoch: Epoch of the network itself, if it has snapshots; by default that of the
             last snapshot if its weights are the same, else one more.
         **options: Single settings by name, such as ``embedding="pca"``, and the options
-            of `operators`: ``outputs``, ``parameters``, ``batch_size``, ``check``.
+            of `operators`: ``outputs``, ``batch_size``, ``check``.
 
     Returns:
         The study: spectra, parts, overlaps, knock-outs and picture, as plain numbers.
@@ -382,8 +383,8 @@ def _measure_one(
                 num_leading = num_in_block(risk.num_classes)
                 hess = from_matrix(blocks, whole_matrix, num_leading, risk.dtype)
             elif "Hess" not in left_out:
-                told = span(report, 0.4)
-                hess = by_products(blocks, ops["Hess"], first, how, told)
+                told, curved = span(report, 0.4), plan.sizes.curved
+                hess = hess_blocks(blocks, curved, known, ops["Hess"], first, how, told)
             errors = share_errors(pairs, g, first.shape[1], risk.dtype)
             said = layers_note(plan.sizes, settings, way.exact)
             return layers_of(risk, known, hess, first, errors, said)

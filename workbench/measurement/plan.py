@@ -26,6 +26,7 @@ from workbench.measurement.cost import (
     sizes_of,
     whole_hessian,
 )
+from workbench.measurement.layers import curved_blocks
 from workbench.measurement.settings import (
     MAX_PAIRS,
     WISH,
@@ -269,6 +270,7 @@ def bind(
         subject.model,
         subject.data,
         classes=classes_of(subject, settings),
+        parameters=settings.parameters,
         dtype=torch.float64 if num_params <= DOUBLE_LIMIT else None,
         device=settings.device,
         control=control,
@@ -299,6 +301,8 @@ def make_plan(
 ) -> Plan:
     """Count each method, time one batch, and choose; the same in every process."""
     sizes, world = sizes_of(risk), risk.world
+    if settings.layers and not blocks_left_out(sizes, settings, exact=False):
+        sizes = replace(sizes, curved=curved_blocks(risk))
     ways = curvatures(risk)
     products = {kind: ways[kind].how for kind in KINDS}  # checked here
     speed = astuple(timed(risk, network_of(ways["G"])))

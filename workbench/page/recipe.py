@@ -38,6 +38,7 @@ MEASURE = {
     "embedding": "umap",
     "metric": "cosine",
     "classes": None,
+    "parameters": None,
     "num_drawn": 1500,
     "num_eigenvalues": None,
     "method": None,

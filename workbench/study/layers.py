@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+WHOLE = "the network itself"
 FEWEST = 4  # rows; fewer say too little
 
 
@@ -21,6 +22,7 @@ class Layers:
     """
 
     names: tuple[str, ...]  # (l,) of the modules, in order; "": the network itself
+    kinds: tuple[str, ...]  # (l,) their classes, such as "Linear"
     parameters: tuple[tuple[str, ...], ...]  # (l,) names of those that it owns
     num_parameters: NDArray[np.int64]  # (l,) the numbers in them
     share: Array  # (l, d) of the squared length of G's first eigenvectors; columns
@@ -36,8 +38,9 @@ class Layers:
 
     @property
     def labels(self) -> list[str]:
-        """The names, with words for the one without."""
-        return [name or "the network itself" for name in self.names]
+        """Name and class of each; numbers alone say little."""
+        pairs = zip(self.names, self.kinds, strict=True)
+        return [" ".join(filter(None, (name, f"({kind})"))) for name, kind in pairs]
 
     @property
     def trace_share(self) -> Array:
@@ -78,7 +81,7 @@ def _runs(keys: Sequence[tuple[str, ...]]) -> list[tuple[str, list[int]]]:
     found: dict[tuple[str, ...], list[int]] = {}
     for n, key in enumerate(keys):
         found.setdefault(key, []).append(n)
-    return [(".".join(key) or "the network itself", at) for key, at in found.items()]
+    return [(".".join(key) or WHOLE, at) for key, at in found.items()]
 
 
 def _together(rows: Sequence[tuple[str, list[int]]]) -> tuple[str, list[int]]:

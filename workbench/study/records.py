@@ -305,8 +305,9 @@ class Study(Described):
         Args:
             table: ``"eigenvalues"``, ``"embedding"``, ``"overlaps"``, ``"traces"``,
                 ``"null"``, ``"shared"``, ``"walk"``, ``"layers"``,
-                ``"layer_eigenvalues"``, ``"density"``, ``"last_layer"``, ``"class_pairs"``, ``"class_features"``,
-                ``"history"`` or ``"about"``; see `csv_tables` for their contents.
+                ``"layer_eigenvalues"``, ``"density"``, ``"last_layer"``,
+                ``"class_pairs"``, ``"class_features"``, ``"history"`` or
+                ``"about"``; see `csv_tables` for their contents.
 
         Raises:
             WorkbenchError: If there is no such table, or pandas is not installed.
@@ -455,7 +456,8 @@ def _layers(found: LayersFile | None) -> Layers | None:
     if found is None:
         return None
     owned = tuple(map(tuple, found.parameters))
-    return _made(Layers, found, names=tuple(found.names), parameters=owned)
+    names, kinds = tuple(found.names), tuple(found.kinds)
+    return _made(Layers, found, names=names, kinds=kinds, parameters=owned)
 
 
 def _last_layer(found: LastLayerFile | None) -> LastLayer | None:
@@ -547,7 +549,8 @@ def _check_walk(walk: Walk) -> None:
 def _check_layers(layers: Layers, study: Study) -> None:
     """Raise ValueError if the layers are not those of this study's G."""
     g, num = study.spectra["G"], len(layers.num_parameters)
-    if not num or len(layers.names) != num or len(layers.parameters) != num:
+    columns = (layers.names, layers.kinds, layers.parameters)
+    if not num or {len(column) for column in columns} != {num}:
         raise ValueError("names of layers")
     if len(set(layers.names)) != num:
         raise ValueError("two layers of one name")

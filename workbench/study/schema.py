@@ -85,6 +85,7 @@ class RunFile(TypedDict, total=False):
     accuracy: Real
     model: Name
     num_params: Count | None
+    num_network_params: Count
     num_classes: Count | None
     num_examples: Count | None
     num_available: Count | None
@@ -108,6 +109,7 @@ class SettingsFile(_Weighted, total=False):
     embedding: Name
     metric: Name
     classes: Count | list[Count | Name] | None
+    parameters: Line | Few | None
     num_drawn: Count
     num_eigenvalues: Count | None
     tol: Real
@@ -170,16 +172,13 @@ class LayersFile(Record):
     """`workbench.study.layers.Layers`."""
 
     names: Annotated[list[Line], Meta(max_length=MOST_LAYERS)]
+    kinds: Annotated[list[Name], Meta(max_length=MOST_LAYERS)]
     parameters: Annotated[list[list[Line]], Meta(max_length=MOST_LAYERS)]
-    num_parameters: Annotated[
-        np.ndarray, Axes("l", 1, 2**53, kind="i", store=np.int64)
-    ]
+    num_parameters: Annotated[np.ndarray, Axes("l", 1, 2**53, kind="i", store=np.int64)]
     share: Annotated[np.ndarray, Axes("ld", low=0.0, high=1.001)]
     share_error: Annotated[np.ndarray, Axes("d", low=0.0, high=1.0)]
     trace: Annotated[np.ndarray, Axes("l", low=0.0)]
-    eigenvalues: dict[
-        Literal["G", "Hess"], Annotated[np.ndarray, Axes("l*", nan=True)]
-    ]
+    eigenvalues: dict[Literal["G", "Hess"], Annotated[np.ndarray, Axes("l*", nan=True)]]
     residuals: dict[
         Literal["G", "Hess"], Annotated[np.ndarray, Axes("l*", low=0.0, nan=True)]
     ]

@@ -33,7 +33,15 @@ _RUN = (
 )
 # Facts of a run that are included only if known: what loss and accuracy refer to, and
 # how products with G, Hess and H were computed.
-_KNOWN = ("held_out", "loss", "accuracy", "given", "trained", "products")
+_KNOWN = (
+    "held_out",
+    "loss",
+    "accuracy",
+    "given",
+    "trained",
+    "products",
+    "num_network_params",
+)
 
 
 def summary(study: Study) -> dict[str, Any]:

@@ -14,6 +14,7 @@ class Block:
     """The parameters that one module owns itself: a diagonal block of G and Hess."""
 
     name: str  # of the module in the network as given; "": the network itself
+    kind: str  # its class
     parameters: tuple[str, ...]  # names of the parameters in the risk
     start: int  # of its numbers in a flat vector, which lie side by side
     stop: int
@@ -40,7 +41,8 @@ def blocks_of(risk: EmpiricalRisk) -> tuple[Block, ...]:
     for module, names in groupby(sizes, key=lambda name: name.rpartition(".")[0]):
         own = tuple(names)
         stop = start + sum(sizes[name] for name in own)
-        blocks.append(Block(name_as_given(risk, module), own, start, stop))
+        kind = type(risk.model.get_submodule(module)).__name__
+        blocks.append(Block(name_as_given(risk, module), kind, own, start, stop))
         start = stop
     return tuple(blocks)
 

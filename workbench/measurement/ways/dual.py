@@ -75,7 +75,7 @@ class DualWay(MatrixWay):
         each = FromGram(bound.risk) if bound.settings.layers else None
         gram = risk_gram(bound.risk, report, each)
         coordinates, root = dual_coordinates(gram)
-        return cls(bound, coordinates, gram, root, each and each.values)
+        return cls(bound, coordinates, gram, root, each.values if each else None)
 
     @override
     def in_parameters(self, vectors: Tensor) -> Tensor:
