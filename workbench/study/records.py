@@ -24,6 +24,7 @@ from workbench.study.card import (
     give_or_take,
     listed,
     numbers,
+    of_all,
 )
 from workbench.study.convention import CONVENTIONS, Convention
 from workbench.study.layers import Layers
@@ -266,7 +267,7 @@ class Study(Described):
         run, picture, layer = self.run, self.embedding, self.last_layer
         names = ", ".join(self.levels)
         lines = {
-            "network": f"{run.get('num_params', 0):,} parameters",
+            "network": f"{run.get('num_params', 0):,} {of_all(run)}parameters",
             "data": f"{run.get('num_examples', 0):,} examples",
             "classes": f"{self.num_classes:,}: {listed(self.class_names)}",
             "fit": fit_in_words(run),
@@ -282,6 +283,7 @@ class Study(Described):
             )
         lines |= {
             "last layer": "" if layer is None else layer.in_words,
+            "layers": "" if self.layers is None else listed(self.layers.labels),
             "outliers": f"{self.num_outliers}, {self.outlier_rule}",
             "averages": f"{names} (picture: {self.weighting})",
             "picture": f"{len(picture.points):,} points, {picture.method}, "
@@ -322,7 +324,8 @@ class Study(Described):
         The dimension ``epoch`` runs over the measured epochs. The others are: for
         eigenvalues ``[operator, rank]``, for those of the parts of G ``[weighting,
         part, part_rank]``, for overlaps ``[weighting, eigenvector, class]``, for losses
-        of a walk ``[walked, distance, class]``, for points ``[mark]``, for the density
+        of a walk ``[walked, distance, class]``, for layers ``[layer, eigenvector]`` and
+        ``[layer, block_rank]``, for points ``[mark]``, for the density
         ``[operator, probe, number]`` and for losses ``[trained]``. For the last layer:
         cosines and probabilities ``[class, other_class]``, mean features ``[class,
         feature]``, single numbers ``[measure]``. Missing numbers are NaN; an average
