@@ -31,7 +31,7 @@ from workbench.training.data import load_data
 from workbench.training.models import build_model
 from workbench.training.train import TrainConfig, train
 
-SETTINGS = MeasureSettings(device="cpu", embedding="pca", num_drawn=0)
+SETTINGS = MeasureSettings(device="cpu", embedding="pca", num_drawn=0, walk=False)
 
 
 def smooth_convolution() -> Problem:
@@ -53,7 +53,6 @@ PROBLEMS: dict[str, Callable[[], Problem]] = {
     "mlp with batch norm": CASES["batch_norm"],
     "convolutions": CASES["residual"],
     "smooth convolution": smooth_convolution,
-    "shared": CASES["shared"],
 }
 
 

@@ -70,8 +70,8 @@ def summary(study: Study) -> dict[str, Any]:
         of G's first eigenvectors and of its trace, and the leading eigenvalues of its
         diagonal blocks; ``attribution``, what share of each leading eigenvector of G
         lies in span{delta_c}, and how many outliers there are by which rule;
-        ``snapshots``, all of this for each earlier epoch. Numbers that do not exist, such as the loss
-        of a network that was never trained, are None.
+        ``snapshots``, all of this for each earlier epoch. Numbers that do not exist,
+        such as the loss of a network that was never trained, are None.
     """
     levels = study.levels[study.weighting]
     return {
