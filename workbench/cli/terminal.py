@@ -299,10 +299,12 @@ def _walk(found: Mapping[str, Any]) -> Table:
 
 def _layers(found: Mapping[str, Any]) -> Table:
     """What lies in each layer."""
-    table = Table(title="Layers: share of each, and its blocks", title_justify="left")
-    heads = ("layer", "parameters", "outliers", "trace of G", "G", "Hess", "class part")
+    title = "Layers: share of outliers and of G's trace, first eigenvalue of each block"
+    table = Table(title=title, title_justify="left")
+    heads = ("layer", "size", "outliers", "trace", "G", "Hess", "class part")
     for head in heads:
-        table.add_column(head, justify="left" if head == "layer" else "right")
+        first = head == "layer"
+        table.add_column(head, justify="left" if first else "right", no_wrap=first)
     for layer, share in zip(found["layers"], found["outlier_share"], strict=True):
         name = " ".join(filter(None, (layer["name"], f"({layer['kind']})")))
         blocks = {**layer["eigenvalues"], "class part": layer["class_part"]["top"]}

@@ -28,7 +28,7 @@ from workbench.study.spectrum import Spectrum
 FEW = 5  # leading eigenvalues of a block that is solved by products with all of it
 WHOLE = 40  # order of such a block up to which it is formed as a matrix
 EXAMPLES = 8  # on which layers are looked at for being curved
-AT_ONCE = 512  # order of a matrix up to which all its eigenvalues are computed
+AT_ONCE = 128  # order of a matrix up to which all its eigenvalues are computed
 TIGHT = 1e-6  # residual of the leading ones of a larger matrix, over the largest
 
 
