@@ -323,7 +323,7 @@ def _first(blocks: Mapping[str, Any], residuals: Mapping[str, Any], name: str) -
     values = blocks.get(name)
     if not values:
         return ""
-    error = residuals.get(name, [0.0])[0]
+    error = (residuals.get(name) or [0.0])[0] or 0.0
     least = 1e-4 * abs(values[0])
     return _number(values[0]) + (f" ± {error:.0e}" if error > least else "")
 

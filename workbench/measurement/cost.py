@@ -345,6 +345,13 @@ class Tally:
         return Cost(**{name: products})
 
     @property
+    def class_blocks(self) -> Cost:
+        """The class part of each layer, from inner products of the class means."""
+        orders = [self.sizes.num_classes] * len(self.sizes.blocks)
+        solved = sum(map(self.solved, orders), Cost())
+        return solved if self.settings.layers else Cost()
+
+    @property
     def g_blocks(self) -> Cost:
         """The blocks of G, if G is known through its products only."""
         return self._near("G")

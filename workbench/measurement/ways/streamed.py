@@ -77,7 +77,7 @@ class StreamedWay(Way):
             split=tally.split(P) + products,
             null=Cost(gradients=FEW_SHUFFLES * (2.0 * slices + 1)),
             products=tally.picture(),
-            blocks=tally.g_blocks,
+            blocks=tally.g_blocks + tally.class_blocks,
         )
 
     @override
