@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from tests.neural_collapse import measures
 from workbench.study.convention import CONVENTIONS
+from workbench.study.layers import Layers
 from workbench.study.null import Null
 from workbench.study.records import Embedding, LastLayer, Levels, Study
 from workbench.study.spectrum import Spectrum
@@ -54,6 +55,7 @@ def make_study(
     with_last_layer: bool = True,
     with_null: bool = True,
     with_walk: bool = True,
+    with_layers: bool = True,
     weightings: tuple[str, ...] = tuple(CONVENTIONS),
     num_outliers: int | None = None,
     class_names: tuple[str, ...] | None = None,
@@ -74,6 +76,8 @@ def make_study(
         with_last_layer: Whether the last layer was looked at.
         with_null: Whether labels were shuffled; a study of before has no null.
         with_walk: Whether the loss was walked along the eigenvectors, at the last
+            epoch.
+        with_layers: Whether the weights were looked at layer by layer, at the last
             epoch.
         weightings: The weightings that are there.
         num_outliers: How many outliers there are said to be; by default C - 1.
@@ -142,6 +146,7 @@ def make_study(
         random=_random(G, grads, num_measured) if with_null else None,
         shared=_shared(G, H, num_classes) if with_null and with_hess else np.empty(0),
         walk=_walk(grads, G, H if with_hess else None) if with_walk else None,
+        layers=_layers(operators, grads, weightings) if with_layers else None,
     )
     if not num_moments:
         return study
@@ -158,6 +163,7 @@ def make_study(
             with_last_layer=with_last_layer,
             with_null=with_null,
             with_walk=False,
+            with_layers=False,
             weightings=weightings,
             num_outliers=counted,
             class_names=names,
@@ -232,11 +238,10 @@ def _last_layer(grads: _Gradients, G: Array, rng: np.random.Generator) -> LastLa
     )
 
 
-def _levels(weighting: str, G: Array, grads: _Gradients, num_leading: int) -> Levels:
-    """The three averages, by their definitions."""
+def _averages(weighting: str, grads: _Gradients) -> tuple[Array, Array, Array, Array]:
+    """The delta_{c,k} with their weights in G, and those in delta_c; the delta_c."""
     num_examples, C, dim = grads.delta.shape
     per_class = num_examples // C
-    off = ~np.eye(C, dtype=bool)
     by_class = grads.delta.reshape(C, per_class, C, dim)
     weight = np.full((C, C), 1 / C)  # of each delta_{c,k} in G
     if weighting == "jmlr":
@@ -246,12 +251,24 @@ def _levels(weighting: str, G: Array, grads: _Gradients, num_leading: int) -> Le
         weight = mass.sum(axis=1) / num_examples
     else:
         mean = by_class.mean(axis=1)
-    used = off if weighting != "slide" else np.ones_like(off)
-    share = weight * used
+    off = ~np.eye(C, dtype=bool)
+    share = weight * (off if weighting != "slide" else np.ones_like(off))
     class_mean = np.einsum("ck,ckp->cp", share, mean) / share.sum(1)[:, None]
+    return mean, weight, share, class_mean
+
+
+def _class_part(weighting: str, grads: _Gradients) -> Array:
+    _, _, share, class_mean = _averages(weighting, grads)
+    return _second_moment(class_mean, share.sum(axis=1))
+
+
+def _levels(weighting: str, G: Array, grads: _Gradients, num_leading: int) -> Levels:
+    """The three averages, by their definitions."""
+    dim = len(G)
+    mean, weight, share, class_mean = _averages(weighting, grads)
     G_mean = class_mean.mean(axis=0)
     means = _second_moment(mean.reshape(-1, dim), weight.ravel())
-    class_part = _second_moment(class_mean, share.sum(axis=1))
+    class_part = _class_part(weighting, grads)
     own = np.diagonal(mean, axis1=0, axis2=1).T
     diagonal = _second_moment(own, np.diagonal(weight) * (weighting != "slide"))
     parts = {
@@ -354,6 +371,40 @@ def _walk(grads: _Gradients, G: Array, H: Array | None) -> Walk:
         distance=distance,
         class_loss=loss.reshape(*loss.shape[:2], C, -1).mean(axis=3),
         shares=np.full(C, 1 / C),
+    )
+
+
+def _layers(
+    operators: dict[str, Array], grads: _Gradients, weightings: tuple[str, ...]
+) -> Layers:
+    """The weight cut into three, as if by layers."""
+    G = operators["G"]
+    C, dim = grads.prob.shape[1], len(G)
+    num, names = min(C, 20), ("body.0", "body.1", "head")
+    cuts = [part for part in np.array_split(np.arange(dim), 3) if len(part)]
+    vectors = np.linalg.eigh(G)[1][:, ::-1][:, :num]
+
+    def leading(matrix: Array, own: NDArray[np.intp]) -> Array:
+        found = np.full(num, np.nan)
+        values = np.linalg.eigvalsh(matrix[np.ix_(own, own)])[::-1][:num]
+        found[: len(values)] = values
+        return found
+
+    def blocks(matrix: Array) -> Array:
+        return np.array([leading(matrix, own) for own in cuts])
+
+    values = {k: blocks(v) for k, v in operators.items() if k != "H"}
+    return Layers(
+        names=names,
+        kinds=("Conv2d", "BatchNorm2d", "Linear"),
+        parameters=tuple((f"{name}.weight",) for name in names),
+        num_parameters=np.array([len(own) for own in cuts]),
+        share=np.array([(vectors[own] ** 2).sum(axis=0) for own in cuts]),
+        share_error=np.full(num, 1e-9),
+        trace=np.array([np.trace(G[np.ix_(own, own)]) for own in cuts]),
+        eigenvalues=values,
+        residuals={k: np.where(np.isnan(v), np.nan, 1e-9) for k, v in values.items()},
+        class_part={w: blocks(_class_part(w, grads)) for w in weightings},
     )
 
 

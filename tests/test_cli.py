@@ -64,8 +64,8 @@ def test_the_commands_have_these_flags_and_tell_of_each(
     wanted = {
         "train": "data per-class model epochs lr weight-decay batch-size seed "
         "snapshots device root download resume out force",
-        "measure": "weighting embedding metric classes method eigenvalues steps device "
-        "minutes moments plan json out force",
+        "measure": "weighting embedding metric classes parameters method eigenvalues "
+        "steps device minutes moments plan json out force",
         "show": "json",
         "export": "html csv weighting pin force",
         "app": "port no-browser lab host allow-host base-url token",
@@ -161,6 +161,29 @@ def test_a_study_comes_from_three_commands(
     hess = found["spectra"]["G"]["trace"] + found["spectra"]["H"]["trace"]
     assert hess == pytest.approx(found["spectra"]["Hess"]["trace"], rel=1e-4)
     assert len(found["attribution"]["overlap"]) >= found["attribution"]["num_outliers"]
+
+
+def test_the_block_of_some_parameters_is_measured_and_shown_as_that(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "bias.study"
+    measured = ("measure", checkpoint, "--embedding", "pca", "--out", out)
+    assert run(*measured, "--parameters", "*.weight,nothing") == 2
+    err = capsys.readouterr().err.strip().splitlines()[-1]
+    names = load_checkpoint(checkpoint).load_model().state_dict()
+    assert all(name in err for name in ("'nothing'", *names))
+    assert not out.exists()
+    assert run(*measured, "--parameters", "*.bias") == 0
+    study = load_study(out)
+    assert study.spectra["G"].dim == 10
+    assert study.settings["parameters"] == ["*.bias"]
+    capsys.readouterr()
+    assert run("show", out) == 0
+    assert "10 of 650 parameters" in " ".join(capsys.readouterr().out.split())
+    assert run("show", out, "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["run"]["num_network_params"] == 650
+    assert told["layers"]["layers"][0]["num_parameters"] == 10
 
 
 def test_the_plan_is_a_line_or_one_json_object(
@@ -388,6 +411,13 @@ def test_the_tables_say_the_numbers(
         assert f" {one['trace']:.4g} " in out
     assert all(name in out for name in found["levels"]["parts"])
     assert found["attribution"]["rule"] in " ".join(out.split())
+    for layer, share in zip(
+        found["layers"]["layers"], found["layers"]["outlier_share"], strict=True
+    ):
+        (row,) = (line for line in out.splitlines() if f"│ {layer['name']} (" in line)
+        assert f" {share:.1%} " in row
+        assert f" {layer['trace_share']:.1%} " in row
+        assert f" {layer['eigenvalues']['G'][0]:.4g} " in row
 
 
 HOSTILE = "\x1b]0;owned\x07\x1b[2J\r\x9b31m\ud800\u202e[red]"
@@ -405,6 +435,13 @@ def hostile_file(tmp_path: Path) -> Path:
         spectra={"G": G},
         outlier_rule=HOSTILE,
         embedding=replace(study.embedding, note=HOSTILE, method=HOSTILE),
+        layers=replace(
+            study.layers,
+            names=(HOSTILE, "a", "b"),
+            kinds=(HOSTILE,) * 3,
+            parameters=((HOSTILE,),) * 3,
+            note=HOSTILE,
+        ),
         plan=HOSTILE,
         versions={HOSTILE: HOSTILE},
         created=HOSTILE,

@@ -91,6 +91,13 @@ def test_the_arrays_are_those_of_the_study():
         np.testing.assert_array_equal(
             points.astype(np.float32), moment.embedding.points
         )
+    last, layers = found.sel(epoch=30), FILM.layers
+    assert found["layer"].values.tolist() == list(layers.names)
+    many = slice(layers.share.shape[1])
+    np.testing.assert_array_equal(last["layer_share"][:, many], layers.share)
+    np.testing.assert_array_equal(last["layer_trace"], layers.trace)
+    np.testing.assert_array_equal(last["layer_Hess"], layers.eigenvalues["Hess"])
+    assert np.isnan(found.sel(epoch=0)["layer_trace"]).all()
     marks = FILM.embedding
     assert found["level"].values.tolist() == [*marks.level]
     assert found["example"].values.tolist() == [*marks.example]

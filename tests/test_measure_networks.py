@@ -80,7 +80,7 @@ def opened_everywhere(study: Study, folder: Path) -> None:
     screen = io.StringIO()
     print_summary(summary(again), Console(file=screen, width=200))
     assert "None" not in screen.getvalue()
-    assert len(csv_tables(again)) == 13
+    assert len(csv_tables(again)) == 15
     assert explain(again)
     assert page_html(again).startswith("<!DOCTYPE html>")
     compile(recipe(again), "recipe", "exec")

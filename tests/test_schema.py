@@ -22,12 +22,14 @@ from tests.studies import make_study
 from workbench.errors import WorkbenchError
 from workbench.files.container import CHECKSUM, checksum
 from workbench.measurement.settings import MeasureSettings
+from workbench.study.layers import Layers
 from workbench.study.null import Null
 from workbench.study.records import Embedding, LastLayer, Levels, Study, load_study
 from workbench.study.schema import (
     CheckpointFile,
     EmbeddingFile,
     LastLayerFile,
+    LayersFile,
     LevelsFile,
     NullFile,
     SettingsFile,
@@ -49,6 +51,7 @@ from workbench.training.settings import TrainConfig
         (LevelsFile, Levels),
         (NullFile, Null),
         (WalkFile, Walk),
+        (LayersFile, Layers),
         (EmbeddingFile, Embedding),
         (LastLayerFile, LastLayer),
         (StudyFile, Study),
@@ -134,6 +137,11 @@ FORGED: dict[str, Change] = {
     "a walk that starts elsewhere": lambda h, a: a.update(
         {"walk/distance": a["walk/distance"] + 1}
     ),
+    "a layer without a name": lambda h, a: h["layers"]["names"].pop(),
+    "two layers of one name": lambda h, a: h["layers"].update(names=["a", "a", "b"]),
+    "layers of another network": lambda h, a: a["layers/num_parameters"].__iadd__(1),
+    "shares of layers above one": lambda h, a: a["layers/share"].__imul__(0.5),
+    "blocks without error bars": lambda h, a: h["layers"]["residuals"].clear(),
     "a walk along an unknown operator": lambda h, a: h["walk"].update(
         operator=["x"] * len(h["walk"]["operator"])
     ),

@@ -21,7 +21,7 @@ def test_it_holds_what_the_command_line_promises(weighting: str) -> None:
     found = summary(study)
     assert list(found) == [
         "schema", "run", "spectra", "levels", "conventions", "last_layer", "random",
-        "shared", "walk", "picture", "attribution", "snapshots",
+        "shared", "walk", "layers", "picture", "attribution", "snapshots",
     ]  # fmt: skip
     assert list(found["run"]) == [
         "data", "per_class", "model", "num_params", "num_classes", "num_examples",

@@ -14,6 +14,7 @@ from workbench.curvature.means.class_means import class_means
 from workbench.curvature.means.count_sketch import count_sketch
 from workbench.curvature.means.sketched import thinned_gradients, thinned_means
 from workbench.curvature.means.streamed import ClassesOut, StreamedMeans, estimate_trace
+from workbench.curvature.problem.blocks import blocks_of
 from workbench.curvature.problem.labelled import Drawn
 from workbench.curvature.products import layerwise
 from workbench.curvature.products.forward_mode import General
@@ -95,6 +96,23 @@ def test_the_class_means_are_multiplied_some_parameters_at_a_time(
         assert apart(values[: len(exact[name])], exact[name]) < 1e-9
     share = means.everything_weight * float(means.everything.square().sum())
     assert found.everything == pytest.approx(share)
+
+
+def test_the_class_part_of_each_layer_needs_no_slice_to_end_where_a_layer_does(
+    case: Solved, weighting: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    convention = CONVENTIONS[weighting]
+    matrix = case.parts(weighting).matrices[convention.class_part]
+    blocks = blocks_of(case.risk)
+    for size in (module.SLICE, 40):
+        monkeypatch.setattr(module, "SLICE", size)
+        found = class_gram(case.risk, convention, by_layer=True).blocks
+        for block, values in zip(blocks, found, strict=True):
+            own = matrix[block.columns, block.columns]
+            expected = torch.linalg.eigvalsh(own).flip(0)
+            many = min(len(values), len(expected))
+            gap = (values[:many] - expected[:many]).abs().max()
+            assert float(gap) < 1e-11 * float(matrix.trace())
 
 
 def test_the_parts_are_those_of_the_means(weighting: str) -> None:

@@ -21,6 +21,7 @@ from workbench.ui.views.overlap import OverlapView
 from workbench.ui.views.script import BROWSER, script
 from workbench.ui.views.spectrum import SpectrumView
 from workbench.ui.views.stepper import StepperView
+from workbench.ui.views.strip import StripView
 from workbench.ui.views.walk import WalkView
 
 VIEWS = (
@@ -32,6 +33,7 @@ VIEWS = (
     OverlapView,
     SpectrumView,
     StepperView,
+    StripView,
     WalkView,
 )
 
@@ -154,6 +156,7 @@ def test_sources_have_the_columns_that_the_browser_knows(given: Any) -> None:
         assert interface("Marks") <= set(source.data)
     assert interface("Cells") <= set(models["overlap"]["cells"].data)
     assert interface("WalkLines") == set(models["walk"]["lines"].data)
+    assert interface("StripCells") == set(models["strip"]["cells"].data)
     assert interface("Bands") == set(models["overlap"]["bands"].data)
     assert interface("Sticks") == set(spectrum["sticks"].data)
     assert interface("Eigenvalues") == set(spectrum["eigenvalues"]["G"].data)

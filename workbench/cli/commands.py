@@ -277,6 +277,13 @@ def measure(
             "or 0,3,7)."
         ),
     ] = None,
+    parameters: Annotated[
+        str | None,
+        typer.Option(
+            help="Measure only the block of some parameters: globs of their names, "
+            "or modules, separated by commas (fc or layer4.*,fc).  [default: all]"
+        ),
+    ] = None,
     moments: Annotated[
         bool,
         typer.Option(
@@ -365,6 +372,7 @@ def measure(
             embedding=embedding,
             metric=metric,
             classes=None if classes is None else _chosen(classes),
+            parameters=None if parameters is None else _words(parameters),
             moments=moments,
             num_eigenvalues=eigenvalues,
             num_steps=steps,
@@ -395,6 +403,11 @@ def _chosen(text: str) -> int | tuple[str, ...]:
     """Read a number of classes, or names separated by commas."""
     if text.strip().isdecimal():
         return int(text)
+    return _words(text)
+
+
+def _words(text: str) -> tuple[str, ...]:
+    """Read words separated by commas."""
     return tuple(word.strip() for word in text.split(",") if word.strip())
 
 

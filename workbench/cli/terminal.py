@@ -23,6 +23,7 @@ from rich.text import Text
 from workbench.errors import printable
 from workbench.progress.control import Cancelled, Control, Progress, ProgressCallback
 from workbench.progress.timing import TimeLeft, say_duration
+from workbench.study.card import of_all
 
 _EVERY = 10.0  # seconds between lines where no bar can be drawn
 
@@ -146,7 +147,7 @@ def print_summary(summary: Mapping[str, Any], console: Console | None = None) ->
         _text(
             f"{run['model']} on {run['data']}, {_count(run['num_examples'])} examples "
             f"of {_count(run['num_classes'])} classes, {_count(run['num_params'])} "
-            f"parameters{_training(run)}: {_fit(run)}"
+            f"{of_all(run)}parameters{_training(run)}: {_fit(run)}"
         )
     )
     console.print(_spectra(summary["spectra"]))
@@ -158,6 +159,10 @@ def print_summary(summary: Mapping[str, Any], console: Console | None = None) ->
             console.print(_text(found["note"]))
     if summary["walk"] is not None:
         console.print(_walk(summary["walk"]))
+    if summary["layers"] is not None:
+        console.print(_layers(summary["layers"]))
+        if summary["layers"]["note"]:
+            console.print(_text(summary["layers"]["note"]))
     console.print(_text(summary["attribution"]["rule"]))
     if summary["last_layer"] is None:
         console.print(_text(NO_LAST_LAYER))
@@ -290,6 +295,41 @@ def _walk(found: Mapping[str, Any]) -> Table:
         values = map(_number, (one["eigenvalue"], one["curvature"]))
         table.add_row(_text(one["name"]), *values, ends, most)
     return table
+
+
+def _layers(found: Mapping[str, Any]) -> Table:
+    """What lies in each layer."""
+    title = "Layers: share of outliers and of G's trace, first eigenvalue of each block"
+    table = Table(title=title, title_justify="left")
+    heads = ("layer", "size", "outliers", "trace", "G", "Hess", "class part")
+    for head in heads:
+        first = head == "layer"
+        table.add_column(head, justify="left" if first else "right", no_wrap=first)
+    for layer, share in zip(found["layers"], found["outlier_share"], strict=True):
+        name = " ".join(filter(None, (layer["name"], f"({layer['kind']})")))
+        blocks = {**layer["eigenvalues"], "class part": layer["class_part"]["top"]}
+        table.add_row(
+            _text(name),
+            _count(layer["num_parameters"]),
+            _percent(share),
+            _percent(layer["trace_share"]),
+            *(_first(blocks, layer["residuals"], name) for name in heads[4:]),
+        )
+    return table
+
+
+def _first(blocks: Mapping[str, Any], residuals: Mapping[str, Any], name: str) -> str:
+    """The largest eigenvalue of a block, with an error that matters."""
+    values = blocks.get(name)
+    if not values:
+        return ""
+    error = (residuals.get(name) or [0.0])[0] or 0.0
+    least = 1e-4 * abs(values[0])
+    return _number(values[0]) + (f" ± {error:.0e}" if error > least else "")
+
+
+def _percent(value: float | None) -> str:
+    return "" if value is None else f"{value:.1%}"
 
 
 def _last_layer(found: Mapping[str, Any]) -> Table:

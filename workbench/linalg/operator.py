@@ -530,6 +530,25 @@ class Projected(LinearOperator):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
+class Restricted(LinearOperator):
+    """A diagonal block of A: its rows and columns ``start`` to ``stop``."""
+
+    operator: LinearOperator
+    start: int
+    stop: int
+
+    def __post_init__(self) -> None:
+        whole = self.operator
+        _set(self, self.stop - self.start, whole.dtype, whole.device)
+
+    @override
+    def _matmat(self, vectors: Tensor) -> Tensor:
+        wide = vectors.new_zeros(self.operator.dim, vectors.shape[1])
+        wide[self.start : self.stop] = vectors
+        return self.operator.matmat(wide)[self.start : self.stop]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Remembered(LinearOperator):
     """``A`` with cached products in a subspace: ``images = A basis``.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -13,11 +13,13 @@ from workbench.curvature.gram.assembly import TILE
 from workbench.curvature.gram.last_layer import find_last_layer, smaller_order
 from workbench.curvature.gram.layer_gradients import layer_gradients
 from workbench.curvature.problem.batches import numbers_of, take
+from workbench.curvature.problem.blocks import blocks_of
 from workbench.curvature.problem.risk import EmpiricalRisk
 from workbench.curvature.problem.surroundings import evaluating
 from workbench.curvature.products.layerwise import BLOCK_NUMBERS, SMALL
 from workbench.linalg.density import BASIS_BYTES
 from workbench.linalg.lanczos import FREE, IN_WORK, LOOK, subspace_vectors
+from workbench.measurement.layers import AT_ONCE, FEW, WHOLE, num_in_block
 from workbench.measurement.null import NUM_KNOCKED, NUM_RANDOM, NUM_SHUFFLES
 from workbench.measurement.settings import MAX_PAIRS, MeasureSettings
 from workbench.measurement.solver import (
@@ -43,9 +45,11 @@ STAGES: Mapping[str, str] = {
     "directions": "Eigenvectors of G",
     "null": "Shuffling the labels",
     "walk": "Walking along the eigenvectors",
+    "layers": "Looking at each layer",
 }
 # Matvecs per wanted eigenpair until residuals are 1e-3, measured on three networks.
 PER_PAIR = {"G": 4.0, "Hess": 7.0, "H": 8.0}
+TIGHTER_PAIRS = 2.0  # times as many until residuals are 1e-6
 _WIDEST = 10  # vectors that share a forward pass, if they can
 KNOCK_OUT = 24  # products not saved by the subspace of G's own pairs
 _EIGEN = 1.7  # n^3 multiply-adds for all eigenvalues of a matrix of order n
@@ -54,6 +58,7 @@ UMAP_ITSELF = 300_000_000  # used by UMAP and its compiler
 _SPLIT = 0.2  # seconds for all the small steps of splitting
 SOLVED = 3  # operators solved for when G is split in one convention
 _UMAP, _IMPORT = 1e-3, 3.0  # seconds per point, and once per process
+BLOCKS_WORK = 3e11  # most multiply-adds for the blocks of G, or Hess, by products
 _CALIBRATION = 0.5  # passes over data take twice as long as their operation count says
 
 
@@ -72,6 +77,8 @@ class Sizes:
     num_weights: int  # of the whole network
     num_inputs: int  # numbers per example
     num_features: int  # of the last layer, including its bias; 0: none
+    blocks: tuple[int, ...]  # parameters of each module that owns some
+    curved: tuple[bool, ...]  # whether H is not zero in each; if unknown, True
 
     @property
     def num_labelled(self) -> int:
@@ -143,6 +150,8 @@ def sizes_of(risk: EmpiricalRisk) -> Sizes:
         num_weights=weights,
         num_inputs=numbers_of(example),
         num_features=0 if last is None else last.num_features,
+        blocks=(blocks := tuple(block.dim for block in blocks_of(risk))),
+        curved=(True,) * len(blocks),
     )
 
 
@@ -159,6 +168,20 @@ def whole_hessian(sizes: Sizes, settings: MeasureSettings) -> bool:
     within = settings.exact_hessian and sizes.num_params <= settings.exact_limit
     size = max(sizes.num_params, sizes.num_activations)
     return within and sizes.num_params * sizes.num_examples * size <= 10**10
+
+
+def blocks_left_out(sizes: Sizes, settings: MeasureSettings, exact: bool) -> list[str]:
+    """Of G and Hess, those whose blocks would take too many products.
+
+    Args:
+        sizes: Of the network.
+        settings: Of the measurement.
+        exact: Whether the method knows G without products.
+    """
+    tally = Tally(sizes, settings)
+    kinds = [] if exact else ["G"]
+    kinds += [] if exact and whole_hessian(sizes, settings) else ["Hess"]
+    return [kind for kind in kinds if tally.blocks_are_far(kind)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,6 +309,64 @@ class Tally:
             return Cost()
         passes = (NUM_DISTANCES - 1) * (self.num_walked + 1) + 1
         return Cost(gradients=passes / 3)
+
+    @property
+    def num_in_block(self) -> int:
+        """Leading eigenvalues of a block, if it is solved as a matrix."""
+        return num_in_block(self.sizes.num_classes)
+
+    @property
+    def solved_blocks(self) -> Cost:
+        """The diagonal blocks of a matrix in R^P, layer by layer."""
+        return self._blocks(self.sizes.blocks)
+
+    @property
+    def gram_blocks(self) -> Cost:
+        """The Gram matrix of each layer: added up, and solved."""
+        n, num = self.num_gradients, len(self.sizes.blocks)
+        C = self.sizes.num_classes
+        return self._blocks((n,) * num) + Cost(algebra=num * (1.0 + 3 * C) * n**2)
+
+    def _blocks(self, orders: Sequence[int]) -> Cost:
+        if not self.settings.layers:
+            return Cost()
+        whole = [order for order in orders if order <= AT_ONCE]
+        few = sum(float(order) ** 2 for order in orders if order > AT_ONCE)
+        products = TIGHTER_PAIRS * PER_PAIR["G"] * self.num_in_block
+        return sum(map(self.solved, whole), Cost(algebra=products * few))
+
+    def block_products(self, kind: str) -> Cost:
+        """The leading eigenvalues of all blocks of G or Hess, through its products."""
+        some = PER_PAIR[kind] * (FEW + SPARE)
+        pairs = zip(self.sizes.blocks, self.sizes.curved, strict=True)
+        orders = [order for order, curved in pairs if curved or kind == "G"]
+        products = sum(order if order <= WHOLE else some for order in orders)
+        name = "g_products" if kind == "G" else "hess_products"
+        return Cost(**{name: products})
+
+    @property
+    def class_blocks(self) -> Cost:
+        """The class part of each layer, from inner products of the class means."""
+        orders = [self.sizes.num_classes] * len(self.sizes.blocks)
+        solved = sum(map(self.solved, orders), Cost())
+        return solved if self.settings.layers else Cost()
+
+    @property
+    def g_blocks(self) -> Cost:
+        """The blocks of G, if G is known through its products only."""
+        return self._near("G")
+
+    def hess_blocks(self, whole: bool) -> Cost:
+        """The blocks of Hess, from the matrix or through its products."""
+        return self.solved_blocks if whole else self._near("Hess")
+
+    def _near(self, kind: str) -> Cost:
+        far = self.blocks_are_far(kind) or not self.settings.layers
+        return Cost() if far else self.block_products(kind)
+
+    def blocks_are_far(self, kind: str) -> bool:
+        """Whether all blocks of G or Hess take too many products to be measured."""
+        return self.block_products(kind).work(self.sizes) > BLOCKS_WORK
 
     def matrix_numbers(
         self, order: int, copies: float, whole: bool

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from workbench import __version__
+from workbench.curvature.problem.blocks import blocks_of
 from workbench.curvature.products.layerwise import is_small
 from workbench.curvature.products.operators import curvatures
 from workbench.linalg.precision import full_precision
@@ -24,13 +25,28 @@ from workbench.machine.distributed import ALONE, World
 from workbench.measurement.checks import TIGHTER, established
 from workbench.measurement.cost import (
     STAGES,
+    blocks_left_out,
     num_eigenvalues,
     whole_hessian,
 )
 from workbench.measurement.last_layer import record_last_layer
+from workbench.measurement.layers import (
+    by_products,
+    from_matrix,
+    hess_blocks,
+    layers_of,
+    num_in_block,
+    share_errors,
+)
 from workbench.measurement.null import not_drawn
 from workbench.measurement.picture import draw
-from workbench.measurement.plan import bind, checked, classes_of, make_plan
+from workbench.measurement.plan import (
+    bind,
+    checked,
+    classes_of,
+    layers_note,
+    make_plan,
+)
 from workbench.measurement.record import record
 from workbench.measurement.settings import MeasureSettings, settled
 from workbench.measurement.snapshots import (
@@ -67,7 +83,9 @@ from workbench.progress.control import (
     ProgressCallback,
     Report,
     progress_span,
+    span,
 )
+from workbench.study.layers import Layers
 from workbench.study.null import Array
 from workbench.study.outliers import count_in_window
 from workbench.study.records import MAX_LEADING, Embedding, Study
@@ -129,7 +147,7 @@ def measure(
         epoch: Epoch of the network itself, if it has snapshots; by default that of the
             last snapshot if its weights are the same, else one more.
         **options: Single settings by name, such as ``embedding="pca"``, and the options
-            of `operators`: ``outputs``, ``parameters``, ``batch_size``, ``check``.
+            of `operators`: ``outputs``, ``batch_size``, ``check``.
 
     Returns:
         The study: spectra, parts, overlaps, knock-outs and picture, as plain numbers.
@@ -303,6 +321,7 @@ def _measure_one(
         vectors, spectrum = found
         return shared_directions(directions, vectors, num_first), spectrum
 
+    whole_matrix: Tensor | None = None
     if way.exact and whole_hessian(plan.sizes, settings):
 
         def whole(report: Report) -> tuple[Tensor, tuple[Array, Spectrum]]:
@@ -311,6 +330,7 @@ def _measure_one(
             return hess, compared((vectors, spectrum))
 
         hess, (shared, spectra["Hess"]) = stages.do("Hess", whole)
+        whole_matrix = hess
         lowest, spectra["H"] = stages.do(
             "H", lambda report: rest_of_hess(risk, hess, way.dense_g(report))
         )
@@ -347,6 +367,29 @@ def _measure_one(
         walked = stages.do(
             "walk", partial(walk_along, risk, directions, g, lowest, h, num_pairs)
         )
+    layers = None
+    if settings.layers:
+        left_out = blocks_left_out(plan.sizes, settings, way.exact)
+
+        def look_at_layers(report: Report) -> Layers:
+            blocks, how = blocks_of(risk), solver("layers")
+            first = directions[:, :num_first]
+            known, hess = way.block_values(), None
+            if not way.exact and "G" not in left_out:
+                told = span(report, 0.0, 0.4)
+                found = by_products(blocks, ops["G"], first, how, told)
+                known = replace(known, eigenvalues=found[0], residuals=found[1])
+            if whole_matrix is not None:
+                num_leading = num_in_block(risk.num_classes)
+                hess = from_matrix(blocks, whole_matrix, num_leading, risk.dtype)
+            elif "Hess" not in left_out:
+                told, curved = span(report, 0.4), plan.sizes.curved
+                hess = hess_blocks(blocks, curved, known, ops["Hess"], first, how, told)
+            errors = share_errors(pairs, g, first.shape[1], risk.dtype)
+            said = layers_note(plan.sizes, settings, way.exact)
+            return layers_of(risk, known, hess, first, errors, said)
+
+        layers = stages.do("layers", look_at_layers)
     classes = classes_of(subject, settings)
     if classes is not None:
         picture = _numbered(picture, subject, classes)
@@ -378,6 +421,7 @@ def _measure_one(
         random=null.random,
         shared=shared,
         walk=walked,
+        layers=layers,
     )
 
 

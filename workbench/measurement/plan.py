@@ -18,11 +18,15 @@ from workbench.linalg.precision import full_precision
 from workbench.machine.distributed import ALONE, World
 from workbench.machine.memory import device_memory, say_bytes
 from workbench.measurement.cost import (
+    Cost,
     Sizes,
+    Tally,
+    blocks_left_out,
     num_eigenvalues,
     sizes_of,
     whole_hessian,
 )
+from workbench.measurement.layers import curved_blocks
 from workbench.measurement.settings import (
     MAX_PAIRS,
     WISH,
@@ -96,6 +100,7 @@ class Plan:
             f"Plan: {_measured(self.method, self.sizes, self.settings)}{earlier}: "
             f"{self._price(self.method)}. The others: {rest}. {self._products()}"
             f"{'' if self.sizes.num_features else f' {NO_LAST_LAYER}'}"
+            f"{self._left_out(self.method)}"
         )
 
     @property
@@ -144,6 +149,13 @@ class Plan:
             kinds.setdefault(how, []).append(kind)
         ways = "; ".join(f"{', '.join(of)} {how}" for how, of in kinds.items())
         return f"Products: {ways}. Checking them takes {say_duration(self.proof)}."
+
+    def _left_out(self, method: Counted) -> str:
+        """What of the layers is not measured, and why."""
+        if not self.settings.layers:
+            return ""
+        note = layers_note(self.sizes, self.settings, method.exact)
+        return f" {note}" if note else ""
 
     def _price(self, method: Counted) -> str:
         if method.memory > self.memory:
@@ -258,6 +270,7 @@ def bind(
         subject.model,
         subject.data,
         classes=classes_of(subject, settings),
+        parameters=settings.parameters,
         dtype=torch.float64 if num_params <= DOUBLE_LIMIT else None,
         device=settings.device,
         control=control,
@@ -288,6 +301,8 @@ def make_plan(
 ) -> Plan:
     """Count each method, time one batch, and choose; the same in every process."""
     sizes, world = sizes_of(risk), risk.world
+    if settings.layers and not blocks_left_out(sizes, settings, exact=False):
+        sizes = replace(sizes, curved=curved_blocks(risk))
     ways = curvatures(risk)
     products = {kind: ways[kind].how for kind in KINDS}  # checked here
     speed = astuple(timed(risk, network_of(ways["G"])))
@@ -331,6 +346,19 @@ def _choice(made: Plan) -> list[Counted]:
     fastest = min((made.seconds(m) for m in fitting), default=0.0)
     # fewer operations may still take longer
     return [m for m in fitting if made.seconds(m) <= max(soon, 2 * fastest)]
+
+
+def layers_note(sizes: Sizes, settings: MeasureSettings, exact: bool) -> str:
+    """Say which blocks are left out, because they would take too many products."""
+    kinds = blocks_left_out(sizes, settings, exact)
+    if not kinds:
+        return ""
+    cost = sum(map(Tally(sizes, settings).block_products, kinds), Cost())
+    num = cost.g_products + cost.hess_products
+    return (
+        f"The eigenvalues of {' and '.join(kinds)} in each layer are left out: they "
+        f"would take {num:,.0f} products over the data."
+    )
 
 
 def checked(made: Plan) -> Counted:

@@ -33,6 +33,9 @@ def record(
 ) -> Record:
     """Record what was measured; if classes were chosen, the fit is that of those.
 
+    If parameters were chosen, ``num_params`` counts those, and ``num_network_params``
+    all that are trained.
+
     The loss of training on ten classes differs from the network's loss on two of them.
     So the history is then left out, and the original numbers are kept as
     ``run["trained"]``.
@@ -54,6 +57,9 @@ def record(
         run = {**run, "trained": {name: run[name] for name in kept if name in run}}
     if not subject.fitted or classes is not None:
         run = {**run, **_measured(risk, bool(run.get("held_out")))}
+    num_all = sum(p.numel() for p in risk.model.parameters() if p.requires_grad)
+    if risk.dim != num_all:  # only some were chosen
+        run = {**run, "num_params": risk.dim, "num_network_params": num_all}
     return Record(
         run, names, {name: np.asarray(v, float) for name, v in history.items()}
     )

@@ -26,6 +26,8 @@ class MeasureSettings:
     embedding: str = "umap"  # umap, tsne or pca
     metric: str = "cosine"  # distance between gradients: cosine or euclidean
     classes: int | Sequence[int | str] | None = None  # how many (by seed), or which
+    parameters: str | Sequence[str] | None = None  # globs of names, or modules: only
+    # their block of G, Hess and H; None: all
     num_drawn: int = 1500  # approximate number of single gradients in the picture
     num_eigenvalues: int | None = (
         None  # leading ones of G and Hess; None: C + 7, and up
@@ -42,6 +44,7 @@ class MeasureSettings:
     exact_hessian: bool = True  # all of Hess and H too, if that takes seconds
     moments: bool = True  # earlier epochs too, if their weights were kept
     walk: bool = True  # the loss along the leading eigenvectors too
+    layers: bool = True  # where G and its eigenvectors lie too, layer by layer
     max_minutes: float | None = None  # refuse plans that take longer; None: no limit,
     # but exact methods only up to half an hour
     seed: int = 0  # of probes, start vectors, embedding, sample and classes
@@ -90,6 +93,16 @@ def check_settings(settings: MeasureSettings) -> None:
         raise WorkbenchError(
             f"measure: classes is {asked!r}; give a number of classes, a list of "
             "names or indices, or None for all."
+        )
+    globs = settings.parameters
+    if globs is not None and not (
+        isinstance(globs, (str, list, tuple))
+        and globs
+        and all(isinstance(word, str) and word for word in globs)
+    ):
+        raise WorkbenchError(
+            f"measure: parameters is {globs!r}; give a name or glob such as "
+            "'layer4.*', a list of some, or None for all."
         )
     for name, least in (
         ("num_drawn", 0),

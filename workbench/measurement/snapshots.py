@@ -23,10 +23,12 @@ def snapshot_settings(settings: MeasureSettings) -> MeasureSettings:
     """Return the settings of a snapshot: the study's, with only the ends of Hess and H.
 
     All their eigenvalues would take more than half of the time for a small network, and
-    the film does not need them: it has sticks and density either way. Walks are
-    measured at the last epoch only.
+    the film does not need them: it has sticks and density either way. Walks and
+    layers are measured at the last epoch only.
     """
-    return replace(settings, moments=False, exact_hessian=False, walk=False)
+    return replace(
+        settings, moments=False, exact_hessian=False, walk=False, layers=False
+    )
 
 
 def thinned_out(epochs: tuple[int, ...], num: int) -> tuple[int, ...]:

@@ -39,11 +39,13 @@ from workbench.linalg.lanczos import EigenPairs
 from workbench.linalg.operator import Dense
 from workbench.machine.distributed import World
 from workbench.measurement.cost import STAGES
+from workbench.measurement.layers import BlockValues
 from workbench.measurement.null import Nulls
 from workbench.measurement.settings import MeasureSettings
 from workbench.measurement.subject import Subject
 from workbench.measurement.ways import WAYS
 from workbench.study.convention import Convention
+from workbench.study.layers import Layers
 from workbench.study.null import Null
 from workbench.study.records import Embedding, LastLayer, Levels, Study
 from workbench.study.spectrum import Spectrum
@@ -53,8 +55,9 @@ _FORM = Format("part", 1, "measure", "workbench measure", "measuring that again"
 _RECORDS: Mapping[str, Any] = {
     kind.__name__: kind
     for kind in (
-        ClassGram, Convention, Coordinates, CrossClassMeans, Dense, EigenPairs,
-        Embedding, Gram, LastLayer, Levels, Null, Nulls, Spectrum, Walk, *WAYS,
+        BlockValues, ClassGram, Convention, Coordinates, CrossClassMeans, Dense,
+        EigenPairs, Embedding, Gram, LastLayer, Layers, Levels, Null, Nulls, Spectrum,
+        Walk, *WAYS,
     )
 }  # fmt: skip
 

@@ -95,6 +95,17 @@ def give_or_take(value: float, error: float) -> str:
     return f"{value:.4g} ± {error:{'.2g' if error < 10 else '.0f'}}"
 
 
+def of_all(run: Mapping[str, Any]) -> str:
+    """Say how many parameters the network has, if only some were measured.
+
+    Example:
+        >>> of_all({"num_network_params": 1200}), of_all({})
+        ('of 1,200 ', '')
+    """
+    whole = run.get("num_network_params")
+    return "" if whole is None else f"of {whole:,} "
+
+
 def fit_in_words(run: Mapping[str, Any]) -> str:
     """Format the loss and accuracy of a run, as far as they are known.
 

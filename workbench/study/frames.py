@@ -108,6 +108,8 @@ def _moment(study: Study) -> xarray.Dataset:
     ]
     if study.walk is not None:
         cubes.append(_walked(study.walk))
+    if study.layers is not None:
+        cubes.append(_by_layer(study))
     if study.last_layer is not None:
         cubes.append(_last_layer(study.last_layer, to_frame(study, "last_layer")))
     found = xr.merge(cubes, join="outer", compat="no_conflicts")
@@ -128,6 +130,32 @@ def _walked(walk: Walk) -> xarray.Dataset:
             "walked": walk.names,
             "distance": walk.distance,
             "class": list(range(len(walk.shares))),
+        },
+    )
+
+
+def _by_layer(study: Study) -> xarray.Dataset:
+    """Shares and traces of each layer, and the leading eigenvalues of its blocks."""
+    layers = study.layers
+    assert layers is not None
+    made: dict[str, Any] = {
+        "layer_share": (("layer", "eigenvector"), layers.share),
+        "layer_trace": ("layer", layers.trace),
+        "layer_parameters": ("layer", layers.num_parameters),
+    }
+    num = max((v.shape[1] for v in layers.eigenvalues.values()), default=0)
+    for name, values in layers.eigenvalues.items():
+        found = np.pad(
+            values, ((0, 0), (0, num - values.shape[1])), constant_values=np.nan
+        )
+        made[f"layer_{name}"] = (("layer", "block_rank"), found)
+    ranks = {"block_rank": np.arange(1, num + 1)} if layers.eigenvalues else {}
+    return _library("xarray", "to_xarray").Dataset(
+        made,
+        {
+            "layer": list(layers.names),
+            "eigenvector": np.arange(1, layers.share.shape[1] + 1),
+            **ranks,
         },
     )
 

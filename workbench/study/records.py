@@ -25,11 +25,14 @@ from workbench.study.card import (
     give_or_take,
     listed,
     numbers,
+    of_all,
 )
 from workbench.study.convention import CONVENTIONS, Convention
+from workbench.study.layers import Layers
 from workbench.study.null import Null
 from workbench.study.schema import (
     LastLayerFile,
+    LayersFile,
     LevelsFile,
     NullFile,
     StudyFile,
@@ -44,9 +47,9 @@ if TYPE_CHECKING:
     import pandas
     import xarray
 
-SCHEMA = 6  # 2: moments, which a reader of before would not show; 3: stated errors;
+SCHEMA = 7  # 2: moments, which a reader of before would not show; 3: stated errors;
 # 4: residuals of parts and knock-outs, and which eigenvalues are of the low end;
-# 5: the last layer; 6: nulls, walks, and what Hess shares with G
+# 5: the last layer; 6: nulls, walks, and what Hess shares with G; 7: layers
 _FORM = Format("study", SCHEMA, "load_study", "workbench measure", "measure again")
 Record = TypeVar("Record")
 
@@ -237,6 +240,7 @@ class Study(Described):
         default_factory=lambda: np.empty(0)
     )  # (w,) of G's first w eigenvectors, the share in the span of Hess's first w
     walk: Walk | None = None  # None: not measured, as in moments, or the file is older
+    layers: Layers | None = None  # as above
 
     @property
     def film(self) -> tuple[Study, ...]:
@@ -269,7 +273,7 @@ class Study(Described):
         run, picture, layer = self.run, self.embedding, self.last_layer
         names = ", ".join(self.levels)
         lines = {
-            "network": f"{run.get('num_params', 0):,} parameters",
+            "network": f"{run.get('num_params', 0):,} {of_all(run)}parameters",
             "data": f"{run.get('num_examples', 0):,} examples",
             "classes": f"{self.num_classes:,}: {listed(self.class_names)}",
             "fit": fit_in_words(run),
@@ -285,6 +289,7 @@ class Study(Described):
             )
         lines |= {
             "last layer": "" if layer is None else layer.in_words,
+            "layers": "" if self.layers is None else listed(self.layers.labels),
             "outliers": f"{self.num_outliers}, {self.outlier_rule}",
             "averages": f"{names} (picture: {self.weighting})",
             "picture": f"{len(picture.points):,} points, {picture.method}, "
@@ -307,9 +312,10 @@ class Study(Described):
 
         Args:
             table: ``"eigenvalues"``, ``"embedding"``, ``"overlaps"``, ``"traces"``,
-                ``"null"``, ``"shared"``, ``"walk"``, ``"density"``,
-                ``"last_layer"``, ``"class_pairs"``, ``"class_features"``,
-                ``"history"`` or ``"about"``; see `csv_tables` for their contents.
+                ``"null"``, ``"shared"``, ``"walk"``, ``"layers"``,
+                ``"layer_eigenvalues"``, ``"density"``, ``"last_layer"``,
+                ``"class_pairs"``, ``"class_features"``, ``"history"`` or
+                ``"about"``; see `csv_tables` for their contents.
 
         Raises:
             WorkbenchError: If there is no such table, or pandas is not installed.
@@ -324,7 +330,8 @@ class Study(Described):
         The dimension ``epoch`` runs over the measured epochs. The others are: for
         eigenvalues ``[operator, rank]``, for those of the parts of G ``[weighting,
         part, part_rank]``, for overlaps ``[weighting, eigenvector, class]``, for losses
-        of a walk ``[walked, distance, class]``, for points ``[mark]``, for the density
+        of a walk ``[walked, distance, class]``, for layers ``[layer, eigenvector]`` and
+        ``[layer, block_rank]``, for points ``[mark]``, for the density
         ``[operator, probe, number]`` and for losses ``[trained]``. For the last layer:
         cosines and probabilities ``[class, other_class]``, mean features ``[class,
         feature]``, single numbers ``[measure]``. Missing numbers are NaN; an average
@@ -436,6 +443,7 @@ def _study(found: StudyFile) -> Study:
         last_layer=_last_layer(found.last_layer),
         random=_null(found.random),
         walk=_walk(found.walk),
+        layers=_layers(found.layers),
     )
 
 
@@ -451,6 +459,14 @@ def _walk(found: WalkFile | None) -> Walk | None:
     if found is None:
         return None
     return _made(Walk, found, operator=tuple(found.operator))
+
+
+def _layers(found: LayersFile | None) -> Layers | None:
+    if found is None:
+        return None
+    owned = tuple(map(tuple, found.parameters))
+    names, kinds = tuple(found.names), tuple(found.kinds)
+    return _made(Layers, found, names=names, kinds=kinds, parameters=owned)
 
 
 def _last_layer(found: LastLayerFile | None) -> LastLayer | None:
@@ -500,6 +516,8 @@ def _check(study: Study) -> None:
                 raise ValueError(f"null of {name}")
     if (walk := study.walk) is not None:
         _check_walk(walk)
+    if (layers := study.layers) is not None:
+        _check_layers(layers, study)
     if len(study.shared) > len(study.spectra["G"].eigenvalues):
         raise ValueError("shared directions")
     if len({len(column) for column in study.history.values()}) > 1:
@@ -535,3 +553,26 @@ def _check_walk(walk: Walk) -> None:
         raise ValueError("eigenvectors of a walk")
     if not np.allclose(walk.shares.sum(), 1.0, atol=SUM_TO_1):
         raise ValueError("shares of a walk")
+
+
+def _check_layers(layers: Layers, study: Study) -> None:
+    """Raise ValueError if the layers are not those of this study's G."""
+    g, num = study.spectra["G"], len(layers.num_parameters)
+    columns = (layers.names, layers.kinds, layers.parameters)
+    if not num or {len(column) for column in columns} != {num}:
+        raise ValueError("names of layers")
+    if len(set(layers.names)) != num:
+        raise ValueError("two layers of one name")
+    if layers.num_parameters.sum() != g.dim:
+        raise ValueError("parameters of layers")
+    if not layers.share.shape[1] or layers.share.shape[1] > len(g.eigenvalues):
+        raise ValueError("eigenvectors of layers")
+    if not np.allclose(layers.share.sum(axis=0), 1.0, atol=SUM_TO_1):
+        raise ValueError("shares of layers")
+    if not layers.trace.sum() > 0.0:
+        raise ValueError("traces of layers")
+    if set(layers.eigenvalues) != set(layers.residuals):
+        raise ValueError("eigenvalues of layers")
+    for name, values in layers.eigenvalues.items():
+        if values.shape != layers.residuals[name].shape:
+            raise ValueError(f"eigenvalues of {name} in layers")

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 MOST_NAME = 255  # characters of a class name, as for a folder
 MOST_ROWS = 200_000  # marks in a picture
 MOST_CELLS = 2_000_000  # in a table of overlaps
+MOST_LAYERS = 100_000
 LARGEST = 1e37  # for any number; fits into single precision
 
 Count = Annotated[int, Meta(ge=0, le=2**53)]
@@ -84,6 +85,7 @@ class RunFile(TypedDict, total=False):
     accuracy: Real
     model: Name
     num_params: Count | None
+    num_network_params: Count
     num_classes: Count | None
     num_examples: Count | None
     num_available: Count | None
@@ -107,6 +109,7 @@ class SettingsFile(_Weighted, total=False):
     embedding: Name
     metric: Name
     classes: Count | list[Count | Name] | None
+    parameters: Line | Few | None
     num_drawn: Count
     num_eigenvalues: Count | None
     tol: Real
@@ -116,6 +119,7 @@ class SettingsFile(_Weighted, total=False):
     exact_hessian: bool
     moments: bool
     walk: bool
+    layers: bool
     max_minutes: float | None
     method: Name | None
     seed: Seed
@@ -162,6 +166,24 @@ class WalkFile(Record):
     distance: Annotated[np.ndarray, Axes("n")]
     class_loss: Annotated[np.ndarray, Axes("dnC", nan=True)]
     shares: Annotated[np.ndarray, Axes("C", low=0.0, high=1.001)]
+
+
+class LayersFile(Record):
+    """`workbench.study.layers.Layers`."""
+
+    names: Annotated[list[Line], Meta(max_length=MOST_LAYERS)]
+    kinds: Annotated[list[Name], Meta(max_length=MOST_LAYERS)]
+    parameters: Annotated[list[list[Line]], Meta(max_length=MOST_LAYERS)]
+    num_parameters: Annotated[np.ndarray, Axes("l", 1, 2**53, kind="i", store=np.int64)]
+    share: Annotated[np.ndarray, Axes("ld", low=0.0, high=1.001)]
+    share_error: Annotated[np.ndarray, Axes("d", low=0.0, high=1.0)]
+    trace: Annotated[np.ndarray, Axes("l", low=0.0)]
+    eigenvalues: dict[Literal["G", "Hess"], Annotated[np.ndarray, Axes("l*", nan=True)]]
+    residuals: dict[
+        Literal["G", "Hess"], Annotated[np.ndarray, Axes("l*", low=0.0, nan=True)]
+    ]
+    class_part: dict[ConventionName, Annotated[np.ndarray, Axes("l*", nan=True)]]
+    note: Line = ""
 
 
 class LevelsFile(Record):
@@ -231,6 +253,7 @@ class StudyFile(Record):
     random: NullFile | None = None
     shared: Annotated[np.ndarray, Axes("*", low=-1.0, high=2.0, nan=True)] = np.empty(0)
     walk: WalkFile | None = None
+    layers: LayersFile | None = None
 
 
 class CheckpointRun(TypedDict):

@@ -33,7 +33,15 @@ _RUN = (
 )
 # Facts of a run that are included only if known: what loss and accuracy refer to, and
 # how products with G, Hess and H were computed.
-_KNOWN = ("held_out", "loss", "accuracy", "given", "trained", "products")
+_KNOWN = (
+    "held_out",
+    "loss",
+    "accuracy",
+    "given",
+    "trained",
+    "products",
+    "num_network_params",
+)
 
 
 def summary(study: Study) -> dict[str, Any]:
@@ -58,10 +66,12 @@ def summary(study: Study) -> dict[str, Any]:
         ``random``, overlaps and knock-out of random combinations of the gradients;
         ``shared``, of G's first eigenvectors the share in the span of as many of Hess;
         ``walk``, the loss along each leading eigenvector, and how much that of each
-        class climbs; ``attribution``, what share of each leading eigenvector of G lies
-        in span{delta_c}, and how many outliers there are by which rule; ``snapshots``,
-        all of this for each earlier epoch. Numbers that do not exist, such as the loss
-        of a network that was never trained, are None.
+        class climbs; ``layers``, of each module that owns parameters the share of each
+        of G's first eigenvectors and of its trace, and the leading eigenvalues of its
+        diagonal blocks; ``attribution``, what share of each leading eigenvector of G
+        lies in span{delta_c}, and how many outliers there are by which rule;
+        ``snapshots``, all of this for each earlier epoch. Numbers that do not exist,
+        such as the loss of a network that was never trained, are None.
     """
     levels = study.levels[study.weighting]
     return {
@@ -78,6 +88,7 @@ def summary(study: Study) -> dict[str, Any]:
         "random": _null(study, study.random),
         "shared": _numbers(study.shared),
         "walk": _walk(study.walk),
+        "layers": _layers(study),
         "picture": study.embedding.note,
         "attribution": {
             "overlap": _numbers(levels.overlap),
@@ -191,6 +202,41 @@ def _walk(walk: Walk | None) -> dict[str, Any] | None:
             }
             for name, value, curvature, loss, climb in columns
         ],
+    }
+
+
+def _layers(study: Study) -> dict[str, Any] | None:
+    """Layer by layer; None where nothing was recorded."""
+    layers = study.layers
+    if layers is None:
+        return None
+    weighting = study.weighting
+    parts = layers.class_part.get(weighting, np.empty((len(layers.names), 0)))
+
+    def leading(values: NDArray[np.float64], n: int) -> list[float | None]:
+        return _numbers(values[n][np.isfinite(values[n])])
+
+    return {
+        "share_error": _numbers(layers.share_error),
+        "layers": [
+            {
+                "name": name,
+                "kind": layers.kinds[n],
+                "parameters": list(layers.parameters[n]),
+                "num_parameters": int(layers.num_parameters[n]),
+                "share": _numbers(layers.share[n]),
+                "trace": float(layers.trace[n]),
+                "trace_share": float(layers.trace_share[n]),
+                "eigenvalues": {
+                    k: leading(v, n) for k, v in layers.eigenvalues.items()
+                },
+                "residuals": {k: leading(v, n) for k, v in layers.residuals.items()},
+                "class_part": {"weighting": weighting, "top": leading(parts, n)},
+            }
+            for n, name in enumerate(layers.names)
+        ],
+        "outlier_share": _numbers(layers.outlier_share(study.num_outliers)),
+        "note": layers.note,
     }
 
 

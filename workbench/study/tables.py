@@ -36,15 +36,18 @@ def csv_tables(study: Study) -> dict[str, str]:
         it belongs to (0: one gradient, 1: mean over examples, 2: class mean, 3: mean of
         all). ``overlaps``: how much of each class mean points along each leading
         eigenvector of G, and how much of that eigenvector lies in the span of all of
-        them. ``traces``: of each operator and part, of G of the last layer, and of the
-        mean of all, with errors. ``density``: nodes and weights of each probe.
-        ``last_layer``: the measures of neural collapse and other numbers of the last
-        layer, a name and a value a row; ``class_pairs``: of any two classes the cosine
-        of their mean features, and the mean probability of the second among examples
-        of the first; ``class_features``: the mean features. ``history``: of the
-        training. ``about``: all else, a name and a value a row. All but ``history`` and
-        ``about`` have the epoch as their last column: a study with earlier ones has its
-        rows for each.
+        them. ``layers``: of each module that owns parameters the number of parameters,
+        the trace of its diagonal block of G and its share, and the share of the squared
+        length of each of G's first eigenvectors. ``layer_eigenvalues``: leading
+        eigenvalues of its blocks of G, Hess and the class part. ``traces``: of each
+        operator and part, of G of the last layer, and of the mean of all, with errors.
+        ``density``: nodes and weights of each probe. ``last_layer``: the measures of
+        neural collapse and other numbers of the last layer, a name and a value a row;
+        ``class_pairs``: of any two classes the cosine of their mean features, and the
+        mean probability of the second among examples of the first; ``class_features``:
+        the mean features. ``history``: of the training. ``about``: all else, a name and
+        a value a row. All but ``history`` and ``about`` have the epoch as their last
+        column: a study with earlier ones has its rows for each.
     """
     return {name: _text(*table(study, name)) for name in TABLES}
 
@@ -172,6 +175,47 @@ def _walk(study: Study) -> Iterator[Row]:
         yield *who, float(walk.distance[n]), names[c], float(loss)
 
 
+def _layers(study: Study) -> Iterator[Row]:
+    if (layers := study.layers) is None:
+        return
+    columns = (
+        layers.names,
+        layers.kinds,
+        layers.num_parameters,
+        layers.trace,
+        layers.trace_share,
+        layers.share,
+    )
+    for name, kind, num, trace, part, shares in zip(*columns, strict=True):
+        yield name, kind, int(num), float(trace), float(part), *map(float, shares)
+
+
+def _layer_eigenvalues(study: Study) -> Iterator[Row]:
+    if (layers := study.layers) is None:
+        return
+    found: list[tuple[str, str | None, Any, Any]] = [
+        (name, None, values, layers.residuals[name])
+        for name, values in layers.eigenvalues.items()
+    ]
+    found += [
+        (study.levels[convention].convention.class_part, convention, values, None)
+        for convention, values in layers.class_part.items()
+        if convention in study.levels
+    ]
+    for of, convention, values, errors in found:
+        for (n, j), value in np.ndenumerate(values):
+            if np.isfinite(value):
+                error = None if errors is None else float(errors[n, j])
+                yield layers.names[n], of, convention, j + 1, float(value), error
+
+
+def _layer_columns(study: Study) -> Row:
+    num = 0 if study.layers is None else study.layers.share.shape[1]
+    vectors = (f"eigenvector {j + 1}" for j in range(num))
+    head = ("layer", "kind", "num_parameters", "trace", "trace_share")
+    return (*head, *vectors, "epoch")
+
+
 def _traces(study: Study) -> Iterator[Row]:
     for name, spectrum in study.spectra.items():
         yield name, None, spectrum.trace, spectrum.trace_error
@@ -246,6 +290,8 @@ def _about(study: Study) -> Iterator[Row]:
         whole["null.random"] = study.random.note
     if study.last_layer is not None:
         whole["last_layer"] = study.last_layer.name
+    if study.layers is not None and study.layers.note:
+        whole["layers"] = study.layers.note
     for group in ("run", "settings", "versions"):
         values = getattr(study, group)
         whole |= {f"{group}.{key}": value for key, value in values.items()}
@@ -283,6 +329,13 @@ _TABLES: dict[str, tuple[Callable[[Study], Row], Callable[[Study], Iterator[Row]
             "of", "rank", "eigenvalue", "distance", "true_class", "loss", "epoch"
         ),
         _each(_walk),
+    ),
+    "layers": (_layer_columns, _each(_layers)),
+    "layer_eigenvalues": (
+        lambda _: (
+            "layer", "of", "weighting", "rank", "eigenvalue", "residual", "epoch"
+        ),
+        _each(_layer_eigenvalues),
     ),
     "traces": (
         lambda _: ("of", "weighting", "trace", "error", "epoch"), _each(_traces)

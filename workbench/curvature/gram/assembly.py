@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from workbench.curvature.gram.layer_gradients import layer_gradients, layer_grou
 from workbench.curvature.gram.rows import LayerGradients
 from workbench.curvature.problem.adapter import as_problem
 from workbench.curvature.problem.batches import Inputs, split, take
+from workbench.curvature.problem.blocks import Block, blocks_of
 from workbench.curvature.problem.labelled import joined
 from workbench.curvature.problem.network import Outputs, Trained
 from workbench.curvature.problem.risk import EmpiricalRisk
@@ -107,7 +109,11 @@ def gram(
     return risk_gram(risk, as_report(progress, "Multiplying the gradients"))
 
 
-def risk_gram(risk: EmpiricalRisk, report: Report | None = None) -> Gram:
+def risk_gram(
+    risk: EmpiricalRisk,
+    report: Report | None = None,
+    each: Callable[[Block, Gram], None] | None = None,
+) -> Gram:
     r"""The same as `gram` for a network already bound to data.
 
     A layer's share is computed from explicit rows, with ``n^2 p`` products for its p
@@ -119,6 +125,9 @@ def risk_gram(risk: EmpiricalRisk, report: Report | None = None) -> Gram:
     Args:
         risk: The network and data.
         report: Called with the completed share.
+        each: Called with each layer and the inner products in its parameters alone,
+            whose eigenvalues over Z are those of that diagonal block of G. They are
+            overwritten afterwards. Takes a second matrix of the same size.
     """
     size = max(1, ACTIVATIONS // risk.num_activations)
     batches = [
@@ -129,31 +138,48 @@ def risk_gram(risk: EmpiricalRisk, report: Report | None = None) -> Gram:
     cotangents = [risk.root(inputs, targets) for inputs, targets in batches]
     n = sum(root.shape[0] * root.shape[2] for root in cotangents)
     matrix = torch.zeros(n, n, dtype=torch.float64, device=risk.device)
+    whole = Gram(matrix, None, None, risk.normaliser)
+    if risk.class_weights is not None:
+        rows = joined(risk.labelled(risk.predictions(x), y) for x, y in batches)
+        whole = Gram(matrix, rows.probs, rows.labels, risk.normaliser, rows.weights)
+    # what the layers are added to: that of the whole, or of one block at a time
+    part = matrix if each is None else torch.zeros_like(matrix)
+    owner = {name: block for block in blocks_of(risk) for name in block.parameters}
+    current: Block | None = None
     done = 0.0
 
-    def step(part: float) -> None:
+    def step(share: float) -> None:
         risk.control.check()
         if report:
-            report(min(part, 1.0))
+            report(min(share, 1.0))
+
+    def finish() -> None:
+        """Complete the matrix that was added to, and add it to the whole."""
+        mirror(risk.summed("gram", part))
+        if each is not None and current is not None:
+            each(current, replace(whole, matrix=part))
+            matrix.add_(part)
+            part.zero_()
 
     for names in layer_sets(risk, risk.num_examples):
-        whole = sum(risk.parameters[name].numel() for name in names) / risk.dim
+        share = sum(risk.parameters[name].numel() for name in names) / risk.dim
         pieces: dict[tuple[str, ...], list[LayerGradients]] = {}
         for i, (inputs, _) in enumerate(batches):
-            step(done + READING * whole * i / len(batches))
+            step(done + READING * share * i / len(batches))
             for layer in layer_gradients(risk, inputs, cotangents[i], names):
                 pieces.setdefault(layer.names, []).append(layer)
-        done += READING * whole
+        done += READING * share
         for layer_names in list(pieces):
             layer = _join(pieces.pop(layer_names))
+            block = owner[layer_names[0]]
+            if each is not None and current is not None and block is not current:
+                finish()
+            current = block
             share = (1 - READING) * layer.num_parameters / risk.dim
-            _add_layer(matrix, layer, risk, span(step, done, done + share))
+            _add_layer(part, layer, risk, span(step, done, done + share))
             done += share
-    mirror(risk.summed("gram", matrix))
-    if risk.class_weights is None:
-        return Gram(matrix, None, None, risk.normaliser)
-    rows = joined(risk.labelled(risk.predictions(x), y) for x, y in batches)
-    return Gram(matrix, rows.probs, rows.labels, risk.normaliser, rows.weights)
+    finish()
+    return whole
 
 
 def layer_sets(risk: EmpiricalRisk, num_examples: int) -> list[set[str]]:

@@ -123,6 +123,15 @@ class Gram(Described):
         inner = factor.T @ self.matrix @ factor
         return torch.linalg.eigvalsh(inner).flip(0).clamp(min=0.0)
 
+    def class_factor(self, weighting: str = "icml") -> Tensor:
+        """Return W, (n, C), with ``R^T W W^T R`` the class part of G.
+
+        It does not depend on the matrix: the class part of a diagonal block has the
+        eigenvalues of ``W^T K W`` with the inner products in its parameters.
+        """
+        parts = self._parts(weighting)
+        return parts.factors[parts.convention.class_part]
+
     def knock_out(
         self,
         weighting: str = "icml",

@@ -10,6 +10,7 @@ from torch import Tensor
 from workbench.curvature.means.averages import included, pair_weights
 from workbench.curvature.means.class_means import mean_sums, means_shape
 from workbench.curvature.means.pullback import Slice
+from workbench.curvature.problem.blocks import blocks_of
 from workbench.curvature.problem.risk import EmpiricalRisk
 from workbench.linalg.columns import inner_products
 from workbench.progress.control import Report, span
@@ -25,6 +26,8 @@ class ClassGram:
     convention: Convention
     inner: Tensor  # (C, C) of the delta_c; or (2 C, 2 C), then the delta_{c,c}
     weight: Tensor  # (C, C) of each delta_{c,k} in G, float64
+    # of the class part, the eigenvalues in each layer's parameters alone: (C,) each
+    blocks: tuple[Tensor, ...] = ()
 
     @property
     def inside(self) -> Tensor:
@@ -71,6 +74,8 @@ def class_gram(
     risk: EmpiricalRisk,
     convention: Convention,
     report: Report = lambda share: None,
+    *,
+    by_layer: bool = False,
 ) -> ClassGram:
     """Inner products of the class means in bounded memory, exactly.
 
@@ -81,6 +86,8 @@ def class_gram(
         risk: Network and data.
         convention: Of the means.
         report: Called with the share done.
+        by_layer: Also solve for the class part in each layer's parameters, at
+            ``C^3`` multiplications each.
     """
     C = risk.num_classes
     share = risk.classes("class_gram").to(risk.device)
@@ -91,18 +98,38 @@ def class_gram(
         rows * columns, rows * columns, dtype=torch.float64, device=risk.device
     )
     mass = raw.new_zeros(C, C)
+    left = blocks_of(risk) if by_layer else ()
+    own = raw.new_zeros(C, C)  # of the delta_c in the first block that is left
+    found: list[Tensor] = []
     for done, start in enumerate(starts):
         told = span(report, done / len(starts), (done + 1) / len(starts))
         some = Slice(start, min(start + width, risk.dim))
         sums, mass = mean_sums(risk, convention, "c", some, None, told)
         raw += inner_products(sums.transpose(0, 1).flatten(0, 1).T)
-    tiny = torch.finfo(risk.dtype).tiny  # a probability that underflowed
+        while left and left[0].start < some.stop:
+            low, high = max(left[0].start, start), min(left[0].stop, some.stop)
+            own += inner_products(sums[:, 0, low - start : high - start].T)
+            if left[0].stop > some.stop:
+                break
+            scale, weight = _scale(risk, convention, mass, share)
+            inside = included(convention, weight).sum(1)
+            found.append(_weighted(scale[:C, None] * own * scale[:C], inside))
+            own, left = torch.zeros_like(own), left[1:]
+    scale, weight = _scale(risk, convention, mass, share)
     if convention.weighted:  # sum_k p_k (e_k - p) = 0
+        raw = raw.repeat(2, 2)
+    inner = scale[:, None] * raw * scale
+    return ClassGram(convention, inner, weight.contiguous(), tuple(found))
+
+
+def _scale(
+    risk: EmpiricalRisk, convention: Convention, mass: Tensor, share: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Factors from the sums to the means, (C,) or (2 C,), and the means' weights."""
+    tiny = torch.finfo(risk.dtype).tiny  # a probability that underflowed
+    if convention.weighted:  # the delta_{c,c} are multiples of the delta_c
         own = mass.diagonal()
         over = torch.cat([(mass.sum(1) - own).clamp(min=tiny), -own.clamp(min=tiny)])
-        raw = raw.repeat(2, 2)
     else:
-        over = share.repeat(columns)
-    scale = 1 / over
-    weight = pair_weights(convention, mass, share).contiguous()
-    return ClassGram(convention, scale[:, None] * raw * scale, weight)
+        over = share.repeat(1 + convention.sums_diagonal)
+    return 1 / over, pair_weights(convention, mass, share)

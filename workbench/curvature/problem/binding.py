@@ -52,6 +52,7 @@ from workbench.machine.distributed import ALONE, World
 from workbench.progress.control import Control
 
 CHECKED_ACTIVATIONS = 2**20  # of the batch that tells whether examples mix
+MOST_NAMED = 24  # names in an error
 QUICK = 2.0  # seconds of a pass over a loader up to which a second is made at once
 
 
@@ -229,11 +230,10 @@ def _chosen(
             )
         for word in words:
             if not any(_matches(name, word) for name in known):
-                some = ", ".join(list(known)[:4])
                 raise WorkbenchError(
                     f"empirical_risk: no parameter is called {str(word)[:60]!r}; give "
-                    f"names or globs such as 'layer4.*'; the first of {len(known)} are "
-                    f"{some[:100]}."
+                    "globs such as 'layer4.*', or names of parameters or modules: "
+                    f"{_listed(list(known))}."
                 )
         known = {
             name: p
@@ -246,6 +246,15 @@ def _chosen(
             f"first is {bad[0]}; train again with a smaller rate."
         )
     return known
+
+
+def _listed(names: Sequence[str]) -> str:
+    """All names, or if they are many, those of the modules that own them."""
+    if len(names) > MOST_NAMED:
+        names = list(dict.fromkeys(name.rpartition(".")[0] or name for name in names))
+    more = len(names) - MOST_NAMED
+    said = ", ".join(name[:60] for name in names[:MOST_NAMED])
+    return f"{said} and {more} more" if more > 0 else said
 
 
 def _matches(name: str, word: str) -> bool:

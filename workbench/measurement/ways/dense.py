@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Self, final
 
+import torch
 from torch import Tensor
 from typing_extensions import override
 
@@ -14,8 +15,10 @@ from workbench.curvature.gram.coordinates import (
     dense_gauss_newton,
 )
 from workbench.curvature.means.averages import cross_class_means
+from workbench.curvature.problem.blocks import blocks_of
 from workbench.linalg.operator import Dense
 from workbench.measurement.cost import Cost, Tally
+from workbench.measurement.layers import BlockValues, from_matrix, num_in_block
 from workbench.measurement.picture import Sample, products_of_means
 from workbench.measurement.ways.way import Bound, Costs, MatrixWay
 from workbench.progress.control import Report, span
@@ -43,6 +46,7 @@ class DenseWay(MatrixWay):
             split=tally.matrix_split(P),
             null=tally.matrix_null(P) + tally.null_passes,
             products=tally.picture(),
+            blocks=tally.solved_blocks,
         )
 
     @override
@@ -65,6 +69,19 @@ class DenseWay(MatrixWay):
     @override
     def dense_g(self, report: Report) -> Dense:
         return self.coordinates.matrix
+
+    @override
+    def block_values(self) -> BlockValues:
+        risk, matrix = self.bound.risk, self.coordinates.matrix.matrix
+        blocks, diagonal = blocks_of(risk), matrix.diagonal()
+        num = num_in_block(risk.num_classes)
+        values, errors = from_matrix(blocks, matrix, num, risk.dtype)
+        return BlockValues(
+            trace=torch.stack([diagonal[block.columns].sum() for block in blocks]),
+            class_part=self.class_part_blocks(),
+            eigenvalues=values.clamp(min=0.0),
+            residuals=errors,
+        )
 
     @override
     def products(self, sample: Sample) -> tuple[Tensor, str]:

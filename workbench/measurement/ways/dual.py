@@ -21,6 +21,7 @@ from workbench.curvature.gram.gram import Gram
 from workbench.curvature.means.averages import WeightedMeans, class_factors
 from workbench.linalg.operator import Dense
 from workbench.measurement.cost import Cost, Tally
+from workbench.measurement.layers import BlockValues, FromGram
 from workbench.measurement.null import NUM_RANDOM, random_factors
 from workbench.measurement.picture import Sample, of_single
 from workbench.measurement.ways.way import Bound, Costs, MatrixWay
@@ -44,13 +45,17 @@ class DualWay(MatrixWay):
     coordinates: Coordinates
     gram: Gram
     root: Tensor  # from the coordinates back to the gradients
+    blocks: BlockValues | None  # of G, from each layer's share of the Gram matrix
 
     @override
     @classmethod
     def costs(cls, tally: Tally) -> Costs:
         n = tally.num_gradients
         return Costs(
-            prepare=tally.rows + tally.gram + Cost(algebra=1.5 * float(n) ** 3),
+            prepare=tally.rows
+            + tally.gram
+            + tally.gram_blocks
+            + Cost(algebra=1.5 * float(n) ** 3),
             spectrum=tally.solved(n),
             dense_g=tally.square,
             split=tally.matrix_split(n),
@@ -67,9 +72,10 @@ class DualWay(MatrixWay):
     @override
     @classmethod
     def prepare(cls, bound: Bound, report: Report) -> Self:
-        gram = risk_gram(bound.risk, report)
+        each = FromGram(bound.risk) if bound.settings.layers else None
+        gram = risk_gram(bound.risk, report, each)
         coordinates, root = dual_coordinates(gram)
-        return cls(bound, coordinates, gram, root)
+        return cls(bound, coordinates, gram, root, each.values if each else None)
 
     @override
     def in_parameters(self, vectors: Tensor) -> Tensor:
@@ -99,6 +105,11 @@ class DualWay(MatrixWay):
     def _placed(self, factors: Tensor) -> Tensor:
         """Combinations of the delta, (N, C, m), in the coordinates, (n, m)."""
         return self.root.T @ self.gram.combine(factors)
+
+    @override
+    def block_values(self) -> BlockValues:
+        assert self.blocks is not None
+        return self.blocks
 
     @override
     def products(self, sample: Sample) -> tuple[Tensor, str]:

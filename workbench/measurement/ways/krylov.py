@@ -10,14 +10,15 @@ from typing_extensions import override
 
 from workbench.curvature.gram.coordinates import (
     Coordinates,
+    block_traces,
     checked_trace,
     dense_gauss_newton,
-    trace_gauss_newton,
 )
 from workbench.curvature.means.averages import cross_class_means
 from workbench.linalg.lanczos import FREE, IN_WORK, EigenPairs
 from workbench.linalg.operator import Dense
 from workbench.measurement.cost import KNOCK_OUT, Cost, Tally
+from workbench.measurement.layers import BlockValues
 from workbench.measurement.null import FEW_KNOCKED
 from workbench.measurement.picture import Sample, products_of_means
 from workbench.measurement.solver import RICHER, SPARE, IterativeSolver
@@ -38,6 +39,7 @@ class KrylovWay(PairWay):
 
     bound: Bound
     coordinates: Coordinates
+    traces: Tensor  # of each layer's block of G, (l,)
 
     @override
     @classmethod
@@ -52,6 +54,7 @@ class KrylovWay(PairWay):
             split=split + Cost(g_products=3 * KNOCK_OUT),
             null=tally.null_passes + Cost(g_products=2 * FEW_KNOCKED * KNOCK_OUT),
             products=tally.picture(),
+            blocks=tally.g_blocks,
         )
 
     @override
@@ -69,8 +72,9 @@ class KrylovWay(PairWay):
     @classmethod
     def prepare(cls, bound: Bound, report: Report) -> Self:
         means = cross_class_means(bound.risk, span(report, 0.0, 0.6))
-        trace = checked_trace(trace_gauss_newton(bound.risk, span(report, 0.6)))
-        return cls(bound, Coordinates(bound.g, means, trace))
+        traces = block_traces(bound.risk, span(report, 0.6))
+        trace = checked_trace(float(traces.sum()))
+        return cls(bound, Coordinates(bound.g, means, trace), traces)
 
     @override
     def spectrum(
@@ -88,6 +92,10 @@ class KrylovWay(PairWay):
     @override
     def dense_g(self, report: Report) -> Dense:
         return dense_gauss_newton(self.bound.risk, report)
+
+    @override
+    def block_values(self) -> BlockValues:
+        return BlockValues(self.traces, self.class_part_blocks())
 
     @override
     def products(self, sample: Sample) -> tuple[Tensor, str]:

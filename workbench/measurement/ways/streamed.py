@@ -12,20 +12,22 @@ from torch import Tensor
 from typing_extensions import override
 
 from workbench.curvature.gram.coordinates import (
+    block_traces,
     checked_trace,
     dense_gauss_newton,
-    trace_gauss_newton,
 )
 from workbench.curvature.means.averages import weighted_means
 from workbench.curvature.means.class_gram import SLICE, ClassGram, class_gram
 from workbench.curvature.means.parts_of_g import kept_shares, overlaps
 from workbench.curvature.means.pullback import Onto
 from workbench.curvature.means.streamed import ClassesOut, StreamedMeans, estimate_trace
+from workbench.curvature.problem.blocks import blocks_of
 from workbench.curvature.problem.relabelled import labels_of, relabelled
 from workbench.curvature.products.operators import network_of
 from workbench.linalg.lanczos import EigenPairs
 from workbench.linalg.operator import Dense
 from workbench.measurement.cost import PER_PAIR, Cost, Tally
+from workbench.measurement.layers import BlockValues, num_in_block, padded
 from workbench.measurement.null import FEW_SHUFFLES, ROWS, Nulls, shuffles, stacked
 from workbench.measurement.picture import SKETCHED, Sample, sketched_products
 from workbench.measurement.solver import NUM_SIGNS, NUM_STREAMED, SPARE, IterativeSolver
@@ -59,7 +61,7 @@ class StreamedWay(Way):
 
     bound: Bound
     gram: ClassGram
-    trace: float  # of G, exact
+    traces: Tensor  # of each layer's block of G, (l,), exact
 
     @override
     @classmethod
@@ -75,6 +77,7 @@ class StreamedWay(Way):
             split=tally.split(P) + products,
             null=Cost(gradients=FEW_SHUFFLES * (2.0 * slices + 1)),
             products=tally.picture(),
+            blocks=tally.g_blocks + tally.class_blocks,
         )
 
     @override
@@ -89,9 +92,17 @@ class StreamedWay(Way):
     @classmethod
     def prepare(cls, bound: Bound, report: Report) -> Self:
         convention = bound.settings.convention
-        gram = class_gram(bound.risk, convention, span(report, 0.0, 0.6))
-        trace = checked_trace(trace_gauss_newton(bound.risk, span(report, 0.6)))
-        return cls(bound, gram, trace)
+        layers = bound.settings.layers
+        told = span(report, 0.0, 0.6)
+        gram = class_gram(bound.risk, convention, told, by_layer=layers)
+        traces = block_traces(bound.risk, span(report, 0.6))
+        checked_trace(float(traces.sum()))
+        return cls(bound, gram, traces)
+
+    @property
+    def trace(self) -> float:
+        """Of G, exact."""
+        return float(self.traces.sum())
 
     @override
     def spectrum(
@@ -179,6 +190,14 @@ class StreamedWay(Way):
         none = np.empty((0, 0))
         random = Null(nothing, none, none, none, note=NO_RANDOM)
         return Nulls({convention.name: stacked(rows, 0.0, NO_KNOCK_OUT)}, random)
+
+    @override
+    def block_values(self) -> BlockValues:
+        risk = self.bound.risk
+        num, found = num_in_block(risk.num_classes), self.gram.blocks
+        pairs = zip(blocks_of(risk), found, strict=True)
+        part = torch.stack([padded(v[: block.dim], num) for block, v in pairs])
+        return BlockValues(self.traces, {self.bound.settings.weighting: part})
 
     @override
     def products(self, sample: Sample) -> tuple[Tensor, str]:

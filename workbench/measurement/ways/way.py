@@ -25,11 +25,13 @@ from workbench.curvature.means.parts_of_g import (
     subtracted,
     within,
 )
+from workbench.curvature.problem.blocks import blocks_of
 from workbench.curvature.problem.relabelled import labels_of, relabelled
 from workbench.curvature.problem.risk import EmpiricalRisk
 from workbench.linalg.lanczos import EigenPairs
 from workbench.linalg.operator import Dense, LinearOperator, Remembered
 from workbench.measurement.cost import Cost, Sizes, Tally, whole_hessian
+from workbench.measurement.layers import BlockValues, class_parts, num_in_block
 from workbench.measurement.null import (
     FEW_KNOCKED,
     NUM_KNOCKED,
@@ -61,6 +63,7 @@ class Costs(NamedTuple):
     null: Cost
     products: Cost  # including the embedding
     directions: Cost = Cost()  # G's eigenvectors in R^P, if computed elsewhere
+    blocks: Cost = Cost()  # of G, layer by layer
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -137,6 +140,7 @@ class Way(ABC):
             "directions": costs.directions,
             "null": costs.null,
             "walk": tally.walk,
+            "layers": costs.blocks + tally.hess_blocks(whole),
         }
         matrices, vectors = cls.numbers_held(tally, whole)
         vectors += tally.num_walked + 1  # and H's lowest
@@ -197,6 +201,10 @@ class Way(ABC):
 
         From the leading eigenpairs of G.
         """
+
+    @abstractmethod
+    def block_values(self) -> BlockValues:
+        """Return what is known of G's diagonal blocks, without products with it."""
 
     @abstractmethod
     def products(self, sample: Sample) -> tuple[Tensor, str]:
@@ -275,6 +283,12 @@ class PairWay(Way):
         """Draws of C random combinations of the gradients, in the coordinates."""
         drawn = random_directions(self.bound.risk, self.bound.settings.seed)
         return (columns.to(self.coordinates.g.dtype) for columns in drawn)
+
+    def class_part_blocks(self) -> dict[str, Tensor]:
+        """The class part's eigenvalues layer by layer, where means are in R^P."""
+        averages = {k: self.coordinates.averages(v) for k, v in CONVENTIONS.items()}
+        risk = self.bound.risk
+        return class_parts(blocks_of(risk), averages, num_in_block(risk.num_classes))
 
     @override
     def split(

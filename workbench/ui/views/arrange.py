@@ -23,6 +23,7 @@ from workbench.ui.views.parts import Part
 from workbench.ui.views.scene import Scene
 from workbench.ui.views.spectrum import SpectrumView
 from workbench.ui.views.stepper import StepperView
+from workbench.ui.views.strip import StripView
 from workbench.ui.views.walk import WalkView
 from workbench.ui.views.words import DOT, NEEDLE, percent
 
@@ -37,6 +38,7 @@ def arrange(
     controls: Controls,
     film: FilmView,
     compare: CompareView | None,
+    strip: StripView | None,
     walk: WalkView | None,
     bar: BarView,
 ) -> LayoutDOM:
@@ -76,6 +78,7 @@ def arrange(
                 _text("wb-caption", NEEDLE),
                 _text("wb-legend", _spectrum_legend(study)),
                 spectrum.figure,
+                *([strip.panel, strip.sentence] if strip else []),
                 *([walk.panel, walk.sentence] if walk else []),
                 _row("wb-buttons", _text("wb-label", "take away:"), controls.knockout),
                 _row("wb-buttons", _text("wb-label", "parts of G:"), controls.parts),

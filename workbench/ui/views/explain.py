@@ -12,6 +12,7 @@ from workbench.study.null import Excess, excess
 from workbench.study.outliers import NOT_COUNTED
 from workbench.study.records import Levels, Study
 from workbench.ui.views.reason import missing, predicted
+from workbench.ui.views.strip import layers_in_words
 from workbench.ui.views.words import count, number, percent, typeset
 
 CLEAR_GAP = 1.5  # lam_k / lam_{k+1} from which on the eye sees a gap
@@ -41,9 +42,11 @@ def explain(study: Study, weighting: str | None = None) -> str:
         missing(study, levels),
         predicted(study, levels),
         _knockout(study, levels),
+        layers_in_words(study),
         _hess(study),
         _training(study),
         _held_out(study),
+        _block(study),
         _traces(study),
         _measured(study, levels),
         _classes(study),
@@ -385,6 +388,20 @@ def _held_out(study: Study) -> str:
     return (
         f"<b>Held-out data:</b> all of this is measured on {name}, which the network "
         f"was not trained on.{fit}"
+    )
+
+
+def _block(study: Study) -> str:
+    """Say where only some parameters were measured."""
+    whole, globs = study.run.get("num_network_params"), study.settings.get("parameters")
+    if whole is None:
+        return ""
+    words = [globs] if isinstance(globs, str) else globs
+    named = ", ".join(map(str, words)) if isinstance(words, (list, tuple)) else ""
+    of = f" of <code>{escape(named[:200])}</code>" if named else ""
+    return (
+        f"<b>Some parameters:</b> all of this is about the block{of}: "
+        f"{study.spectra['G'].dim:,} of the network's {whole:,} parameters."
     )
 
 

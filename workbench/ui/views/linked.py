@@ -62,6 +62,7 @@ from workbench.ui.views.spectrum import (
 )
 from workbench.ui.views.state import LinkState
 from workbench.ui.views.stepper import build_stepper
+from workbench.ui.views.strip import build_strip
 from workbench.ui.views.titles import LABELS, build_titles
 from workbench.ui.views.tour import STOPS
 from workbench.ui.views.walk import build_walk, walk_marks
@@ -224,6 +225,7 @@ def build_pair(
     film = build_film(scene, spectrum, overlap)
     if compare is not None:
         compare.widen(film)
+    strip = build_strip(scene)
     walk = build_walk(scene, pinned, legend(walk_marks(scene.study, pinned)))
     bar = build_bar(files, stepper.speed)
     layout = arrange(
@@ -235,6 +237,7 @@ def build_pair(
         controls=controls,
         film=film,
         compare=compare,
+        strip=strip,
         walk=walk,
         bar=bar,
     )
@@ -246,6 +249,7 @@ def build_pair(
         "controls": controls,
         "film": film,
         **({} if compare is None else {"compare": compare}),
+        **({} if strip is None else {"strip": strip}),
         **({} if walk is None else {"walk": walk}),
         "bar": bar,
     }

@@ -90,6 +90,9 @@ def run_in_words(run: Mapping[str, object]) -> str:
     used, there = run.get("num_examples"), run.get("num_available")
     if isinstance(used, int) and isinstance(there, int):
         words.append(f"{used:,} of {there:,} examples")
+    some, whole = run.get("num_params"), run.get("num_network_params")
+    if isinstance(some, int) and isinstance(whole, int):
+        words.append(f"{some:,} of {whole:,} parameters")
     epochs = run.get("epochs")
     if isinstance(epochs, int):
         words.append(count(epochs, "epoch"))

@@ -279,6 +279,7 @@ export class Film {
     const sentences = (pair.parts.look.page ?? new DocumentFragment()).querySelectorAll("[data-moment]")
     for (const words of sentences) words.hidden = Number(words.dataset.moment) !== nearest
     pair.parts.controls.render()
+    pair.parts.strip.draw()
     pair.parts.walk.draw()
     pair.parts.spectrum.drawSticks()
     pair.parts.spectrum.drawCut(true)

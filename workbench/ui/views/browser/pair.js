@@ -21,6 +21,7 @@ import { greatest } from "./numbers.js"
 import { Said } from "./said.js"
 import { Spectrum } from "./spectrum.js"
 import { Stepper } from "./stepper.js"
+import { Strip } from "./strip.js"
 import { Table } from "./table.js"
 import { Tour } from "./tour.js"
 import { Walk } from "./walk.js"
@@ -55,6 +56,7 @@ export class LinkedPair {
       spectrum: new Spectrum(this),
       compare: new Compare(this),
       table: new Table(this),
+      strip: new Strip(this),
       walk: new Walk(this),
       controls: new Controls(this),
       look: new Look(this),

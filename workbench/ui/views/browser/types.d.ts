@@ -247,6 +247,25 @@ export interface WalkView {
   walks: Walks
   pinned: Walks | null
 }
+export interface StripCells {
+  x: Numbers
+  y: Numbers
+  j: Numbers
+  value: Numbers
+  alpha: number[]
+  line_color: string[]
+  told: Texts
+}
+export interface StripView {
+  figure: Figure
+  panel: Model
+  sentence: Text
+  cells: Source<StripCells>
+  names: string[]
+  shares: number[][]
+  errors: number[]
+  caption: string
+}
 export interface StepperView {
   stations: Button[]
   left: Text
@@ -337,6 +356,7 @@ export interface Models {
   controls: Controls
   film: FilmView
   compare?: CompareView
+  strip?: StripView
   walk?: WalkView
   bar: BarView
   look: { layout: Model }
