@@ -1,4 +1,4 @@
-"""The sweep command: many runs, and what it says about them."""
+"""The sweep and figure commands: many runs, and what is drawn from them."""
 
 from __future__ import annotations
 
@@ -65,3 +65,78 @@ def sweep(
     tail = f"; {failed} failed, as the column 'error' tells" if failed else ""
     say(f"Wrote {out / TABLE}: {counts.get('finished', 0)} of {len(table)} runs{tail}.")
     return FAILED if failed else 0
+
+
+def figure(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="NAME...", help="Figures to draw; without any, they are listed."
+        ),
+    ] = None,
+    out: Annotated[
+        Path,
+        typer.Option(help="Folder for page, pictures, table and sentences."),
+    ] = Path("figures"),
+    runs: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of a sweep to draw from; its numbers are written too.  "
+            "[default: the numbers that come with the package]"
+        ),
+    ] = None,
+    settings: Annotated[
+        bool,
+        typer.Option(
+            "--settings", help="Print the settings of the figure's sweep, as TOML."
+        ),
+    ] = False,
+) -> None:
+    """Draw figures of the talk and of the work it starts from.
+
+    Each as a page (.html), as pictures (.svg, .png), with a table of its numbers (.csv)
+    and two sentences about them (.md). To run one again, sweep its settings and draw it
+    from that folder. The name 'all' stands for all figures.
+    """
+    import json
+
+    from workbench.errors import WorkbenchError
+    from workbench.figures.figure import (
+        collect,
+        draw,
+        runs_in,
+        settings_path,
+        shipped_numbers,
+    )
+    from workbench.figures.registry import FIGURES, find_figure
+    from workbench.files.container import write_whole
+
+    chosen = [
+        find_figure(n) for n in (FIGURES if names in (None, [], ["all"]) else names)
+    ]
+    if not names:
+        for one in chosen:
+            print(f"{one.name:22}{one.title}")
+        return
+    if settings:
+        for one in chosen:
+            if not one.sweep:
+                raise WorkbenchError(
+                    f"figure: {one.name} has no sweep; it is drawn from a study that "
+                    "comes with the package."
+                )
+            print(settings_path(one.sweep).read_text(encoding="utf-8"))
+        return
+    for one in chosen:
+        if runs is None:
+            numbers = shipped_numbers(one.name)
+        else:
+            numbers = collect(one, runs_in(runs) if one.sweep else ())
+        for path in draw(one, numbers, out):
+            say(f"Wrote {path}")
+        if runs is not None:
+            text = json.dumps(numbers, separators=(",", ":"), allow_nan=False)
+            path = out / f"{one.name}.json"
+            say(f"Wrote {write_whole(path, [text.encode()], 'figure')}")
+        for sentence in one.sentences(numbers):
+            print(sentence)
