@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from workbench.cli.main import main
-from workbench.figures.figure import collect, draw, runs_in, settings_path
+from workbench.figures.figure import collect, draw, runs_in, settings_path, write_index
 from workbench.figures.registry import FIGURES, find_figure
 
 ROOT = Path(__file__).parents[1]
@@ -41,3 +41,4 @@ def make(name: str) -> None:
 if __name__ == "__main__":
     for figure_name in sys.argv[1:] or FIGURES:
         make(figure_name)
+    write_index([find_figure(name) for name in FIGURES], PICTURES)

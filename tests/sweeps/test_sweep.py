@@ -279,3 +279,20 @@ def test_numbers_of_a_study_are_those_of_its_records() -> None:
     bare = make_study(4, num_gradients=60, with_last_layer=False, with_null=False)
     assert math.isnan(numbers_of(bare)["predicted_icml"])
     assert math.isnan(numbers_of(bare)["overlap_null_icml"])
+
+
+@pytest.mark.slow
+def test_a_scheduler_that_is_there_gives_the_same_numbers(
+    done: tuple[Path, pd.DataFrame], tmp_path: Path
+) -> None:
+    from distributed import LocalCluster
+
+    grid = {**GRID, "epochs": 2, "weight_decay": 0.02}
+    with LocalCluster(
+        n_workers=1, threads_per_worker=1, host="127.0.0.1", dashboard_address=None
+    ) as cluster:
+        found = wb.sweep(grid, tmp_path, scheduler=cluster.scheduler_address)
+    (row,) = found.to_dict("records")
+    same = done[1].set_index("study").loc[row.pop("study")]
+    for name, value in row.items():
+        assert value == same[name] or pd.isna([value, same[name]]).all(), name

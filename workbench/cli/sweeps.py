@@ -107,13 +107,13 @@ def figure(
         runs_in,
         settings_path,
         shipped_numbers,
+        write_index,
     )
     from workbench.figures.registry import FIGURES, find_figure
     from workbench.files.container import write_whole
 
-    chosen = [
-        find_figure(n) for n in (FIGURES if names in (None, [], ["all"]) else names)
-    ]
+    every = not names or names == ["all"]
+    chosen = [find_figure(name) for name in (FIGURES if every else names or ())]
     if not names:
         for one in chosen:
             print(f"{one.name:22}{one.title}")
@@ -140,3 +140,5 @@ def figure(
             say(f"Wrote {write_whole(path, [text.encode()], 'figure')}")
         for sentence in one.sentences(numbers):
             print(sentence)
+    if every:
+        say(f"Wrote {write_index(chosen, out)}")

@@ -23,7 +23,7 @@ from workbench.files.container import write_whole
 from workbench.study.records import Study, load_study
 from workbench.sweeps.cells import RUN, network_name
 from workbench.sweeps.rows import numbers_of
-from workbench.sweeps.settings import Cell
+from workbench.sweeps.settings import Cell, read_sweep
 
 DIGITS = 5  # significant ones of shipped numbers
 DATA = {"digits": "Digits", "mnist": "MNIST", "fashion": "Fashion-MNIST"}
@@ -155,7 +155,7 @@ def draw(figure: Figure, numbers: Numbers, out: Path) -> list[Path]:
         "html": page.encode(),
         **drawn,
         "csv": table_csv(numbers["rows"]).encode(),
-        "md": _note(figure, sentences).encode(),
+        "md": _note(figure, sentences, len(numbers["rows"])).encode(),
     }
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -180,14 +180,33 @@ def table_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     return text.getvalue()
 
 
-def _note(figure: Figure, sentences: Sequence[str]) -> str:
+def _note(figure: Figure, sentences: Sequence[str], num_rows: int) -> str:
     """Title, sentences and picture, as Markdown."""
-    sweep = f"settings `{figure.sweep}.toml`" if figure.sweep else "a shipped study"
+    sweep = "a shipped study"
+    if figure.sweep:
+        num = len(read_sweep(settings_path(figure.sweep)).cells)
+        of = "all" if num_rows == num else f"{num_rows} of"
+        sweep = f"{of} {counted(num, 'run')} of `{figure.sweep}.toml`"
     return (
         f"# {figure.title}\n\n" + "\n\n".join(sentences) + f"\n\n![{figure.title}]"
         f"({figure.name}.png)\n\nNumbers: [{figure.name}.csv]({figure.name}.csv), from "
         f"{sweep}.\n"
     )
+
+
+def write_index(figures: Sequence[Figure], out: Path) -> Path:
+    """Write ``README.md``: all notes of a folder on one page, as `draw` wrote them."""
+    notes = [
+        (out / f"{one.name}.md").read_text(encoding="utf-8").replace("# ", "## ", 1)
+        for one in figures
+    ]
+    head = (
+        "# Figures\n\n`make figures` draws these from the numbers in "
+        "`workbench/figures/numbers`; `make figures\nFULL=1` trains and measures them "
+        "again by the settings beside those.\n\n"
+    )
+    text = head + "\n".join(notes)
+    return write_whole(out / "README.md", [text.encode()], "figure")
 
 
 def verdict(rows: Sequence[Mapping[str, Any]], what: str) -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import closing, contextmanager
 from importlib import import_module
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -109,15 +109,16 @@ def sweep(
         tell(note)
         table()
         if left:
-            for cell, outcome in _outcomes(
-                tuple(left), folder, scheduler, num_workers, control, tell
-            ):
-                keep_outcome(folder, cell, outcome)
-                left.remove(cell)
-                rows[cell] = _row(folder, cell)
-                num_failed += outcome.study is None
-                tell(outcome.error and f"{cell.name} failed: {outcome.error}")
-                table()
+            with closing(
+                _outcomes(tuple(left), folder, scheduler, num_workers, control, tell)
+            ) as outcomes:
+                for cell, outcome in outcomes:
+                    keep_outcome(folder, cell, outcome)
+                    left.remove(cell)
+                    rows[cell] = _row(folder, cell)
+                    num_failed += outcome.study is None
+                    tell(outcome.error and f"{cell.name} failed: {outcome.error}")
+                    table()
         return table()
 
 
@@ -137,8 +138,8 @@ def _outcomes(
     scheduler: str | None,
     num_workers: int | None,
     control: Control,
-    tell: Any,
-) -> Iterator[tuple[Cell, Outcome]]:
+    tell: Callable[[], None],
+) -> Generator[tuple[Cell, Outcome]]:
     """Yield what becomes of each cell, in the order in which they end."""
     ended: SimpleQueue[Any] = SimpleQueue()
     with _client(scheduler, min(num_workers or most_runs(), len(cells))) as client:
