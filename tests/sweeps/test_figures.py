@@ -102,7 +102,8 @@ def test_the_verdict_follows_the_numbers() -> None:
     assert "claim holds here: in 2 of 2 runs" in verdict([good, good], "runs")
     assert "holds only in part here" in verdict([good, small], "runs")
     assert "does not hold here" in verdict([small, small], "runs")
-    assert "does not hold here" in verdict([off], "runs")
+    assert "does not hold here: 50%" in verdict([off], "runs")
+    assert "holds here: 95%" in verdict([good], "runs")
     assert "nothing was measured" in verdict([], "runs")
 
 

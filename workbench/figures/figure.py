@@ -227,6 +227,14 @@ def verdict(rows: Sequence[Mapping[str, Any]], what: str) -> str:
     holds = "holds" if directions == sizes == len(told) else (
         "does not hold" if not (directions and sizes) else "holds only in part"
     )  # fmt: skip
+    if len(told) == 1:
+        return (
+            f"The talk's claim {holds} here: {span(along)} of the leading eigenvectors "
+            f"of G (the outliers, at least C - 1) lies in the span of the class means, "
+            f"with shuffled labels {span(chance)}, and the class part has {span(size)} "
+            f"of their size in icml and {span(weighted)} in jmlr; it is said to "
+            f"hold from {CLAIM_OVERLAP:.0%} and {CLAIM_RATIO:.0%} on."
+        )
     return (
         f"The talk's claim {holds} here: in {directions} of {len(told)} {what} at "
         f"least {CLAIM_OVERLAP:.0%} of the leading eigenvectors of G lies in the span "
