@@ -101,7 +101,9 @@ def test_the_verdict_follows_the_numbers() -> None:
     good, small, off = row(0.95, 0.8), row(0.95, 0.2), row(0.5, 0.2)
     assert "claim holds here: in 2 of 2 runs" in verdict([good, good], "runs")
     assert "holds only in part here" in verdict([good, small], "runs")
-    assert "does not hold here" in verdict([small, small], "runs")
+    told = verdict([small, small], "runs")
+    assert "holds in directions but not in sizes here: in 2 of 2 runs" in told
+    assert "holds only in part here" in verdict([small, off], "runs")
     assert "does not hold here: 50%" in verdict([off], "runs")
     assert "holds here: 95%" in verdict([good], "runs")
     assert "nothing was measured" in verdict([], "runs")

@@ -224,9 +224,14 @@ def verdict(rows: Sequence[Mapping[str, Any]], what: str) -> str:
     weighted = [r["ratio_jmlr"] or 0.0 for r in told]
     directions = sum(value >= CLAIM_OVERLAP for value in along)
     sizes = sum(value >= CLAIM_RATIO for value in size)
-    holds = "holds" if directions == sizes == len(told) else (
-        "does not hold" if not (directions and sizes) else "holds only in part"
-    )  # fmt: skip
+    if directions == sizes == len(told):
+        holds = "holds"
+    elif directions == len(told) and not sizes:
+        holds = "holds in directions but not in sizes"
+    elif not directions and not sizes:
+        holds = "does not hold"
+    else:
+        holds = "holds only in part"
     if len(told) == 1:
         return (
             f"The talk's claim {holds} here: {span(along)} of the leading eigenvectors "

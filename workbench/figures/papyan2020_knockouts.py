@@ -72,7 +72,7 @@ def _panels(numbers: Numbers) -> Rows:
                     y=[most * part] * len(values),
                     colour=colour,
                     label=label,
-                    size=5,
+                    size=3,
                 )
             )
         row.append(
@@ -81,7 +81,7 @@ def _panels(numbers: Numbers) -> Rows:
                 x_label="log10 of the eigenvalue",
                 y_label="how many",
                 log_y=True,
-                y_range=(0.5, 2 * most),
+                y_range=(0.5, 60 * most),
                 series=series,
             )
         )
