@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from workbench.figures.figure import Figure, Numbers, Run, data_name, span, verdict
-from workbench.figures.panels import Panel, Rows, Series
+from workbench.figures.panels import Panel, Rows, Series, in_rows
 
 
 def _numbers(runs: Sequence[Run]) -> dict[str, Any]:
@@ -73,7 +73,7 @@ def _panels(numbers: Numbers) -> Rows:
                 bare=True,
             )
         )
-    return list(rows.values())
+    return in_rows(rows)
 
 
 def _sentences(numbers: Numbers) -> tuple[str, str]:

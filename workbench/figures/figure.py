@@ -26,7 +26,12 @@ from workbench.sweeps.rows import numbers_of
 from workbench.sweeps.settings import Cell, read_sweep
 
 DIGITS = 5  # significant ones of shipped numbers
-DATA = {"digits": "Digits", "mnist": "MNIST", "fashion": "Fashion-MNIST"}
+DATA = {
+    "digits": "Digits",
+    "mnist": "MNIST",
+    "fashion": "Fashion-MNIST",
+    "cifar10": "CIFAR-10",
+}
 CLAIM_OVERLAP, CLAIM_RATIO = 0.9, 0.7  # from which on the talk's claim is said to hold
 Numbers = Mapping[str, Any]
 
@@ -72,15 +77,18 @@ def runs_in(folder: str | os.PathLike[str]) -> list[Run]:
 
 
 def _order(cell: Cell) -> tuple[Any, ...]:
-    return tuple((value is not None, value or 0) if not isinstance(value, str)
-                 else (True, value) for value in cell.values.values())  # fmt: skip
+    """Data sets as listed, image folders last; then every setting, None first."""
+    place = next((n for n, name in enumerate(DATA) if name == cell.data), len(DATA))
+    return place, *((value is not None, value or 0) if not isinstance(value, str)
+                    else (True, value) for value in cell.values.values())  # fmt: skip
 
 
 def data_name(cell: Cell) -> str:
     """The data in words; an image folder by its name, not by its place."""
-    if "cifar10" in cell.data:
-        return "CIFAR-10"
-    return DATA.get(cell.data, cell.data.rpartition("/")[2])
+    if cell.data in DATA:
+        return DATA[cell.data]
+    name = cell.data.removeprefix("folder:").rpartition("/")[2]
+    return f"{DATA.get(name, name)} (image folder)"
 
 
 def collect(figure: Figure, runs: Sequence[Run]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ So a figure is described once, and drawn as a page (`page`) and as pictures (`pi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 INK, MUTED, CLASS, CROSS, WITHIN, DIAGONAL = (
@@ -47,6 +47,8 @@ class Panel:
 Rows = Sequence[Sequence[Panel]]
 
 
-def logged(values: Sequence[float], floor: float) -> list[float]:
-    """Raise values to a floor, below which a logarithmic axis does not reach."""
-    return [max(value, floor) for value in values]
+def in_rows(named: Mapping[str, list[Panel]]) -> Rows:
+    """One row per name; a single row, where each has but one panel."""
+    if all(len(row) == 1 for row in named.values()):
+        return [[panel for row in named.values() for panel in row]]
+    return list(named.values())

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from workbench.figures.figure import Figure, Numbers, Run, data_name, span, verdict
-from workbench.figures.panels import CLASS, INK, MUTED, Panel, Rows, Series
+from workbench.figures.panels import CLASS, INK, MUTED, Panel, Rows, Series, in_rows
 from workbench.study.spectrum import density_curve
 
 _FLOOR, _TOP = 1e-7, 10.0  # of the density's axis
@@ -55,7 +55,7 @@ def _panels(numbers: Numbers) -> Rows:
                 ],
             )
         )  # fmt: skip
-    return list(rows.values())
+    return in_rows(rows)
 
 
 def _sentences(numbers: Numbers) -> tuple[str, str]:
