@@ -10,7 +10,7 @@ PYTHON ?=
 
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help app lab test check fuzz bench gpu examples pictures clean
+.PHONY: help app lab test check fuzz bench gpu examples figures pictures clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' Makefile
@@ -53,6 +53,14 @@ gpu: .venv/installed-dev ## the same on a CUDA device, and the tests that need o
 
 examples: .venv/installed-dev ## train and measure the shipped examples again
 	$(BIN)/python -m tests.examples
+
+# FULL=1 trains and measures everything again, below .figures, which takes hours; stopped, it
+# resumes. The data sets must be below $WORKBENCH_DATA.
+FULL ?=
+
+figures: .venv/installed-dev ## draw the figures of docs/figures from their numbers; FULL=1 runs their sweeps again
+	$(if $(FULL),$(BIN)/python -m tests.figures,$(BIN)/workbench figure all --out docs/figures)
+	rm -f docs/figures/*.html
 
 pictures: .venv/installed-dev ## take the README's screenshots of the real page
 	$(BIN)/python tests/chromium.py

@@ -27,6 +27,8 @@ from workbench.measurement.measurement import measure as measure
 from workbench.measurement.plan import plan as plan
 from workbench.study.records import Study as Study
 from workbench.study.records import load_study as load_study
+from workbench.sweeps.settings import SweepSettings as SweepSettings
+from workbench.sweeps.sweep import sweep as sweep
 from workbench.training.checkpoint import Checkpoint as Checkpoint
 from workbench.training.checkpoint import load_checkpoint as load_checkpoint
 from workbench.training.data import Dataset as Dataset

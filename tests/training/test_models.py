@@ -11,7 +11,7 @@ from torch import nn
 
 from workbench.errors import WorkbenchError
 from workbench.training.data import Dataset
-from workbench.training.models import MODELS, build_model, name_of
+from workbench.training.models import MODELS, POOLINGS, Shape, build_model, name_of
 
 SHAPES = [(1, 8, 10), (1, 28, 10), (3, 32, 7), (2, 3, 3), (1, 1, 2)]
 SMALL = ("linear", "mlp", "cnn")
@@ -181,3 +181,44 @@ def test_the_linear_network_is_softmax_regression() -> None:
         for v in x
     ]
     torch.testing.assert_close(model(x), torch.tensor(expected) + bias)
+
+
+@pytest.mark.parametrize("name", ["mlp", "cnn"])
+@pytest.mark.parametrize("batch_norm", [True, False])
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_a_network_of_another_shape_gives_a_logit_a_class(
+    name: str, batch_norm: bool, pooling: str
+) -> None:
+    if name == "mlp" and pooling != "max":
+        return
+    shape = Shape(width=5, depth=4, batch_norm=batch_norm, pooling=pooling)
+    model = build_model(name, (1, 8, 3), shape=shape).eval()
+    assert model(images(1, 8)).shape == (2, 3)
+    norms = sum(isinstance(m, (nn.BatchNorm1d, nn.BatchNorm2d)) for m in model)
+    assert norms == 4 * batch_norm
+    assert sum(isinstance(m, (nn.Linear, nn.Conv2d)) for m in model) == 5
+    assert name_of(model, (1, 8, 8, 3)) is None
+
+
+def test_the_shape_of_a_network_is_its_own_unless_changed() -> None:
+    for name, shape in (("mlp", (24, 2)), ("cnn", (16, 3))):
+        width, depth = shape
+        given = build_model(name, (1, 8, 3), shape=Shape(width=width, depth=depth))
+        own = build_model(name, (1, 8, 3))
+        for a, b in zip(given.parameters(), own.parameters(), strict=True):
+            assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ("linear", Shape(width=3)),
+        ("resnet18", Shape(batch_norm=False)),
+        ("mlp", Shape(pooling="none")),
+        ("cnn", Shape(pooling="median")),
+        ("cnn", Shape(depth=0)),
+    ],
+)
+def test_a_shape_that_a_network_cannot_have_is_refused(name: str, shape: Shape) -> None:
+    with pytest.raises(WorkbenchError, match="build_model"):
+        build_model(name, (1, 8, 3), shape=shape)

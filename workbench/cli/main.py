@@ -1,4 +1,4 @@
-"""The command line: `workbench train | measure | show | export | app`.
+"""The command line: `workbench train | measure | sweep | figure | show | export | app`.
 
 Results go to stdout, messages to stderr. Torch is imported only by the commands that
 compute.
@@ -27,6 +27,7 @@ from workbench.cli.commands import (
     say,
     train,
 )
+from workbench.cli.sweeps import figure, sweep
 from workbench.errors import LostProcess, WorkbenchError
 from workbench.jobs.job import explain_failure
 from workbench.progress.control import Cancelled
@@ -43,6 +44,8 @@ app = typer.Typer(
 
 app.command()(train)
 app.command()(measure)
+app.command()(sweep)
+app.command()(figure)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -10,12 +11,27 @@ from torch import Tensor, nn
 from workbench.errors import WorkbenchError
 from workbench.training.data import Dataset
 
-MLP_WIDTHS = (24, 24)
-CNN_CHANNELS = (16, 32, 48)
+POOLINGS = ("max", "mean", "none")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """The shape of an ``mlp`` or ``cnn``; None stands for that network's own."""
+
+    width: int | None = None  # of each hidden layer of the mlp, 24; channels of the
+    # first convolution of the cnn, 16: the second has twice, the third three times that
+    depth: int | None = None  # hidden layers, 2, or convolutions, 3
+    batch_norm: bool = True  # after each of them; without it, each has a bias
+    pooling: str = "max"  # of the cnn: max or mean, 2x2 after each convolution, and the
+    # mean pixel at the end; none: neither, so that every pixel is a feature
 
 
 def build_model(
-    name: str, data: Dataset | tuple[int, int, int], *, seed: int = 0
+    name: str,
+    data: Dataset | tuple[int, int, int],
+    *,
+    seed: int = 0,
+    shape: Shape | None = None,
 ) -> nn.Module:
     """Build a network with random initial weights, on the CPU.
 
@@ -37,6 +53,8 @@ def build_model(
         data: The data set to fit, or (channels, size, number of classes).
         seed: Seed of the weights: the same seed gives the same weights. The global
             random state is not changed.
+        shape: Another width, depth or pooling, or no batch norm, of ``mlp`` or ``cnn``.
+            Such a network has no name: a checkpoint of it needs the network again.
 
     Raises:
         WorkbenchError: If there is no network of this name, or a size is not positive.
@@ -52,19 +70,47 @@ def build_model(
             f"{', '.join(MODELS)}, or pass your own nn.Module."
         )
     if isinstance(data, Dataset):
-        shape = (*data.image_shape, data.num_classes)
+        sizes = (*data.image_shape, data.num_classes)
     else:
         channels, size, num_classes = data
-        shape = (channels, size, size, num_classes)
-    if min(shape) < 1 or shape[-1] < 2:
+        sizes = (channels, size, size, num_classes)
+    if min(sizes) < 1 or sizes[-1] < 2:
         raise WorkbenchError(
-            f"build_model: channels, height, width and classes are {shape}; all must "
+            f"build_model: channels, height, width and classes are {sizes}; all must "
             "be at least 1, and classes at least 2."
         )
+    shape = shape or Shape()
+    _check_shape(name, shape)
     # Not torch.manual_seed, which would also reseed the caller's accelerators.
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        return MODELS[name](*shape)
+        if name == "mlp":
+            return _mlp(*sizes, shape)
+        if name == "cnn":
+            return _cnn(*sizes, shape)
+        return MODELS[name](*sizes)
+
+
+def _check_shape(name: str, shape: Shape) -> None:
+    """Raise unless this network can have this shape."""
+    if shape == Shape():
+        return
+    if name not in SHAPED or (name == "mlp" and shape.pooling != "max"):
+        raise WorkbenchError(
+            f"build_model: {name} has a fixed shape; leave out width, depth, "
+            "batch_norm and pooling, or use mlp or cnn (only cnn has a pooling)."
+        )
+    for word, value in (("width", shape.width), ("depth", shape.depth)):
+        if value is not None and (type(value) is not int or value < 1):
+            raise WorkbenchError(
+                f"build_model: {word} is {value!r}; give a whole number, at least 1, "
+                "or None for the network's own."
+            )
+    if shape.pooling not in POOLINGS:
+        raise WorkbenchError(
+            f"build_model: there is no pooling {shape.pooling!r}; use one of "
+            f"{', '.join(POOLINGS)}."
+        )
 
 
 def _linear(channels: int, height: int, width: int, num_classes: int) -> nn.Module:
@@ -74,24 +120,42 @@ def _linear(channels: int, height: int, width: int, num_classes: int) -> nn.Modu
     )
 
 
-def _mlp(channels: int, height: int, width: int, num_classes: int) -> nn.Module:
-    """Hidden layers have no bias, because batch norm has one."""
+def _mlp(
+    channels: int,
+    height: int,
+    width: int,
+    num_classes: int,
+    shape: Shape = Shape(),
+) -> nn.Module:
+    """Hidden layers have no bias where they have batch norm, which has one."""
     layers: list[nn.Module] = [nn.Flatten()]
-    fan_in = channels * height * width
-    for fan_out in MLP_WIDTHS:
-        layers += [nn.Linear(fan_in, fan_out, bias=False), nn.BatchNorm1d(fan_out)]
-        layers += [nn.ReLU()]
+    fan_in, fan_out = channels * height * width, shape.width or 24
+    for _ in range(shape.depth or 2):
+        layers += [nn.Linear(fan_in, fan_out, bias=not shape.batch_norm)]
+        layers += [nn.BatchNorm1d(fan_out)] * shape.batch_norm + [nn.ReLU()]
         fan_in = fan_out
     return nn.Sequential(*layers, nn.Linear(fan_in, num_classes))
 
 
-def _cnn(channels: int, height: int, width: int, num_classes: int) -> nn.Module:
+def _cnn(
+    channels: int,
+    height: int,
+    width: int,
+    num_classes: int,
+    shape: Shape = Shape(),
+) -> nn.Module:
     """Convolution, batch norm, ReLU and pooling, three times; then the mean pixel."""
     layers: list[nn.Module] = []
-    for out in CNN_CHANNELS:
-        layers += [nn.Conv2d(channels, out, 3, padding=1, bias=False)]
-        layers += [nn.BatchNorm2d(out), nn.ReLU(), nn.MaxPool2d(2)]
+    for n in range(shape.depth or 3):
+        out = (shape.width or 16) * (n + 1)
+        layers += [nn.Conv2d(channels, out, 3, padding=1, bias=not shape.batch_norm)]
+        layers += [nn.BatchNorm2d(out)] * shape.batch_norm + [nn.ReLU()]
+        if shape.pooling != "none":
+            layers += [nn.MaxPool2d(2) if shape.pooling == "max" else nn.AvgPool2d(2)]
         channels = out
+    if shape.pooling == "none":
+        fan_in = channels * height * width
+        return nn.Sequential(*layers, nn.Flatten(), nn.Linear(fan_in, num_classes))
     features = _fit_poolings(layers, height, width)
     return nn.Sequential(*features, *_head(channels, num_classes))
 
@@ -190,6 +254,9 @@ MODELS: Mapping[str, Callable[[int, int, int, int], nn.Module]] = {
     "resnet50": _resnet("resnet50"),
     "densenet40": _densenet40,
 }
+
+
+SHAPED = ("mlp", "cnn")  # those that `Shape` can change
 
 
 def name_of(model: nn.Module, shape: tuple[int, int, int, int]) -> str | None:
