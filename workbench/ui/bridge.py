@@ -26,7 +26,7 @@ from jupyter_bokeh import BokehModel
 
 from workbench.ui.views.script import script
 
-BESIDE = ("copy.js", "upload.js")
+BESIDE = ("copy.js", "sight.js", "upload.js")
 COMPONENTS = ("bokeh", "bokeh-widgets")
 
 

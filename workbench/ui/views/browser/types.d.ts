@@ -450,6 +450,7 @@ declare global {
   var workbenchSay: ((sentence: string) => void) | undefined // Voila's page
   var workbenchUploads: boolean | undefined
   var workbenchCopies: boolean | undefined
+  var workbenchSight: boolean | undefined
 
   // What Voila calls, and what JupyterLab's widgets leave on its page (page.js).
   var voila_process: () => void
