@@ -371,7 +371,7 @@ def test_progress_never_falls_and_ends_at_one(
     assert fractions == sorted(fractions)
     assert fractions[0] == 0.0
     assert fractions[-1] == 1.0
-    assert len({event.stage for event in events}) == 11
+    assert len({event.stage for event in events}) == 12
     assert max(b - a for a, b in zip(fractions, fractions[1:])) < 0.45  # noqa: B905, RUF007
 
 

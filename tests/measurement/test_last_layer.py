@@ -202,8 +202,8 @@ def test_without_a_last_layer_nothing_is_recorded_and_that_is_said(name: str) ->
 def test_where_other_parameters_are_looked_at_nothing_is_recorded() -> None:
     model, data = body(), examples()
     for chosen, there in (("0", False), ("2", True), ("2.weight", False)):
-        subject = subject_of(model, data, parameters=chosen)
-        risk = bind(subject, None, settings())
+        subject = subject_of(model, data)
+        risk = bind(subject, None, settings(parameters=chosen))
         assert (find_last_layer(risk) is not None) == there
 
 
