@@ -79,6 +79,8 @@ def test_the_tables_hold_the_numbers_of_the_study_at_full_precision(
         "run-null.csv",
         "run-shared.csv",
         "run-walk.csv",
+        "run-layers.csv",
+        "run-layer_eigenvalues.csv",
         "run-traces.csv",
         "run-density.csv",
         "run-last_layer.csv",
