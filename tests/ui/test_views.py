@@ -185,4 +185,4 @@ def test_a_layout_stays_small():
     document = Document()
     document.add_root(view.layout)
     assert len(json.dumps(document.to_json(), default=str)) < 1_500_000
-    assert len(view.layout.references()) < 440
+    assert len(view.layout.references()) < 480
