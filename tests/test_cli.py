@@ -69,6 +69,8 @@ def test_the_commands_have_these_flags_and_tell_of_each(
         "show": "json",
         "export": "html csv weighting pin force",
         "app": "port no-browser lab host allow-host base-url token",
+        "sweep": "out scheduler workers",
+        "figure": "out runs settings",
     }
     commands = get_command(app).commands  # type: ignore[attr-defined]
     assert set(commands) == set(wanted)
@@ -86,7 +88,7 @@ def test_without_a_command_it_says_what_there_is(
 ) -> None:
     assert run() == 0
     text = capsys.readouterr().out
-    commands = ("train", "measure", "show", "export", "app")
+    commands = ("train", "measure", "show", "export", "sweep", "figure", "app")
     assert all(f"  {name} " in text for name in commands)
     assert run("--version") == 0
     assert capsys.readouterr().out == f"hessian-workbench {__version__}\n"

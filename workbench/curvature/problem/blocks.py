@@ -37,11 +37,12 @@ def blocks_of(risk: EmpiricalRisk) -> tuple[Block, ...]:
     """
     blocks: list[Block] = []
     sizes = {name: p.numel() for name, p in risk.parameters.items()}
+    modules = dict(risk.model.named_modules(remove_duplicate=False))
     start = 0
     for module, names in groupby(sizes, key=lambda name: name.rpartition(".")[0]):
         own = tuple(names)
         stop = start + sum(sizes[name] for name in own)
-        kind = type(risk.model.get_submodule(module)).__name__
+        kind = type(modules[module]).__name__
         blocks.append(Block(name_as_given(risk, module), kind, own, start, stop))
         start = stop
     return tuple(blocks)
