@@ -31,6 +31,7 @@ from workbench.errors import WorkbenchError, printable
 from workbench.files.atomic import kind_of
 from workbench.files.container import (
     LITTER,
+    make_folder,
     remove_litter,
     write_container,
     write_whole,
@@ -331,3 +332,11 @@ def test_a_file_is_written_without_a_copy_of_it_in_memory(tmp_path: Path) -> Non
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 0.1 * arrays["large"].nbytes
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    make_folder(tmp_path / "a" / "b", "sweep")
+    assert (tmp_path / "a" / "b").is_dir()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(WorkbenchError, match=r"^figure: the folder .*x cannot be made"):
+        make_folder(tmp_path / "file" / "x", "figure")

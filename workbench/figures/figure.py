@@ -19,7 +19,7 @@ from typing import Any
 
 from workbench.errors import WorkbenchError
 from workbench.figures.panels import Rows
-from workbench.files.container import write_whole
+from workbench.files.container import make_folder, write_whole
 from workbench.study.records import Study, load_study
 from workbench.sweeps.cells import RUN, network_name
 from workbench.sweeps.rows import numbers_of
@@ -165,13 +165,7 @@ def draw(figure: Figure, numbers: Numbers, out: Path) -> list[Path]:
         "csv": table_csv(numbers["rows"]).encode(),
         "md": _note(figure, sentences, len(numbers["rows"])).encode(),
     }
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise WorkbenchError(
-            f"figure: the folder {out} cannot be made ({error.strerror}); choose "
-            "another."
-        ) from error
+    make_folder(out, "figure")
     return [
         write_whole(out / f"{figure.name}.{kind}", [content], "figure")
         for kind, content in contents.items()

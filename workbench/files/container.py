@@ -113,6 +113,21 @@ def write_whole(
     return target
 
 
+def make_folder(folder: Path, who: str) -> None:
+    """Make a folder, with those above it, unless it is there.
+
+    Raises:
+        WorkbenchError: If it cannot be made; ``who`` begins the sentence.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WorkbenchError(
+            f"{who}: the folder {folder} cannot be made ({error.strerror}); choose "
+            "another."
+        ) from error
+
+
 def is_full(error: WorkbenchError) -> bool:
     """Whether a write failed because the disk was full."""
     cause = error.__cause__

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock, Timeout
 
 from workbench.errors import WorkbenchError
-from workbench.files.container import remove_litter, write_whole
+from workbench.files.container import make_folder, remove_litter, write_whole
 from workbench.jobs.turns import most_runs
 from workbench.progress.control import Control, Progress, ProgressCallback
 from workbench.sweeps.cells import (
@@ -225,13 +225,7 @@ def _client(scheduler: str | None, num_workers: int) -> Iterator[Client]:
 
 def _folder(folder: Path) -> Path:
     """Make the folder of a sweep."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise WorkbenchError(
-            f"sweep: the folder {folder} cannot be made ({error.strerror}); choose "
-            "another."
-        ) from error
+    make_folder(folder, "sweep")
     if not os.access(folder, os.W_OK):
         raise WorkbenchError(
             f"sweep: the folder {folder} is not writable; choose another."
